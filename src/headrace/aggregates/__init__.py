@@ -1,0 +1,19 @@
+"""The pure core, first half: aggregates, one per file. No I/O, no clock, no Kafka."""
+
+from headrace.aggregates.base import Aggregate, Array, BoolArray, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.registry import AGGREGATES, ALIASES, aggregate_of, canonical_name
+
+__all__ = [
+    "AGGREGATES",
+    "ALIASES",
+    "Aggregate",
+    "Array",
+    "BoolArray",
+    "IntArray",
+    "Order",
+    "State",
+    "StateColumn",
+    "Values",
+    "aggregate_of",
+    "canonical_name",
+]

@@ -1,0 +1,159 @@
+"""kafka-python's clients, made in one place so that every way a broker can be away becomes one error."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kafka import KafkaConsumer
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from headrace.errors import BrokerUnavailableError, ConfigError, TopicError
+
+__all__ = ["TIMEOUT_S", "admin_client", "broker_errors", "check_reachable", "consumer", "unavailable"]
+
+TIMEOUT_S = 8.0
+"""How long a broker is waited for unless the caller says otherwise, in seconds."""
+
+_CONNECT_S = 2.0
+
+# kafka-python logs each failed connection, which then fails here with an error that says more. With a handler of its own it stays silent
+# unless the program that uses headrace has set up logging.
+logging.getLogger("kafka").addHandler(logging.NullHandler())
+
+
+class _Admin(KafkaAdminClient):  # type: ignore[misc]  # kafka-python ships no types
+    """An admin client that leaves no thread behind when it finds no broker."""
+
+    def __init__(self, **configs: object) -> None:
+        try:
+            super().__init__(**configs)
+        except Exception:
+            self._client.close()
+            self._net.stop()
+            raise
+
+
+def unavailable(bootstrap: str, why: object) -> BrokerUnavailableError:
+    """The error for a broker that does not answer.
+
+    Args:
+        bootstrap: The address that was tried.
+        why: What went wrong.
+    """
+    cure = "Start the broker (`headrace dev` runs the embedded one), or set `broker` in headrace.toml to one that runs."
+    return BrokerUnavailableError(f"No Kafka broker answers at {bootstrap}: {why}.", cure=cure)
+
+
+def check_reachable(bootstrap: str, timeout_s: float = _CONNECT_S) -> None:
+    """Open a connection to any one of the servers, and close it.
+
+    kafka-python tries a refused address again until its timeout; this says at once that nobody listens.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        timeout_s: How long to wait for each server, in seconds.
+
+    Raises:
+        BrokerUnavailableError: Nobody listens at any of the addresses.
+        ConfigError: An address is not ``host:port``.
+    """
+    why: OSError | None = None
+    for host, port in _servers(bootstrap):
+        try:
+            socket.create_connection((host, port), timeout=timeout_s).close()
+        except OSError as error:
+            why = error
+        else:
+            return
+    raise unavailable(bootstrap, why.strerror or why if why else "the address is empty")
+
+
+def _servers(bootstrap: str) -> list[tuple[str, int]]:
+    servers = []
+    for server in bootstrap.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            cure = "Write `broker` in headrace.toml (or $HEADRACE_BROKER) as host:port[,host:port], or as embedded."
+            raise ConfigError(f"The broker address {bootstrap!r} is not host:port.", cure=cure)
+        servers.append((host.strip("[]"), int(port)))
+    return servers
+
+
+@contextmanager
+def broker_errors(bootstrap: str) -> Iterator[None]:
+    """Turn what kafka-python raises inside the block into headrace's errors.
+
+    Args:
+        bootstrap: The broker that is talked to.
+
+    Raises:
+        BrokerUnavailableError: The broker went away, or did not answer in time.
+        TopicError: It answered, and refused.
+    """
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        why = (str(error) or type(error).__name__).rstrip(".")
+        if isinstance(error, OSError) or error.retriable:
+            raise unavailable(bootstrap, why) from error
+        raise TopicError(f"The broker at {bootstrap} refused: {why}.", cure="Its configuration or its log says more.") from error
+
+
+@contextmanager
+def admin_client(bootstrap: str, timeout_s: float = TIMEOUT_S) -> Iterator[KafkaAdminClient]:
+    """Connect an admin client, and close it.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        timeout_s: How long to wait for the connection, and then for each answer, in seconds.
+
+    Yields:
+        The client.
+
+    Raises:
+        BrokerUnavailableError: No broker answers, or it goes away.
+    """
+    check_reachable(bootstrap, min(timeout_s, _CONNECT_S))
+    timeout_ms = int(timeout_s * 1000)
+    with broker_errors(bootstrap):
+        client = _Admin(
+            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=timeout_ms, request_timeout_ms=timeout_ms
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@contextmanager
+def consumer(bootstrap: str, timeout_s: float = TIMEOUT_S) -> Iterator[KafkaConsumer]:
+    """Connect a consumer that belongs to no group and commits nothing, and close it.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        timeout_s: How long to wait for the connection, in seconds.
+
+    Yields:
+        The consumer.
+
+    Raises:
+        BrokerUnavailableError: No broker answers, or it goes away.
+    """
+    with admin_client(bootstrap, timeout_s):
+        pass  # it answers the protocol: a consumer whose first connection fails could not be closed
+    with broker_errors(bootstrap):
+        client = KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            bootstrap_timeout_ms=int(timeout_s * 1000),
+        )
+        try:
+            yield client
+        finally:
+            client.close(autocommit=False)

@@ -1,0 +1,267 @@
+"""What a broker holds: topics, partitions and offsets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.errors import NoError, TopicAlreadyExistsError
+
+from headrace.broker.connection import TIMEOUT_S, admin_client, consumer, unavailable
+from headrace.errors import ConfigError, TopicError
+from headrace.events.deadletter import dead_letter_topic
+from headrace.plan import Source
+
+__all__ = [
+    "TopicInfo",
+    "beginning_offsets",
+    "cluster_id",
+    "committed_offsets",
+    "describe",
+    "end_offsets",
+    "ensure_topics",
+    "set_committed_offsets",
+]
+
+Offsets = dict[tuple[str, int], int]
+"""Offsets by topic and partition."""
+
+_UNKNOWN_TOPIC = 3
+_TOPIC_CONFIG = {
+    "retention.ms": "-1",  # replayed history is old by its timestamps, and would be deleted at once
+    "message.timestamp.type": "CreateTime",  # on the record clock an event is known at the timestamp its producer gave
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic, as its broker describes it.
+
+    Attributes:
+        topic_id: The broker's id of it: another once the topic was deleted and made anew. Empty before Kafka 2.8.
+        partitions: How many partitions it has.
+    """
+
+    topic_id: str
+    partitions: int
+
+
+def ensure_topics(
+    bootstrap: str, sources: Iterable[Source], partitions: int, *, timeout_s: float = TIMEOUT_S
+) -> dict[str, TopicInfo]:
+    """Create the topics of sources, and their dead-letter topics, where they are missing.
+
+    They keep what is old (``retention.ms=-1``) and the producer's timestamps. A topic that exists is left as it is.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        sources: The sources.
+        partitions: How many partitions a new topic gets; dead-letter topics get one.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Returns:
+        The topics and dead-letter topics, described.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        ConfigError: ``partitions`` is not positive.
+        TopicError: The broker refuses to create a topic.
+    """
+    if partitions < 1:
+        raise ConfigError(f"A topic cannot have {partitions} partitions.", cure="Set `partitions` in headrace.toml to 1 or more.")
+    wanted: dict[str, int] = {}
+    for source in sources:
+        wanted[source.topic] = partitions
+        wanted[dead_letter_topic(source.topic)] = 1
+    if not wanted:
+        return {}
+    with admin_client(bootstrap, timeout_s) as admin:
+        found = _describe(admin, wanted)
+        missing = [topic for topic in wanted if topic not in found]
+        for topic in missing:
+            _create(admin, topic, wanted[topic])
+        if missing:
+            admin.wait_for_topics(missing, timeout_ms=int(timeout_s * 1000))
+            found = _describe(admin, wanted)
+    return {topic: found[topic] for topic in wanted}
+
+
+def describe(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, TopicInfo]:
+    """Describe topics.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        topics: Their names.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Returns:
+        One entry per topic.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        TopicError: A topic does not exist.
+    """
+    with admin_client(bootstrap, timeout_s) as admin:
+        return _require(admin, bootstrap, topics)
+
+
+def cluster_id(bootstrap: str, *, timeout_s: float = TIMEOUT_S) -> str:
+    """The cluster's id: another when the embedded broker was started anew, and so has forgotten its topics.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+    """
+    with admin_client(bootstrap, timeout_s) as admin:
+        return str(admin.describe_cluster()["cluster_id"])
+
+
+def end_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> Offsets:
+    """The offset that the next record of each partition will get.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        topics: The topics.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Returns:
+        Offsets by topic and partition.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        TopicError: A topic does not exist.
+    """
+    begin = _offsets(bootstrap, topics, OffsetSpec.EARLIEST, timeout_s)
+    listed = _offsets(bootstrap, topics, OffsetSpec.LATEST, timeout_s)
+    filled = {place: end - 1 for place, end in listed.items() if end > begin[place]}
+    return {**listed, **_high_watermarks(bootstrap, filled, timeout_s)}
+
+
+def beginning_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> Offsets:
+    """The offset of the oldest record that each partition still has (its end offset where it has none).
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        topics: The topics.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Returns:
+        Offsets by topic and partition.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        TopicError: A topic does not exist.
+    """
+    return _offsets(bootstrap, topics, OffsetSpec.EARLIEST, timeout_s)
+
+
+def committed_offsets(bootstrap: str, group: str, *, timeout_s: float = TIMEOUT_S) -> Offsets:
+    """The offsets that a consumer group has committed.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        group: The group's name.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Returns:
+        The next offset to read by topic and partition; a partition where nothing was committed is left out.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+    """
+    with admin_client(bootstrap, timeout_s) as admin:
+        found = admin.list_group_offsets(group)[group]
+    return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
+
+
+def set_committed_offsets(bootstrap: str, group: str, offsets: Offsets, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Set what a consumer group has committed, as after its stores were rebuilt.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        group: The group's name; it must have no running workers.
+        offsets: The next offset to read, by topic and partition.
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        TopicError: The broker refuses, as it does while a worker of the group runs.
+    """
+    with admin_client(bootstrap, timeout_s) as admin:
+        wanted = {TopicPartition(*source): OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
+        answers = admin.alter_group_offsets(group, wanted)
+    refused = {f"{tp.topic}[{tp.partition}]": error.__name__ for tp, error in answers.items() if error is not NoError}
+    if refused:
+        msg = f"The offsets of the group {group!r} cannot be set: {refused}."
+        raise TopicError(msg, cure="Stop every worker of the group first.")
+
+
+def _offsets(bootstrap: str, topics: Collection[str], spec: OffsetSpec, timeout_s: float) -> Offsets:
+    with admin_client(bootstrap, timeout_s) as admin:
+        infos = _require(admin, bootstrap, topics)
+        wanted = {TopicPartition(topic, i): spec for topic, info in infos.items() for i in range(info.partitions)}
+        found = admin.list_partition_offsets(wanted) if wanted else {}
+    return {(tp.topic, tp.partition): found[tp].offset for tp in wanted}
+
+
+def _high_watermarks(bootstrap: str, inside: Offsets, timeout_s: float) -> Offsets:
+    """The true end offsets, as fetches tell them.
+
+    Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest offset, whatever the batch holds. Its fetches tell the truth, so
+    each partition is fetched from a record near its end.
+    """
+    if not inside:
+        return {}
+    left = {TopicPartition(*place): offset for place, offset in inside.items()}
+    found: Offsets = {}
+    with consumer(bootstrap, timeout_s) as client:
+        client.assign(list(left))
+        for tp, offset in left.items():
+            client.seek(tp, offset)
+        deadline = time.monotonic() + timeout_s
+        while left:
+            if time.monotonic() > deadline:
+                raise unavailable(bootstrap, f"it has sent nothing for {timeout_s:g} s")
+            client.poll(timeout_ms=100)
+            for tp in [tp for tp in left if client.highwater(tp) is not None]:
+                found[tp.topic, tp.partition] = client.highwater(tp)
+                client.pause(tp)
+                del left[tp]
+    return found
+
+
+def _require(admin: KafkaAdminClient, bootstrap: str, topics: Collection[str]) -> dict[str, TopicInfo]:
+    found = _describe(admin, topics)
+    missing = [topic for topic in topics if topic not in found]
+    if missing:
+        names = ", ".join(repr(topic) for topic in missing)
+        what = f"The topic {names} does" if len(missing) == 1 else f"The topics {names} do"
+        cure = "`headrace produce` and `headrace stream` create the plan's topics; for another, check its name and the broker's address."
+        raise TopicError(f"{what} not exist on the broker at {bootstrap}.", cure=cure)
+    return {topic: found[topic] for topic in topics}
+
+
+def _describe(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, TopicInfo]:
+    """Those of the topics that exist. A topic just created, whose leaders are being elected, counts as one that does."""
+    wanted = sorted(set(topics))
+    described: list[dict[str, Any]] = admin.describe_topics(wanted) if wanted else []
+    return {
+        topic["name"]: TopicInfo(str(topic.get("topic_id") or ""), len(topic["partitions"]))
+        for topic in described
+        if topic["error_code"] != _UNKNOWN_TOPIC and topic["partitions"]
+    }
+
+
+def _create(admin: KafkaAdminClient, topic: str, partitions: int) -> None:
+    wanted = {"num_partitions": partitions, "replication_factor": -1, "configs": _TOPIC_CONFIG}
+    try:
+        admin.create_topics({topic: wanted})
+    except TopicAlreadyExistsError:
+        return  # another worker or producer was faster

@@ -1,0 +1,155 @@
+"""A project's settings: `headrace.toml` at its root, each value open to an environment variable.
+
+    [headrace]
+    repo = "feature_repo"       # the Feast repo, relative to this file
+    state = ".headrace"         # plan, embedded online store, log, registry
+    clock = "system"            # or "record": an event is known at its Kafka record's timestamp (replays of history)
+    broker = "embedded"         # or "host:port[,host:port]"
+    store = "lmdb"              # or "redis://host:port/db"
+    partitions = 3              # of topics that headrace creates
+    group = "headrace"          # the workers' consumer group
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headrace.errors import ConfigError
+
+__all__ = ["CONFIG_FILE", "Clock", "Project"]
+
+CONFIG_FILE = "headrace.toml"
+EMBEDDED = "embedded"
+
+
+class Clock(StrEnum):
+    """What `known_at` is.
+
+    `system`: the worker's wall clock, after the online write is acknowledged. `record`: the Kafka record's timestamp.
+    """
+
+    SYSTEM = "system"
+    RECORD = "record"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repo: Path = Path("feature_repo")
+    state: Path = Path(".headrace")
+    clock: Clock = Clock.SYSTEM
+    broker: Annotated[str, Field(min_length=1)] = EMBEDDED
+    store: Annotated[str, Field(min_length=1)] = "lmdb"
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
+    group: Annotated[str, Field(min_length=1)] = "headrace"
+
+
+class Project:
+    """One project: where it lives and how it is set.
+
+    Args:
+        root: The folder that holds `headrace.toml`.
+        settings: The values read from it.
+    """
+
+    def __init__(self, root: Path, settings: _Settings) -> None:
+        self.root = root
+        self._settings = settings
+
+    @classmethod
+    def load(cls, start: str | os.PathLike[str] | None = None) -> Project:
+        """Read the settings of the project that `start` lies in.
+
+        Args:
+            start: A folder in the project (or its headrace.toml); None is `$HEADRACE_PROJECT`, else the current folder. Parents are searched.
+
+        Returns:
+            The project.
+
+        Raises:
+            ConfigError: There is no headrace.toml, or a value in it (or in an environment variable) is wrong.
+        """
+        begin = Path(start if start is not None else os.environ.get("HEADRACE_PROJECT", ".")).resolve()
+        begin = begin.parent if begin.name == CONFIG_FILE else begin
+        for folder in (begin, *begin.parents):
+            if (folder / CONFIG_FILE).is_file():
+                return cls(folder, _read_settings(folder / CONFIG_FILE))
+        cure = "Run the command inside a headrace project, or start one with `headrace init NAME`."
+        raise ConfigError(f"There is no {CONFIG_FILE} in {begin} or above it.", cure=cure)
+
+    @property
+    def repo(self) -> Path:
+        """The Feast repo's folder."""
+        return self.root / self._settings.repo
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything headrace writes."""
+        return self.root / self._settings.state
+
+    @property
+    def plan_path(self) -> Path:
+        """The compiled plan's file."""
+        return self.state / "plan.json"
+
+    @property
+    def log_path(self) -> Path:
+        """The folder of the log's tables, one per topic."""
+        return self.state / "log"
+
+    @property
+    def broker_state_path(self) -> Path:
+        """Where the embedded broker writes down its address."""
+        return self.state / "broker.json"
+
+    @property
+    def broker(self) -> str | None:
+        """The Kafka bootstrap servers; None is the embedded broker."""
+        return None if self._settings.broker == EMBEDDED else self._settings.broker
+
+    @cached_property
+    def store_url(self) -> str:
+        """The online store: `lmdb:PATH` or `redis://…`."""
+        return f"lmdb:{self.state / 'online'}" if self._settings.store == "lmdb" else self._settings.store
+
+    @property
+    def clock(self) -> Clock:
+        """What `known_at` is."""
+        return self._settings.clock
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of topics that headrace creates."""
+        return self._settings.partitions
+
+    @property
+    def group(self) -> str:
+        """The workers' consumer group."""
+        return self._settings.group
+
+
+def _read_settings(path: Path) -> _Settings:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.", cure="Mend the file; it is TOML.") from error
+    values = dict(table.get("headrace", {}))
+    for name in _Settings.model_fields:
+        variable = f"HEADRACE_{name.upper()}"
+        if variable in os.environ:
+            values[name] = os.environ[variable]
+    try:
+        return _Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else f"{path}, [headrace]"
+        cure = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
+        raise ConfigError(f"{source}: `{name}` is wrong: {first['msg']}.", cure=cure) from error

@@ -1,0 +1,17 @@
+"""Declare: Feast definitions become a plan. Only this package imports Feast, and only once something in it is used."""
+
+from headrace.declare.apply import ApplyResult, apply, compile_repo, plan_changes
+from headrace.declare.builder import event_source, stream_view
+from headrace.declare.changes import Change, PlanDiff, compare
+
+__all__ = [
+    "ApplyResult",
+    "Change",
+    "PlanDiff",
+    "apply",
+    "compare",
+    "compile_repo",
+    "event_source",
+    "plan_changes",
+    "stream_view",
+]

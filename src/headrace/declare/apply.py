@@ -1,0 +1,130 @@
+"""`headrace apply` and `headrace plan`: a feature repo becomes Feast's registry and headrace's plan."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace.declare.changes import PlanDiff, compare
+from headrace.declare.compile import compile_plan
+from headrace.declare.repo import open_repo
+from headrace.errors import ConfigError, DefinitionError, PlanError
+from headrace.events.modules import forget_modules
+from headrace.plan import Plan, read_plan, write_plan
+
+if TYPE_CHECKING:
+    from headrace.config import Project
+    from headrace.declare.repo import FeatureRepo
+
+__all__ = ["ApplyResult", "apply", "compile_repo", "plan_changes"]
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What an apply did.
+
+    Attributes:
+        plan: The plan that was written.
+        plan_path: Where to.
+        diff: What changed against the plan that was there before.
+    """
+
+    plan: Plan
+    plan_path: Path
+    diff: PlanDiff
+
+
+def apply(project: Project) -> ApplyResult:
+    """Compile a project's definitions, register them with Feast and write the plan.
+
+    Everything is compiled first, so definitions that cannot work change neither the registry nor the plan. Applying
+    twice changes nothing the second time. The current folder, `sys.path` and `sys.modules` are as before afterwards.
+
+    Args:
+        project: The project.
+
+    Returns:
+        The plan, and what changed.
+
+    Raises:
+        ConfigError: The feature repo or its feature_store.yaml is missing or wrong, Feast is not installed, or the
+            registry or plan cannot be written.
+        DefinitionError: A file cannot be imported, or definitions cannot work; all of them are listed.
+    """
+    with open_repo(project.repo) as repo:
+        plan = compile_plan(repo)
+        diff = _compare_with_disk(project, plan)
+        _register(repo)
+    write_plan(plan, project.plan_path)
+    forget_modules(project.repo)  # of before this apply, perhaps
+    return ApplyResult(plan, project.plan_path, diff)
+
+
+def plan_changes(project: Project) -> PlanDiff:
+    """What an apply would change. Nothing is written.
+
+    Args:
+        project: The project.
+
+    Returns:
+        The difference from the plan on disk; it is false where they are the same.
+
+    Raises:
+        ConfigError: As `apply`.
+        DefinitionError: As `apply`.
+    """
+    return _compare_with_disk(project, compile_repo(project.repo))
+
+
+def compile_repo(repo: Path) -> Plan:
+    """Compile a feature repo, and do nothing else.
+
+    Args:
+        repo: Its folder.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: As `apply`.
+        DefinitionError: As `apply`.
+    """
+    with open_repo(repo) as loaded:
+        return compile_plan(loaded)
+
+
+def _compare_with_disk(project: Project, plan: Plan) -> PlanDiff:
+    if not project.plan_path.exists():
+        return compare(None, plan)
+    try:
+        return compare(read_plan(project.plan_path), plan)
+    except PlanError as error:  # damaged, or of another version: an apply is what mends it
+        return compare(None, plan, note=error.what)
+
+
+def _register(repo: FeatureRepo) -> None:
+    """What `feast apply` does."""
+    from feast import FeatureStore
+    from feast.repo_operations import apply_total_with_repo_instance
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            store = FeatureStore(config=repo.config)
+            apply_total_with_repo_instance(
+                store, repo.config.project, store.registry, repo.contents, skip_source_validation=False
+            )
+            for view in repo.contents.stream_feature_views:
+                # Feast compares stream views without their aggregations where its online store is SQLite, and would
+                # keep the windows of before.
+                store.registry.apply_feature_view(view, repo.config.project)
+    except OSError as error:
+        msg = f"Feast's registry cannot be written: {error}"
+        raise ConfigError(msg, cure=f"Mend `registry` in {repo.path / 'feature_store.yaml'}.") from error
+    except (Exception, SystemExit) as error:
+        printed = f" ({said.getvalue().strip()})" if isinstance(error, SystemExit) else ""
+        msg = f"{repo.name}: Feast refuses the definitions: {type(error).__name__}: {error}{printed}"
+        raise DefinitionError(msg, cure="Mend what Feast names; `feast apply` in the folder says the same.") from error

@@ -1,0 +1,173 @@
+"""What differs between two plans: what an apply would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from headrace.declare.durations import shown
+from headrace.plan import Feature, FeatureRef, Plan, Source, View
+
+__all__ = ["Change", "PlanDiff", "compare"]
+
+Kind = Literal["source", "view", "feature", "service"]
+Action = Literal["added", "changed", "removed"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs.
+
+    Attributes:
+        kind: What it is.
+        name: Its name; a feature's is ``view:feature``.
+        action: What became of it.
+        details: What is different, a sentence each.
+    """
+
+    kind: Kind
+    name: str
+    action: Action
+    details: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as JSON takes it."""
+        return {"kind": self.kind, "name": self.name, "action": self.action, "details": list(self.details)}
+
+
+@dataclass(frozen=True)
+class PlanDiff:
+    """What differs between the plan that was applied last and another.
+
+    Attributes:
+        old_hash: The content hash of the plan that was applied last; None where there is none that can be read.
+        new_hash: The content hash of the other.
+        changes: What differs: sources, then views with their features, then services, each by name.
+        replaced_views: Views whose definition changed: to the online store they are new, and start without events.
+        note: Why there is no old plan, where that is worth saying.
+    """
+
+    old_hash: str | None
+    new_hash: str
+    changes: tuple[Change, ...]
+    replaced_views: tuple[str, ...] = ()
+    note: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The difference as JSON takes it."""
+        return {
+            "old_hash": self.old_hash,
+            "new_hash": self.new_hash,
+            "changes": [change.to_dict() for change in self.changes],
+            "replaced_views": list(self.replaced_views),
+            "note": self.note,
+        }
+
+
+def compare(old: Plan | None, new: Plan, note: str | None = None) -> PlanDiff:
+    """Compare two plans.
+
+    Args:
+        old: The plan that was applied last; None where there is none.
+        new: The plan that would be.
+        note: Why there is no old plan, where that is worth saying.
+
+    Returns:
+        What differs.
+    """
+    before = Plan(project=new.project, sources={}, views={}) if old is None else old
+    changes = [
+        *_pairs("source", before.sources, new.sources, _source_details),
+        *_view_changes(before, new),
+        *_pairs("service", before.services, new.services, _service_details),
+    ]
+    replaced = [
+        name for name, view in new.views.items() if name in before.views and before.views[name].hash != view.hash
+    ]
+    return PlanDiff(None if old is None else old.hash, new.hash, tuple(changes), tuple(replaced), note)
+
+
+def _view_changes(before: Plan, new: Plan) -> Iterator[Change]:
+    for change in _pairs("view", before.views, new.views, _view_details):
+        yield change
+        if change.action == "changed":
+            old_features = {feature.name: feature for feature in before.views[change.name].features}
+            new_features = {feature.name: feature for feature in new.views[change.name].features}
+            for inner in _pairs("feature", old_features, new_features, _feature_details):
+                yield Change(inner.kind, f"{change.name}:{inner.name}", inner.action, inner.details)
+
+
+def _pairs(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any], details: Any) -> Iterator[Change]:
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old:
+            yield Change(kind, name, "added", tuple(details(None, new[name])))
+        elif name not in new:
+            yield Change(kind, name, "removed")
+        elif old[name] != new[name]:
+            yield Change(kind, name, "changed", tuple(details(old[name], new[name])))
+
+
+def _source_details(old: Source | None, new: Source) -> Iterator[str]:
+    if old is None:
+        yield f"topic {new.topic}, {new.model}"
+        return
+    for label in ("topic", "model", "key", "timestamp_field"):
+        was, is_now = getattr(old, label), getattr(new, label)
+        if was != is_now:
+            yield f"{label}: {was} → {is_now}"
+    if old.max_future_us != new.max_future_us:
+        yield f"max_future: {shown(old.max_future_us)} → {shown(new.max_future_us)}"
+    was_columns = {column.name: f"{column.dtype}{' | None' if column.nullable else ''}" for column in old.columns}
+    new_columns = {column.name: f"{column.dtype}{' | None' if column.nullable else ''}" for column in new.columns}
+    yield from (f"field {name} added" for name in new_columns if name not in was_columns)
+    yield from (f"field {name} removed" for name in was_columns if name not in new_columns)
+    for name, was in was_columns.items():
+        if new_columns.get(name, was) != was:
+            yield f"field {name}: {was} → {new_columns[name]}"
+
+
+def _view_details(old: View | None, new: View) -> Iterator[str]:
+    if old is None:
+        yield f"by {', '.join(new.join_keys)} from {new.source}: {', '.join(feature.name for feature in new.features)}"
+        return
+    if old.source != new.source:
+        yield f"source: {old.source} → {new.source}"
+    if old.entities != new.entities:
+        yield f"keys: {_keys(old)} → {_keys(new)}"
+    if old.features != new.features and {f.name: f for f in old.features} == {f.name: f for f in new.features}:
+        yield "features in another order"
+
+
+def _keys(view: View) -> str:
+    return ", ".join(f"{key.name} ({key.dtype}{' | None' if key.nullable else ''})" for key in view.entities)
+
+
+def _feature_details(old: Feature | None, new: Feature) -> Iterator[str]:
+    if old is None:
+        yield _definition(new)
+    else:
+        yield f"{_definition(old)} → {_definition(new)}"
+
+
+def _definition(feature: Feature) -> str:
+    if feature.window_us is None or feature.slide_us is None:
+        window = "lifetime"
+    else:
+        window = f"{shown(feature.window_us)} by {shown(feature.slide_us)}"
+    return f"{feature.function}({feature.column}) {window}: {feature.dtype}"
+
+
+def _service_details(old: tuple[FeatureRef, ...] | None, new: tuple[FeatureRef, ...]) -> Iterator[str]:
+    was = [] if old is None else [f"{ref.view}:{ref.feature}" for ref in old]
+    now = [f"{ref.view}:{ref.feature}" for ref in new]
+    if old is None:
+        yield f"{len(now)} features"
+        return
+    yield from (f"{name} added" for name in now if name not in was)
+    yield from (f"{name} removed" for name in was if name not in now)
+    if sorted(was) == sorted(now):
+        yield "features in another order"

@@ -1,0 +1,43 @@
+"""Importing Feast late, and keeping its noise from users."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headrace.errors import ConfigError
+
+__all__ = ["quiet_feast", "require_feast"]
+
+
+def require_feast() -> None:
+    """Import Feast.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        # What Feast and its dependencies warn of while they load is not the user's to mend. Loading also sets a filter
+        # of its own for the whole process ("once" for every RuntimeWarning), which leaving the block takes away again.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import feast.repo_operations  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "feast":
+            raise
+        msg = "Feast is not installed, and definitions are written in it."
+        raise ConfigError(msg, cure="pip install 'headrace[feast]'") from error
+
+
+@contextmanager
+def quiet_feast() -> Iterator[None]:
+    """Silence Feast's warning that stream feature views are young: headrace runs them, Feast only registers them.
+
+    Yields:
+        Nothing.
+    """
+    require_feast()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Stream feature views are experimental", category=RuntimeWarning)
+        yield

@@ -1,0 +1,65 @@
+"""What is wrong with a feature repo, gathered so that all of it is said at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from headrace.errors import DefinitionError
+
+__all__ = ["Problem", "Problems"]
+
+
+class Problem(NamedTuple):
+    """One thing that cannot work.
+
+    Attributes:
+        where: ``feature_repo/views.py:12``.
+        what: What is wrong, the view or source named.
+        cure: What to write instead.
+    """
+
+    where: str
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}\n  → {self.cure}"
+
+
+class Problems:
+    """Problems in the order they were found."""
+
+    def __init__(self) -> None:
+        self._found: dict[Problem, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, where: object, what: str, cure: str) -> None:
+        """Note a problem; the same one twice counts once.
+
+        Args:
+            where: The place, as it prints.
+            what: What is wrong.
+            cure: What to write instead.
+        """
+        self._found[Problem(str(where), what, cure)] = None
+
+    def raise_any(self, repo: str) -> None:
+        """Raise what was found.
+
+        Args:
+            repo: The feature repo's name.
+
+        Raises:
+            DefinitionError: There is at least one problem; the message lists them all.
+        """
+        problems = list(self._found)
+        if len(problems) == 1:
+            only = problems[0]
+            msg = f"{only.where}: {only.what}"
+            raise DefinitionError(msg, cure=only.cure)
+        if problems:
+            listed = "\n".join(str(problem) for problem in problems)
+            msg = f"{len(problems)} definitions in {repo} cannot work:\n{listed}"
+            raise DefinitionError(msg)

@@ -1,0 +1,103 @@
+"""Feast's feature services to services of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from headrace.declare.features import feature_name, near
+from headrace.plan import FeatureRef
+
+if TYPE_CHECKING:
+    from feast import FeatureService, StreamFeatureView
+    from feast.feature_view_projection import FeatureViewProjection
+
+    from headrace.declare.locate import Place
+    from headrace.declare.problems import Problems
+    from headrace.declare.repo import FeatureRepo
+
+__all__ = ["compile_services"]
+
+
+def compile_services(repo: FeatureRepo, problems: Problems) -> dict[str, tuple[FeatureRef, ...]]:
+    """Compile the feature services.
+
+    Args:
+        repo: The feature repo.
+        problems: Where to note what cannot work.
+
+    Returns:
+        The features of each, in its order, by the service's name.
+    """
+    views = {view.name: [feature_name(made) for made in view.aggregations] for view in _stream_views(repo)}
+    compiled: dict[str, tuple[FeatureRef, ...]] = {}
+    seen: dict[str, Place] = {}
+    for service in sorted(repo.contents.feature_services, key=lambda service: service.name):
+        place = repo.locator.of(service, service.name, "FeatureService")
+        if service.name in compiled:
+            cure = f"Rename one; the other is at {seen[service.name]}."
+            problems.add(place, f"two feature services are named {service.name!r}.", cure)
+            continue
+        seen[service.name] = place
+        compiled[service.name] = _ServiceCompiler(service, views, place, problems).compile()
+    return compiled
+
+
+def _stream_views(repo: FeatureRepo) -> list[StreamFeatureView]:
+    return repo.contents.stream_feature_views
+
+
+class _ServiceCompiler:
+    def __init__(self, service: FeatureService, views: dict[str, list[str]], place: Place, problems: Problems) -> None:
+        self._service = service
+        self._views = views
+        self._place = place
+        self._problems = problems
+
+    def compile(self) -> tuple[FeatureRef, ...]:
+        name = self._service.name
+        if not name or ":" in name:
+            self._wrong("that is not a name that can be asked for.", "Write another name=, without ':'.")
+        found = dict.fromkeys(ref for view, features in self._parts() for ref in self._refs(view, features))
+        if not self._service._features:  # noqa: SLF001
+            self._wrong("it has no features.", "Write features=[...], views or view[[...]].")
+        return tuple(found)
+
+    def _parts(self) -> Iterator[tuple[str, list[str] | None]]:
+        """The views that the service names and the features it takes of each, None for all, in its order."""
+        # Feast keeps the order only here: projections and references in text are two lists of their own.
+        projections = iter(self._service.feature_view_projections)
+        for part in self._service._features:  # noqa: SLF001
+            if isinstance(part, str):
+                view, colon, feature = part.partition(":")
+                yield view, [feature] if colon else None
+            else:
+                projection = next(projections)
+                self._check(projection)
+                names = [field.name for field in projection.features] or projection.desired_features
+                yield projection.name, list(names) or None
+
+    def _check(self, projection: FeatureViewProjection) -> None:
+        if projection.name_alias or projection.join_key_map:
+            what = f"it renames the view {projection.name!r} or its join keys, which is not supported yet."
+            self._wrong(what, "Take the view as it is, without with_name and with_join_key_map.")
+        if projection.version_tag is not None:
+            what = f"it takes version {projection.version_tag} of the view {projection.name!r}."
+            self._wrong(what, "Take the view as it is; headrace serves the version that is applied.")
+
+    def _refs(self, view: str, features: list[str] | None) -> Iterator[FeatureRef]:
+        known = self._views.get(view)
+        if known is None:
+            cure = f"{near(view, list(self._views))}Stream views are: {', '.join(self._views) or 'none'}."
+            self._wrong(f"{view!r} is not a stream feature view of this repo.", cure, at=view)
+            return
+        for feature in known if features is None else features:
+            if feature in known:
+                yield FeatureRef(view=view, feature=feature)
+            else:
+                cure = f"{near(feature, known)}It has: {', '.join(known)}."
+                self._wrong(f"the view {view!r} has no feature {feature!r}.", cure, at=feature)
+
+    def _wrong(self, what: str, cure: str, at: str | None = None) -> None:
+        place = self._place if at is None else self._place.at(at)
+        self._problems.add(place, f"feature service {self._service.name!r}: {what}", cure)

@@ -1,0 +1,171 @@
+"""Feast's Kafka sources to sources of the plan."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from headrace.declare.features import near
+from headrace.errors import EventError
+from headrace.events.schema import columns_of, resolve_model
+from headrace.plan import Column, DType, Source
+
+if TYPE_CHECKING:
+    from feast import KafkaSource
+
+    from headrace.declare.locate import Place
+    from headrace.declare.problems import Problems
+    from headrace.declare.repo import FeatureRepo
+
+__all__ = ["KEY_TAG", "MAX_FUTURE_TAG", "MODEL_TAG", "compile_sources"]
+
+MODEL_TAG = "headrace.model"
+KEY_TAG = "headrace.key"
+MAX_FUTURE_TAG = "headrace.max_future_us"
+_TAGS = (MODEL_TAG, KEY_TAG, MAX_FUTURE_TAG)
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,245}")  # Kafka's rule, less the room that `.dlq` takes
+_CALLEES = ("event_source", "KafkaSource")
+
+
+def compile_sources(repo: FeatureRepo, problems: Problems) -> dict[str, Source | None]:
+    """Compile the sources that stream views read, and those that are tagged with a model.
+
+    Args:
+        repo: The feature repo.
+        problems: Where to note what cannot work.
+
+    Returns:
+        By name, also those that cannot work, so that their views are checked; None where not even the columns are
+        known.
+    """
+    compiled: dict[str, Source | None] = {}
+    first: dict[str, KafkaSource] = {}
+    topics: dict[str, str] = {}
+    for source in _kafka_sources(repo):
+        place = repo.locator.of(source, source.name, *_CALLEES)
+        twin = first.setdefault(source.name.lower(), source)
+        if twin is not source:
+            if twin != source:
+                what = f"two sources are named {source.name!r} (names must differ in more than case)."
+                problems.add(place, what, f"Rename one; the other is at {repo.locator.of(twin, twin.name, *_CALLEES)}.")
+            continue
+        compiled[source.name] = _compile_source(repo, source, place, problems)
+        topic = source.kafka_options.topic
+        other = topics.setdefault(topic, source.name)
+        if topic and other != source.name:
+            what = f"source {source.name!r} reads the topic {topic!r}, and so does the source {other!r}."
+            problems.add(place.at(topic), what, "Keep one: a topic has one source, which any number of views can read.")
+        dead_letters_of = topics.get(topic.removesuffix(".dlq"))
+        if topic.endswith(".dlq") and dead_letters_of:
+            what = f"source {source.name!r} reads {topic!r}, where dead letters of {dead_letters_of!r} go."
+            problems.add(place.at(topic), what, "Read another topic; `headrace deadletters` shows this one.")
+    return compiled
+
+
+def _kafka_sources(repo: FeatureRepo) -> list[KafkaSource]:
+    """The sources that headrace reads, each once; those of other systems' views are not its business."""
+    from feast import KafkaSource
+
+    found: dict[int, KafkaSource] = {}
+    for view in repo.contents.stream_feature_views:
+        if isinstance(view.stream_source, KafkaSource):
+            found[id(view.stream_source)] = view.stream_source
+    for source in repo.contents.data_sources:
+        if isinstance(source, KafkaSource) and any(tag.startswith("headrace.") for tag in source.tags):
+            found[id(source)] = source
+    return sorted(found.values(), key=lambda source: source.name)
+
+
+def _compile_source(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> Source | None:
+    _check_feast_options(source, place, problems)
+    columns = _columns(repo, source, place, problems)
+    max_future_us = _max_future(source, place, problems)
+    if columns is None:
+        return None
+    key = source.tags.get(KEY_TAG) or None
+    names = [column.name for column in columns]
+    if key is not None and key not in names:
+        cure = f"{near(key, names)}Write key=, one of: {', '.join(names)}."
+        problems.add(place.at(key), f"source {source.name!r}: the key {key!r} is not a field of its model.", cure)
+    _check_timestamp(source, columns, place, problems)
+    return Source(
+        name=source.name,
+        topic=source.kafka_options.topic,
+        model=source.tags[MODEL_TAG],
+        key=key,
+        timestamp_field=source.timestamp_field,
+        columns=columns,
+        max_future_us=max_future_us,
+    )
+
+
+def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) -> None:
+    from feast.data_format import JsonFormat
+
+    said = f"source {source.name!r}"
+    topic = source.kafka_options.topic
+    if not topic:
+        problems.add(place, f"{said} has no topic.", f"Write topic={source.name!r}, or the topic's name.")
+    elif not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
+        cure = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
+        problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", cure)
+    if not isinstance(source.kafka_options.message_format, JsonFormat):
+        what = f"{said} has a {type(source.kafka_options.message_format).__name__}, and headrace reads JSON."
+        problems.add(place, what, 'Write message_format=JsonFormat(schema_json="").')
+    if source.field_mapping:
+        cure = "Name the model's fields as they should be called (pydantic's Field(alias=...) reads another name)."
+        problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", cure)
+    if source.batch_source is None:
+        cure = "Write it with headrace.declare.event_source, or give it batch_source=FileSource(name=..., path=...)."
+        problems.add(place, f"{said} has no batch_source, and Feast insists on one.", cure)
+    for tag in source.tags:
+        if tag.startswith("headrace.") and tag not in _TAGS:
+            cure = f"{near(tag, _TAGS)}Tags are: {', '.join(_TAGS)}."
+            problems.add(place.at(tag), f"{said}: the tag {tag!r} means nothing.", cure)
+
+
+def _columns(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> tuple[Column, ...] | None:
+    ref = source.tags.get(MODEL_TAG)
+    if not ref:
+        cure = f'Write tags={{"{MODEL_TAG}": "events:Departure"}}, or make it with headrace.declare.event_source.'
+        problems.add(place, f"source {source.name!r} does not say which pydantic model its events have.", cure)
+        return None
+    try:
+        model = resolve_model(ref, repo.path)
+    except EventError as error:
+        problems.add(place.at(ref), f"source {source.name!r}: {error.what}", error.cure or "")
+        return None
+    try:
+        return columns_of(model)
+    except EventError as error:
+        where = repo.locator.of_class(model.__name__)
+        problems.add(where, f"source {source.name!r}: {error.what}", error.cure or "")
+        return None
+
+
+def _check_timestamp(source: KafkaSource, columns: tuple[Column, ...], place: Place, problems: Problems) -> None:
+    name = source.timestamp_field
+    said, where = f"source {source.name!r}", place.at(name)
+    column = next((column for column in columns if column.name == name), None)
+    times = [column.name for column in columns if column.dtype is DType.TIMESTAMP and not column.nullable]
+    choice = f"one of: {', '.join(times)}" if times else "an AwareDatetime field, which the model lacks"
+    if column is None:
+        cure = f"{near(name, times)}Write timestamp_field=, {choice}."
+        problems.add(where, f"{said}: the timestamp_field {name!r} is not a field of its model.", cure)
+    elif column.dtype is not DType.TIMESTAMP:
+        cure = f"Make it an AwareDatetime, or write timestamp_field=, {choice}."
+        problems.add(where, f"{said}: the timestamp_field {name!r} is a {column.dtype.value}.", cure)
+    elif column.nullable:
+        cure = "Take `| None` off the model's field: every event has a time."
+        problems.add(where, f"{said}: the timestamp_field {name!r} can be missing.", cure)
+
+
+def _max_future(source: KafkaSource, place: Place, problems: Problems) -> int:
+    default = int(Source.model_fields["max_future_us"].default)
+    text = source.tags.get(MAX_FUTURE_TAG, str(default))
+    if text.isdecimal() and int(text) < 2**63:
+        return int(text)
+    what = f"source {source.name!r}: the tag {MAX_FUTURE_TAG} is {text!r}."
+    problems.add(place.at(MAX_FUTURE_TAG), what, f'Write microseconds, such as "{default}" for 1 h.')
+    return default

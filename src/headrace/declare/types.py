@@ -1,0 +1,58 @@
+"""The plan's types, and what Feast calls them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headrace.plan import DType
+
+if TYPE_CHECKING:
+    from feast import Entity, Field
+    from feast.types import PrimitiveFeastType
+
+__all__ = ["FEAST_NAMES", "FeastNames", "dtype_of_entity", "dtype_of_field", "feast_type"]
+
+
+class FeastNames(NamedTuple):
+    """What Feast calls a type.
+
+    Attributes:
+        field: In feast.types, as ``Field(dtype=...)`` takes it.
+        value_type: In ValueType, as ``Entity(value_type=...)`` takes it.
+        ddl: In the Spark DDL of ``JsonFormat(schema_json=...)``.
+    """
+
+    field: str
+    value_type: str
+    ddl: str
+
+
+FEAST_NAMES: dict[DType, FeastNames] = {
+    DType.INT64: FeastNames("Int64", "INT64", "bigint"),
+    DType.FLOAT64: FeastNames("Float64", "DOUBLE", "double"),
+    DType.BOOL: FeastNames("Bool", "BOOL", "boolean"),
+    DType.STRING: FeastNames("String", "STRING", "string"),
+    DType.TIMESTAMP: FeastNames("UnixTimestamp", "UNIX_TIMESTAMP", "timestamp"),
+}
+
+_OF_VALUE_TYPE = {names.value_type: dtype.value for dtype, names in FEAST_NAMES.items()}
+
+
+def feast_type(dtype: DType) -> PrimitiveFeastType:
+    """The type as a Feast field has it."""
+    import feast.types
+
+    found: PrimitiveFeastType = getattr(feast.types, FEAST_NAMES[dtype].field)
+    return found
+
+
+def dtype_of_field(field: Field) -> str:
+    """The type of a Feast field as the plan calls it; as Feast does where the plan has none."""
+    name = field.dtype.to_value_type().name
+    return _OF_VALUE_TYPE.get(name, name)
+
+
+def dtype_of_entity(entity: Entity) -> str | None:
+    """The type of a Feast entity likewise; None where it has none."""
+    name = entity.value_type.name
+    return None if name == "UNKNOWN" else _OF_VALUE_TYPE.get(name, name)

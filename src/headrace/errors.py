@@ -1,0 +1,140 @@
+"""Every error headrace raises on purpose, in one tree.
+
+    HeadraceError
+    ├── RetryableError                   worth trying again, nothing was lost
+    │   ├── BrokerUnavailableError       no Kafka broker answers
+    │   ├── StoreUnavailableError        the online store is away
+    │   └── LogUnavailableError          the log cannot be written just now (disk full, not writable)
+    ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
+    ├── DefinitionError                  a Feast definition that cannot work (raised by apply)
+    ├── PlanError                        the compiled plan is missing, unreadable or of another version
+    │   └── PlanMismatchError            the plan and the online store do not belong together
+    ├── EventError                       an event (or a model of events) that cannot be used
+    ├── TopicError                       a topic is missing, or is not the one the store was built from
+    ├── StoreError                       the online store cannot be used
+    │   ├── StoreDamagedError            a store or record file does not read back
+    │   ├── StoreLockedError             another worker holds the store
+    │   └── StaleWriteError              a write by a worker that no longer owns the partition: refused
+    ├── LookupRequestError               a lookup that names something unknown or leaves out a key
+    │   └── LookupTimeError              a lookup at a time the store can no longer answer: refused, not guessed
+    ├── LogError                         the log cannot be read or does not hold what it should
+    ├── SpineError                       a spine that cannot be joined
+    └── DatasetError                     a dataset definition, manifest or rebuild that does not hold
+
+Messages say what was wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerUnavailableError",
+    "ConfigError",
+    "DatasetError",
+    "DefinitionError",
+    "EventError",
+    "HeadraceError",
+    "LogError",
+    "LogUnavailableError",
+    "LookupRequestError",
+    "LookupTimeError",
+    "PlanError",
+    "PlanMismatchError",
+    "RetryableError",
+    "SpineError",
+    "StaleWriteError",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreUnavailableError",
+    "TopicError",
+]
+
+
+class HeadraceError(Exception):
+    """Base of every error headrace raises on purpose.
+
+    Args:
+        what: What was wrong, and where.
+        cure: What to do about it, if there is something to do.
+    """
+
+    def __init__(self, what: str, *, cure: str | None = None) -> None:
+        self.what = what
+        self.cure = cure
+        super().__init__(what if cure is None else f"{what}\n  → {cure}")
+
+
+class RetryableError(HeadraceError):
+    """Worth trying again: nothing was lost, nothing was changed."""
+
+
+class BrokerUnavailableError(RetryableError):
+    """No Kafka broker answers at the address."""
+
+
+class StoreUnavailableError(RetryableError):
+    """The online store is away."""
+
+
+class LogUnavailableError(RetryableError):
+    """The log cannot be written just now."""
+
+
+class ConfigError(HeadraceError):
+    """The project's settings, an environment variable or a path is wrong."""
+
+
+class DefinitionError(HeadraceError):
+    """A Feast definition that cannot work."""
+
+
+class PlanError(HeadraceError):
+    """The compiled plan is missing, unreadable or of another version."""
+
+
+class PlanMismatchError(PlanError):
+    """The plan and the online store do not belong together."""
+
+
+class EventError(HeadraceError):
+    """An event, or a model of events, that cannot be used."""
+
+
+class TopicError(HeadraceError):
+    """A topic is missing, or is not the one the store was built from."""
+
+
+class StoreError(HeadraceError):
+    """The online store cannot be used."""
+
+
+class StoreDamagedError(StoreError):
+    """A store or record does not read back."""
+
+
+class StoreLockedError(StoreError):
+    """Another worker holds the store."""
+
+
+class StaleWriteError(StoreError):
+    """A write by a worker that no longer owns the partition, refused."""
+
+
+class LookupRequestError(HeadraceError):
+    """A lookup that names something unknown, or leaves out a key."""
+
+
+class LookupTimeError(LookupRequestError):
+    """A lookup at a time the store can no longer answer: refused, not guessed."""
+
+
+class LogError(HeadraceError):
+    """The log cannot be read, or does not hold what it should."""
+
+
+class SpineError(HeadraceError):
+    """A spine that cannot be joined."""
+
+
+class DatasetError(HeadraceError):
+    """A dataset definition, manifest or rebuild that does not hold."""

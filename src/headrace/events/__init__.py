@@ -1,0 +1,1 @@
+"""Events: the pydantic models that describe them, and their columns."""

@@ -1,0 +1,72 @@
+"""A batch of validated events as columns, with where each came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.events.columns import BoolArray, IntArray, Values
+from headrace.plan import DType, Source
+
+__all__ = ["ARROW_TYPES", "EventBatch", "column_values"]
+
+ARROW_TYPES: dict[DType, pa.DataType] = {
+    DType.INT64: pa.int64(),
+    DType.FLOAT64: pa.float64(),
+    DType.BOOL: pa.bool_(),
+    DType.STRING: pa.string(),
+    DType.TIMESTAMP: pa.timestamp("us", "UTC"),
+}
+"""How each type is held in Arrow, in the log and in results."""
+
+
+@dataclass
+class EventBatch:
+    """Events of one source, in arrival order.
+
+    Attributes:
+        source: The source.
+        table: The events' columns, as the source declares them, shape (n,).
+        ts_us: Event times in µs, shape (n,).
+        partition: Source partitions, shape (n,).
+        offset: Source offsets, shape (n,).
+        record_ts_us: Timestamps of the Kafka records in µs, shape (n,).
+        known_us: `known_at` in µs, shape (n,): final under the record clock and from the log; else what the worker can say before the write.
+    """
+
+    source: Source
+    table: pa.Table
+    ts_us: IntArray
+    partition: IntArray
+    offset: IntArray
+    record_ts_us: IntArray
+    known_us: IntArray
+    _values: dict[str, Values] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ts_us)
+
+    @property
+    def position(self) -> IntArray:
+        """Source positions as one number that orders like (partition, offset)."""
+        return (self.partition << 48) | self.offset
+
+    def values(self, column: str) -> Values:
+        """A column as numpy values and validity, converted once."""
+        if column not in self._values:
+            self._values[column] = column_values(self.table.column(column))
+        return self._values[column]
+
+
+def column_values(column: pa.ChunkedArray) -> Values:
+    """An Arrow column as numpy: int64 (also bool and timestamp in µs), float64, or object for strings."""
+    array = column.combine_chunks()
+    valid: BoolArray = np.ones(len(array), np.bool_) if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_string(array.type):
+        return Values(array.to_numpy(zero_copy_only=False), valid)
+    if pa.types.is_boolean(array.type) or pa.types.is_timestamp(array.type):
+        array = array.cast(pa.int64())
+    filled = array.fill_null(0) if array.null_count else array
+    return Values(filled.to_numpy(zero_copy_only=False), valid)

@@ -1,0 +1,94 @@
+"""Opening and making Delta tables, and what their errors mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from headrace.errors import HeadraceError, LogError, LogUnavailableError
+from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, TS
+
+__all__ = ["arrow_schema", "create_table", "open_table", "translated"]
+
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.appendOnly": "true",
+    # Dataset manifests pin old versions, so commits are kept; Delta's default is to forget them after 30 days.
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    "delta.checkpointInterval": "50",
+    "delta.dataSkippingStatsColumns": f"{TS},{KNOWN_AT},{PARTITION},{OFFSET}",
+}
+
+
+def open_table(path: Path, version: int | None = None) -> DeltaTable | None:
+    """The table at a path; None where there is none yet.
+
+    Raises:
+        LogError: What is there does not read as a Delta table, or the version is not there.
+        LogUnavailableError: The path cannot be read.
+    """
+    try:
+        # A folder without commits is a table that another worker is just making, or one whose making was cut short.
+        return DeltaTable(path, version=version) if (path / "_delta_log").is_dir() else None
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        raise translated(error, path, "read") from error
+
+
+def create_table(path: Path, schema: pa.Schema) -> DeltaTable:
+    """Make a table, or open the one that another worker made meanwhile.
+
+    Raises:
+        LogError: Something else is at the path.
+        LogUnavailableError: The path cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(entry.name != "_delta_log" for entry in path.iterdir()) and open_table(path) is None:
+            cure = "Move it away, or set `state` in headrace.toml to another folder."
+            raise LogError(f"{path} is not empty and holds no Delta table, so no log is started there.", cure=cure)
+        DeltaTable.create(
+            path,
+            schema,
+            mode="ignore",
+            partition_by=[DATE],
+            configuration=_CONFIGURATION,
+            # Without retries, two workers that create at once cannot both commit: one makes version 0, the other opens it.
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+        problem: Exception | None = None
+    except (DeltaError, OSError) as error:
+        problem = error
+    table = open_table(path)
+    if table is None:
+        raise translated(problem or OSError("it cannot be found after it was made"), path, "written") from problem
+    return table
+
+
+def arrow_schema(table: DeltaTable) -> pa.Schema:
+    """The columns of a Delta table."""
+    return pa.schema(table.schema().to_arrow())
+
+
+def translated(error: Exception, path: Path, attempt: str) -> HeadraceError:
+    """What a failure of Delta Lake or of the disk means to us.
+
+    Args:
+        error: The failure.
+        path: The table's path.
+        attempt: ``read`` or ``written``.
+
+    Returns:
+        LogUnavailableError where the disk is at fault, else LogError.
+    """
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, OSError) or any(sign in str(error) for sign in ("(os error", "LocalFileSystem", "Os {")):
+        cure = "Make the folder writable and see that the disk has space, or set `state` in headrace.toml to another folder."
+        return LogUnavailableError(f"The log at {path} cannot be {attempt}: {said}", cure=cure)
+    cure = "Restore the folder from a copy, or move it away and replay the topic."
+    return LogError(f"The log at {path} cannot be {attempt}; it is damaged, or not a log: {said}", cure=cure)

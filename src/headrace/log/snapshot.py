@@ -1,0 +1,77 @@
+"""One version of a log table, as readers see it: a list of Parquet files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+
+__all__ = ["LogFile", "LogSnapshot"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A Parquet file of the log.
+
+    Attributes:
+        path: Its absolute path.
+        date: The UTC date of every event in it.
+        rows: How many events it holds.
+        partitions: The least and greatest source partition in it.
+        offsets: The least and greatest offset in it, over all its partitions.
+    """
+
+    path: str
+    date: date
+    rows: int
+    partitions: tuple[int, int]
+    offsets: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LogSnapshot:
+    """One version of a topic's log. A topic without a log yet has a snapshot without files.
+
+    Attributes:
+        topic: The topic.
+        path: The table's path.
+        version: The Delta version; None where there is no table yet.
+        schema: The table's columns.
+        files: Its Parquet files, by date and path.
+    """
+
+    topic: str
+    path: str
+    version: int | None
+    schema: pa.Schema
+    files: tuple[LogFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many events it holds."""
+        return sum(file.rows for file in self.files)
+
+    def between(self, from_us: int | None, until_us: int | None) -> list[str]:
+        """The paths of the files that can hold events of a stretch of time.
+
+        Args:
+            from_us: The first event time of interest, in µs; None is the beginning.
+            until_us: The last event time of interest, in µs; None is the end.
+
+        Returns:
+            The paths, by date.
+        """
+        first, last = _date_of(from_us, date.min), _date_of(until_us, date.max)
+        return [file.path for file in self.files if first <= file.date <= last]
+
+
+def _date_of(us: int | None, otherwise: date) -> date:
+    if us is None:
+        return otherwise
+    try:
+        return (_EPOCH + timedelta(microseconds=us)).date()
+    except OverflowError:  # no calendar has it: before or after every date
+        return date.min if us < 0 else date.max

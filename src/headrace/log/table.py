@@ -1,0 +1,236 @@
+"""A topic's log: appended once per position, read at any version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from headrace.errors import LogError, LogUnavailableError
+from headrace.events.columns import BoolArray, IntArray
+from headrace.log.delta import arrow_schema, create_table, open_table, translated
+from headrace.log.scan import scan_in_order
+from headrace.log.schema import OFFSET, PARTITION, added_columns, laid_out, table_schema
+from headrace.log.snapshot import LogFile, LogSnapshot
+from headrace.plan import Source
+
+__all__ = ["Appended", "EventLog"]
+
+_ATTEMPTS = 20
+_WRITER = WriterProperties(compression="ZSTD")  # a quarter smaller than Snappy at the same speed
+
+
+class Appended(NamedTuple):
+    """What an append did.
+
+    Attributes:
+        rows: How many rows were new and were written.
+        version: The table's version since; None where nothing was new, so nothing was committed.
+    """
+
+    rows: int
+    version: int | None
+
+
+class EventLog:
+    """The log of one topic: a Delta table at ``root/topic``.
+
+    One object is for one thread. Any number of them, in any number of processes, may append to one table.
+
+    Args:
+        root: The folder of all logs.
+        source: The source whose events are logged.
+    """
+
+    def __init__(self, root: Path, source: Source) -> None:
+        self.source = source
+        self.path = root / source.topic
+        self._table: DeltaTable | None = None
+        self._last: dict[int, int | None] = {}
+
+    def append(self, table: pa.Table, positions: Mapping[int, int]) -> Appended:
+        """Append the events of a stretch of offsets, in one commit, once.
+
+        Rows that the log already holds are left out, so a replay appends nothing. Where another worker commits an offset of the
+        same partition first, this append starts again with what is left.
+
+        Args:
+            table: The events: the source's columns and ``_ts_us``, ``_known_at_us``, ``_partition``, ``_offset``, ``_record_ts_us``.
+            positions: By partition, the last offset that the append stands for. It may lie past the last row's, where dead letters follow.
+
+        Returns:
+            How many rows were new, and the version they are in.
+
+        Raises:
+            LogError: The rows do not fit the table or the positions, or the table is damaged, foreign or of other types.
+            LogUnavailableError: The log cannot be written just now; nothing was.
+        """
+        rows = laid_out(table, table_schema(self.source), self.source.topic)
+        _check_positions(rows, positions, self.source.topic)
+        for _ in range(_ATTEMPTS):
+            delta = self._opened()
+            last = self._held(delta, positions)
+            ahead = {partition: offset for partition, offset in positions.items() if offset > last.get(partition, -1)}
+            if not ahead:
+                return Appended(0, None)
+            fresh = rows.filter(pa.array(_newer(rows, last)))
+            try:
+                self._commit(delta, fresh, ahead)
+            except CommitFailedError:
+                self._refresh()
+                continue
+            return Appended(fresh.num_rows, delta.version())
+        cure = "Let fewer workers append at once, or larger appends; the worker may try again."
+        raise LogUnavailableError(f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row.", cure=cure)
+
+    def last_offsets(self, partitions: Iterable[int] | None = None) -> dict[int, int]:
+        """The last offset that the log stands for, by partition.
+
+        Args:
+            partitions: The partitions to ask for; None is every one up to the greatest that has events.
+
+        Returns:
+            Offsets; partitions without one are left out.
+        """
+        table = open_table(self.path)
+        if table is None:
+            return {}
+        if partitions is None:
+            partitions = range(max((file.partitions[1] for file in _files(table, self.path)), default=-1) + 1)
+        found = {partition: table.transaction_version(self._app_id(partition)) for partition in partitions}
+        return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    def version(self) -> int | None:
+        """The table's newest version; None where there is no table yet."""
+        table = open_table(self.path)
+        return None if table is None else table.version()
+
+    def snapshot(self, version: int | None = None) -> LogSnapshot:
+        """The files of a version.
+
+        Args:
+            version: The version; None is the newest.
+
+        Returns:
+            The snapshot; one without files where nothing was logged yet.
+
+        Raises:
+            LogError: The version is not there, or the table is damaged, foreign or of other types than the source declares.
+        """
+        table = open_table(self.path, version)
+        if table is None:
+            if version is not None:
+                raise LogError(f"There is no log at {self.path}, so no version {version} of it.")
+            return LogSnapshot(self.source.topic, str(self.path), None, table_schema(self.source), ())
+        schema = arrow_schema(table)
+        added_columns(schema, self.source, str(self.path))
+        return LogSnapshot(self.source.topic, str(self.path), table.version(), schema, _files(table, self.path))
+
+    def scan(self, after: Mapping[int, int] | None = None, *, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """Every event in the order of its partition and offset, for rebuilding what was made from them.
+
+        Args:
+            after: By partition, the offset to start after; partitions left out start at their beginning.
+            batch_rows: The size that batches come near to.
+
+        Yields:
+            Batches of one partition's rows, with the columns of ``append`` (columns that a file lacks are null).
+
+        Raises:
+            LogError: A file is missing or does not read.
+        """
+        return scan_in_order(self.snapshot(), dict(after or {}), batch_rows)
+
+    def _opened(self) -> DeltaTable:
+        if self._table is None:
+            self._last.clear()
+            self._table = open_table(self.path) or create_table(self.path, table_schema(self.source))
+        return self._table
+
+    def _held(self, delta: DeltaTable, partitions: Iterable[int]) -> dict[int, int]:
+        # Each question replays part of Delta's own log, so answers are kept while nobody else commits.
+        for partition in partitions:
+            if partition not in self._last:
+                self._last[partition] = delta.transaction_version(self._app_id(partition))
+        return {partition: offset for partition in partitions if (offset := self._last[partition]) is not None}
+
+    def _refresh(self) -> None:
+        self._last.clear()
+        if self._table is not None:
+            try:
+                self._table.update_incremental()
+            except (DeltaError, OSError) as error:
+                self._table = None
+                raise translated(error, self.path, "read") from error
+
+    def _commit(self, delta: DeltaTable, rows: pa.Table, positions: Mapping[int, int]) -> None:
+        schema = arrow_schema(delta)
+        added = added_columns(schema, self.source, str(self.path))
+        if not added:
+            rows = laid_out(rows, schema, self.source.topic)
+        before = delta.version()
+        transactions = [Transaction(self._app_id(partition), offset) for partition, offset in positions.items()]
+        try:
+            write_deltalake(
+                delta,
+                rows,
+                mode="append",
+                schema_mode="merge" if added else None,
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+        except CommitFailedError:
+            raise
+        except (DeltaError, OSError) as error:
+            self._table = None
+            raise translated(error, self.path, "written") from error
+        if delta.version() != before + 1:
+            self._last.clear()  # the commit went in on top of others', which this object has not read
+        self._last.update(positions)
+
+    def _app_id(self, partition: int) -> str:
+        return f"{self.source.topic}-{partition}"
+
+
+def _newer(rows: pa.Table, last: Mapping[int, int]) -> BoolArray:
+    partition, offset = _positions_of(rows)
+    newer = np.ones(rows.num_rows, np.bool_)
+    for number, held in last.items():
+        newer &= (partition != number) | (offset > held)
+    return newer
+
+
+def _check_positions(rows: pa.Table, positions: Mapping[int, int], topic: str) -> None:
+    partition, offset = _positions_of(rows)
+    for number in np.unique(partition).tolist():
+        mine = offset[partition == number]
+        if number not in positions or int(mine.max()) > positions[number]:
+            said = positions.get(number)
+            raise LogError(f"Rows of {topic}-{number} reach offset {mine.max()}, past the position {said} that the append stands for.")
+        if len(np.unique(mine)) != len(mine):
+            raise LogError(f"Rows of {topic}-{number} have an offset twice, between {mine.min()} and {mine.max()}.")
+
+
+def _positions_of(rows: pa.Table) -> tuple[IntArray, IntArray]:
+    return rows.column(PARTITION).to_numpy(), rows.column(OFFSET).to_numpy()
+
+
+def _files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
+    adds = pa.table(table.get_add_actions(flatten=True))
+    names = ["path", "partition._date", "num_records", f"min.{PARTITION}", f"max.{PARTITION}", f"min.{OFFSET}", f"max.{OFFSET}"]
+    absent = [name for name in names if name not in adds.column_names]
+    if absent and adds.num_rows:
+        msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."
+        raise LogError(msg, cure="Move it away, or set `state` in headrace.toml to another folder.")
+    rows = zip(*(adds.column(name).to_pylist() for name in names), strict=True) if adds.num_rows else ()
+    files = [
+        LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o))
+        for name, date, n, low_p, high_p, low_o, high_o in rows
+    ]
+    return tuple(sorted(files, key=lambda file: (file.date, file.path)))

@@ -1,0 +1,214 @@
+"""The lookup SDK: features now, for model servers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from headrace.config import Clock, Project
+from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
+from headrace.events.columns import IntArray, Values
+from headrace.lookup.request import entity_columns, time_us
+from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
+from headrace.online import OnlineStore, Snapshot, open_store
+from headrace.online.codec import Records, decode_records
+from headrace.online.meta import CLOCK, view_fact
+from headrace.plan import FeatureRef, Plan, read_plan
+from headrace.times import datetime_of, iso_time
+from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, tile_of, value_at
+
+__all__ = ["FeatureClient"]
+
+
+class FeatureClient:
+    """Looks features up in the online store.
+
+    Args:
+        project: The project, or a path in it; None is the current folder's.
+        plan: The plan, where it is not the project's.
+        store: An open store, where it is not the project's; the client does not close it.
+
+    Raises:
+        PlanError, PlanMismatchError: There is no plan, or the store was filled under another.
+        StoreError, StoreUnavailableError: The store cannot be opened.
+    """
+
+    def __init__(
+        self, project: Project | str | os.PathLike[str] | None = None, *, plan: Plan | None = None, store: OnlineStore | None = None
+    ) -> None:
+        if plan is None or store is None:
+            project = project if isinstance(project, Project) else Project.load(project)
+            plan = plan or read_plan(project.plan_path)
+        self.plan = plan
+        self._owns_store = store is None
+        self._store = store if store is not None else open_store(_url(project), writable=False)
+        self._layouts: dict[str, ViewLayout] = {}
+        self._facts = self._store.meta()
+
+    def get_online_features(
+        self,
+        features: str | Sequence[str],
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        at: datetime | None = None,
+    ) -> OnlineFeatures:
+        """Look features up.
+
+        Args:
+            features: A feature service's name, or a list of `view:feature`, `view:*` and service names.
+            entity_rows: One mapping of join keys to values per row, or one mapping of join keys to columns.
+            at: The time to answer for, with a time zone; None is now (on the record clock, the newest record's time).
+
+        Returns:
+            The values, with status, freshness and evidence per view and row.
+
+        Raises:
+            LookupRequestError: A name is unknown, or a row leaves out a key or gives one of a wrong type.
+            LookupTimeError: The store can no longer (or not exactly) answer for that time.
+        """
+        refs = self.plan.resolve(features if isinstance(features, str) else list(features))
+        layouts = {ref.view: self._layout(ref.view) for ref in refs}
+        rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
+        with self._store.snapshot() as snapshot:
+            at_us = self._now_us(snapshot) if at is None else time_us(at)
+            found = {name: snapshot.lookup(layout.view.hash, keys[name]) for name, layout in layouts.items()}
+        t_us = np.full(len(rows), at_us, np.int64)
+        values: dict[str, Values] = {}
+        answers: dict[str, ViewAnswer] = {}
+        for name, layout in layouts.items():
+            lookup = _ViewLookup(layout, keys[name], found[name], t_us)
+            wanted = [ref for ref in refs if ref.view == name]
+            if at is not None:
+                lookup.refuse_unanswerable(wanted)
+            values.update({ref.column: lookup.value(ref) for ref in wanted})
+            answers[name] = lookup.answer()
+        return OnlineFeatures(
+            at_us=at_us,
+            plan_hash=self.plan.hash,
+            topics={name: layout.source.topic for name, layout in layouts.items()},
+            entity_rows=rows,
+            dtypes={ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs},
+            values={ref.column: values[ref.column] for ref in refs},
+            views=answers,
+        )
+
+    def now(self) -> datetime:
+        """Now, by the clock that the store was filled under."""
+        with self._store.snapshot() as snapshot:
+            return datetime_of(self._now_us(snapshot))
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._owns_store:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _now_us(self, snapshot: Snapshot) -> int:
+        if self._facts.get(CLOCK) != Clock.RECORD:
+            return time.time_ns() // 1000
+        positions = snapshot.positions().values()
+        return max((position.record_ts_us for position in positions), default=0)
+
+    def _layout(self, name: str) -> ViewLayout:
+        if name not in self._layouts:
+            view = self.plan.views[name]
+            stored = self._facts.get(view_fact(name))
+            if stored != view.hash:
+                self._facts = self._store.meta()  # the worker may have started, or been rebuilt, since
+                stored = self._facts.get(view_fact(name))
+            if stored != view.hash:
+                held = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
+                msg = f"The plan says {view.versioned_name}, but the online store {held}."
+                cure = "Run `headrace stream --rebuild`, which fills the store from the log under the plan as it is now."
+                raise PlanMismatchError(msg, cure=cure)
+            self._layouts[name] = ViewLayout.of(view, self.plan.source_of(view))
+        return self._layouts[name]
+
+
+class _ViewLookup:
+    """One view's part of a lookup: its records merged over source partitions, a group per row."""
+
+    def __init__(
+        self, layout: ViewLayout, entities: list[bytes], found: list[list[tuple[int, bytes]]], t_us: IntArray
+    ) -> None:
+        self._layout = layout
+        self._t_us = t_us
+        self._row = np.array([row for row, partials in enumerate(found) for _ in partials], np.int64)
+        self._partition = [partition for partials in found for partition, _ in partials]
+        encoded = [record for partials in found for _, record in partials]
+        owners = [entities[row] for row in self._row.tolist()]
+        self._records: Records = decode_records(layout, encoded, owners)
+        self._merged: dict[int, Tiles] = {}
+
+    def value(self, ref: FeatureRef) -> Values:
+        place = self._layout.places[ref.feature]
+        return value_at(self._layout.families[place.family], place, self._tiles(place.family), self._t_us)
+
+    def _tiles(self, family: int) -> Tiles:
+        """The family's tiles with the partitions' partials merged: groups are rows of the request."""
+        if family not in self._merged:
+            partials = self._records.tiles[family]
+            by_row = Tiles(self._row[partials.group], partials.tile, partials.known_us, partials.states)
+            self._merged[family] = merge_tiles(self._layout.families[family], [by_row])
+        return self._merged[family]
+
+    def answer(self) -> ViewAnswer:
+        n = len(self._t_us)
+        newest = np.full(n, NEVER, np.int64)
+        np.maximum.at(newest, self._row, np.array([header.newest_ts_us for header in self._records.headers], np.int64))
+        present = np.zeros(n, np.bool_)
+        for number, family in enumerate(self._layout.families):
+            tiles = self._tiles(number)
+            length = None if family.tiles is None or family.slide_us is None else family.tiles * family.slide_us
+            reached = Window(length, family.slide_us).reaches(tiles.tile, self._t_us[tiles.group])
+            present[tiles.group[reached]] = True
+        applied: list[dict[int, int]] = [{} for _ in range(n)]
+        for row, partition, header in zip(self._row.tolist(), self._partition, self._records.headers, strict=True):
+            applied[row][partition] = header.applied
+        seen = newest != NEVER
+        status = [
+            Status.PRESENT if is_present else Status.EXPIRED if is_seen else Status.UNKNOWN_KEY
+            for is_present, is_seen in zip(present.tolist(), seen.tolist(), strict=True)
+        ]
+        return ViewAnswer(status, [ts if ts != NEVER else None for ts in newest.tolist()], applied)
+
+    def refuse_unanswerable(self, refs: list[FeatureRef]) -> None:
+        """Refuse a time whose tiles were pruned, or whose tiles already hold events that were not known then."""
+        for ref in refs:
+            place = self._layout.places[ref.feature]
+            self._refuse_pruned(ref, place)
+            tiles = self._records.tiles[place.family]
+            t_us = self._t_us[self._row[tiles.group]]
+            unknown_then = place.window.reaches(tiles.tile, t_us) & (tiles.known_us > t_us)
+            if unknown_then.any():
+                known = iso_time(int(tiles.known_us[unknown_then].max()))
+                self._refuse(ref, f"its tiles also hold events that became known later (the newest at {known})")
+
+    def _refuse_pruned(self, ref: FeatureRef, place: FeaturePlace) -> None:
+        if place.window.tiles is None:
+            return
+        oldest_needed = tile_of(self._t_us[self._row], place.window.slide_us) - place.window.tiles + 1
+        if (self._records.dropped[place.family] >= oldest_needed).any():
+            self._refuse(ref, "tiles that it would need have been pruned")
+
+    def _refuse(self, ref: FeatureRef, why: str) -> None:
+        msg = f"{ref.view}:{ref.feature} cannot be looked up exactly at {iso_time(int(self._t_us[0]))}: {why}."
+        cure = "Look up at a later time, or ask the log: `headrace history` answers for any time."
+        raise LookupTimeError(msg, cure=cure)
+
+
+def _url(project: Project | str | os.PathLike[str] | None) -> str:
+    if not isinstance(project, Project):
+        msg = "A FeatureClient needs a project, or a plan and a store."
+        raise LookupRequestError(msg)
+    return project.store_url

@@ -1,0 +1,165 @@
+"""Applying a batch to the online store, exactly once.
+
+For every view of the batch's source: read the records of the keys it touches, skip the events at or below each record's applied offset,
+merge the rest into tiles, prune what no window can reach, and write records and offsets together, only if they are still the ones read. A
+replay therefore changes nothing, and a worker that lost its partition is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headrace.events.batch import EventBatch
+from headrace.events.columns import BoolArray, IntArray, Values
+from headrace.online.base import OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online.codec import RecordHeader, Records, decode_records, encode_records, entity_key
+from headrace.plan import Column, DType, Plan
+from headrace.windows import Events, Tiles, ViewLayout, merge_tiles, prune_tiles, tile_events
+
+__all__ = ["Applier"]
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """Which record each event belongs to.
+
+    Attributes:
+        keys: The records, in the order of their numbers.
+        group: Each event's record number; -1 where an entity key is null.
+    """
+
+    keys: list[RecordKey]
+    group: IntArray
+
+
+class Applier:
+    """Applies batches of a plan's sources to a store.
+
+    Args:
+        plan: The plan.
+        store: The store.
+    """
+
+    def __init__(self, plan: Plan, store: OnlineStore) -> None:
+        self._store = store
+        self._layouts = {
+            name: [ViewLayout.of(view, source) for view in plan.views_of(name)] for name, source in plan.sources.items()
+        }
+
+    def apply(self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None) -> int:
+        """Apply batches in one commit.
+
+        Args:
+            batches: At most one per source; the events of each source partition in offset order.
+            positions: How far the partitions have been read with these batches (dead letters included).
+            now_us: Now in µs, for pruning; None is each record's newest `known_at`, as under the record clock.
+
+        Returns:
+            How many records were written.
+
+        Raises:
+            StaleWriteError: Another worker has written these partitions since: nothing of this is kept.
+            StoreUnavailableError: The store is away; applying again is safe.
+        """
+        writes: list[Write] = []
+        for batch in batches:
+            if len(batch):
+                for layout in self._layouts[batch.source.name]:
+                    writes += self._apply_view(layout, batch, now_us)
+        self._store.commit(writes, positions)
+        return len(writes)
+
+    def _apply_view(self, layout: ViewLayout, batch: EventBatch, now_us: int | None) -> list[Write]:
+        grouping = _group(layout, batch)
+        if not grouping.keys:
+            return []
+        records = decode_records(layout, self._store.read(grouping.keys), [key.entity for key in grouping.keys])
+        applied = np.array([header.applied for header in records.headers], np.int64)
+        fresh = (grouping.group >= 0) & (batch.offset > applied[grouping.group])
+        if not fresh.any():
+            return []
+        merged = _merge(layout, records, batch, grouping.group, fresh, now_us)
+        touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
+        encoded = encode_records(layout, merged)
+        return [
+            Write(key, None if header.applied < 0 else header.applied, record)
+            for key, header, record, is_touched in zip(
+                grouping.keys, records.headers, encoded, touched.tolist(), strict=True
+            )
+            if is_touched
+        ]
+
+
+def _group(layout: ViewLayout, batch: EventBatch) -> _Grouping:
+    """Number the (entity, source partition) pairs of a batch by combining each column's own numbering."""
+    code = batch.partition.astype(np.int64)
+    known = np.ones(len(batch), np.bool_)
+    columns: list[Values] = []
+    for entity in layout.view.entities:
+        column = batch.table.column(entity.name).combine_chunks().dictionary_encode()
+        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        known &= indices >= 0
+        # Renumbering before the product keeps the combined code far below 2⁶³ whatever the number of columns.
+        _, code = np.unique(code, return_inverse=True)
+        code = code * (len(column.dictionary) + 1) + indices + 1
+        columns.append(batch.values(entity.name))
+    _, first, group = np.unique(np.where(known, code, -1), return_index=True, return_inverse=True)
+    group = group.astype(np.int64)
+    if not known.all():
+        # -1 sorts first: drop it from the records and shift the rest down to 0.
+        first, group = first[1:], group - 1
+    entities = [_python_values(entity, values, first) for entity, values in zip(layout.view.entities, columns, strict=True)]
+    partitions = batch.partition[first].tolist()
+    keys = [
+        RecordKey(layout.view.hash, entity_key(key), partition)
+        for *key, partition in zip(*entities, partitions, strict=True)
+    ]
+    return _Grouping(keys, group)
+
+
+def _python_values(entity: Column, values: Values, rows: IntArray) -> list[object]:
+    picked = values.data[rows].tolist()
+    return [bool(value) for value in picked] if entity.dtype is DType.BOOL else picked
+
+
+def _merge(
+    layout: ViewLayout, records: Records, batch: EventBatch, group: IntArray, fresh: BoolArray, now_us: int | None
+) -> Records:
+    events = Events(
+        group[fresh],
+        batch.ts_us[fresh],
+        batch.position[fresh],
+        batch.known_us[fresh],
+        {name: Values(*(array[fresh] for array in batch.values(name))) for name in layout.columns},
+    )
+    headers = _advance(records.headers, events, batch.offset[fresh])
+    known = np.array([header.known_through_us for header in headers], np.int64)
+    now = known if now_us is None else np.maximum(known, now_us)
+    tiles: list[Tiles] = []
+    dropped: list[IntArray] = []
+    for number, family in enumerate(layout.families):
+        merged = merge_tiles(family, [records.tiles[number], tile_events(family, events)])
+        kept, newly_dropped = prune_tiles(family, merged, now)
+        tiles.append(kept)
+        dropped.append(np.maximum(records.dropped[number], newly_dropped))
+    return Records(headers, dropped, tiles)
+
+
+def _advance(headers: list[RecordHeader], events: Events, offset: IntArray) -> list[RecordHeader]:
+    order = np.argsort(events.group, kind="stable")
+    group = events.group[order]
+    starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
+    newest = [np.maximum.reduceat(array[order], starts).tolist() for array in (offset, events.known_us, events.ts_us)]
+    advanced = list(headers)
+    for number, applied, known, ts in zip(group[starts].tolist(), *newest, strict=True):
+        header = advanced[number]
+        advanced[number] = replace(
+            header,
+            applied=applied,
+            known_through_us=max(header.known_through_us, known),
+            newest_ts_us=max(header.newest_ts_us, ts),
+        )
+    return advanced

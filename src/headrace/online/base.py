@@ -1,0 +1,159 @@
+"""The online store: a small interface that every adapter keeps, and one contract suite (`tests/online/test_contract.py`) that checks it.
+
+A store holds records, opaque bytes (see `codec`), one per view, entity and source partition. A lookup reads all partitions' records of an
+entity; a worker replaces those of its own partitions. Beside the records it keeps, per source partition, how far it got, and the journal of
+`known_at` that the log does not hold yet.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+__all__ = ["JournalEntry", "OnlineStore", "Position", "RecordKey", "Snapshot", "SourcePartition", "Write"]
+
+
+class SourcePartition(NamedTuple):
+    """A partition of a source's topic."""
+
+    topic: str
+    partition: int
+
+
+class RecordKey(NamedTuple):
+    """The key of a record.
+
+    Attributes:
+        view: The view's content hash, 16 hex digits.
+        entity: The entity's key, as `codec.entity_key` writes it.
+        partition: The source partition.
+    """
+
+    view: str
+    entity: bytes
+    partition: int
+
+
+class Write(NamedTuple):
+    """A conditional write of one record.
+
+    Attributes:
+        key: The record's key.
+        expected: The applied offset of the record that was read, or None where there was none. If the store holds another, it refuses.
+        record: The new record.
+    """
+
+    key: RecordKey
+    expected: int | None
+    record: bytes
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a source partition has been applied.
+
+    Attributes:
+        offset: The last offset applied.
+        record_ts_us: The newest Kafka timestamp among the records read.
+        event_ts_us: The newest event time among the events applied.
+    """
+
+    offset: int
+    record_ts_us: int
+    event_ts_us: int
+
+
+class JournalEntry(NamedTuple):
+    """When the events of one partition's fetch became readable, kept until the log has them.
+
+    Attributes:
+        source: The source partition.
+        first: The first offset of the fetch.
+        last: Its last offset.
+        known_at_us: When the online write was acknowledged.
+    """
+
+    source: SourcePartition
+    first: int
+    last: int
+    known_at_us: int
+
+
+class Snapshot(ABC):
+    """One consistent read of the store."""
+
+    @abstractmethod
+    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """For each entity, its records in `view` as (source partition, record), ascending by partition."""
+
+    @abstractmethod
+    def positions(self) -> dict[SourcePartition, Position]:
+        """How far each source partition has been applied."""
+
+
+class OnlineStore(ABC):
+    """Where the records live."""
+
+    @abstractmethod
+    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        """The records of `keys`, None where there is none."""
+
+    @abstractmethod
+    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+        """Write records, each only if it is still the one that was read, and then the positions.
+
+        Raises:
+            StaleWriteError: A record changed since it was read: another worker owns the partition now.
+            StoreUnavailableError: The store is away; what was written before stays, and writing again changes nothing.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """A consistent view of records and positions, as far as the store has one."""
+
+    def positions(self) -> dict[SourcePartition, Position]:
+        """How far each source partition has been applied."""
+        with self.snapshot() as snapshot:
+            return snapshot.positions()
+
+    @abstractmethod
+    def add_journal(self, entries: Iterable[JournalEntry]) -> None:
+        """Note when fetches became readable."""
+
+    @abstractmethod
+    def journal(self) -> list[JournalEntry]:
+        """All notes, ascending by source partition and offset."""
+
+    @abstractmethod
+    def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
+        """Forget the notes whose last offset is at or below the offset given: the log has them."""
+
+    @abstractmethod
+    def meta(self) -> dict[str, str]:
+        """Small facts about the store: its plan, clock and the topics it was built from."""
+
+    @abstractmethod
+    def set_meta(self, facts: Mapping[str, str]) -> None:
+        """Set some of the facts."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget every record, position, note and fact: a rebuild starts from nothing."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return once everything committed will survive a power cut."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the store."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,252 @@
+"""The embedded online store: LMDB. Readers in other processes never block, and one worker writes.
+
+Commits are not synced one by one (a power cut costs a replay, never a wrong value): `sync` is called before Kafka offsets are committed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import lmdb
+
+from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
+from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.memory import refuse_stale
+
+__all__ = ["LmdbStore"]
+
+_MAP_SIZE = 1 << 40
+"""Address space, not disk: the file grows as it is used."""
+
+_POSITION = struct.Struct("<qqq")
+_ENTRY = struct.Struct("<qq")
+_PARTITION = struct.Struct(">I")
+_OFFSET = struct.Struct(">Q")
+_DIGEST_BYTES = 16
+_REBUILD = "Move it away or run `headrace stream --rebuild`: the store is built anew from the log, and loses nothing."
+
+
+class LmdbStore(OnlineStore):
+    """A store in a folder.
+
+    Args:
+        path: The folder.
+        writable: True for the one worker that writes; False for lookups, in any number of processes.
+
+    Raises:
+        StoreUnavailableError: There is no store there (to read), or the folder cannot be written.
+        StoreLockedError: Another worker writes it.
+        StoreDamagedError: The files are not a store, or are cut short.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+        if writable:
+            self._lock = _lock(path)
+        elif not (path / "data.mdb").exists():
+            cure = "Run `headrace stream` (or `headrace demo`) to fill it, or check `store` in headrace.toml."
+            raise StoreUnavailableError(f"There is no online store at {path}.", cure=cure)
+        try:
+            self._open(writable)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, writable: bool) -> None:
+        try:
+            # readahead off: records are small and looked up at random.
+            self._env = lmdb.open(
+                str(self.path), map_size=_MAP_SIZE, max_dbs=4, sync=False, readonly=not writable, readahead=False, max_readers=1024
+            )
+            _refuse_cut_short(self.path, self._env)
+            self._records, self._positions, self._journal, self._meta = (
+                self._env.open_db(name, create=writable) for name in (b"records", b"positions", b"journal", b"meta")
+            )
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+            raise StoreDamagedError(f"The store at {self.path} is damaged: {error}.", cure=_REBUILD) from error
+        except lmdb.NotFoundError as error:
+            cure = "Start the worker with `headrace stream`; it fills the store."
+            raise StoreUnavailableError(f"The store at {self.path} is still empty.", cure=cure) from error
+        except (lmdb.Error, OSError) as error:
+            raise StoreUnavailableError(f"The store at {self.path} cannot be opened: {error}.", cure=_writable_cure()) from error
+
+    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        with self._begin() as txn:
+            return [txn.get(_record_key(key), db=self._records) for key in keys]
+
+    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+        with self._begin(write=True) as txn:
+            for write in writes:
+                key = _record_key(write.key)
+                refuse_stale(write, txn.get(key, db=self._records))
+                txn.put(key, write.record, db=self._records)
+            for source, position in positions.items():
+                packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
+                txn.put(_source_key(source), packed, db=self._positions)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        with self._begin() as txn:
+            yield _LmdbSnapshot(txn, self._records, self._positions)
+
+    def add_journal(self, entries: Iterable[JournalEntry]) -> None:
+        with self._begin(write=True) as txn:
+            for entry in entries:
+                key = _source_key(entry.source) + _OFFSET.pack(entry.last)
+                txn.put(key, _ENTRY.pack(entry.first, entry.known_at_us), db=self._journal)
+
+    def journal(self) -> list[JournalEntry]:
+        with self._begin() as txn:
+            return [_journal_entry(key, value) for key, value in txn.cursor(self._journal)]
+
+    def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
+        with self._begin(write=True) as txn:
+            cursor = txn.cursor(self._journal)
+            for key, value in list(cursor):
+                entry = _journal_entry(key, value)
+                if entry.last <= through.get(entry.source, -1):
+                    txn.delete(key, db=self._journal)
+
+    def meta(self) -> dict[str, str]:
+        with self._begin() as txn:
+            return {key.decode(): value.decode() for key, value in txn.cursor(self._meta)}
+
+    def set_meta(self, facts: Mapping[str, str]) -> None:
+        with self._begin(write=True) as txn:
+            for key, value in facts.items():
+                txn.put(key.encode(), value.encode(), db=self._meta)
+
+    def clear(self) -> None:
+        with self._begin(write=True) as txn:
+            for database in (self._records, self._positions, self._journal, self._meta):
+                txn.drop(database, delete=False)
+
+    def sync(self) -> None:
+        try:
+            self._env.sync(True)
+        except lmdb.Error as error:
+            raise StoreUnavailableError(f"The store at {self.path} cannot be synced: {error}.", cure=_writable_cure()) from error
+
+    def close(self) -> None:
+        self._env.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextmanager
+    def _begin(self, *, write: bool = False) -> Iterator[Any]:
+        try:
+            with self._env.begin(write=write) as txn:
+                yield txn
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
+            raise StoreDamagedError(f"The store at {self.path} is damaged: {error}.", cure=_REBUILD) from error
+        except lmdb.Error as error:
+            raise StoreUnavailableError(f"The store at {self.path} failed: {error}.", cure=_writable_cure()) from error
+
+
+class _LmdbSnapshot(Snapshot):
+    def __init__(self, txn: Any, records: Any, positions: Any) -> None:
+        self._txn = txn
+        self._records = records
+        self._positions = positions
+
+    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        cursor = self._txn.cursor(self._records)
+        return [self._partials(cursor, _entity_prefix(view, entity)) for entity in entities]
+
+    def _partials(self, cursor: Any, prefix: bytes) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        if cursor.set_range(prefix):
+            for key, record in cursor:
+                if not key.startswith(prefix):
+                    break
+                found.append((int(_PARTITION.unpack(key[len(prefix) :])[0]), record))
+        return found
+
+    def positions(self) -> dict[SourcePartition, Position]:
+        return {
+            _source_partition(key): Position(*_POSITION.unpack(value)) for key, value in self._txn.cursor(self._positions)
+        }
+
+
+def _lock(path: Path) -> IO[str]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = (path / "worker.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StoreUnavailableError(f"The store's folder {path} cannot be written: {error}.", cure=_writable_cure()) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.seek(0)
+        holder = handle.read().strip() or "unknown"
+        handle.close()
+        cure = "LMDB serves one worker: stop that one, or scale out on Redis (`store = \"redis://…\"` in headrace.toml)."
+        raise StoreLockedError(f"Another worker (process {holder}) writes the store at {path}.", cure=cure) from None
+    handle.seek(0)
+    handle.truncate()
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def _refuse_cut_short(path: Path, env: Any) -> None:
+    """A file shorter than its pages would end the process with SIGBUS at the first read of a missing page.
+
+    LMDB may leave unused pages at the end unwritten, so a short file is only a suspicion; a child process reads everything to make sure.
+    """
+    pages = env.info()["last_pgno"] + 1
+    if (path / "data.mdb").stat().st_size >= pages * env.stat()["psize"]:
+        return
+    read_all = (
+        "import lmdb, sys\n"
+        "env = lmdb.open(sys.argv[1], readonly=True, lock=False, max_dbs=4)\n"
+        "with env.begin() as txn:\n"
+        "    for name, _ in list(txn.cursor()):\n"
+        "        for _ in txn.cursor(env.open_db(name, txn=txn)): pass\n"
+    )
+    child = subprocess.run([sys.executable, "-c", read_all, str(path)], capture_output=True, check=False)  # noqa: S603 our own code
+    if child.returncode != 0:
+        raise StoreDamagedError(f"The store file {path / 'data.mdb'} is cut short.", cure=_REBUILD)
+
+
+def _writable_cure() -> str:
+    return "Check that the disk has room and the folder is writable, or set `state` in headrace.toml to another one."
+
+
+def _entity_prefix(view: str, entity: bytes) -> bytes:
+    # LMDB keys end at 511 bytes and an entity's key may be longer; the record itself carries it and is checked when read.
+    return bytes.fromhex(view) + hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+
+
+def _record_key(key: RecordKey) -> bytes:
+    return _entity_prefix(key.view, key.entity) + _PARTITION.pack(key.partition)
+
+
+def _source_key(source: SourcePartition) -> bytes:
+    return source.topic.encode() + b"\0" + _PARTITION.pack(source.partition)
+
+
+def _source_partition(key: bytes) -> SourcePartition:
+    topic, _, partition = key.partition(b"\0")
+    return SourcePartition(topic.decode(), int(_PARTITION.unpack(partition)[0]))
+
+
+def _journal_entry(key: bytes, value: bytes) -> JournalEntry:
+    first, known_at_us = _ENTRY.unpack(value)
+    last = int(_OFFSET.unpack(key[-_OFFSET.size :])[0])
+    return JournalEntry(_source_partition(key[: -_OFFSET.size]), first, last, known_at_us)
+

@@ -1,0 +1,87 @@
+"""The in-memory twin of the online store, for unit tests of what stands above it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from headrace.errors import StaleWriteError
+from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.codec import applied_offset
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore(OnlineStore):
+    """A store in this process, gone with it."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, bytes], dict[int, bytes]] = {}
+        self._positions: dict[SourcePartition, Position] = {}
+        self._journal: dict[tuple[SourcePartition, int], JournalEntry] = {}
+        self._meta: dict[str, str] = {}
+
+    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        return [self._records.get((key.view, key.entity), {}).get(key.partition) for key in keys]
+
+    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+        for write, record in zip(writes, self.read([write.key for write in writes]), strict=True):
+            refuse_stale(write, record)
+        for write in writes:
+            self._records.setdefault((write.key.view, write.key.entity), {})[write.key.partition] = write.record
+        self._positions.update(positions)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        yield _MemorySnapshot(copy.deepcopy(self._records), dict(self._positions))
+
+    def add_journal(self, entries: Iterable[JournalEntry]) -> None:
+        self._journal.update({(entry.source, entry.last): entry for entry in entries})
+
+    def journal(self) -> list[JournalEntry]:
+        return [self._journal[key] for key in sorted(self._journal)]
+
+    def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
+        self._journal = {key: entry for key, entry in self._journal.items() if entry.last > through.get(key[0], -1)}
+
+    def meta(self) -> dict[str, str]:
+        return dict(self._meta)
+
+    def set_meta(self, facts: Mapping[str, str]) -> None:
+        self._meta.update(facts)
+
+    def clear(self) -> None:
+        for held in (self._records, self._positions, self._journal, self._meta):
+            held.clear()
+
+    def sync(self) -> None:
+        """There is no disk to wait for."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class _MemorySnapshot(Snapshot):
+    def __init__(
+        self, records: dict[tuple[str, bytes], dict[int, bytes]], positions: dict[SourcePartition, Position]
+    ) -> None:
+        self._records = records
+        self._positions = positions
+
+    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        return [sorted(self._records.get((view, entity), {}).items()) for entity in entities]
+
+    def positions(self) -> dict[SourcePartition, Position]:
+        return self._positions
+
+
+def refuse_stale(write: Write, record: bytes | None) -> None:
+    """Raise StaleWriteError unless `record` is the one that the write was made from."""
+    found = None if record is None else applied_offset(record)
+    if found != write.expected:
+        msg = (
+            f"The record of {write.key.entity.decode('utf-8', 'replace')} for source partition {write.key.partition} "
+            f"has applied offset {found}, not {write.expected}: another worker owns the partition. The write was refused."
+        )
+        raise StaleWriteError(msg)

@@ -1,0 +1,290 @@
+"""The online store on a Redis server: several workers write it, any number of machines read it.
+
+    headrace:record:VIEW:ENTITY    hash: source partition → record
+    headrace:positions             hash: PARTITION:TOPIC → offset, newest record time, newest event time
+    headrace:journal               hash: PARTITION:LAST OFFSET:TOPIC → first offset, known_at
+    headrace:meta                  hash: the store's facts
+
+One Redis database holds one project. A commit is one Lua script: it compares every record's applied offset
+(`codec.APPLIED`) with the one that was read, and writes all records and positions, or nothing. A `lookup` is one round
+trip and one moment, whatever the number of keys.
+
+Durability is the server's: where it keeps an append-only file, a `sync` waits for that (`WAITAOF` since Redis 7.2;
+before, for as long as `everysec` may lag). A server that keeps none forgets the store with a power cut;
+`headrace stream --rebuild` then fills it from the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
+from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.codec import APPLIED
+from headrace.online.memory import refuse_stale
+
+__all__ = ["RedisStore"]
+
+_log = logging.getLogger(__name__)
+
+_RECORD = b"headrace:record:"
+_POSITIONS = b"headrace:positions"
+_JOURNAL = b"headrace:journal"
+_META = b"headrace:meta"
+_SYNC = b"headrace:sync"
+
+_APPLIED = struct.Struct("<q")
+_SYNC_TIMEOUT_MS = 3_000
+_EVERYSEC_LAG_S = 2.0
+"""With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
+
+# KEYS: each write's hash, then that of the positions. ARGV: how many writes; per write its field, the applied offset
+# expected (eight bytes, or none) and the record; then fields and values of positions. Offsets are compared as bytes,
+# for Lua's numbers are exact to 2^53 only.
+_COMMIT = f"""
+local writes = tonumber(ARGV[1])
+for i = 1, writes do
+  local found = redis.call('HGET', KEYS[i], ARGV[3 * i - 1])
+  local applied = ''
+  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
+  if applied ~= ARGV[3 * i] then return {{i, found}} end
+end
+for i = 1, writes do
+  redis.call('HSET', KEYS[i], ARGV[3 * i - 1], ARGV[3 * i + 1])
+end
+for i = 3 * writes + 2, #ARGV, 2 do
+  redis.call('HSET', KEYS[writes + 1], ARGV[i], ARGV[i + 1])
+end
+return {{}}
+"""
+
+# Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
+_UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
+
+
+class RedisStore(OnlineStore):
+    """A store in a Redis database.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, as redis-py reads them.
+
+    Raises:
+        ConfigError: The URL is not one.
+        StoreUnavailableError: No server answers there, or it cannot serve just now.
+        StoreError: The server refuses us.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._name = _without_password(url)
+        self._told_volatile = False
+        try:
+            # The worker does the retrying, with backoff, and from what the store then holds: a commit whose answer was
+            # lost must not be sent again as it was.
+            _check_database(url)
+            self._client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        except (ValueError, TypeError) as error:
+            msg = f"`store` is {self._name!r}, which is no Redis URL: {error}."
+            cure = "Write redis://host:port/db, rediss://host:port/db or unix:///path?db=N."
+            raise ConfigError(msg, cure=cure) from error
+        self._commit = self._client.register_script(_COMMIT)
+        try:
+            with self._errors():
+                self._client.ping()
+        except HeadraceError:
+            self.close()
+            raise
+
+    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        with self._errors(), self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hget(_record_key(key.view, key.entity), key.partition)
+            records: list[bytes | None] = pipe.execute()
+            return records
+
+    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+        keys = [_record_key(write.key.view, write.key.entity) for write in writes]
+        arguments: list[bytes | int] = [len(writes)]
+        for write in writes:
+            expected = b"" if write.expected is None else _APPLIED.pack(write.expected)
+            arguments += (write.key.partition, expected, write.record)
+        for source, position in positions.items():
+            arguments += (_source_field(source), _numbers(position.offset, position.record_ts_us, position.event_ts_us))
+        with self._errors():
+            refused = self._commit(keys=[*keys, _POSITIONS], args=arguments)
+        if refused:
+            number, record = refused
+            refuse_stale(writes[number - 1], record)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        yield _RedisSnapshot(self)
+
+    def add_journal(self, entries: Iterable[JournalEntry]) -> None:
+        fields = {_entry_field(entry): _numbers(entry.first, entry.known_at_us) for entry in entries}
+        if fields:
+            with self._errors():
+                self._client.hset(_JOURNAL, mapping=fields)
+
+    def journal(self) -> list[JournalEntry]:
+        with self._errors():
+            found: dict[bytes, bytes] = self._client.hgetall(_JOURNAL)
+        return sorted(_entry(field, value) for field, value in found.items())
+
+    def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
+        known = [_entry_field(entry) for entry in self.journal() if entry.last <= through.get(entry.source, -1)]
+        if known:
+            with self._errors():
+                self._client.hdel(_JOURNAL, *known)
+
+    def meta(self) -> dict[str, str]:
+        with self._errors():
+            found: dict[bytes, bytes] = self._client.hgetall(_META)
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    def set_meta(self, facts: Mapping[str, str]) -> None:
+        if facts:
+            with self._errors():
+                self._client.hset(_META, mapping=dict(facts))
+
+    def clear(self) -> None:
+        with self._errors():
+            for key in self._client.scan_iter(match=_RECORD + b"*", count=1000):
+                self._client.unlink(key)
+            self._client.unlink(_POSITIONS, _JOURNAL, _META)
+
+    def sync(self) -> None:
+        with self._errors():
+            info = self._client.info("server", "persistence")
+            if not info["aof_enabled"]:
+                self._tell_volatile()
+            elif _version(info["redis_version"]) >= (7, 2):
+                self._wait_for_append_only_file()
+            else:
+                time.sleep(_EVERYSEC_LAG_S)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _wait_for_append_only_file(self) -> None:
+        # WAITAOF waits for its own connection's writes, so it follows one; the file is written in order, and so holds
+        # all that came before.
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.set(_SYNC, b"1")
+            pipe.execute_command("WAITAOF", 1, 0, _SYNC_TIMEOUT_MS)
+            local_files = pipe.execute()[1][0]
+        if local_files < 1:
+            msg = f"Redis at {self._name} did not write its append-only file within {_SYNC_TIMEOUT_MS} ms."
+            raise StoreUnavailableError(msg, cure="Check the server's disk.")
+
+    def _tell_volatile(self) -> None:
+        if not self._told_volatile:
+            self._told_volatile = True
+            cure = "set `appendonly yes`, or be ready to run `headrace stream --rebuild` after a power cut"
+            _log.warning("Redis at %s keeps no append-only file: %s", self._name, cure)
+
+    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """The records of entities at one moment, in one round trip; see `Snapshot.lookup`."""
+        with self._errors(), self._client.pipeline(transaction=True) as pipe:
+            for entity in entities:
+                pipe.hgetall(_record_key(view, entity))
+            found: list[dict[bytes, bytes]] = pipe.execute()
+        return [sorted((int(field), record) for field, record in records.items()) for records in found]
+
+    def positions(self) -> dict[SourcePartition, Position]:
+        """How far each source partition has been applied."""
+        with self._errors():
+            found: dict[bytes, bytes] = self._client.hgetall(_POSITIONS)
+        return {_source(field): Position(*map(int, value.split())) for field, value in found.items()}
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+            msg = f"Redis at {self._name} refuses us: {_text(error)}."
+            cure = "Put user and password into `store`: redis://user:password@host:port/db."
+            raise StoreError(msg, cure=cure) from error
+        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+            msg = f"Redis at {self._name} does not answer: {_text(error)}."
+            cure = "Start it, or check `store` in headrace.toml (or $HEADRACE_STORE)."
+            raise StoreUnavailableError(msg, cure=cure) from error
+        except exceptions.RedisError as error:
+            cannot_now = isinstance(error, exceptions.ReadOnlyError | exceptions.OutOfMemoryError)
+            if cannot_now or any(reply in str(error) for reply in _UNAVAILABLE_REPLIES):
+                msg = f"Redis at {self._name} cannot serve just now: {_text(error)}."
+                raise StoreUnavailableError(msg, cure="See the server's log.") from error
+            msg = f"Redis at {self._name} refused a command: {_text(error)}."
+            cure = "Is the database headrace's own? Give the project one for itself: redis://host:port/db."
+            raise StoreError(msg, cure=cure) from error
+
+
+class _RedisSnapshot(Snapshot):
+    """Each call is one moment of the server. Two calls may see two: Redis keeps no old versions to read."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+
+    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        return self._store.lookup(view, entities)
+
+    def positions(self) -> dict[SourcePartition, Position]:
+        return self._store.positions()
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _check_database(url: str) -> None:
+    """redis-py would read redis://host/name as database 0, which may be someone else's."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and parts.path.strip("/"):
+        int(parts.path.strip("/"))
+
+
+def _text(error: Exception) -> str:
+    return str(error).rstrip(".")
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor, *_ = text.split(".")
+    return int(major), int(minor)
+
+
+def _record_key(view: str, entity: bytes) -> bytes:
+    return _RECORD + view.encode() + b":" + entity
+
+
+def _numbers(*values: int) -> bytes:
+    return " ".join(map(str, values)).encode()
+
+
+def _source_field(source: SourcePartition) -> bytes:
+    return f"{source.partition}:{source.topic}".encode()
+
+
+def _source(field: bytes) -> SourcePartition:
+    partition, _, topic = field.decode().partition(":")
+    return SourcePartition(topic, int(partition))
+
+
+def _entry_field(entry: JournalEntry) -> bytes:
+    return f"{entry.source.partition}:{entry.last}:{entry.source.topic}".encode()
+
+
+def _entry(field: bytes, value: bytes) -> JournalEntry:
+    partition, last, topic = field.decode().split(":", 2)
+    first, known_at_us = value.split()
+    return JournalEntry(SourcePartition(topic, int(partition)), int(first), int(last), int(known_at_us))

@@ -1,0 +1,235 @@
+"""The compiled plan: what the worker, the lookup SDK and the training SDK know of the features.
+
+A plan is plain JSON, content-hashed, and needs neither Feast nor the user's code to be read. All durations are int64 microseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from headrace.errors import LookupRequestError
+
+__all__ = ["Column", "DType", "Feature", "FeatureRef", "Plan", "Source", "View"]
+
+FORMAT: Literal[1] = 1
+"""The version of the plan's JSON. A reader refuses another."""
+
+
+class DType(StrEnum):
+    """The types a column of events, an entity key or a feature can have."""
+
+    INT64 = "int64"
+    FLOAT64 = "float64"
+    BOOL = "bool"
+    STRING = "string"
+    TIMESTAMP = "timestamp"  # microseconds, UTC
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def content_hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Column(_Frozen):
+    """A named and typed column of events, or an entity's join key."""
+
+    name: str
+    dtype: DType
+    nullable: bool = True
+
+
+class Feature(_Frozen):
+    """One windowed aggregate of one column.
+
+    Attributes:
+        name: The feature's name inside its view.
+        function: An aggregate's canonical name, as in ``headrace.aggregates``.
+        column: The column aggregated, or ``"*"`` for ``count("*")``.
+        window_us: The window's length in microseconds; None is a lifetime.
+        slide_us: The slide in microseconds, a divisor of ``window_us``; None exactly where ``window_us`` is None.
+        dtype: The type of the feature's values.
+    """
+
+    name: str
+    function: str
+    column: str
+    window_us: Annotated[int, Field(gt=0)] | None
+    slide_us: Annotated[int, Field(gt=0)] | None
+    dtype: DType
+
+
+class Source(_Frozen):
+    """A Kafka topic of events that one pydantic model describes.
+
+    Attributes:
+        name: The Feast source's name.
+        topic: The Kafka topic.
+        model: ``module:Class`` of the pydantic model, the module relative to the feature repo.
+        key: The field whose value is the Kafka message key, or None.
+        timestamp_field: The field that holds the event time.
+        columns: The model's fields, in order.
+        max_future_us: How far past its broker timestamp an event may be dated, in microseconds.
+    """
+
+    name: str
+    topic: str
+    model: str
+    key: str | None
+    timestamp_field: str
+    columns: tuple[Column, ...]
+    max_future_us: Annotated[int, Field(ge=0)] = 3_600_000_000
+
+    def column(self, name: str) -> Column:
+        """The column called ``name``; KeyError where there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+class View(_Frozen):
+    """A stream feature view: aggregates of one source per entity.
+
+    Attributes:
+        name: The view's name.
+        source: The name of its source in the plan.
+        entities: The join keys, in the view's order.
+        features: The aggregates.
+    """
+
+    name: str
+    source: str
+    entities: tuple[Column, ...]
+    features: tuple[Feature, ...]
+
+    @cached_property
+    def hash(self) -> str:
+        """The content hash: a view whose definition changed is another view to the store."""
+        return self.content_hash()
+
+    @property
+    def versioned_name(self) -> str:
+        """``name@hash``, as the store and the status table name it."""
+        return f"{self.name}@{self.hash}"
+
+    @property
+    def join_keys(self) -> tuple[str, ...]:
+        """The names of the join keys."""
+        return tuple(entity.name for entity in self.entities)
+
+    def feature(self, name: str) -> Feature:
+        """The feature called ``name``; KeyError where there is none."""
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise KeyError(name)
+
+
+class FeatureRef(_Frozen):
+    """A feature of a view, written ``view:feature`` in requests and ``view__feature`` in results."""
+
+    view: str
+    feature: str
+
+    @property
+    def column(self) -> str:
+        """The name of the feature's column in results."""
+        return f"{self.view}__{self.feature}"
+
+
+class Plan(_Frozen):
+    """Everything that was declared, compiled.
+
+    Attributes:
+        format: The version of this JSON.
+        project: The Feast project.
+        sources: By name.
+        views: By name.
+        services: Feature services: name to feature references.
+    """
+
+    format: Literal[1] = FORMAT
+    project: str
+    sources: dict[str, Source]
+    views: dict[str, View]
+    services: dict[str, tuple[FeatureRef, ...]] = {}
+
+    @cached_property
+    def hash(self) -> str:
+        """The content hash of the whole plan."""
+        return self.content_hash()
+
+    def source_of(self, view: View) -> Source:
+        """The source that feeds ``view``."""
+        return self.sources[view.source]
+
+    def views_of(self, source: str) -> list[View]:
+        """The views that ``source`` feeds."""
+        return [view for view in self.views.values() if view.source == source]
+
+    def source_for_topic(self, topic: str) -> Source:
+        """The source that reads ``topic``; KeyError where there is none."""
+        for source in self.sources.values():
+            if source.topic == topic:
+                return source
+        raise KeyError(topic)
+
+    def resolve(self, features: str | list[str] | tuple[str, ...]) -> list[FeatureRef]:
+        """What a request's ``features`` means.
+
+        Args:
+            features: A feature service's name, or a list of ``view:feature``, ``view:*`` and service names.
+
+        Returns:
+            The references in the order asked for, each once.
+
+        Raises:
+            LookupRequestError: A name is unknown; the message lists what there is.
+        """
+        names = [features] if isinstance(features, str) else list(features)
+        if not names:
+            raise LookupRequestError("No features were asked for.", cure=self._what_there_is())
+        found: dict[FeatureRef, None] = {}
+        for name in names:
+            for ref in self._resolve_one(name):
+                found[ref] = None
+        return list(found)
+
+    def _resolve_one(self, name: str) -> list[FeatureRef]:
+        view_name, colon, feature_name = name.partition(":")
+        if not colon:
+            if name not in self.services:
+                msg = f"There is no feature service named {name!r}."
+                raise LookupRequestError(msg, cure=self._what_there_is())
+            return list(self.services[name])
+        view = self.views.get(view_name)
+        if view is None:
+            msg = f"There is no view named {view_name!r} (asked for as {name!r})."
+            raise LookupRequestError(msg, cure=self._what_there_is())
+        if feature_name == "*":
+            return [FeatureRef(view=view.name, feature=feature.name) for feature in view.features]
+        known = [feature.name for feature in view.features]
+        if feature_name not in known:
+            msg = f"The view {view_name!r} has no feature named {feature_name!r}."
+            raise LookupRequestError(msg, cure=f"It has: {', '.join(known)}.")
+        return [FeatureRef(view=view.name, feature=feature_name)]
+
+    def _what_there_is(self) -> str:
+        services = ", ".join(self.services) or "none"
+        views = ", ".join(self.views) or "none"
+        return f"Feature services: {services}. Views: {views} (ask for view:feature, or view:*)."
+
+    def model_dump_pretty(self) -> str:
+        """The plan as indented JSON, its hash included for people to compare."""
+        body: dict[str, Any] = {"hash": self.hash, **self.model_dump(mode="json")}
+        return json.dumps(body, indent=2) + "\n"

@@ -1,0 +1,148 @@
+"""The command that replays a history: `headrace produce TOPIC`, and `python -m streams.<topic>` in a project."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from headrace.config import Project
+from headrace.errors import HeadraceError
+from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, Report, parse_time
+from headrace.produce.replay import produce
+
+__all__ = ["main", "produce_command", "progress_bar"]
+
+_INTERRUPTED = 130
+
+
+def produce_command(
+    topic: Annotated[str, typer.Argument(help="The topic (or source) to produce; streams/<topic>.py has its history.")],
+    speed: Annotated[
+        float | None, typer.Option(help="How much faster than it happened; as fast as it goes if left out.", show_default=False)
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Only events from this date or time on (UTC).", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only events before this date or time (UTC).", show_default=False)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many of these.", show_default=False)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an earlier run: send only what the topic does not hold yet.")
+    ] = False,
+    late: Annotated[float, typer.Option(help="The share of events that is sent up to 10 minutes after it happened.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides which events are late, and how much.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--project", help="The project's folder, if not the current one.", show_default=False)
+    ] = None,
+) -> None:
+    """Replay a history of events into its Kafka topic.
+
+    Events are validated by their model, sent in the order in which they happened (late ones later), and confirmed by the broker. What the
+    topic holds already stays: without --resume the events come on top.
+    """
+    project = Project.load(folder)
+    options = ReplayOptions(
+        speed=speed,
+        start=None if start is None else parse_time(start),
+        until=None if until is None else parse_time(until),
+        limit=limit,
+        resume=resume,
+        late=late,
+        seed=seed,
+    )
+    with progress_bar(topic) as report:
+        summary = produce(project, topic, options, report)
+    if summary.already and not resume:
+        _note(f"{summary.topic} held {summary.already:,} records before; these came on top. (--resume continues an earlier run.)")
+    typer.echo(json.dumps(asdict(summary)) if as_json else _told(summary))
+
+
+def main(topic: str) -> NoReturn:
+    """Be the command line of ``streams/<topic>.py``: `headrace produce` with the topic given.
+
+    Args:
+        topic: The topic.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(_for_topic(topic))
+    app(prog_name=f"python -m streams.{topic}")
+    sys.exit(0)
+
+
+@contextmanager
+def progress_bar(topic: str) -> Iterator[Report | None]:
+    """Draw a replay's progress on stderr, if that is a terminal.
+
+    Args:
+        topic: What is replayed.
+
+    Yields:
+        What `produce` and `replay` take as `report`; None where there is no terminal.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[simulated]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(topic, total=None, rate="", simulated="")
+
+        def report(at: ReplayProgress) -> None:
+            speed = progress.tasks[0].speed
+            rate = "" if speed is None else f"{speed:,.0f} events/s"
+            progress.update(task, completed=at.sent, total=at.total, rate=rate, simulated=f"{at.simulated:%Y-%m-%d %H:%M}")
+
+        yield report
+
+
+def _for_topic(topic: str) -> Any:
+    """`produce_command` without its first argument."""
+
+    @wraps(produce_command)
+    def command(**values: Any) -> None:
+        try:
+            produce_command(topic, **values)
+        except HeadraceError as error:
+            _note(f"error: {error}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt as interrupt:
+            told = ["interrupted: what was sent stays, and --resume continues from there.", *getattr(interrupt, "__notes__", [])]
+            _note("\n".join(told))
+            raise typer.Exit(_INTERRUPTED) from None
+
+    signature = inspect.signature(produce_command, eval_str=True)
+    parameters = [parameter for name, parameter in signature.parameters.items() if name != "topic"]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _told(summary: ReplaySummary) -> str:
+    late = f", {summary.late:,} of them late" if summary.late else ""
+    skipped = f"; {summary.skipped:,} were there already" if summary.skipped else ""
+    rate = f" in {summary.seconds:.1f} s ({summary.events_per_second:,.0f} events/s)"
+    return f"{summary.topic}: {summary.sent:,} events sent and confirmed{late}{rate}{skipped}"
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)

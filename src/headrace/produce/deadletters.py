@@ -1,0 +1,61 @@
+"""Reading dead letters back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from headrace.broker import beginning_offsets, end_offsets
+from headrace.broker.connection import TIMEOUT_S
+from headrace.errors import EventError
+from headrace.events.deadletter import DeadLetter, dead_letter_topic
+from headrace.produce.records import read_records
+
+__all__ = ["read_dead_letters"]
+
+
+def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> list[DeadLetter]:
+    """Read the dead letters of topics.
+
+    A worker that was killed may write a dead letter twice; each position of the source is returned once. A record that is no dead letter but lies
+    in a dead-letter topic is returned as one, with that for a reason.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        topics: The topics of events (not of dead letters).
+        timeout_s: How long to wait for the broker, in seconds.
+
+    Returns:
+        The dead letters by topic, partition and offset.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        TopicError: A topic has no dead-letter topic.
+    """
+    names = [dead_letter_topic(topic) for topic in topics]
+    if not names:
+        return []
+    begin = beginning_offsets(bootstrap, names, timeout_s=timeout_s)
+    end = end_offsets(bootstrap, names, timeout_s=timeout_s)
+    found: dict[tuple[str, int, int], DeadLetter] = {}
+    for record in read_records(bootstrap, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
+        letter = _letter(record)
+        found.setdefault(letter.position, letter)
+    return [found[position] for position in sorted(found)]
+
+
+def _letter(record: Any) -> DeadLetter:
+    try:
+        return DeadLetter.from_record(key=record.key, value=record.value, headers=record.headers, timestamp_ms=record.timestamp)
+    except EventError as error:
+        return DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=error.what,
+            field=None,
+            model="",
+            key=record.key,
+            value=record.value,
+            recorded_at_ms=record.timestamp,
+        )

@@ -1,0 +1,183 @@
+"""From an event to the key and bytes of a Kafka record, validated by the source's model first."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from headrace.errors import EventError
+from headrace.plan import DType, Source
+
+__all__ = ["EncodedEvent", "EventEncoder", "epoch_us"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEYS_KEPT = 65_536
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+
+
+class EncodedEvent(NamedTuple):
+    """An event, ready to send.
+
+    Attributes:
+        key: The Kafka key; None for a source without one, or where the key's field is null.
+        value: JSON in UTF-8.
+        time: The event's own time.
+    """
+
+    key: bytes | None
+    value: bytes
+    time: datetime
+
+
+class EventEncoder:
+    """Validates events of one source and encodes them as the stream will read them.
+
+    Args:
+        source: The source.
+        model: Its pydantic model.
+
+    Raises:
+        EventError: The model lacks the source's key or time field.
+    """
+
+    def __init__(self, source: Source, model: type[BaseModel]) -> None:
+        for role, field in (("key", source.key), ("timestamp_field", source.timestamp_field)):
+            if field is not None and field not in model.model_fields:
+                cure = f"It has: {', '.join(model.model_fields)}. Mend the source or the model, and run `headrace apply`."
+                raise EventError(f"{source.model} has no field {field!r}, the {role} of source {source.name!r}.", cure=cure)
+        self._source = source
+        self._model = model
+        self._wire = _wire_model(model)
+        self._wire_list: TypeAdapter[list[Any]] = TypeAdapter(list[self._wire])  # type: ignore[name-defined]
+        self._timestamps = [column.name for column in source.columns if column.dtype is DType.TIMESTAMP]
+        self._integers = [column.name for column in source.columns if column.dtype is DType.INT64]
+        self._to_json = self._wire.__pydantic_serializer__.to_json
+        self._keys: dict[str, bytes] = {}
+        self._reads_back = False
+
+    def encode(self, event: BaseModel | Mapping[str, Any]) -> EncodedEvent:
+        """Validate one event and encode it.
+
+        Args:
+            event: An instance of the source's model (validated again, as it may have changed since), or a mapping that the model accepts.
+
+        Returns:
+            The event, ready to send.
+
+        Raises:
+            EventError: The model refuses it; the message names the model, the field, the value and what to do.
+        """
+        try:
+            if isinstance(event, self._model):
+                valid = self._wire.model_validate(_fields_of(event), by_name=True, by_alias=False)
+            elif isinstance(event, BaseModel):
+                msg = f"A {type(event).__name__} was sent to source {self._source.name!r}, whose model is {self._source.model}."
+                raise EventError(msg, cure=f"Send a {self._model.__name__}, or send to the source of {type(event).__name__}.")
+            else:
+                valid = self._wire.model_validate(event if isinstance(event, dict) else dict(event))
+        except ValidationError as error:
+            raise self._refusal(error) from error
+        return self._encode(valid)
+
+    def encode_rows(self, rows: Sequence[dict[str, Any]], numbers: Sequence[int]) -> list[EncodedEvent]:
+        """Validate many events in one call and encode them.
+
+        Args:
+            rows: What `encode` takes, as dicts.
+            numbers: The row number of each, for messages.
+
+        Returns:
+            The events, in order.
+
+        Raises:
+            EventError: The model refuses one; the message says which.
+        """
+        try:
+            valid = self._wire_list.validate_python(rows)
+        except ValidationError as error:
+            raise self._refusal(error, numbers) from error
+        return [self._encode(event) for event in valid]
+
+    def _encode(self, event: BaseModel) -> EncodedEvent:
+        fields = event.__dict__
+        for name in self._timestamps:
+            at = fields[name]
+            if at is not None and at.tzinfo is None:
+                msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which has no time zone."
+                raise EventError(msg, cure=f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model makes sure. Nothing was sent.")
+        for name in self._integers:
+            number = fields[name]
+            if number is not None and not _LEAST <= number <= _GREATEST:
+                raise EventError(f"{self._model.__name__}.{name} is {number}, which does not fit 64 bits.", cure="Nothing was sent.")
+        time = fields[self._source.timestamp_field]
+        if time is None:
+            msg = f"{self._model.__name__}.{self._source.timestamp_field} is missing: it is the event time."
+            raise EventError(msg, cure="Give every event its time. This event was not sent.")
+        value = self._to_json(event, by_alias=True)
+        if not self._reads_back:
+            self._check_reads_back(value)
+        return EncodedEvent(None if self._source.key is None else self._key_bytes(fields[self._source.key]), value, time)
+
+    def _key_bytes(self, key: object) -> bytes | None:
+        if key is None:
+            return None
+        found = self._keys.get(key) if type(key) is str else None
+        if found is None:
+            found = str(key.value if isinstance(key, Enum) else key).encode()
+            if type(key) is str and len(self._keys) < _KEYS_KEPT:
+                self._keys[key] = found
+        return found
+
+    def _check_reads_back(self, value: bytes) -> None:
+        """Refuse a model whose own JSON it does not accept: every event of it would be a dead letter."""
+        try:
+            self._model.model_validate_json(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            msg = f"{self._source.model} does not accept the JSON that it writes: at {where}: {first['msg']}. The JSON: {_shown(value.decode())}"
+            raise EventError(msg, cure="Give the field the same alias for validation and serialization.") from error
+        self._reads_back = True
+
+    def _refusal(self, error: ValidationError, numbers: Sequence[int] | None = None) -> EventError:
+        failures = error.errors(include_url=False, include_context=False)
+        first = failures[0]
+        place = list(first["loc"])
+        which = "" if numbers is None else f" of row {numbers[int(place.pop(0))]:,}"
+        field = ".".join(str(part) for part in place) or "(the whole event)"
+        value = "is missing" if first["type"] == "missing" else f"is {_shown(first['input'])}"
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        cure = f"Send what {self._source.model} accepts, or change the model and run `headrace apply`. This event was not sent."
+        return EventError(f"{self._model.__name__}.{field}{which} {value}: {first['msg']}{more}.", cure=cure)
+
+
+def epoch_us(at: datetime) -> int:
+    """Microseconds from 1970 UTC to an aware time, exactly.
+
+    Args:
+        at: The time.
+    """
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _wire_model(model: type[BaseModel]) -> type[BaseModel]:
+    """The model, writing NaN and infinity as such: pydantic writes null unless told otherwise, which would change the event in silence."""
+    config = {} if "ser_json_inf_nan" in model.model_config else {"ser_json_inf_nan": "constants"}
+    return types.new_class(model.__name__, (model,), config)
+
+
+def _fields_of(event: BaseModel) -> dict[str, Any]:
+    held = event.__dict__
+    fields = {name: held[name] for name in type(event).model_fields if name in held}
+    return fields | (event.model_extra or {})
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"

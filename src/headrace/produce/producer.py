@@ -1,0 +1,196 @@
+"""Producing events: validated by their model before anything is sent, delivered once, and confirmed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from headrace.broker import broker_address, describe, ensure_topics
+from headrace.broker.connection import TIMEOUT_S, broker_errors
+from headrace.config import Project
+from headrace.errors import EventError, TopicError
+from headrace.events.schema import load_model
+from headrace.plan import Plan, Source, read_plan
+from headrace.produce.delivery import ConfirmedSender
+from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
+
+__all__ = ["EventProducer", "find_source"]
+
+PATIENCE_S = 30.0
+LINGER_MS = 20
+
+
+class EventProducer:
+    """Sends events of one source to its topic.
+
+        with EventProducer.for_project("departures") as producer:
+            producer.send({"origin": "EWR", ...})
+
+    Every event is validated by the model first. Delivery is idempotent and confirmed: leaving the block waits for the broker's word on each event, and
+    raises if it does not come.
+
+    Args:
+        source: The source.
+        model: Its pydantic model.
+        bootstrap: Kafka, ``host:port[,host:port]``.
+        timeout_s: How long to wait for the broker at the start, in seconds.
+        patience_s: How long the broker may stay away later before sending is given up, in seconds.
+        linger_ms: How long an event may wait for others to share its batch, in milliseconds.
+
+    Raises:
+        BrokerUnavailableError: No broker answers.
+        EventError: The model lacks the source's key or time field.
+        TopicError: The topic does not exist.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        model: type[BaseModel],
+        bootstrap: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        patience_s: float = PATIENCE_S,
+        linger_ms: int = LINGER_MS,
+    ) -> None:
+        self.source = source
+        self.bootstrap = bootstrap
+        self.encoder = EventEncoder(source, model)
+        self.partitions = describe(bootstrap, [source.topic], timeout_s=timeout_s)[source.topic].partitions
+        with broker_errors(bootstrap):
+            self._sender = ConfirmedSender(
+                bootstrap, source.topic, timeout_s=timeout_s, patience_s=patience_s, linger_ms=linger_ms
+            )
+
+    @classmethod
+    def for_project(cls, topic_or_source: str, project: Project | None = None, **options: Any) -> Self:
+        """A producer for a project's source, its topic created where it is missing.
+
+        Args:
+            topic_or_source: The name of a topic or a source of the project's plan.
+            project: The project; None is the one that the current folder lies in.
+            options: As for the class.
+
+        Returns:
+            The producer.
+
+        Raises:
+            BrokerUnavailableError: No broker answers.
+            ConfigError: There is no project here, or its settings are wrong.
+            EventError: The model cannot be imported, or lacks the source's key or time field.
+            PlanError: There is no plan, or it does not read.
+            TopicError: The plan has no such topic or source.
+        """
+        project = Project.load() if project is None else project
+        source = find_source(read_plan(project.plan_path), topic_or_source)
+        model = load_model(project.repo, source.model)
+        bootstrap = broker_address(project)
+        ensure_topics(bootstrap, [source], project.partitions)
+        return cls(source, model, bootstrap, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self._sender.close(patience_s=5.0)
+        except Exception as failure:  # the block's own error goes on; this one is told beside it
+            if failure is not error:
+                error.add_note(str(failure))
+
+    @property
+    def sent(self) -> int:
+        """How many events were handed over."""
+        return self._sender.sent
+
+    @property
+    def confirmed(self) -> int:
+        """How many of them the broker has confirmed."""
+        return self._sender.confirmed
+
+    def send(self, event: BaseModel | Mapping[str, Any], *, timestamp: datetime | None = None) -> None:
+        """Validate one event and send it.
+
+        Args:
+            event: An instance of the source's model, or a mapping that the model accepts.
+            timestamp: The Kafka record's timestamp, with a time zone; None is now.
+
+        Raises:
+            BrokerUnavailableError: Earlier events were not confirmed in time.
+            EventError: The event is refused, and was not sent: the message names the model, the field, the value and what to do.
+            TopicError: The broker refused earlier events.
+        """
+        encoded = self.encoder.encode(event)
+        if timestamp is None:
+            timestamp_ms = time.time_ns() // 1_000_000
+        elif timestamp.tzinfo is None:
+            cure = "Give it one, such as datetime.now(UTC). This event was not sent."
+            raise EventError(f"The record timestamp {timestamp.isoformat()} has no time zone.", cure=cure)
+        else:
+            timestamp_ms = epoch_us(timestamp) // 1000
+        if epoch_us(encoded.time) - timestamp_ms * 1000 > self.source.max_future_us:
+            limit = f"{self.source.max_future_us / 1e6:g} s"
+            msg = f"{self.source.model}.{self.source.timestamp_field} is {encoded.time.isoformat()}, more than {limit} past its record's timestamp."
+            raise EventError(msg, cure="Mend the clock or the unit of the time, or raise max_future of the source. This event was not sent.")
+        self.send_encoded(encoded, timestamp_ms)
+
+    def send_encoded(self, event: EncodedEvent, timestamp_ms: int, partition: int | None = None) -> None:
+        """Send an event that `encoder` has validated and encoded.
+
+        Args:
+            event: The event.
+            timestamp_ms: The Kafka record's timestamp, in milliseconds since 1970 UTC.
+            partition: The partition; None leaves it to the key.
+
+        Raises:
+            BrokerUnavailableError: As `send`.
+            TopicError: As `send`.
+        """
+        self._sender.send(event.key, event.value, timestamp_ms, partition)
+
+    def flush(self) -> None:
+        """Wait until the broker has confirmed everything that was sent.
+
+        Raises:
+            BrokerUnavailableError: The broker is away; the message says how many events are not confirmed.
+            TopicError: The broker refused events; the message says how many, and why.
+        """
+        self._sender.flush()
+
+    def close(self) -> None:
+        """Flush, and end.
+
+        Raises:
+            BrokerUnavailableError: As `flush`.
+            TopicError: As `flush`.
+        """
+        self._sender.close()
+
+
+def find_source(plan: Plan, topic_or_source: str) -> Source:
+    """The source of a plan that a topic or a source's name means.
+
+    Args:
+        plan: The plan.
+        topic_or_source: The name.
+
+    Returns:
+        The source.
+
+    Raises:
+        TopicError: There is none; the message lists the plan's topics.
+    """
+    for source in plan.sources.values():
+        if topic_or_source in (source.topic, source.name):
+            return source
+    topics = ", ".join(sorted(source.topic for source in plan.sources.values())) or "none"
+    cure = f"The plan's topics: {topics}. After a change of the feature repo, run `headrace apply`."
+    raise TopicError(f"The plan has no topic or source named {topic_or_source!r}.", cure=cure)

@@ -1,0 +1,132 @@
+"""Cutting fetches into rounds: what is applied in one commit.
+
+Under the system clock a round is whatever one poll brought. Under the record clock, a replay, partitions would run ahead of each other by
+months, and a lookup during the replay would see one partition's June beside another's March. So each round is cut at a common record time:
+the earliest of the newest times read from the partitions still being waited for. A partition is waited for until it has been read to its
+end, or has been silent for `IDLE_S` seconds (the idea of watermark alignment and idleness in Flink's Kafka source).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.online import SourcePartition
+
+__all__ = ["IDLE_S", "Aligner", "Fetch"]
+
+IDLE_S = 5.0
+"""How long a silent partition holds the others back, in seconds."""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Records of one source partition, part of a round.
+
+    Attributes:
+        source: The source partition.
+        records: Kafka records in offset order, at least one.
+        round: The round's number.
+        ends_round: Whether it is the round's last fetch.
+        epoch: The aligner's epoch when it was cut: fetches from before a seek have an older one.
+    """
+
+    source: SourcePartition
+    records: list[Any]
+    round: int
+    ends_round: bool
+    epoch: int = 0
+
+
+@dataclass
+class _Partition:
+    held: list[Any]
+    next_offset: int
+    heard_at: float
+
+
+class Aligner:
+    """Holds fetched records back until their time has come.
+
+    Args:
+        by_record_time: Whether to align; without it every record goes at once.
+        max_held: How many records a partition that is ahead may hold.
+        monotonic: A clock in seconds.
+    """
+
+    def __init__(self, *, by_record_time: bool, max_held: int = 20_000, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._by_record_time = by_record_time
+        self._max_held = max_held
+        self._monotonic = monotonic
+        self._partitions: dict[SourcePartition, _Partition] = {}
+        self._round = 0
+        self.epoch = 0
+
+    def reset(self) -> None:
+        """Forget everything held and begin a new epoch: the consumer was moved, and what is needed comes again."""
+        self._partitions.clear()
+        self.epoch += 1
+
+    def wants(self, source: SourcePartition) -> bool:
+        """Whether to fetch more of a partition now."""
+        partition = self._partitions.get(source)
+        return partition is None or len(partition.held) < self._max_held
+
+    @property
+    def holds(self) -> bool:
+        """Whether any record is held back."""
+        return any(partition.held for partition in self._partitions.values())
+
+    def cut(
+        self, records: Mapping[SourcePartition, list[Any]], assigned: Iterable[SourcePartition], ends: Callable[[SourcePartition], int | None]
+    ) -> list[Fetch]:
+        """Take what was fetched and give what may be applied.
+
+        Args:
+            records: Newly fetched records.
+            assigned: The partitions that may hold the others back.
+            ends: A partition's end offset, or None where it is not known yet.
+
+        Returns:
+            The next round, empty where everything has to wait.
+        """
+        now = self._monotonic()
+        for source, fetched in records.items():
+            partition = self._partitions.setdefault(source, _Partition([], 0, now))
+            partition.held += fetched
+            if fetched:
+                partition.next_offset, partition.heard_at = fetched[-1].offset + 1, now
+        until = self._horizon(assigned, ends, now) if self._by_record_time else None
+        ready = [(source, released) for source in sorted(self._partitions) if (released := self._release(source, until))]
+        self._round += bool(ready)
+        last = len(ready) - 1
+        return [
+            Fetch(source, released, self._round, number == last, self.epoch)
+            for number, (source, released) in enumerate(ready)
+        ]
+
+    def _horizon(
+        self, assigned: Iterable[SourcePartition], ends: Callable[[SourcePartition], int | None], now: float
+    ) -> int | None:
+        """The record time up to which every partition waited for has been read; None is no limit, -1 is wait."""
+        horizon: int | None = None
+        for source in assigned:
+            partition = self._partitions.setdefault(source, _Partition([], 0, now))
+            end = ends(source)
+            read_to_end = end is not None and partition.next_offset >= end
+            if read_to_end or now - partition.heard_at > IDLE_S:
+                continue
+            newest = partition.held[-1].timestamp if partition.held else -1
+            horizon = newest if horizon is None else min(horizon, newest)
+        return horizon
+
+    def _release(self, source: SourcePartition, until: int | None) -> list[Any]:
+        partition = self._partitions[source]
+        if until is None:
+            released, partition.held = partition.held, []
+            return released
+        cut = next((number for number, record in enumerate(partition.held) if record.timestamp > until), len(partition.held))
+        released, partition.held = partition.held[:cut], partition.held[cut:]
+        return released

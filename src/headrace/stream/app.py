@@ -1,0 +1,241 @@
+"""The Faust app: fetches in, rounds through the pipeline, offsets out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.broker import broker_address
+from headrace.config import Clock, Project
+from headrace.errors import HeadraceError, RetryableError, StaleWriteError
+from headrace.online import SourcePartition
+from headrace.plan import Plan, read_plan
+from headrace.stream.align import Fetch
+from headrace.stream.start import Runtime, other_topic, prepare, topic_identities
+from headrace.stream.stats import WorkerStats
+from headrace.stream.transport import FetchApp, FetchConsumer
+
+__all__ = ["StreamApp", "create_app"]
+
+logger = logging.getLogger(__name__)
+
+FLUSH_EVENTS = 50_000
+"""The log is appended to when so many events wait for it …"""
+FLUSH_S = 1.0
+"""… or when any has waited this long, in seconds."""
+BACKPRESSURE = 4
+"""Applying waits for the log when this many times FLUSH_EVENTS wait."""
+
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
+_IDENTITY_CHECK_S = 5.0
+
+
+class StreamApp(FetchApp):
+    """A worker's Faust app.
+
+    Attributes:
+        runtime: What it runs on; opened when the app starts, unless it was given.
+        stats: What it has done.
+        until: Stop once every partition has been read to these next offsets; None runs for good.
+        failure: Why it stopped by itself, if it did.
+        on_end: What to call once everything asked for has been applied.
+    """
+
+    project: Project
+    plan: Plan
+    runtime: Runtime | None = None
+    until: Mapping[SourcePartition, int] | None = None
+    failure: BaseException | None = None
+    on_end: Callable[[], None] = staticmethod(lambda: None)
+
+    def set_up(self, project: Project, plan: Plan, runtime: Runtime | None, until: Mapping[SourcePartition, int] | None) -> None:
+        """Say what to run; `create_app` calls it."""
+        self.project, self.plan, self.runtime, self.until = project, plan, runtime, until
+        self.by_record_time = project.clock is Clock.RECORD
+        self.stats = WorkerStats()
+        self._flushing = asyncio.Lock()
+        self._flushed_at = time.monotonic()
+        self._oldest_epoch = 0
+
+    async def on_start(self) -> None:
+        """Open both stores before the first fetch, where that has not been done."""
+        if self.runtime is None:
+            self.runtime = await asyncio.to_thread(prepare, self.project, self.plan, broker_address(self.project))
+        await super().on_start()
+
+    @property
+    def running(self) -> Runtime:
+        """The runtime of an app that has started."""
+        if self.runtime is None:
+            msg = "The worker has not started."
+            raise HeadraceError(msg)
+        return self.runtime
+
+    @property
+    def fetches(self) -> FetchConsumer:
+        """The consumer."""
+        consumer = self.consumer
+        if not isinstance(consumer, FetchConsumer):
+            msg = f"The worker's consumer is a {type(consumer).__name__}; it must be headrace's."
+            raise TypeError(msg)
+        return consumer
+
+    async def apply_round(self, fetches: list[Fetch]) -> None:
+        """Make a round readable online; a store or broker that is away is waited for."""
+        if fetches[0].epoch < self._oldest_epoch:
+            return  # read before the consumer was moved back: these records come again, in order
+        self.stats.begin_round()
+        delay = _FIRST_RETRY_S
+        while True:
+            try:
+                summary = await asyncio.to_thread(self.running.pipeline.process, fetches)
+                break
+            except StaleWriteError as error:
+                logger.warning("%s Reading again from the committed offsets.", error)
+                await self.fetches.perform_seek()
+                self._oldest_epoch = self.fetches.epoch
+                return
+            except RetryableError as error:
+                logger.warning("%s Trying again in %.1f s.", error, delay)
+                await self.sleep(delay)
+                delay = min(delay * 2, _LONGEST_RETRY_S)
+        self.stats.end_round(summary, {fetch.source: fetch.records[-1].offset + 1 for fetch in fetches})
+        if self.running.pipeline.unlogged_events > BACKPRESSURE * FLUSH_EVENTS:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Bring the log and the store up to date, and let Kafka know; what is away is tried again at the next turn."""
+        async with self._flushing:
+            try:
+                offsets = await asyncio.to_thread(self.running.pipeline.flush)
+            except RetryableError as error:
+                logger.warning("%s Trying again in %.1f s.", error, FLUSH_S)
+                await self.sleep(FLUSH_S)
+                return
+            self._flushed_at = time.monotonic()
+            if offsets:
+                self.fetches.set_durable(offsets)
+                self.stats.end_flush()
+
+    @property
+    def flush_is_due(self) -> bool:
+        """Whether enough events wait for the log, or have waited long enough."""
+        pipeline = self.running.pipeline
+        waited = time.monotonic() - self._flushed_at >= FLUSH_S
+        return pipeline.unlogged_events >= FLUSH_EVENTS or (waited and pipeline.has_unlogged) or self.at_end
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything asked for has been applied."""
+        if self.until is None:
+            return False
+        done = self.stats.next_offsets
+        return all(done.get(source, 0) >= end for source, end in self.until.items())
+
+    async def check_topics(self) -> None:
+        """Refuse to go on where the topics are no longer those the stores were built from."""
+        try:
+            found = await asyncio.to_thread(topic_identities, self.running.bootstrap, self.plan)
+        except RetryableError as error:
+            logger.warning("%s", error)
+            return
+        for topic, identity in found.items():
+            if identity != self.running.identities[topic]:
+                raise other_topic(topic, self.running.identities[topic], identity)
+
+    async def fail(self, error: BaseException) -> None:
+        """Stop the worker: going on would skip events."""
+        self.failure = self.failure or error
+        await self.crash(error)
+
+
+def create_app(
+    project: Project, *, plan: Plan | None = None, runtime: Runtime | None = None, until: Mapping[SourcePartition, int] | None = None
+) -> StreamApp:
+    """The Faust app of a project's worker.
+
+    Args:
+        project: The project.
+        plan: Its plan; None reads it.
+        runtime: What to run on; None opens it when the app starts (`faust -A streams.worker worker`).
+        until: Stop once every partition has been read to these next offsets; None runs for good.
+
+    Returns:
+        The app.
+
+    Raises:
+        PlanError: There is no plan.
+        BrokerUnavailableError: No broker is configured or running.
+    """
+    plan = plan or read_plan(project.plan_path)
+    bootstrap = runtime.bootstrap if runtime else broker_address(project)
+    app = StreamApp(
+        project.group,
+        broker=[f"kafka://{server}" for server in bootstrap.split(",")],
+        store="memory://",
+        datadir=project.state / "faust",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=16,
+        consumer_auto_offset_reset="earliest",
+        broker_max_poll_records=5_000,
+        consumer_max_fetch_size=4 << 20,
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.0,
+        broker_commit_interval=0.5,
+    )
+    app.set_up(project, plan, runtime, until)
+    events = app.topic(*(source.topic for source in plan.sources.values()), key_serializer="raw", value_serializer="raw")
+
+    @app.agent(events, name="apply")
+    async def apply(stream: Any) -> None:
+        """Gather each round's fetches and apply them in one commit."""
+        gathered: list[Fetch] = []
+        async for event in stream.events():
+            fetch: Fetch = event.value
+            try:
+                if gathered and gathered[0].round != fetch.round:
+                    # A rebalance swallowed the end of that round; what it holds is applied, what it lacks comes again.
+                    await app.apply_round(gathered)
+                    gathered = []
+                gathered.append(fetch)
+                if fetch.ends_round:
+                    await app.apply_round(gathered)
+                    gathered = []
+            except Exception as error:
+                # Faust would restart the agent and go on behind the lost round.
+                await app.fail(error)
+                raise
+
+    @app.task
+    async def flush_when_due() -> None:
+        """Append to the log, and stop at the end where one was set."""
+        try:
+            while not app.should_stop:
+                await app.sleep(0.02 if app.until is not None else 0.1)
+                if app.runtime is None or not app.flush_is_due:
+                    continue
+                await app.flush()
+                if app.at_end and not app.running.pipeline.has_unlogged:
+                    await app.fetches.commit()
+                    app.on_end()
+                    return
+        except Exception as error:
+            await app.fail(error)
+            raise
+
+    @app.timer(_IDENTITY_CHECK_S)
+    async def check_topics() -> None:
+        """A broker that was replaced has other topics under the same names."""
+        try:
+            await app.check_topics()
+        except Exception as error:
+            await app.fail(error)
+            raise
+
+    return app

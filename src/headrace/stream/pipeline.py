@@ -1,0 +1,218 @@
+"""One round of fetches on its way through both stores: decode → dead letters | columns → tiles → online commit → journal → log → offsets.
+
+`process` makes events readable online; `flush` makes them durable and says which offsets Kafka may be told. They run in two threads: while the
+log writes one batch of rounds, the next ones are applied. A crash anywhere between loses and doubles nothing: what Kafka delivers again is
+skipped by the records' applied offsets online, and by the log's app transactions offline.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from headrace.config import Clock
+from headrace.events.batch import EventBatch
+from headrace.events.deadletter import DeadLetter
+from headrace.events.decode import EventDecoder
+from headrace.online import JournalEntry, OnlineStore, Position, SourcePartition
+from headrace.online.apply import Applier
+from headrace.plan import Plan
+from headrace.stream.align import Fetch
+from headrace.stream.known import KnownAt
+from headrace.stream.rows import log_rows
+
+if TYPE_CHECKING:
+    from headrace.log import EventLog
+
+__all__ = ["DeadLetterSink", "Pipeline", "RoundSummary"]
+
+logger = logging.getLogger(__name__)
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters go."""
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand letters over."""
+
+    def flush(self) -> None:
+        """Return once all letters handed over are stored; BrokerUnavailableError where they are not."""
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """What a round did.
+
+    Attributes:
+        events: How many good events it held.
+        dead: How many dead letters.
+        newest_record_us: The newest record timestamp in it.
+    """
+
+    events: int
+    dead: int
+    newest_record_us: int
+
+
+@dataclass
+class _Unlogged:
+    """What has been applied online and is not in the log yet."""
+
+    batches: dict[str, list[EventBatch]] = field(default_factory=dict)
+    offsets: dict[SourcePartition, int] = field(default_factory=dict)
+    events: int = 0
+
+
+class Pipeline:
+    """Applies rounds of fetches to the online store and the log.
+
+    Args:
+        plan: The plan.
+        decoders: A decoder per topic.
+        store: The online store.
+        logs: A log per topic.
+        clock: What `known_at` is.
+        dead_letters: Where dead letters go.
+        now_us: The wall clock, in µs.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        decoders: Mapping[str, EventDecoder],
+        store: OnlineStore,
+        logs: Mapping[str, EventLog],
+        clock: Clock,
+        dead_letters: DeadLetterSink,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._decoders = decoders
+        self._store = store
+        self._logs = logs
+        self._clock = clock
+        self._dead_letters = dead_letters
+        self._now_us = now_us
+        self._applier = Applier(plan, store)
+        self._known_at = KnownAt(store.journal())
+        self._unlogged = _Unlogged()
+        self._lock = threading.Lock()
+
+    @property
+    def unlogged_events(self) -> int:
+        """How many events are readable online and not in the log yet."""
+        return self._unlogged.events
+
+    @property
+    def has_unlogged(self) -> bool:
+        """Whether any offset, of an event or a dead letter, waits for the log."""
+        return bool(self._unlogged.offsets)
+
+    def reload_journal(self) -> None:
+        """Read the journal again: partitions that have just been assigned may have been another worker's."""
+        self._known_at = KnownAt(self._store.journal())
+
+    def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
+        """Make a round readable online.
+
+        Args:
+            fetches: The round: at most one fetch per source partition.
+
+        Returns:
+            What it held.
+
+        Raises:
+            StaleWriteError: The worker has lost one of the partitions; nothing of the round is kept.
+            StoreUnavailableError: The store is away; processing the round again is safe.
+        """
+        now = self._now_us() if self._clock is Clock.SYSTEM else None
+        batches, dead = self._decode(fetches, now)
+        self._dead_letters.send(dead)
+        positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
+        self._applier.apply(batches, positions, now)
+        if self._clock is Clock.SYSTEM:
+            self._note_known_at(fetches, batches)
+        with self._lock:
+            for batch in batches:
+                self._unlogged.batches.setdefault(batch.source.topic, []).append(batch)
+            self._unlogged.offsets.update({fetch.source: fetch.records[-1].offset for fetch in fetches})
+            self._unlogged.events += sum(len(batch) for batch in batches)
+        newest = max(position.record_ts_us for position in positions.values())
+        return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest)
+
+    def _decode(self, fetches: Sequence[Fetch], now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
+        by_topic: dict[str, list[Any]] = {}
+        for fetch in fetches:
+            by_topic.setdefault(fetch.source.topic, []).extend(fetch.records)
+        batches: list[EventBatch] = []
+        dead: list[DeadLetter] = []
+        for topic, records in by_topic.items():
+            batch, letters = self._decoders[topic].decode(records, now)
+            batches.append(batch)
+            dead += letters
+        for letter in dead:
+            where = f"{letter.topic}[{letter.partition}]@{letter.offset}"
+            logger.warning("Dead letter %s: %s: %s", where, letter.field or "event", letter.reason)
+        return batches, dead
+
+    def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
+        """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
+        acknowledged = self._now_us()
+        entries = self._known_at.note(
+            [(fetch.source, fetch.records[0].offset, fetch.records[-1].offset) for fetch in fetches], acknowledged
+        )
+        self._store.add_journal(entries)
+        for batch in batches:
+            batch.known_us = self._known_at.of(batch)
+
+    def flush(self) -> dict[SourcePartition, int]:
+        """Make everything processed so far durable in both stores.
+
+        Returns:
+            The next offset to read, per source partition: what Kafka may be told.
+
+        Raises:
+            LogUnavailableError, StoreUnavailableError, BrokerUnavailableError: Nothing was lost; flushing again is safe.
+        """
+        with self._lock:
+            taken, self._unlogged = self._unlogged, _Unlogged()
+        if not taken.offsets:
+            return {}
+        try:
+            self._dead_letters.flush()
+            self._append(taken)
+            self._store.sync()
+        except BaseException:
+            self._give_back(taken)
+            raise
+        if self._clock is Clock.SYSTEM:
+            self._store.trim_journal(taken.offsets)
+            self._known_at.forget(taken.offsets)
+        return {source: offset + 1 for source, offset in taken.offsets.items()}
+
+    def _append(self, taken: _Unlogged) -> None:
+        for topic, log in self._logs.items():
+            positions = {source.partition: offset for source, offset in taken.offsets.items() if source.topic == topic}
+            if positions:
+                log.append(log_rows(log.source, taken.batches.get(topic, [])), positions)
+
+    def _give_back(self, taken: _Unlogged) -> None:
+        with self._lock:
+            newer, self._unlogged = self._unlogged, taken
+            for topic, batches in newer.batches.items():
+                taken.batches.setdefault(topic, []).extend(batches)
+            taken.offsets.update(newer.offsets)
+            taken.events += newer.events
+
+
+def _position(fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
+    newest_event = -(2**63)
+    for batch in batches:
+        if batch.source.topic == fetch.source.topic:
+            mine = batch.ts_us[batch.partition == fetch.source.partition]
+            newest_event = int(mine.max(initial=newest_event))
+    newest_record = max(record.timestamp for record in fetch.records) * 1000
+    return Position(fetch.records[-1].offset, newest_record, newest_event)

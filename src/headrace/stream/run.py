@@ -1,0 +1,105 @@
+"""Running a worker in this process: `headrace stream`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import faust
+
+from headrace.broker import broker_address
+from headrace.broker.topics import end_offsets
+from headrace.config import Project
+from headrace.errors import HeadraceError
+from headrace.online import SourcePartition
+from headrace.plan import read_plan
+from headrace.stream.app import StreamApp, create_app
+from headrace.stream.start import prepare
+from headrace.stream.stats import WorkerStats
+
+__all__ = ["run_worker"]
+
+_WATCH_S = 0.25
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its banner and spinner; it can be asked to end as a signal would."""
+
+    def __init__(self, app: StreamApp) -> None:
+        super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
+        self.spinner = None
+        app.on_end = self._on_sigterm
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()  # Faust's own shouts on standard error
+
+
+def run_worker(
+    project: Project, *, until_end: bool = False, rebuild: bool = False, watch: Callable[[WorkerStats], None] | None = None
+) -> WorkerStats:
+    """Run a worker until it is told to stop, or has read everything.
+
+    Args:
+        project: The project.
+        until_end: Stop once everything that the topics hold now has been applied and logged.
+        rebuild: Fill the online store anew from the log first.
+        watch: Called a few times a second with the statistics, from another thread.
+
+    Returns:
+        What it did.
+
+    Raises:
+        HeadraceError: What `prepare` raises, or what made the worker stop.
+    """
+    plan = read_plan(project.plan_path)
+    bootstrap = broker_address(project)
+    runtime = prepare(project, plan, bootstrap, rebuild=rebuild)
+    try:
+        until = _ends(bootstrap, [source.topic for source in plan.sources.values()]) if until_end else None
+        app = create_app(project, plan=plan, runtime=runtime, until=until)
+        app.stats.next_offsets.update({source: at.offset + 1 for source, at in runtime.store.positions().items()})
+        with _watching(app.stats, watch):
+            _run(app)
+        if app.failure is not None:
+            raise app.failure
+        runtime.pipeline.flush()
+    finally:
+        runtime.close()
+    return app.stats
+
+
+def _run(app: StreamApp) -> None:
+    with suppress(SystemExit):  # Faust ends its worker this way, whatever the reason
+        try:
+            _Worker(app).execute_from_commandline()
+        except HeadraceError:
+            if app.failure is None:
+                raise
+
+
+def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:
+    return {SourcePartition(*source): end for source, end in end_offsets(bootstrap, topics).items()}
+
+
+class _watching:  # noqa: N801 a context manager, read as a verb
+    def __init__(self, stats: WorkerStats, watch: Callable[[WorkerStats], None] | None) -> None:
+        self._stats = stats
+        self._watch = watch
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        if self._watch is not None:
+            self._thread = threading.Thread(target=self._run, args=(self._watch,), daemon=True)
+            self._thread.start()
+
+    def _run(self, watch: Callable[[WorkerStats], None]) -> None:
+        while not self._stop.wait(_WATCH_S):
+            watch(self._stats)
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()

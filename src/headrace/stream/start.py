@@ -1,0 +1,215 @@
+"""Before a worker starts: open both stores, make sure that they, the plan and the broker's topics belong together, and mend what a crash or a
+damaged store left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.broker.topics import TopicInfo, cluster_id, committed_offsets, describe, ensure_topics, set_committed_offsets
+from headrace.config import Clock, Project
+from headrace.errors import PlanMismatchError, StoreDamagedError, TopicError
+from headrace.events.batch import EventBatch
+from headrace.events.decode import EventDecoder
+from headrace.events.schema import load_model
+from headrace.log import EventLog
+from headrace.online import OnlineStore, Position, SourcePartition, open_store
+from headrace.online.apply import Applier
+from headrace.online.meta import CLOCK, topic_fact, view_fact, view_facts
+from headrace.plan import Plan
+from headrace.stream.deadletters import KafkaDeadLetters
+from headrace.stream.pipeline import Pipeline
+from headrace.stream.rows import batch_of_rows
+
+__all__ = ["Runtime", "other_topic", "prepare", "topic_identities"]
+
+logger = logging.getLogger(__name__)
+
+_REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
+
+
+@dataclass
+class Runtime:
+    """Everything a worker runs on, open and checked.
+
+    Attributes:
+        project: The project.
+        plan: Its plan.
+        bootstrap: The broker's address.
+        identities: Each topic's identity: cluster and topic id.
+        store: The online store, writable.
+        pipeline: The pipeline over both stores.
+        dead_letters: Where dead letters go.
+    """
+
+    project: Project
+    plan: Plan
+    bootstrap: str
+    identities: dict[str, str]
+    store: OnlineStore
+    pipeline: Pipeline
+    dead_letters: KafkaDeadLetters
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        self.dead_letters.close()
+        self.store.close()
+
+
+def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = False) -> Runtime:
+    """Open and check everything a worker runs on.
+
+    Args:
+        project: The project.
+        plan: The plan.
+        bootstrap: The broker's address.
+        rebuild: Whether to fill the online store anew from the log.
+
+    Returns:
+        The runtime; close it.
+
+    Raises:
+        PlanMismatchError: The store was filled under another plan or clock.
+        TopicError: A topic is not the one the store was built from, or its group is ahead of both stores.
+        StoreLockedError: Another worker writes the store.
+        RetryableError: The broker, the store or the log is away.
+    """
+    decoders = {source.topic: EventDecoder(source, load_model(project.repo, source.model)) for source in plan.sources.values()}
+    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    topics = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
+    identities = topic_identities(bootstrap, plan, topics)
+    store = _open(project.store_url)
+    try:
+        if rebuild:
+            store.clear()
+        _check_facts(store, plan, project.clock, identities)
+        _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()})
+        _check_group(store, plan, bootstrap, project.group, rebuild=rebuild)
+        dead_letters = KafkaDeadLetters(bootstrap)
+        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters)
+    except BaseException:
+        store.close()
+        raise
+    return Runtime(project, plan, bootstrap, identities, store, pipeline, dead_letters)
+
+
+def topic_identities(bootstrap: str, plan: Plan, topics: dict[str, TopicInfo] | None = None) -> dict[str, str]:
+    """Each topic's identity, `cluster/topic id`: another once the topic was deleted and made anew, or the embedded broker restarted."""
+    found = topics or describe(bootstrap, [source.topic for source in plan.sources.values()])
+    cluster = cluster_id(bootstrap)
+    return {source.topic: f"{cluster}/{found[source.topic].topic_id}" for source in plan.sources.values()}
+
+
+def _open(url: str) -> OnlineStore:
+    try:
+        return open_store(url, writable=True)
+    except StoreDamagedError as error:
+        path = Path(url.removeprefix("lmdb:"))
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        logger.warning("%s It was moved to %s; a new one is filled from the log.", error.what, aside)
+        path.rename(aside)
+        return open_store(url, writable=True)
+
+
+def _check_facts(store: OnlineStore, plan: Plan, clock: Clock, identities: dict[str, str]) -> None:
+    """An empty store takes the plan, the clock and the topics as its own; a filled one must have been filled under them."""
+    facts = store.meta()
+    wanted = {CLOCK: str(clock), **{view_fact(view.name): view.hash for view in plan.views.values()}}
+    wanted |= {topic_fact(topic): identity for topic, identity in identities.items()}
+    if store.positions():
+        _check_plan(facts, plan, clock)
+        for topic, identity in identities.items():
+            known = facts.get(topic_fact(topic), identity)
+            if known != identity:
+                raise other_topic(topic, known, identity)
+    store.set_meta(wanted)
+
+
+def _check_plan(facts: dict[str, str], plan: Plan, clock: Clock) -> None:
+    if facts.get(CLOCK) != clock:
+        msg = f"The online store was filled under the {facts.get(CLOCK)} clock; the project now says {clock}."
+        raise PlanMismatchError(msg, cure=f"Set `clock` back, or start from nothing. {_REBUILD}")
+    stored = view_facts(facts)
+    for view in plan.views.values():
+        if stored.get(view.name) != view.hash:
+            held = f"{view.name}@{stored[view.name]}" if view.name in stored else "no view of that name"
+            msg = f"The plan says {view.versioned_name}, but the online store holds {held}."
+            raise PlanMismatchError(msg, cure=_REBUILD)
+
+
+def other_topic(topic: str, known: str, found: str) -> TopicError:
+    """The error of a topic that is not the one the store was built from."""
+    msg = f"The topic {topic!r} is not the one that the stores were built from: they know {known}, the broker has {found}."
+    cure = (
+        "It was deleted and made anew, or the embedded broker was restarted (it forgets its topics). Its offsets start at 0 again and would "
+        "be taken for replays. Start from nothing: stop the worker and remove the state folder's online and log folders."
+    )
+    return TopicError(msg, cure=cure)
+
+
+def _catch_up(store: OnlineStore, plan: Plan, logs: dict[str, EventLog], partitions: dict[str, int]) -> None:
+    """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule."""
+    applier = Applier(plan, store)
+    for topic, log in logs.items():
+        at = {source.partition: position for source, position in store.positions().items() if source.topic == topic}
+        behind = {
+            partition: last
+            for partition, last in log.last_offsets(range(partitions[topic])).items()
+            if partition not in at or at[partition].offset < last
+        }
+        if not behind:
+            continue
+        logger.warning("The online store is behind the log of %r; applying it from there.", topic)
+        after = {partition: position.offset for partition, position in at.items()}
+        applied = 0
+        for rows in log.scan(after):
+            batch = batch_of_rows(log.source, rows)
+            applier.apply([batch], _positions_of(topic, batch, at))
+            applied += len(batch)
+        ends = {
+            SourcePartition(topic, partition): Position(
+                last, at[partition].record_ts_us if partition in at else 0, at[partition].event_ts_us if partition in at else 0
+            )
+            for partition, last in behind.items()
+        }
+        applier.apply([], ends)  # the log may stand for dead letters past its last row
+        logger.warning("Applied %d events of %r from the log.", applied, topic)
+
+
+def _positions_of(topic: str, batch: EventBatch, at: dict[int, Position]) -> dict[SourcePartition, Position]:
+    """How far `batch` brings each partition; `at` is brought up to date with it."""
+    moved: dict[SourcePartition, Position] = {}
+    for partition in set(batch.partition.tolist()):
+        mine = batch.partition == partition
+        before = at.get(partition)
+        record, event = int(batch.record_ts_us[mine].max()), int(batch.ts_us[mine].max())
+        at[partition] = Position(
+            int(batch.offset[mine].max()),
+            max(record, before.record_ts_us) if before else record,
+            max(event, before.event_ts_us) if before else event,
+        )
+        moved[SourcePartition(topic, partition)] = at[partition]
+    return moved
+
+
+def _check_group(store: OnlineStore, plan: Plan, bootstrap: str, group: str, *, rebuild: bool) -> None:
+    """Refuse to start where Kafka would skip events that neither store has; a rebuild moves the group back instead."""
+    topics = {source.topic for source in plan.sources.values()}
+    committed = {source: offset for source, offset in committed_offsets(bootstrap, group).items() if source[0] in topics}
+    held = {tuple(source): position.offset + 1 for source, position in store.positions().items()}
+    ahead = {source: held.get(source, 0) for source, offset in committed.items() if offset > held.get(source, 0)}
+    if not ahead:
+        return
+    if rebuild:
+        set_committed_offsets(bootstrap, group, ahead)
+        return
+    (topic, partition), offset = next(iter(ahead.items()))
+    msg = (
+        f"The consumer group {group!r} has committed {topic}[{partition}] up to {committed[topic, partition]}, "
+        f"but the store and the log hold it up to {offset}: events between would be lost."
+    )
+    cure = "Run `headrace stream --rebuild`: it fills the store from the log and reads the rest of the topic again."
+    raise TopicError(msg, cure=cure)

@@ -1,0 +1,30 @@
+"""Times: int64 microseconds UTC inside, datetimes with a zone outside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["datetime_of", "iso_time", "us_of"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def datetime_of(us: int) -> datetime:
+    """The UTC datetime of a time in µs."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def us_of(moment: datetime) -> int:
+    """A datetime in µs; TypeError where it has no time zone."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def iso_time(us: int | None) -> str | None:
+    """A time in µs as ISO 8601 in UTC; None stays None, and a time that no calendar has is shown in µs."""
+    if us is None:
+        return None
+    try:
+        return datetime_of(us).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return f"{us} µs"

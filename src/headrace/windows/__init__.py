@@ -1,0 +1,21 @@
+"""The pure core, second half: windows, and the tiles that answer them. No I/O, no clock, no Kafka."""
+
+from headrace.windows.layout import Accumulator, Family, FeaturePlace, ViewLayout
+from headrace.windows.tiles import NEVER, Events, Tiles, merge_tiles, prune_tiles, tile_events, value_at
+from headrace.windows.window import Window, tile_of
+
+__all__ = [
+    "NEVER",
+    "Accumulator",
+    "Events",
+    "Family",
+    "FeaturePlace",
+    "Tiles",
+    "ViewLayout",
+    "Window",
+    "merge_tiles",
+    "prune_tiles",
+    "tile_events",
+    "tile_of",
+    "value_at",
+]

@@ -1,0 +1,1 @@
+"""This deployment's streams: the producers of its topics, and the worker."""

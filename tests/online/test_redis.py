@@ -1,0 +1,208 @@
+"""What only the Redis adapter has: its script, an absent server, durability. The contract suite has the rest."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from headrace.errors import ConfigError, StaleWriteError, StoreError, StoreUnavailableError
+from headrace.online import JournalEntry, Position, RecordKey, SourcePartition, Write, open_store
+from headrace.online.redis import RedisStore
+
+if TYPE_CHECKING:
+    from tests.online.conftest import RedisServer
+
+pytestmark = pytest.mark.redis
+
+VIEW = "0123456789abcdef"
+DEPARTURES = SourcePartition("departures", 0)
+
+
+def record(applied: int, body: bytes = b"") -> bytes:
+    """Bytes that carry an applied offset where a record does."""
+    return b"HR\x01\0crc." + struct.pack("<q", applied) + body
+
+
+def write(entity: bytes, expected: int | None, applied: int, partition: int = 0, body: bytes = b"") -> Write:
+    return Write(RecordKey(VIEW, entity, partition), expected, record(applied, body))
+
+
+def test_a_url_opens_the_redis_adapter(redis_url: str) -> None:
+    with open_store(redis_url, writable=True) as store:
+        assert isinstance(store, RedisStore)
+
+
+def test_records_of_all_partitions_are_fields_of_one_hash(redis_url: str, shared_redis: RedisServer) -> None:
+    with RedisStore(redis_url) as store:
+        store.commit([write(b'["EWR"]', None, 7, partition) for partition in (10, 2, 0)], {})
+        with store.snapshot() as snapshot:
+            assert snapshot.lookup(VIEW, [b'["EWR"]', b'["JFK"]']) == [
+                [(0, record(7)), (2, record(7)), (10, record(7))],
+                [],
+            ]
+    with shared_redis.client() as client:
+        assert client.keys() == [b'headrace:record:0123456789abcdef:["EWR"]']
+
+
+def test_a_refused_write_leaves_the_whole_commit_undone(redis_url: str) -> None:
+    with RedisStore(redis_url) as store:
+        store.commit([write(b"a", None, 5)], {DEPARTURES: Position(5, 50, 500)})
+        with pytest.raises(StaleWriteError, match="offset 5, not 3"):
+            store.commit([write(b"b", None, 9), write(b"a", 3, 9)], {DEPARTURES: Position(9, 90, 900)})
+        assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]) == [record(5), None]
+        with store.snapshot() as snapshot:
+            assert snapshot.positions() == {DEPARTURES: Position(5, 50, 500)}
+
+
+def test_offsets_that_lua_cannot_tell_apart_as_numbers_are_told_apart(redis_url: str) -> None:
+    offset = 2**53
+    with RedisStore(redis_url) as store:
+        store.commit([write(b"a", None, offset)], {})
+        with pytest.raises(StaleWriteError):
+            store.commit([write(b"a", offset + 1, offset + 2)], {})
+        store.commit([write(b"a", offset, offset + 1)], {})
+        with pytest.raises(StaleWriteError):
+            store.commit([write(b"a", offset, offset + 2)], {})
+
+
+def test_of_two_workers_that_read_the_same_record_one_is_refused(redis_url: str) -> None:
+    refused: list[StaleWriteError] = []
+    both_ready = threading.Barrier(2)
+
+    def work(mark: bytes) -> None:
+        with RedisStore(redis_url) as store:
+            both_ready.wait()
+            try:
+                store.commit([write(b"%d" % n, None, 1, body=mark) for n in range(500)], {})
+            except StaleWriteError as error:
+                refused.append(error)
+
+    workers = [threading.Thread(target=work, args=(mark,)) for mark in (b"x", b"y")]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(refused) == 1
+    with RedisStore(redis_url) as store:
+        assert len(set(store.read([RecordKey(VIEW, b"%d" % n, 0) for n in range(500)]))) == 1
+
+
+def test_a_commit_of_many_records_goes_through(redis_url: str) -> None:
+    many = [write(b"%d" % n, None, n, body=bytes(200)) for n in range(20_000)]
+    with RedisStore(redis_url) as store:
+        store.commit(many, {})
+        assert store.read([item.key for item in many]) == [item.record for item in many]
+
+
+def test_topics_may_hold_colons_and_dots(redis_url: str) -> None:
+    source = SourcePartition("eu:orders.v1", 12)
+    entry = JournalEntry(source, 3, 9, 1_000)
+    with RedisStore(redis_url) as store:
+        store.commit([], {source: Position(9, -1, -2)})
+        store.add_journal([entry])
+        with store.snapshot() as snapshot:
+            assert snapshot.positions() == {source: Position(9, -1, -2)}
+        assert store.journal() == [entry]
+        store.trim_journal({source: 9})
+        assert store.journal() == []
+
+
+def test_a_server_that_is_away_is_said_so_without_its_password() -> None:
+    with pytest.raises(StoreUnavailableError, match="does not answer") as caught:
+        RedisStore("redis://user:secret@127.0.0.1:1/0")
+    assert "127.0.0.1:1/0" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost:port/0", "redis://localhost/not-a-number", "redis://localhost?db=x"]
+)
+def test_a_url_that_is_none_is_a_setting_to_mend(url: str) -> None:
+    with pytest.raises(ConfigError, match="no Redis URL"):
+        RedisStore(url)
+
+
+def test_a_store_works_again_when_its_server_is_back(redis_server: RedisServer) -> None:
+    redis_server.start()
+    with RedisStore(redis_server.url) as store:
+        store.set_meta({"plan": "1"})
+        redis_server.stop()
+        with pytest.raises(StoreUnavailableError):
+            store.commit([write(b"a", None, 1)], {})
+        with pytest.raises(StoreUnavailableError):
+            store.meta()
+        redis_server.start()
+        store.commit([write(b"a", None, 1)], {})
+        assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(1)]
+
+
+def test_wrong_credentials_are_not_worth_a_retry(redis_server: RedisServer) -> None:
+    redis_server.start()
+    with redis_server.client() as client:
+        client.config_set("requirepass", "secret")
+    with pytest.raises(StoreError, match="refuses us"):
+        RedisStore(redis_server.url)
+
+
+def test_a_full_server_is_worth_a_retry_and_nothing_was_written(redis_server: RedisServer) -> None:
+    redis_server.start()
+    with RedisStore(redis_server.url) as store, redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnavailableError, match="cannot serve just now"):
+            store.commit([write(b"a", None, 1)], {DEPARTURES: Position(1, 1, 1)})
+        client.config_set("maxmemory", 0)
+        assert store.read([RecordKey(VIEW, b"a", 0)]) == [None]
+
+
+def test_a_database_of_someone_else_is_refused(redis_url: str, shared_redis: RedisServer) -> None:
+    with shared_redis.client() as client, RedisStore(redis_url) as store:
+        client.set("headrace:meta", "not a hash")
+        with pytest.raises(StoreError, match="refused a command"):
+            store.meta()
+
+
+def test_what_was_synced_survives_the_server(redis_server: RedisServer) -> None:
+    redis_server.start("--appendonly", "yes")
+    with RedisStore(redis_server.url) as store:
+        store.commit([write(b"a", None, 1)], {})
+        store.sync()
+    redis_server.stop()
+    redis_server.start("--appendonly", "yes")
+    with RedisStore(redis_server.url) as store:
+        assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(1)]
+
+
+def test_a_server_without_a_file_is_warned_about_once(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), RedisStore(redis_url) as store:
+        store.sync()
+        store.sync()
+    assert [record.getMessage() for record in caplog.records if "append-only" in record.getMessage()] == [
+        f"Redis at {redis_url.partition('?')[0]} keeps no append-only file: set `appendonly yes`, or be ready to run "
+        "`headrace stream --rebuild` after a power cut"
+    ]
+
+
+def test_a_sync_on_a_newer_server_waits_for_its_file(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis 7.0 has no WAITAOF: what is sent is checked against a server that answers as 7.2 does."""
+    sent: list[tuple[object, ...]] = []
+    answers = [[True, [1, 0]], [True, [0, 0]]]
+
+    def execute(pipe: redis.client.Pipeline, raise_on_error: bool = True) -> list[object]:
+        sent.extend(command[0] for command in pipe.command_stack)
+        return answers.pop(0)
+
+    def info(*_: object) -> dict[str, object]:
+        return {"aof_enabled": 1, "redis_version": "7.2.4"}
+
+    with RedisStore(redis_url) as store:
+        monkeypatch.setattr(redis.Redis, "info", info)
+        monkeypatch.setattr(redis.client.Pipeline, "execute", execute)
+        store.sync()
+        assert sent == [("SET", b"headrace:sync", b"1"), ("WAITAOF", 1, 0, 3000)]
+        with pytest.raises(StoreUnavailableError, match="append-only file"):
+            store.sync()
