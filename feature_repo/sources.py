@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from events import Departure, WeatherObservation
 
-from headrace.declare import event_source
+from headrace import event_source
 
 departures = event_source(
     name="departures",

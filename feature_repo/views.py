@@ -12,7 +12,7 @@ from entities import carrier, origin
 from feast import Aggregation
 from sources import departures, weather
 
-from headrace.declare import stream_view
+from headrace import stream_view
 
 EXACT = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)

@@ -1,13 +1,13 @@
 """A project's settings: `headrace.toml` at its root, each value open to an environment variable.
 
-    [headrace]
-    repo = "feature_repo"       # the Feast repo, relative to this file
-    state = ".headrace"         # plan, embedded online store, log, registry
-    clock = "system"            # or "record": an event is known at its Kafka record's timestamp (replays of history)
-    broker = "embedded"         # or "host:port[,host:port]"
-    store = "lmdb"              # or "redis://host:port/db"
-    partitions = 3              # of topics that headrace creates
-    group = "headrace"          # the workers' consumer group
+[headrace]
+repo = "feature_repo"       # the Feast repo, relative to this file
+state = ".headrace"         # plan, embedded online store, log, registry
+clock = "system"            # or "record": an event is known at its Kafka record's timestamp (replays of history)
+broker = "embedded"         # or "host:port[,host:port]"
+store = "lmdb"              # or "redis://host:port/db"
+partitions = 3              # of topics that headrace creates
+group = "headrace"          # the workers' consumer group
 """
 
 from __future__ import annotations

@@ -66,6 +66,17 @@ def write_repo(root: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.fixture
+def write() -> Callable[[Path, str], Path]:
+    """Writes a project whose views.py holds definitions behind `HEADER` and `SOURCE`."""
+
+    def write_it(root: Path, definitions: str, **files: str) -> Path:
+        named = {name.replace("__", "."): text for name, text in files.items()}
+        return write_repo(root, {"views.py": HEADER + SOURCE + textwrap.dedent(definitions), **named})
+
+    return write_it
+
+
+@pytest.fixture
 def compiled(tmp_path: Path) -> Callable[..., Plan]:
     """Compiles definitions that stand behind `HEADER` and `SOURCE` in views.py."""
 
@@ -75,6 +86,19 @@ def compiled(tmp_path: Path) -> Callable[..., Plan]:
         return compile_repo(write_repo(tmp_path, {"views.py": body, **named}))
 
     return compile_it
+
+
+@pytest.fixture
+def line_of(tmp_path: Path) -> Callable[..., str]:
+    """Tells, as an error does, the first line of views.py that begins with a text, or else holds it."""
+
+    def find(text: str, file: str = "views.py") -> str:
+        lines = (tmp_path / "feature_repo" / file).read_text(encoding="utf-8").splitlines()
+        found = [number for number, line in enumerate(lines, 1) if line.strip().startswith(text)]
+        found += [number for number, line in enumerate(lines, 1) if text in line]
+        return f"feature_repo/{file}:{found[0]}"
+
+    return find
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""A Redis server of the tests' own: on a socket in a temporary folder, without a port, and gone with the tests."""
+"""The online stores that the contract is checked on, and a Redis server of the tests' own.
+
+The server listens on a socket in a temporary folder, has no port, and is gone with the tests.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from pathlib import Path
 
 import pytest
 import redis
+
+from headrace.online import OnlineStore, open_store
+from headrace.online.memory import MemoryStore
 
 
 @dataclass
@@ -84,3 +90,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = _new_server(tmp_path_factory)
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["memory", "lmdb", pytest.param("redis", marks=pytest.mark.redis)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineStore]:
+    """An empty store, writable, of every kind there is."""
+    if request.param == "memory":
+        opened: OnlineStore = MemoryStore()
+    else:
+        url = f"lmdb:{tmp_path / 'online'}" if request.param == "lmdb" else request.getfixturevalue("redis_url")
+        opened = open_store(url, writable=True)
+    with opened:
+        yield opened

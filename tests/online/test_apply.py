@@ -64,7 +64,14 @@ VIEW = View(
     source="orders",
     entities=(Column(name="shop", dtype=DType.STRING, nullable=False),),
     features=tuple(
-        Feature(name=f"{function}_{column.replace('*', 'all')}_{shape}", function=function, column=column, window_us=w, slide_us=s, dtype=d)
+        Feature(
+            name=f"{function}_{column.replace('*', 'all')}_{shape}",
+            function=function,
+            column=column,
+            window_us=w,
+            slide_us=s,
+            dtype=d,
+        )
         for shape, (w, s) in SHAPES.items()
         for function, column, d in FUNCTIONS
     ),
@@ -163,7 +170,11 @@ def same(ours: Any, theirs: Any) -> bool:
 
 
 FLOATS = st.one_of(
-    st.floats(-1000, 1000, allow_subnormal=False), st.just(math.nan), st.just(math.inf), st.just(-math.inf), st.integers(-3, 3).map(float)
+    st.floats(-1000, 1000, allow_subnormal=False),
+    st.just(math.nan),
+    st.just(math.inf),
+    st.just(-math.inf),
+    st.integers(-3, 3).map(float),
 )
 
 
@@ -196,7 +207,9 @@ def histories(draw: st.DrawFn) -> list[Order]:
 
 @given(orders=histories(), data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(orders: list[Order], data: st.DataObject) -> None:
+def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(
+    orders: list[Order], data: st.DataObject
+) -> None:
     store = new_store()
     applier = Applier(PLAN, store)
     start = 0
@@ -236,11 +249,22 @@ def test_lookup_in_the_past_is_exact_or_refused(orders: list[Order], data: st.Da
             )
         except LookupTimeError:
             continue
-        assert same(answer.to_dict()[f"{VIEW.name}__{feature.name}"][0], brute_force(orders, "a", t, feature)), feature.name
+        assert same(answer.to_dict()[f"{VIEW.name}__{feature.name}"][0], brute_force(orders, "a", t, feature)), (
+            feature.name
+        )
 
 
 def order(offset: int, at: int, **changes: Any) -> Order:
-    fields: dict[str, Any] = {"shop": "a", "at": at, "known": at, "price": 1.0, "pieces": 1, "gift": True, "note": "x", "partition": 0}
+    fields: dict[str, Any] = {
+        "shop": "a",
+        "at": at,
+        "known": at,
+        "price": 1.0,
+        "pieces": 1,
+        "gift": True,
+        "note": "x",
+        "partition": 0,
+    }
     return Order(**{**fields, **changes}, offset=offset)
 
 
@@ -284,4 +308,6 @@ def test_lookup_at_a_pruned_time_is_refused_not_guessed() -> None:
     for orders in ([order(0, 5)], [order(1, 500)]):
         applier.apply([batch_of(orders)], positions_of(orders))
     with pytest.raises(LookupTimeError, match="pruned"):
-        client_of(store).get_online_features([f"{VIEW.name}:count_all_sliding"], [{"shop": "a"}], at=EPOCH + timedelta(microseconds=10))
+        client_of(store).get_online_features(
+            [f"{VIEW.name}:count_all_sliding"], [{"shop": "a"}], at=EPOCH + timedelta(microseconds=10)
+        )

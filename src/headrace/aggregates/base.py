@@ -16,7 +16,18 @@ from headrace.events.columns import Array, BoolArray, IntArray, Values
 if TYPE_CHECKING:
     from headrace.plan import DType
 
-__all__ = ["Aggregate", "Array", "BoolArray", "IntArray", "Order", "State", "StateColumn", "StateKind", "Values", "count_valid"]
+__all__ = [
+    "Aggregate",
+    "Array",
+    "BoolArray",
+    "IntArray",
+    "Order",
+    "State",
+    "StateColumn",
+    "StateKind",
+    "Values",
+    "count_valid",
+]
 
 State = tuple[Array, ...]
 StateKind = Literal["int64", "float64", "string"]

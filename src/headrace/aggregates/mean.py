@@ -48,7 +48,9 @@ class Mean(Aggregate):
         n = state[0]
         if total_is_exact(self.dtype):
             # Carry first: the high part then holds the sign and the low part is below 2³², so the two doubles add with one rounding.
-            total = (state[1] + (state[2] >> 32)).astype(np.float64) * 2.0**32 + (state[2] & 0xFFFFFFFF).astype(np.float64)
+            total = (state[1] + (state[2] >> 32)).astype(np.float64) * 2.0**32 + (state[2] & 0xFFFFFFFF).astype(
+                np.float64
+            )
         else:
             total = state[1]
         with np.errstate(invalid="ignore", over="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ Offsets = dict[tuple[str, int], int]
 """Offsets by topic and partition."""
 
 _UNKNOWN_TOPIC = 3
+_TOPIC_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,245}")
 _TOPIC_CONFIG = {
     "retention.ms": "-1",  # replayed history is old by its timestamps, and would be deleted at once
     "message.timestamp.type": "CreateTime",  # on the record clock an event is known at the timestamp its producer gave
@@ -69,12 +71,15 @@ def ensure_topics(
     Raises:
         BrokerUnavailableError: No broker answers.
         ConfigError: ``partitions`` is not positive.
-        TopicError: The broker refuses to create a topic.
+        TopicError: A topic's name is impossible, or the broker refuses to create it.
     """
     if partitions < 1:
         raise ConfigError(f"A topic cannot have {partitions} partitions.", cure="Set `partitions` in headrace.toml to 1 or more.")
     wanted: dict[str, int] = {}
     for source in sources:
+        if not _TOPIC_NAME.fullmatch(source.topic):
+            cure = "Kafka's topic names have letters, digits, dots, _ and -; with `.dlq` for its dead letters, 249 of them at most."
+            raise TopicError(f"Source {source.name!r}: {source.topic!r} cannot be a topic's name.", cure=cure)
         wanted[source.topic] = partitions
         wanted[dead_letter_topic(source.topic)] = 1
     if not wanted:

@@ -85,9 +85,7 @@ def compare(old: Plan | None, new: Plan, note: str | None = None) -> PlanDiff:
         *_view_changes(before, new),
         *_pairs("service", before.services, new.services, _service_details),
     ]
-    replaced = [
-        name for name, view in new.views.items() if name in before.views and before.views[name].hash != view.hash
-    ]
+    replaced = [name for name, view in new.views.items() if name in before.views and before.views[name] != view]
     return PlanDiff(None if old is None else old.hash, new.hash, tuple(changes), tuple(replaced), note)
 
 

@@ -97,7 +97,7 @@ class FeatureCompiler(NamedTuple):
         if column is not None and column.dtype not in AGGREGATES[function].accepts:
             fitting = [known for known, kind in AGGREGATES.items() if column.dtype in kind.accepts]
             cure = f"Take {_or(fitting)} of it, or {function} of one of: {self._taken_by(function)}."
-            self._wrong(aggregation, f"{function} of {column.name!r}, which is a {column.dtype.value}.", cure)
+            self._wrong(aggregation, f"{function} of {column.name!r}, which is of type {column.dtype.value}.", cure)
             return None
         return result_dtype(aggregation.function, column)
 

@@ -74,7 +74,7 @@ def open_repo(path: Path) -> Iterator[FeatureRepo]:
 def _read_config(path: Path) -> RepoConfig:
     import yaml
     from feast.errors import FeastError
-    from feast.repo_config import load_repo_config
+    from feast.repo_config import FeastConfigError, load_repo_config
     from feast.utils import get_default_yaml_file_path
 
     file = get_default_yaml_file_path(path)
@@ -83,8 +83,8 @@ def _read_config(path: Path) -> RepoConfig:
     except FileNotFoundError:
         msg = f"There is no {file.name} in {path}."
         raise ConfigError(msg, cure=f"Write one, with at least: {_LEAST_YAML}.") from None
-    except (yaml.YAMLError, FeastError, OSError, TypeError, ValueError) as error:
-        # TypeError: the file is empty or not a mapping. ValueError: pydantic's, of a setting that is wrong.
+    except (yaml.YAMLError, FeastConfigError, FeastError, OSError, TypeError, ValueError) as error:
+        # TypeError: the file is empty or not a mapping.
         msg = f"{file} is not a Feast configuration: {_one_line(error)}"
         raise ConfigError(msg, cure=f"It needs at least: {_LEAST_YAML}.") from error
 
@@ -110,11 +110,11 @@ def _import_files(path: Path) -> Locator:
 
 _FEAST_SAYS = {
     "A batch_source needs to be specified": (
-        "Write the source with headrace.declare.event_source, or give it batch_source=FileSource(name=..., path=...)."
+        "Write the source with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
     ),
     "aggregations must have a timestamp field": "Write timestamp_field=, the same as the source's.",
     "tiling_hop_size": "Write a tiling_hop_size shorter than every time_window, or a slide_interval per aggregation.",
-    "Stream feature views need a stream source": "Write source=, a KafkaSource (headrace.declare.event_source).",
+    "Stream feature views need a stream source": "Write source=, a KafkaSource (headrace.event_source).",
 }
 """What to write instead of what Feast itself refuses while a file is imported."""
 

@@ -95,7 +95,7 @@ class _ServiceCompiler:
             if feature in known:
                 yield FeatureRef(view=view, feature=feature)
             else:
-                cure = f"{near(feature, known)}It has: {', '.join(known)}."
+                cure = f"{near(feature, known)}It has: {', '.join(known) or 'none'}."
                 self._wrong(f"the view {view!r} has no feature {feature!r}.", cure, at=feature)
 
     def _wrong(self, what: str, cure: str, at: str | None = None) -> None:

@@ -111,13 +111,13 @@ def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) 
         cure = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
         problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", cure)
     if not isinstance(source.kafka_options.message_format, JsonFormat):
-        what = f"{said} has a {type(source.kafka_options.message_format).__name__}, and headrace reads JSON."
+        what = f"{said} has messages in {type(source.kafka_options.message_format).__name__}, and headrace reads JSON."
         problems.add(place, what, 'Write message_format=JsonFormat(schema_json="").')
     if source.field_mapping:
         cure = "Name the model's fields as they should be called (pydantic's Field(alias=...) reads another name)."
         problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", cure)
     if source.batch_source is None:
-        cure = "Write it with headrace.declare.event_source, or give it batch_source=FileSource(name=..., path=...)."
+        cure = "Write it with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
         problems.add(place, f"{said} has no batch_source, and Feast insists on one.", cure)
     for tag in source.tags:
         if tag.startswith("headrace.") and tag not in _TAGS:
@@ -128,7 +128,7 @@ def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) 
 def _columns(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> tuple[Column, ...] | None:
     ref = source.tags.get(MODEL_TAG)
     if not ref:
-        cure = f'Write tags={{"{MODEL_TAG}": "events:Departure"}}, or make it with headrace.declare.event_source.'
+        cure = f'Write tags={{"{MODEL_TAG}": "events:Departure"}}, or make it with headrace.event_source.'
         problems.add(place, f"source {source.name!r} does not say which pydantic model its events have.", cure)
         return None
     try:
@@ -155,7 +155,7 @@ def _check_timestamp(source: KafkaSource, columns: tuple[Column, ...], place: Pl
         problems.add(where, f"{said}: the timestamp_field {name!r} is not a field of its model.", cure)
     elif column.dtype is not DType.TIMESTAMP:
         cure = f"Make it an AwareDatetime, or write timestamp_field=, {choice}."
-        problems.add(where, f"{said}: the timestamp_field {name!r} is a {column.dtype.value}.", cure)
+        problems.add(where, f"{said}: the timestamp_field {name!r} is of type {column.dtype.value}.", cure)
     elif column.nullable:
         cure = "Take `| None` off the model's field: every event has a time."
         problems.add(where, f"{said}: the timestamp_field {name!r} can be missing.", cure)

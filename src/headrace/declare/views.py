@@ -93,7 +93,7 @@ class _ViewCompiler:
         if isinstance(source, KafkaSource):
             return source.name
         kind = "another view" if self._view.source_views else type(source or self._view.batch_source).__name__
-        self._wrong(f"its source is {kind}.", "Write source=, a KafkaSource (headrace.declare.event_source).")
+        self._wrong(f"its source is {kind}.", "Write source=, a KafkaSource (headrace.event_source).")
         return None
 
     def _entities(self, source: Source) -> list[Column]:
@@ -172,7 +172,7 @@ class _ViewCompiler:
         features_only = {feature.name: feature.dtype for feature in features}
         wanted = {**{entity.name: entity.dtype for entity in entities}, **features_only}
         line = ", ".join(f'Field(name="{name}", dtype={FEAST_NAMES[dtype].field})' for name, dtype in wanted.items())
-        cure = f"Write schema=[{line}], or make the view with headrace.declare.stream_view, which infers it."
+        cure = f"Write schema=[{line}], or make the view with headrace.stream_view, which infers it."
         missing = [name for name in features_only if name not in schema]
         unknown = [name for name in schema if name not in wanted]
         differing = [name for name in features_only if name in schema and schema[name] != features_only[name].value]

@@ -63,7 +63,9 @@ class EventBatch:
 def column_values(column: pa.ChunkedArray) -> Values:
     """An Arrow column as numpy: int64 (also bool and timestamp in µs), float64, or object for strings."""
     array = column.combine_chunks()
-    valid: BoolArray = np.ones(len(array), np.bool_) if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
+    valid: BoolArray = (
+        np.ones(len(array), np.bool_) if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
+    )
     if pa.types.is_string(array.type):
         return Values(array.to_numpy(zero_copy_only=False), valid)
     if pa.types.is_boolean(array.type) or pa.types.is_timestamp(array.type):

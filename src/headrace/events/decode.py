@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from headrace.events.batch import ARROW_TYPES, EventBatch
 from headrace.events.columns import IntArray
 from headrace.events.deadletter import DeadLetter
-from headrace.plan import Column, DType, Source
+from headrace.plan import DType, Source
 from headrace.times import iso_time
 
 __all__ = ["EventDecoder", "RawRecord"]
@@ -50,9 +50,10 @@ class EventDecoder:
     def __init__(self, source: Source, model: type[BaseModel]) -> None:
         self._source = source
         self._model = model
-        self._validate: Callable[[bytes], BaseModel] = model.__pydantic_validator__.validate_json
-        self._timestamps = [column.name for column in source.columns if column.dtype is DType.TIMESTAMP]
-        self._integers = [column.name for column in source.columns if column.dtype is DType.INT64]
+        # A record without a value is refused by pydantic like any other malformed one.
+        self._validate: Callable[[Any], BaseModel] = model.__pydantic_validator__.validate_json
+        self._checked = [column for column in source.columns if column.dtype in (DType.TIMESTAMP, DType.INT64)]
+        self._table([])  # the first conversion makes Arrow import pandas where it is installed: not in the first fetch
 
     def decode(self, records: Sequence[RawRecord], known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
         """Validate records and lay the good ones out as columns.
@@ -67,36 +68,65 @@ class EventDecoder:
         good: list[RawRecord] = []
         rows: list[dict[str, Any]] = []
         dead: list[DeadLetter] = []
+        validate = self._validate
         for record in records:
             try:
-                rows.append(self._row(record.value))
+                rows.append(validate(record.value).__dict__)
                 good.append(record)
             except ValidationError as error:
                 dead.append(self._dead(record, *_first_failure(error)))
-            except _Unusable as error:
-                dead.append(self._dead(record, error.reason, error.field))
+            except Exception as error:  # noqa: BLE001 a validator of the user's own broke; one event must not stop the partition
+                dead.append(self._dead(record, f"The model's validation raised {type(error).__name__}: {error}", None))
+        good, rows = self._representable(good, rows, dead)
         batch = self._batch(good, rows, known_us)
         future = batch.ts_us > batch.record_ts_us + self._source.max_future_us
         if future.any():
-            dead += [self._dead(good[row], self._too_far(batch, row), self._source.timestamp_field) for row in np.flatnonzero(future)]
+            for row in np.flatnonzero(future).tolist():
+                dead.append(self._dead(good[row], self._too_far(batch, row), self._source.timestamp_field))
             keep = np.flatnonzero(~future).tolist()
             batch = self._batch([good[row] for row in keep], [rows[row] for row in keep], known_us)
         return batch, dead
 
-    def _row(self, value: bytes | None) -> dict[str, Any]:
-        if value is None:
-            raise _Unusable("The record has no value.", None)
-        row = self._validate(value).__dict__
-        for name in self._timestamps:
-            if row[name] is not None and row[name].tzinfo is None:
-                raise _Unusable(f"{row[name].isoformat()} has no time zone; send UTC, such as {row[name].isoformat()}Z.", name)
-        for name in self._integers:
-            if row[name] is not None and not _LEAST <= row[name] <= _GREATEST:
-                raise _Unusable(f"{row[name]} does not fit 64 bits.", name)
-        return row
+    def _representable(
+        self, records: list[RawRecord], rows: list[dict[str, Any]], dead: list[DeadLetter]
+    ) -> tuple[list[RawRecord], list[dict[str, Any]]]:
+        """Take out what the model accepts and the columns cannot hold: times without a zone, integers beyond 64 bits."""
+        failures: dict[int, tuple[str, str]] = {}
+        for column in self._checked:
+            name = column.name
+            if column.dtype is DType.TIMESTAMP:
+                wrong = [n for n, row in enumerate(rows) if (value := row[name]) is not None and value.tzinfo is None]
+            else:
+                wrong = [
+                    n
+                    for n, row in enumerate(rows)
+                    if (value := row[name]) is not None and not _LEAST <= value <= _GREATEST
+                ]
+            for n in wrong:
+                value = rows[n][name]
+                naive = column.dtype is DType.TIMESTAMP
+                reason = (
+                    f"{value.isoformat()} has no time zone; send UTC, such as {value.isoformat()}Z"
+                    if naive
+                    else f"{value} does not fit 64 bits"
+                )
+                failures.setdefault(n, (reason, name))
+        if not failures:
+            return records, rows
+        dead += [self._dead(records[n], *why) for n, why in sorted(failures.items())]
+        keep = [n for n in range(len(rows)) if n not in failures]
+        return [records[n] for n in keep], [rows[n] for n in keep]
+
+    def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
+        return pa.table(
+            {
+                column.name: pa.array([row[column.name] for row in rows], type=ARROW_TYPES[column.dtype])
+                for column in self._source.columns
+            }
+        )
 
     def _batch(self, records: list[RawRecord], rows: list[dict[str, Any]], known_us: int | None) -> EventBatch:
-        table = pa.table({column.name: _array(column, rows) for column in self._source.columns})
+        table = self._table(rows)
         ts = table.column(self._source.timestamp_field).combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
         record_ts = _ints([record.timestamp for record in records]) * 1000
         return EventBatch(
@@ -128,15 +158,6 @@ class EventDecoder:
         )
 
 
-class _Unusable(Exception):
-    """A record that the model accepts and the columns cannot hold."""
-
-    def __init__(self, reason: str, field: str | None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.field = field
-
-
 def _first_failure(error: ValidationError) -> tuple[str, str | None]:
     failures = error.errors(include_url=False, include_context=False)
     first = failures[0]
@@ -145,10 +166,6 @@ def _first_failure(error: ValidationError) -> tuple[str, str | None]:
     shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     return f"{first['msg']}; got {shown}{more}", field
-
-
-def _array(column: Column, rows: list[dict[str, Any]]) -> pa.Array:
-    return pa.array([row[column.name] for row in rows], type=ARROW_TYPES[column.dtype])
 
 
 def _ints(values: list[int]) -> IntArray:

@@ -136,7 +136,8 @@ def resolve_model(ref: str, repo: Path) -> type[BaseModel]:
         EventError: As `load_model`.
     """
     module_name, colon, class_name = ref.partition(":")
-    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *class_name.split("."))):
+    parts = (*module_name.split("."), *class_name.split("."))
+    if not colon or module_name.endswith(".py") or not all(part.isidentifier() for part in parts):
         msg = f"The model {ref!r} is not written as module:Class."
         raise EventError(msg, cure=f"Write it as {_likely_reference(ref)!r}, the module relative to the feature repo.")
     module = _import(module_name, ref, repo)

@@ -55,12 +55,17 @@ def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch
 
 
 def _rows_of(file: LogFile, schema: pa.Schema, partition: int, after: int) -> pa.Table:
-    wanted = (pc.field(PARTITION) == partition) & (pc.field(OFFSET) > after)
     try:
-        return pq.read_table(file.path, schema=schema, partitioning=None, filters=wanted)
+        rows = pq.ParquetFile(file.path).read()
     except (pa.ArrowException, OSError) as error:
         cure = "Restore the log's folder from a copy, or move it away and replay the topic."
         raise LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", cure=cure) from error
+    if file.partitions != (partition, partition) or file.offsets[0] <= after:
+        rows = rows.filter(pc.and_(pc.equal(rows.column(PARTITION), partition), pc.greater(rows.column(OFFSET), after)))
+    absent = [field for field in schema if field.name not in rows.column_names]
+    for field in absent:
+        rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(schema.names).cast(schema)
 
 
 def _sorted(rows: pa.Table) -> pa.Table:

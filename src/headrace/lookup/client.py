@@ -16,7 +16,7 @@ from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchErr
 from headrace.events.columns import IntArray, Values
 from headrace.lookup.request import entity_columns, time_us
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
-from headrace.online import OnlineStore, Snapshot, open_store
+from headrace.online import OnlineStore, Position, Snapshot, SourcePartition, open_store
 from headrace.online.codec import Records, decode_records
 from headrace.online.meta import CLOCK, view_fact
 from headrace.plan import FeatureRef, Plan, read_plan
@@ -40,7 +40,11 @@ class FeatureClient:
     """
 
     def __init__(
-        self, project: Project | str | os.PathLike[str] | None = None, *, plan: Plan | None = None, store: OnlineStore | None = None
+        self,
+        project: Project | str | os.PathLike[str] | None = None,
+        *,
+        plan: Plan | None = None,
+        store: OnlineStore | None = None,
     ) -> None:
         if plan is None or store is None:
             project = project if isinstance(project, Project) else Project.load(project)
@@ -102,6 +106,10 @@ class FeatureClient:
         with self._store.snapshot() as snapshot:
             return datetime_of(self._now_us(snapshot))
 
+    def positions(self) -> dict[SourcePartition, Position]:
+        """How far each source partition has been applied."""
+        return self._store.positions()
+
     def close(self) -> None:
         """Let go of the store."""
         if self._owns_store:
@@ -110,10 +118,14 @@ class FeatureClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _now_us(self, snapshot: Snapshot) -> int:
+        if CLOCK not in self._facts:
+            self._facts = self._store.meta()  # the worker had not started when the client was made
         if self._facts.get(CLOCK) != Clock.RECORD:
             return time.time_ns() // 1000
         positions = snapshot.positions().values()
@@ -129,7 +141,9 @@ class FeatureClient:
             if stored != view.hash:
                 held = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
                 msg = f"The plan says {view.versioned_name}, but the online store {held}."
-                cure = "Run `headrace stream --rebuild`, which fills the store from the log under the plan as it is now."
+                cure = (
+                    "Run `headrace stream --rebuild`, which fills the store from the log under the plan as it is now."
+                )
                 raise PlanMismatchError(msg, cure=cure)
             self._layouts[name] = ViewLayout.of(view, self.plan.source_of(view))
         return self._layouts[name]

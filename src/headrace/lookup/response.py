@@ -74,7 +74,9 @@ class OnlineFeatures:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Columns of Python values: the request's keys, then the features by `view__feature`."""
-        keys = {name: [row[name] for row in self.entity_rows] for name in (self.entity_rows[0] if self.entity_rows else {})}
+        keys = {
+            name: [row[name] for row in self.entity_rows] for name in (self.entity_rows[0] if self.entity_rows else {})
+        }
         return {**keys, **{name: self._python(name) for name in self.values}}
 
     def to_arrow(self) -> pa.Table:
@@ -90,7 +92,8 @@ class OnlineFeatures:
 
     def to_df(self) -> pd.DataFrame:
         """The same columns as a pandas data frame (needs pandas)."""
-        return self.to_arrow().to_pandas()
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON-ready object per row: its keys, features, what each view knew, and the evidence by which the log recomputes it exactly."""
@@ -102,7 +105,10 @@ class OnlineFeatures:
                 "keys": dict(row),
                 "features": {name: values[number] for name, values in features.items()},
                 "views": {
-                    name: {"status": str(answer.status[number]), "newest_event": iso_time(answer.newest_event_us[number])}
+                    name: {
+                        "status": str(answer.status[number]),
+                        "newest_event": iso_time(answer.newest_event_us[number]),
+                    }
                     for name, answer in self.views.items()
                 },
                 "evidence": {

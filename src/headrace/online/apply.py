@@ -49,7 +49,9 @@ class Applier:
             name: [ViewLayout.of(view, source) for view in plan.views_of(name)] for name, source in plan.sources.items()
         }
 
-    def apply(self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None) -> int:
+    def apply(
+        self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None
+    ) -> int:
         """Apply batches in one commit.
 
         Args:
@@ -111,7 +113,9 @@ def _group(layout: ViewLayout, batch: EventBatch) -> _Grouping:
     if not known.all():
         # -1 sorts first: drop it from the records and shift the rest down to 0.
         first, group = first[1:], group - 1
-    entities = [_python_values(entity, values, first) for entity, values in zip(layout.view.entities, columns, strict=True)]
+    entities = [
+        _python_values(entity, values, first) for entity, values in zip(layout.view.entities, columns, strict=True)
+    ]
     partitions = batch.partition[first].tolist()
     keys = [
         RecordKey(layout.view.hash, entity_key(key), partition)

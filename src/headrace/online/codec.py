@@ -33,7 +33,16 @@ from headrace.aggregates import Array, IntArray, State
 from headrace.errors import StoreDamagedError
 from headrace.windows import NEVER, Family, Tiles, ViewLayout
 
-__all__ = ["APPLIED", "VERSION", "RecordHeader", "Records", "applied_offset", "decode_records", "encode_records", "entity_key"]
+__all__ = [
+    "APPLIED",
+    "VERSION",
+    "RecordHeader",
+    "Records",
+    "applied_offset",
+    "decode_records",
+    "encode_records",
+    "entity_key",
+]
 
 VERSION = 1
 APPLIED = slice(8, 16)

@@ -9,8 +9,6 @@ import fcntl
 import hashlib
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,19 +18,16 @@ import lmdb
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
 from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_stale
 
 __all__ = ["LmdbStore"]
-
-_MAP_SIZE = 1 << 40
-"""Address space, not disk: the file grows as it is used."""
 
 _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
 _DIGEST_BYTES = 16
-_REBUILD = "Move it away or run `headrace stream --rebuild`: the store is built anew from the log, and loses nothing."
 
 
 class LmdbStore(OnlineStore):
@@ -57,28 +52,12 @@ class LmdbStore(OnlineStore):
             cure = "Run `headrace stream` (or `headrace demo`) to fill it, or check `store` in headrace.toml."
             raise StoreUnavailableError(f"There is no online store at {path}.", cure=cure)
         try:
-            self._open(writable)
+            self._environment: Environment | None = open_environment(path, writable=writable)
         except BaseException:
             self._release()
             raise
-
-    def _open(self, writable: bool) -> None:
-        try:
-            # readahead off: records are small and looked up at random.
-            self._env = lmdb.open(
-                str(self.path), map_size=_MAP_SIZE, max_dbs=4, sync=False, readonly=not writable, readahead=False, max_readers=1024
-            )
-            _refuse_cut_short(self.path, self._env)
-            self._records, self._positions, self._journal, self._meta = (
-                self._env.open_db(name, create=writable) for name in (b"records", b"positions", b"journal", b"meta")
-            )
-        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
-            raise StoreDamagedError(f"The store at {self.path} is damaged: {error}.", cure=_REBUILD) from error
-        except lmdb.NotFoundError as error:
-            cure = "Start the worker with `headrace stream`; it fills the store."
-            raise StoreUnavailableError(f"The store at {self.path} is still empty.", cure=cure) from error
-        except (lmdb.Error, OSError) as error:
-            raise StoreUnavailableError(f"The store at {self.path} cannot be opened: {error}.", cure=_writable_cure()) from error
+        self._env = self._environment.env
+        self._records, self._positions, self._journal, self._meta = self._environment.databases
 
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         with self._begin() as txn:
@@ -135,10 +114,14 @@ class LmdbStore(OnlineStore):
         try:
             self._env.sync(True)
         except lmdb.Error as error:
-            raise StoreUnavailableError(f"The store at {self.path} cannot be synced: {error}.", cure=_writable_cure()) from error
+            raise StoreUnavailableError(
+                f"The store at {self.path} cannot be synced: {error}.", cure=writable_cure()
+            ) from error
 
     def close(self) -> None:
-        self._env.close()
+        if self._environment is not None:
+            close_environment(self.path, self._environment)
+            self._environment = None
         self._release()
 
     def _release(self) -> None:
@@ -152,9 +135,9 @@ class LmdbStore(OnlineStore):
             with self._env.begin(write=write) as txn:
                 yield txn
         except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
-            raise StoreDamagedError(f"The store at {self.path} is damaged: {error}.", cure=_REBUILD) from error
+            raise StoreDamagedError(f"The store at {self.path} is damaged: {error}.", cure=REBUILD) from error
         except lmdb.Error as error:
-            raise StoreUnavailableError(f"The store at {self.path} failed: {error}.", cure=_writable_cure()) from error
+            raise StoreUnavailableError(f"The store at {self.path} failed: {error}.", cure=writable_cure()) from error
 
 
 class _LmdbSnapshot(Snapshot):
@@ -178,7 +161,8 @@ class _LmdbSnapshot(Snapshot):
 
     def positions(self) -> dict[SourcePartition, Position]:
         return {
-            _source_partition(key): Position(*_POSITION.unpack(value)) for key, value in self._txn.cursor(self._positions)
+            _source_partition(key): Position(*_POSITION.unpack(value))
+            for key, value in self._txn.cursor(self._positions)
         }
 
 
@@ -187,44 +171,22 @@ def _lock(path: Path) -> IO[str]:
         path.mkdir(parents=True, exist_ok=True)
         handle = (path / "worker.lock").open("a+", encoding="utf-8")
     except OSError as error:
-        raise StoreUnavailableError(f"The store's folder {path} cannot be written: {error}.", cure=_writable_cure()) from error
+        raise StoreUnavailableError(
+            f"The store's folder {path} cannot be written: {error}.", cure=writable_cure()
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.seek(0)
         holder = handle.read().strip() or "unknown"
         handle.close()
-        cure = "LMDB serves one worker: stop that one, or scale out on Redis (`store = \"redis://…\"` in headrace.toml)."
+        cure = 'LMDB serves one worker: stop that one, or scale out on Redis (`store = "redis://…"` in headrace.toml).'
         raise StoreLockedError(f"Another worker (process {holder}) writes the store at {path}.", cure=cure) from None
     handle.seek(0)
     handle.truncate()
     handle.write(str(os.getpid()))
     handle.flush()
     return handle
-
-
-def _refuse_cut_short(path: Path, env: Any) -> None:
-    """A file shorter than its pages would end the process with SIGBUS at the first read of a missing page.
-
-    LMDB may leave unused pages at the end unwritten, so a short file is only a suspicion; a child process reads everything to make sure.
-    """
-    pages = env.info()["last_pgno"] + 1
-    if (path / "data.mdb").stat().st_size >= pages * env.stat()["psize"]:
-        return
-    read_all = (
-        "import lmdb, sys\n"
-        "env = lmdb.open(sys.argv[1], readonly=True, lock=False, max_dbs=4)\n"
-        "with env.begin() as txn:\n"
-        "    for name, _ in list(txn.cursor()):\n"
-        "        for _ in txn.cursor(env.open_db(name, txn=txn)): pass\n"
-    )
-    child = subprocess.run([sys.executable, "-c", read_all, str(path)], capture_output=True, check=False)  # noqa: S603 our own code
-    if child.returncode != 0:
-        raise StoreDamagedError(f"The store file {path / 'data.mdb'} is cut short.", cure=_REBUILD)
-
-
-def _writable_cure() -> str:
-    return "Check that the disk has room and the folder is writable, or set `state` in headrace.toml to another one."
 
 
 def _entity_prefix(view: str, entity: bytes) -> bytes:
@@ -249,4 +211,3 @@ def _journal_entry(key: bytes, value: bytes) -> JournalEntry:
     first, known_at_us = _ENTRY.unpack(value)
     last = int(_OFFSET.unpack(key[-_OFFSET.size :])[0])
     return JournalEntry(_source_partition(key[: -_OFFSET.size]), first, last, known_at_us)
-

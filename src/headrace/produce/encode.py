@@ -109,11 +109,13 @@ class EventEncoder:
             at = fields[name]
             if at is not None and at.tzinfo is None:
                 msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which has no time zone."
-                raise EventError(msg, cure=f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model makes sure. Nothing was sent.")
+                cure = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model makes sure. This event was not sent."
+                raise EventError(msg, cure=cure)
         for name in self._integers:
             number = fields[name]
             if number is not None and not _LEAST <= number <= _GREATEST:
-                raise EventError(f"{self._model.__name__}.{name} is {number}, which does not fit 64 bits.", cure="Nothing was sent.")
+                msg = f"{self._model.__name__}.{name} is {number}, which does not fit 64 bits."
+                raise EventError(msg, cure="Send a smaller number, or make the field a str. This event was not sent.")
         time = fields[self._source.timestamp_field]
         if time is None:
             msg = f"{self._model.__name__}.{self._source.timestamp_field} is missing: it is the event time."

@@ -56,7 +56,9 @@ class Aligner:
         monotonic: A clock in seconds.
     """
 
-    def __init__(self, *, by_record_time: bool, max_held: int = 20_000, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, by_record_time: bool, max_held: int = 20_000, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._by_record_time = by_record_time
         self._max_held = max_held
         self._monotonic = monotonic
@@ -80,7 +82,10 @@ class Aligner:
         return any(partition.held for partition in self._partitions.values())
 
     def cut(
-        self, records: Mapping[SourcePartition, list[Any]], assigned: Iterable[SourcePartition], ends: Callable[[SourcePartition], int | None]
+        self,
+        records: Mapping[SourcePartition, list[Any]],
+        assigned: Iterable[SourcePartition],
+        ends: Callable[[SourcePartition], int | None],
     ) -> list[Fetch]:
         """Take what was fetched and give what may be applied.
 
@@ -99,7 +104,9 @@ class Aligner:
             if fetched:
                 partition.next_offset, partition.heard_at = fetched[-1].offset + 1, now
         until = self._horizon(assigned, ends, now) if self._by_record_time else None
-        ready = [(source, released) for source in sorted(self._partitions) if (released := self._release(source, until))]
+        ready = [
+            (source, released) for source in sorted(self._partitions) if (released := self._release(source, until))
+        ]
         self._round += bool(ready)
         last = len(ready) - 1
         return [
@@ -127,6 +134,8 @@ class Aligner:
         if until is None:
             released, partition.held = partition.held, []
             return released
-        cut = next((number for number, record in enumerate(partition.held) if record.timestamp > until), len(partition.held))
+        cut = next(
+            (number for number, record in enumerate(partition.held) if record.timestamp > until), len(partition.held)
+        )
         released, partition.held = partition.held[:cut], partition.held[cut:]
         return released

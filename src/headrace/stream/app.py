@@ -51,7 +51,9 @@ class StreamApp(FetchApp):
     failure: BaseException | None = None
     on_end: Callable[[], None] = staticmethod(lambda: None)
 
-    def set_up(self, project: Project, plan: Plan, runtime: Runtime | None, until: Mapping[SourcePartition, int] | None) -> None:
+    def set_up(
+        self, project: Project, plan: Plan, runtime: Runtime | None, until: Mapping[SourcePartition, int] | None
+    ) -> None:
         """Say what to run; `create_app` calls it."""
         self.project, self.plan, self.runtime, self.until = project, plan, runtime, until
         self.by_record_time = project.clock is Clock.RECORD
@@ -153,7 +155,11 @@ class StreamApp(FetchApp):
 
 
 def create_app(
-    project: Project, *, plan: Plan | None = None, runtime: Runtime | None = None, until: Mapping[SourcePartition, int] | None = None
+    project: Project,
+    *,
+    plan: Plan | None = None,
+    runtime: Runtime | None = None,
+    until: Mapping[SourcePartition, int] | None = None,
 ) -> StreamApp:
     """The Faust app of a project's worker.
 
@@ -190,7 +196,9 @@ def create_app(
         broker_commit_interval=0.5,
     )
     app.set_up(project, plan, runtime, until)
-    events = app.topic(*(source.topic for source in plan.sources.values()), key_serializer="raw", value_serializer="raw")
+    events = app.topic(
+        *(source.topic for source in plan.sources.values()), key_serializer="raw", value_serializer="raw"
+    )
 
     @app.agent(events, name="apply")
     async def apply(stream: Any) -> None:
@@ -212,7 +220,7 @@ def create_app(
                 await app.fail(error)
                 raise
 
-    @app.task
+    @app.task  # type: ignore[untyped-decorator]
     async def flush_when_due() -> None:
         """Append to the log, and stop at the end where one was set."""
         try:
@@ -229,7 +237,7 @@ def create_app(
             await app.fail(error)
             raise
 
-    @app.timer(_IDENTITY_CHECK_S)
+    @app.timer(_IDENTITY_CHECK_S)  # type: ignore[untyped-decorator]
     async def check_topics() -> None:
         """A broker that was replaced has other topics under the same names."""
         try:

@@ -34,7 +34,9 @@ class KafkaDeadLetters:
             if self._producer is None:
                 from kafka import KafkaProducer
 
-                self._producer = KafkaProducer(bootstrap_servers=self._bootstrap.split(","), enable_idempotence=True, acks="all")
+                self._producer = KafkaProducer(
+                    bootstrap_servers=self._bootstrap.split(","), enable_idempotence=True, acks="all"
+                )
             for letter in letters:
                 self._waiting.append((letter, self._send_one(letter)))
 

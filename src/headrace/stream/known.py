@@ -57,7 +57,9 @@ class KnownAt:
         known = batch.known_us.copy()
         for partition in np.unique(batch.partition).tolist():
             for entry in self._entries.get(SourcePartition(batch.source.topic, partition), []):
-                known[(batch.partition == partition) & (batch.offset >= entry.first) & (batch.offset <= entry.last)] = entry.known_at_us
+                known[(batch.partition == partition) & (batch.offset >= entry.first) & (batch.offset <= entry.last)] = (
+                    entry.known_at_us
+                )
         return known
 
     def forget(self, through: Mapping[SourcePartition, int]) -> None:

@@ -39,7 +39,9 @@ def log_rows(source: Source, batches: Sequence[EventBatch]) -> pa.Table:
                 *(
                     pa.array(facts, type=kind)
                     for facts, kind in zip(
-                        (batch.ts_us, batch.known_us, batch.partition, batch.offset, batch.record_ts_us), _FACTS.values(), strict=True
+                        (batch.ts_us, batch.known_us, batch.partition, batch.offset, batch.record_ts_us),
+                        _FACTS.values(),
+                        strict=True,
                     )
                 ),
             ],
@@ -66,7 +68,12 @@ def batch_of_rows(source: Source, rows: pa.RecordBatch | pa.Table) -> EventBatch
         }
     )
     ts, known, partition, offset, record_ts = (
-        np.asarray(rows.column(name).to_numpy(zero_copy_only=False) if isinstance(rows, pa.RecordBatch) else rows.column(name).to_numpy(), np.int64)
+        np.asarray(
+            rows.column(name).to_numpy(zero_copy_only=False)
+            if isinstance(rows, pa.RecordBatch)
+            else rows.column(name).to_numpy(),
+            np.int64,
+        )
         for name in _FACTS
     )
     return EventBatch(source, table, ts, partition, offset, record_ts, known)

@@ -9,7 +9,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.broker.topics import TopicInfo, cluster_id, committed_offsets, describe, ensure_topics, set_committed_offsets
+from headrace.broker.topics import (
+    TopicInfo,
+    cluster_id,
+    committed_offsets,
+    describe,
+    ensure_topics,
+    set_committed_offsets,
+)
 from headrace.config import Clock, Project
 from headrace.errors import PlanMismatchError, StoreDamagedError, TopicError
 from headrace.events.batch import EventBatch
@@ -77,7 +84,9 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
         StoreLockedError: Another worker writes the store.
         RetryableError: The broker, the store or the log is away.
     """
-    decoders = {source.topic: EventDecoder(source, load_model(project.repo, source.model)) for source in plan.sources.values()}
+    decoders = {
+        source.topic: EventDecoder(source, load_model(project.repo, source.model)) for source in plan.sources.values()
+    }
     logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
     topics = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
     identities = topic_identities(bootstrap, plan, topics)
@@ -171,7 +180,9 @@ def _catch_up(store: OnlineStore, plan: Plan, logs: dict[str, EventLog], partiti
             applied += len(batch)
         ends = {
             SourcePartition(topic, partition): Position(
-                last, at[partition].record_ts_us if partition in at else 0, at[partition].event_ts_us if partition in at else 0
+                last,
+                at[partition].record_ts_us if partition in at else 0,
+                at[partition].event_ts_us if partition in at else 0,
             )
             for partition, last in behind.items()
         }
@@ -198,7 +209,9 @@ def _positions_of(topic: str, batch: EventBatch, at: dict[int, Position]) -> dic
 def _check_group(store: OnlineStore, plan: Plan, bootstrap: str, group: str, *, rebuild: bool) -> None:
     """Refuse to start where Kafka would skip events that neither store has; a rebuild moves the group back instead."""
     topics = {source.topic for source in plan.sources.values()}
-    committed = {source: offset for source, offset in committed_offsets(bootstrap, group).items() if source[0] in topics}
+    committed = {
+        source: offset for source, offset in committed_offsets(bootstrap, group).items() if source[0] in topics
+    }
     held = {tuple(source): position.offset + 1 for source, position in store.positions().items()}
     ahead = {source: held.get(source, 0) for source, offset in committed.items() if offset > held.get(source, 0)}
     if not ahead:

@@ -38,7 +38,7 @@ class FetchConsumer(driver.Consumer):
         self._durable.update({TP(*source): offset for source, offset in offsets.items() if TP(*source) in assigned})
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        wanted = {tp for tp in active_partitions or () if self._aligner.wants(SourcePartition(*tp))}
+        wanted = {tp for tp in active_partitions or set() if self._aligner.wants(SourcePartition(*tp))}
         if not wanted:
             return {}
         # With records held back, another partition's may just have become ready: do not wait long for new ones.
@@ -84,7 +84,7 @@ class FetchConsumer(driver.Consumer):
             last.timestamp_type,
             [],  # headers
             None,  # key
-            fetch,  # value
+            fetch,  # type: ignore[arg-type]  # value: the raw codec hands on what it is given
             None,  # checksum
             0,  # serialized key size
             0,  # serialized value size

@@ -69,7 +69,9 @@ class ViewLayout:
         for number, (slide_us, features) in enumerate(by_slide.items()):
             keys = list(dict.fromkeys((feature.function, feature.column) for feature in features))
             first = {(feature.function, feature.column): feature for feature in reversed(features)}
-            spans = [feature.window_us // slide_us for feature in features if feature.window_us is not None and slide_us]
+            spans = [
+                feature.window_us // slide_us for feature in features if feature.window_us is not None and slide_us
+            ]
             families.append(
                 Family(
                     slide_us,

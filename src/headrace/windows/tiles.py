@@ -66,7 +66,8 @@ def tile_events(family: Family, events: Events) -> Tiles:
     order = Order(events.ts_us, events.position)
     every_event = Values(events.ts_us, np.ones(len(events.ts_us), np.bool_))
     states = tuple(
-        accumulator.aggregate.add(_column(accumulator, events, every_event), order) for accumulator in family.accumulators
+        accumulator.aggregate.add(_column(accumulator, events, every_event), order)
+        for accumulator in family.accumulators
     )
     return _merge(family, Tiles(events.group, tile_of(events.ts_us, family.slide_us), events.known_us, states))
 

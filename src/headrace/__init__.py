@@ -1,0 +1,56 @@
+"""headrace: a streaming feature store whose online and offline features provably agree.
+
+Importing it is cheap: what a name needs is imported when the name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.config import Project
+    from headrace.declare import event_source, stream_view
+    from headrace.errors import HeadraceError
+    from headrace.lookup import FeatureClient, OnlineFeatures
+    from headrace.produce import EventProducer
+    from headrace.training import Dataset, HistoricalFeatures, TrainingClient
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "EventProducer",
+    "FeatureClient",
+    "HeadraceError",
+    "HistoricalFeatures",
+    "OnlineFeatures",
+    "Project",
+    "TrainingClient",
+    "event_source",
+    "stream_view",
+]
+
+_HOMES = {
+    "Dataset": "headrace.training",
+    "EventProducer": "headrace.produce",
+    "FeatureClient": "headrace.lookup",
+    "HeadraceError": "headrace.errors",
+    "HistoricalFeatures": "headrace.training",
+    "OnlineFeatures": "headrace.lookup",
+    "Project": "headrace.config",
+    "TrainingClient": "headrace.training",
+    "event_source": "headrace.declare",
+    "stream_view": "headrace.declare",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module 'headrace' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

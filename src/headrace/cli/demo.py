@@ -1,0 +1,108 @@
+"""`headrace demo`: the whole main job on the embedded default, with proof at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from headrace.cli.output import DIFFERENT, Folder, command, console, set_up_logging, table
+from headrace.config import Project
+from headrace.errors import ConfigError
+
+__all__ = ["demo"]
+
+_LOOKUPS = 1_000
+_LATE = 0.05
+_MARKER = "demo.json"
+
+
+@command
+def demo(
+    late: Annotated[float, typer.Option(help="The share of events sent up to 10 minutes after they happened.")] = _LATE,
+    lookups: Annotated[int, typer.Option(help="How many lookups to record and prove.")] = _LOOKUPS,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first so many events of each topic.", show_default=False)
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Replay the project's histories through Kafka and Faust, serve features meanwhile, export training sets, and prove that both agree."""
+    set_up_logging(verbose=False)
+    project = Project.load(folder)
+    _start_anew(project)
+    from headrace.broker import EmbeddedBroker
+    from headrace.declare import apply
+    from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
+
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[more]}"),
+        TimeElapsedColumn(), console=console,
+    ) as progress:  # fmt: skip
+        declaring = progress.add_task("apply the definitions (Feast)", total=1, more="")
+        plan = apply(project).plan
+        progress.update(declaring, completed=1, more=f"plan {plan.hash}: {len(plan.views)} views")
+        with EmbeddedBroker(project.broker_state_path):
+            produce_histories(project, plan, late, limit, progress)
+            worker, recorded = stream_and_look_up(project, plan, lookups, progress)
+    rates = ", ".join(f"{rate:,}" for rate in worker["events_per_second_by_quarter"])
+    console.print(
+        f"\nThe worker applied [bold]{worker['events']:,}[/] events at [bold]{worker['events_per_second']:,} events/s[/] "
+        f"(by quarter of the events: {rates}), {worker['dead_letters']:,} dead letters.\n",
+        highlight=False,
+    )
+    show_live(project, plan)
+    datasets = export_datasets(project)
+    matches = prove(project, recorded)
+    console.print(f"\n[bold]{matches}/{len(recorded)} lookups match[/]", highlight=False)
+    _say_what_next(project, list(plan.services), datasets)
+    if matches != len(recorded) or len(recorded) < lookups:
+        raise typer.Exit(DIFFERENT)
+
+
+def _start_anew(project: Project) -> None:
+    """The embedded broker forgets its topics, so a demo starts from nothing; it never removes what another command made."""
+    if project.broker is not None:
+        msg = f"The demo runs on the embedded broker; the project is set to {project.broker}."
+        raise ConfigError(msg, cure='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
+    made = [project.state / name for name in ("online", "log", "lookups.jsonl", "datasets")]
+    marker = project.state / _MARKER
+    if not marker.exists() and any(path.exists() for path in made):
+        msg = f"{project.state} holds data that the demo did not make."
+        raise ConfigError(
+            msg, cure="Move it away, or run the demo with another folder: HEADRACE_STATE=.headrace-demo headrace demo"
+        )
+    for path in made:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    project.state.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps({"made_by": "headrace demo"}) + "\n", encoding="utf-8")
+
+
+def _say_what_next(project: Project, services: list[str], datasets: list[Path]) -> None:
+    service = services[0] if services else "SERVICE"
+    keys = " ".join(f"--key {name}={value}" for name, value in _example_keys(project).items())
+    commands = [
+        (f"headrace lookup --service {service} {keys}", "features now, from the online store (add --json)"),
+        ("headrace status", "how far each source partition came"),
+        ("headrace plan", "what an edit under feature_repo/ would change"),
+        *(
+            (f"headrace dataset verify {_shown(folder)}", "build the training set again, compare the bytes")
+            for folder in datasets
+        ),
+    ]
+    table("Try next", ["command", "what it shows"], commands)
+
+
+def _example_keys(project: Project) -> dict[str, object]:
+    first = (project.state / "lookups.jsonl").read_text(encoding="utf-8").partition("\n")[0]
+    return dict(json.loads(first)["keys"])
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,106 @@
+"""What commands share: how they print, for people and for machines, and how they end.
+
+Exit codes: 0 done; 1 it could not be done (the message says why and what to do); 2 the command was called wrongly; 3 it was done and the
+answer is no (a check found a difference); 4 something is away just now (broker, store, disk) and trying again may help; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from headrace.errors import HeadraceError, RetryableError
+
+__all__ = ["AsJson", "DIFFERENT", "Folder", "command", "console", "errors", "note", "print_json", "table"]
+
+P = ParamSpec("P")
+
+FAILED, DIFFERENT, AWAY, INTERRUPTED = 1, 3, 4, 130
+
+console = Console()
+errors = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+Folder = Annotated[
+    Path | None, typer.Option("--project", help="The project's folder, if not the current one.", show_default=False)
+]
+
+
+def command(run: Callable[P, None]) -> Callable[P, None]:
+    """Make a function a command that ends with the exit codes above and never with a traceback for what users can mend."""
+
+    @wraps(run)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            run(*args, **kwargs)
+        except HeadraceError as error:
+            errors.print(f"[bold red]error:[/] {_escape(error.what)}", highlight=False)
+            if error.cure:
+                errors.print(f"  [cyan]→[/] {_escape(error.cure)}", highlight=False)
+            raise typer.Exit(AWAY if isinstance(error, RetryableError) else FAILED) from None
+        except KeyboardInterrupt:
+            errors.print("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return wrapped
+
+
+def set_up_logging(*, verbose: bool) -> None:
+    """Warnings of ours to standard error; with `verbose`, also what the libraries say."""
+    handler = RichHandler(console=errors, show_path=False, markup=False, rich_tracebacks=False)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR, handlers=[handler], format="%(message)s", force=True
+    )
+    logging.getLogger("headrace").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; numbers that JSON lacks are an error, not an extension of JSON."""
+    typer.echo(json.dumps(value, allow_nan=False, default=str))
+
+
+def note(text: str) -> None:
+    """A remark for people, on standard error."""
+    errors.print(_escape(text), style="dim", highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+    """Print a table.
+
+    Args:
+        title: Its title.
+        columns: The columns' names.
+        rows: One sequence per row; None shows as a dash.
+        numbers: The columns to align right.
+    """
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for name in columns:
+        drawn.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_cell(value) for value in row))
+    console.print(drawn)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+    return _escape(str(value))
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

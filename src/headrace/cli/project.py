@@ -1,0 +1,75 @@
+"""Commands about definitions: init, apply, plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.output import DIFFERENT, AsJson, Folder, command, console, note, print_json, table
+from headrace.config import Project
+
+if TYPE_CHECKING:
+    from headrace.declare import PlanDiff
+
+__all__ = ["apply", "init", "plan"]
+
+
+@command
+def init(name: Annotated[str, typer.Argument(help="The project's name; a folder of that name is made here.")]) -> None:
+    """Start a project: a small working one to change."""
+    from headrace.cli.scaffold import scaffold
+
+    folder = Path(name)
+    files = scaffold(folder)
+    console.print(f"Made {folder}/ with {len(files)} files. Now:\n", highlight=False)
+    console.print((folder / "README.md").read_text(encoding="utf-8"), highlight=False, markup=False)
+
+
+@command
+def apply(as_json: AsJson = False, folder: Folder = None) -> None:
+    """Register the definitions with Feast and compile them into the plan."""
+    from headrace.declare import apply as apply_definitions
+
+    with console.status("Reading the feature repo (importing Feast takes a few seconds) …"):
+        result = apply_definitions(Project.load(folder))
+    if as_json:
+        print_json({"plan": result.plan.hash, "path": str(result.plan_path), **result.diff.to_dict()})
+        return
+    _show_changes(result.diff)
+    console.print(f"Applied: plan [bold]{result.plan.hash}[/] in {result.plan_path}", highlight=False)
+
+
+@command
+def plan(
+    as_json: AsJson = False,
+    check: Annotated[bool, typer.Option("--check", help=f"Exit with {DIFFERENT} if anything would change.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Show what `apply` would change, and change nothing."""
+    from headrace.declare import plan_changes
+
+    with console.status("Reading the feature repo (importing Feast takes a few seconds) …"):
+        diff = plan_changes(Project.load(folder))
+    if as_json:
+        print_json(diff.to_dict())
+    else:
+        _show_changes(diff)
+    if check and diff:
+        raise typer.Exit(DIFFERENT)
+
+
+def _show_changes(diff: PlanDiff) -> None:
+    if diff.note:
+        note(diff.note)
+    if not diff:
+        console.print("Nothing changes.")
+        return
+    rows = [[change.action, change.kind, change.name, "\n".join(change.details)] for change in diff.changes]
+    table("Changes", ["", "what", "name", "how"], rows)
+    if diff.replaced_views:
+        names = ", ".join(diff.replaced_views)
+        note(
+            f"Changed views ({names}) are new to the online store: `headrace stream --rebuild` fills them from the log."
+        )

@@ -1,0 +1,165 @@
+"""Commands that run things: dev, stream, status, deadletters."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from headrace.cli.output import AsJson, Folder, command, console, errors, note, print_json, set_up_logging, table
+from headrace.config import Project
+from headrace.times import iso_time
+
+if TYPE_CHECKING:
+    from headrace.stream.stats import WorkerStats
+
+__all__ = ["deadletters", "dev", "status", "stream"]
+
+
+@command
+def dev(
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on; a free one if left out.", show_default=False)
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Run the embedded broker until stopped: for development, it forgets its topics when it ends."""
+    from headrace.broker import EmbeddedBroker, ensure_topics
+    from headrace.plan import read_plan
+
+    project = Project.load(folder)
+    with EmbeddedBroker(project.broker_state_path, port) as broker:
+        console.print(
+            f"The embedded broker listens at [bold]{broker.address}[/] (Ctrl-C stops it; it keeps nothing).",
+            highlight=False,
+        )
+        if project.plan_path.exists():
+            topics = ensure_topics(broker.address, read_plan(project.plan_path).sources.values(), project.partitions)
+            console.print(f"Topics: {', '.join(topics)}", highlight=False)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            broker.wait()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+
+
+@command
+def stream(
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Stop once everything the topics hold now is applied and logged.")
+    ] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="First fill the online store anew from the log.")] = False,
+    as_json: AsJson = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show what Faust and Kafka say.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Run a worker: events from Kafka into the online store and the log."""
+    set_up_logging(verbose=verbose)
+    from headrace.stream import run_worker
+
+    project = Project.load(folder)
+    if errors.is_terminal and not as_json:
+        with Live(Text("Starting …"), console=errors, transient=True, refresh_per_second=4) as live:
+            stats = run_worker(
+                project, until_end=until_end, rebuild=rebuild, watch=lambda now: live.update(_progress(now))
+            )
+    else:
+        stats = run_worker(project, until_end=until_end, rebuild=rebuild)
+    if as_json:
+        print_json(stats.to_json())
+        return
+    dead = f", {stats.dead_letters:,} dead letters" if stats.dead_letters else ""
+    rate = f" in {stats.seconds:.1f} s ({stats.events_per_second:,.0f} events/s)" if stats.seconds else ""
+    console.print(f"Applied {stats.events:,} events{rate}{dead}.", highlight=False)
+
+
+def _progress(stats: WorkerStats) -> Text:
+    newest = iso_time(stats.newest_record_us) or "waiting for events"
+    dead = f" · {stats.dead_letters:,} dead letters" if stats.dead_letters else ""
+    return Text(f"{stats.events:,} events · {stats.events_per_second:,.0f} events/s · {newest}{dead}")
+
+
+@command
+def status(as_json: AsJson = False, folder: Folder = None) -> None:
+    """Show how far each source partition has come: lag, positions, freshness."""
+    from headrace.cli.state import project_status
+
+    found = project_status(Project.load(folder))
+    if as_json:
+        print_json(found)
+        return
+    for remark in found["notes"]:
+        note(remark)
+    columns = [
+        "topic",
+        "partition",
+        "end",
+        "applied",
+        "lag",
+        "committed",
+        "in the log",
+        "newest record",
+        "newest event",
+    ]
+    names = ("topic", "partition", "end", "applied", "lag", "committed", "logged", "newest_record", "newest_event")
+    rows = [[row[name] for name in names] for row in found["partitions"]]
+    table(f"{found['project']} · plan {found['plan']} · {found['clock']} clock", columns, rows, numbers=columns[1:7])
+
+
+@command
+def deadletters(
+    topics: Annotated[
+        list[str] | None, typer.Argument(help="The topics; all of the plan's if left out.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Show the newest so many.")] = 50,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Show events that could not be used, and why."""
+    from headrace.broker import broker_address
+    from headrace.plan import read_plan
+    from headrace.produce import read_dead_letters
+
+    project = Project.load(folder)
+    wanted = topics or [source.topic for source in read_plan(project.plan_path).sources.values()]
+    letters = read_dead_letters(broker_address(project), wanted)
+    shown = letters[-limit:] if limit > 0 else letters
+    if as_json:
+        print_json(
+            {
+                "count": len(letters),
+                "dead_letters": [
+                    {
+                        "topic": letter.topic,
+                        "partition": letter.partition,
+                        "offset": letter.offset,
+                        "reason": letter.reason,
+                        "field": letter.field,
+                        "model": letter.model,
+                        "key": _text(letter.key),
+                        "value": _text(letter.value),
+                        "recorded_at": letter.recorded_at,
+                    }
+                    for letter in shown
+                ],
+            }
+        )
+        return
+    if not letters:
+        console.print("No dead letters.")
+        return
+    rows = [
+        [f"{letter.topic}[{letter.partition}]@{letter.offset}", letter.field, letter.reason, _text(letter.value)]
+        for letter in shown
+    ]
+    table(f"{len(letters):,} dead letters", ["position", "field", "reason", "value"], rows)
+    if len(shown) < len(letters):
+        note(f"The newest {len(shown)} of {len(letters):,}; --limit 0 shows all.")
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,6 @@
+"""The point-in-time join: what every feature was, at each row of a spine, recomputed from the log by DuckDB."""
+
+from headrace.history.join import PointInTimeJoin
+from headrace.history.matching import AsOf
+
+__all__ = ["AsOf", "PointInTimeJoin"]

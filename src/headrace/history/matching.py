@@ -1,0 +1,227 @@
+"""What to join, and by which bounds: the plan of a point-in-time join, before any SQL.
+
+A view's features fall into groups that share a window. Each group needs a few states (how many events, the sum of a column, its greatest value),
+and each feature is read off the states of its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from headrace.errors import PlanError
+from headrace.plan import Feature, FeatureRef, Plan, Source, View
+
+__all__ = ["AsOf", "Group", "State", "StateKind", "TimeBounds", "ViewMatch", "match_views"]
+
+
+class AsOf(StrEnum):
+    """By what an event counts as known at a moment.
+
+    `known`: its `known_at`, what a lookup at that moment would have been served. `event`: its own time, what an ideal pipeline
+    without delay would have served. `evidence`: its offset, what a lookup that was served says it knew.
+    """
+
+    KNOWN = "known"
+    EVENT = "event"
+    EVIDENCE = "evidence"
+
+
+class StateKind(StrEnum):
+    """What a state keeps of the events that count."""
+
+    ROWS = "rows"
+    COUNT = "count"
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+    LAST = "last"
+
+
+class State(NamedTuple):
+    """A part of a feature.
+
+    Attributes:
+        kind: What it keeps.
+        column: Of which column; None for the number of events.
+    """
+
+    kind: StateKind
+    column: str | None = None
+
+    @property
+    def is_total(self) -> bool:
+        """Whether an event that stops counting can be taken away again."""
+        return self.kind in (StateKind.ROWS, StateKind.COUNT, StateKind.SUM)
+
+
+_STATES: dict[str, tuple[StateKind, ...]] = {
+    "count": (StateKind.COUNT,),
+    "sum": (StateKind.SUM,),
+    "mean": (StateKind.SUM, StateKind.COUNT),
+    "min": (StateKind.MIN,),
+    "max": (StateKind.MAX,),
+    "last": (StateKind.LAST,),
+}
+
+
+class TimeBounds(NamedTuple):
+    """Event times that can matter, in µs, both ends included; None is no bound."""
+
+    from_us: int | None
+    until_us: int | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Features of one window.
+
+    Attributes:
+        number: Its number in the view, from 1.
+        window_us: The window's length in µs; None is a lifetime.
+        slide_us: Its slide in µs; None exactly where ``window_us`` is None.
+        features: The features.
+    """
+
+    number: int
+    window_us: int | None
+    slide_us: int | None
+    features: tuple[Feature, ...]
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What its features need, each once."""
+        return tuple(dict.fromkeys(state for feature in self.features for state in states_of(feature)))
+
+    @property
+    def totals(self) -> tuple[State, ...]:
+        """The states from which an event can be taken away."""
+        return tuple(state for state in self.states if state.is_total)
+
+    @property
+    def extremes(self) -> tuple[State, ...]:
+        """The states from which it cannot: least, greatest, last."""
+        return tuple(state for state in self.states if not state.is_total)
+
+    @property
+    def opens_us(self) -> int:
+        """Where a windowed group's window opens, from the start of the moment's tile, in µs: it ends with the tile."""
+        return (self.slide_us or 0) - (self.window_us or 0)
+
+    def bounds(self, first_us: int, last_us: int, as_of: AsOf) -> TimeBounds:
+        """The event times that can count.
+
+        Args:
+            first_us: The first moment asked for.
+            last_us: The last.
+            as_of: By what events are known.
+        """
+        if self.window_us is None or self.slide_us is None:
+            # By its own time, no event after the last moment is known; by any other measure an event may be dated ahead of it.
+            return TimeBounds(None, last_us if as_of is AsOf.EVENT else None)
+        end_of_last = last_us - last_us % self.slide_us + self.slide_us - 1
+        return TimeBounds(
+            first_us - first_us % self.slide_us + self.opens_us,
+            last_us if as_of is AsOf.EVENT else end_of_last,
+        )
+
+
+@dataclass(frozen=True)
+class ViewMatch:
+    """What is asked of one view.
+
+    Attributes:
+        view: The view.
+        source: Its source.
+        groups: Its features, by window.
+        features: The features asked for, in their order.
+    """
+
+    view: View
+    source: Source
+    groups: tuple[Group, ...]
+    features: tuple[Feature, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The event columns that are aggregated, each once."""
+        found = dict.fromkeys(state.column for group in self.groups for state in group.states)
+        return tuple(column for column in found if column is not None)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The states of all its groups, each once."""
+        return tuple(dict.fromkeys(state for group in self.groups for state in group.states))
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether events must be put in order, for ``last``."""
+        return any(state.kind is StateKind.LAST for state in self.states)
+
+    def bounds(self, first_us: int, last_us: int, as_of: AsOf) -> TimeBounds:
+        """The event times that can count for any of its features; see ``Group.bounds``."""
+        every = [group.bounds(first_us, last_us, as_of) for group in self.groups]
+        starts = [bounds.from_us for bounds in every if bounds.from_us is not None]
+        ends = [bounds.until_us for bounds in every if bounds.until_us is not None]
+        return TimeBounds(
+            min(starts) if len(starts) == len(every) else None,
+            max(ends) if len(ends) == len(every) else None,
+        )
+
+
+def states_of(feature: Feature) -> tuple[State, ...]:
+    """The states that a feature is read off.
+
+    Raises:
+        PlanError: The plan has a function that this version does not know.
+    """
+    if feature.function == "count" and feature.column == "*":
+        return (State(StateKind.ROWS),)
+    try:
+        kinds = _STATES[feature.function]
+    except KeyError:
+        msg = f"The plan's feature {feature.name!r} has the function {feature.function!r}, which this headrace does not know."
+        raise PlanError(msg, cure="Run `headrace apply` with this version.") from None
+    return tuple(State(kind, feature.column) for kind in kinds)
+
+
+def match_views(plan: Plan, refs: Iterable[FeatureRef]) -> list[ViewMatch]:
+    """Sort the features asked for by view and by window.
+
+    Args:
+        plan: The plan.
+        refs: The features, as ``Plan.resolve`` gives them.
+
+    Returns:
+        One match per view, in the order in which the views first appear.
+    """
+    asked: dict[str, list[Feature]] = {}
+    for ref in refs:
+        asked.setdefault(ref.view, []).append(plan.views[ref.view].feature(ref.feature))
+    return [_match(plan, plan.views[name], features) for name, features in asked.items()]
+
+
+def _match(plan: Plan, view: View, features: Sequence[Feature]) -> ViewMatch:
+    source = plan.source_of(view)
+    by_window: dict[tuple[int | None, int | None], list[Feature]] = {}
+    for feature in features:
+        by_window.setdefault((feature.window_us, feature.slide_us), []).append(feature)
+    groups = tuple(
+        Group(number, window, slide, tuple(members)) for number, ((window, slide), members) in enumerate(by_window.items(), 1)
+    )
+    match = ViewMatch(view, source, groups, tuple(features))
+    _refuse_names_alike(source, {*match.columns, *view.join_keys})
+    return match
+
+
+def _refuse_names_alike(source: Source, needed: Iterable[str]) -> None:
+    """DuckDB does not tell names apart that differ only in case."""
+    alike: Mapping[str, list[str]] = {name.lower(): [] for name in needed}
+    for column in source.columns:
+        alike.get(column.name.lower(), []).append(column.name)
+    for names in alike.values():
+        if len(names) > 1:
+            msg = f"The source {source.name!r} has columns that differ only in case: {', '.join(names)}."
+            raise PlanError(msg, cure="Rename one of them in the event's model and run `headrace apply`.")

@@ -1,0 +1,445 @@
+"""Definitions that cannot work are refused with the file, the view and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Refuse = Callable[..., str]
+Where = Callable[..., str]
+
+HOUR = "time_window=timedelta(hours=1)"
+
+
+def problem_of(message: str, what: str) -> str:
+    """The problem among those of a message that says this."""
+    return next(part for part in message.replace("\nfeature_repo/", "\0feature_repo/").split("\0") if what in part)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "cure"),
+    [
+        (f"slide_interval=timedelta(minutes=7), {HOUR}", "slide_interval 7m does not divide time_window 1h",
+         "slide_interval=timedelta(minutes=6)"),
+        (f"slide_interval=timedelta(hours=2), {HOUR}", "slide_interval 2h is longer than time_window 1h",
+         "slide_interval=timedelta(hours=1) (tumbling)"),
+        (f"slide_interval=-timedelta(minutes=5), {HOUR}", "slide_interval -5m is not a length of time",
+         "a positive one that divides 1h"),
+        ("time_window=timedelta(0)", "time_window 0s is not a length", "leave it out for a lifetime"),
+        ("time_window=-timedelta(hours=1)", "time_window -1h is not a length", "leave it out for a lifetime"),
+        ("time_window=timedelta.max", "is not a length of time that can be looked back", "leave it out for a lifetime"),
+        ("slide_interval=timedelta(hours=1)", "slide_interval 1h without a time_window", "leave slide_interval out"),
+    ],
+)  # fmt: skip
+def test_windows(feature_refused: Refuse, line_of: Where, arguments: str, what: str, cure: str) -> None:
+    message = feature_refused(f'name="made", function="mean", column="price", {arguments}')
+    assert message.startswith(f"{line_of('Aggregation(name=')}: view 'spending', feature 'made': ")
+    assert what in message
+    assert f"\n  → Write {cure}" in message or cure in message.partition("\n  → ")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "cure"),
+    [
+        ('function="mean", column="prise"', "column 'prise' is not in the source's model",
+         "Did you mean 'price'? The model's fields are: customer, shop, "),
+        ('function="mean", column="xyz"', "column 'xyz' is not in the source's model",
+         "The model's fields are: customer"),
+        ('function="mean", column="channel"', "mean of 'channel', which is of type string",
+         "count or last of it, or mean of one of: shop, price, items, paid."),
+        ('function="sum", column="placed_at"', "sum of 'placed_at', which is of type timestamp",
+         "count, min, max or last of it"),
+        ('function="meen", column="price"', "function 'meen' is unknown",
+         "Did you mean 'mean'? Functions are: count, sum, mean, min, max, last."),
+        ('function="MAX", column="price"', "function 'MAX' is unknown", "Did you mean 'max'?"),
+        ('function="percentile(0.9)", column="price"', "function 'percentile(0.9)' is unknown", "Functions are: count"),
+        ('column="price"', "it has no function", "Functions are: count"),
+        ('function="count"', "count of no column", 'Write column="*"'),
+        ('function="mean"', "mean of no column", "Write column=, one of: shop, price, items, paid."),
+        ('function="sum", column="*"', "sum of '*': only count takes it", "Name the column: shop, price, items, paid."),
+    ],
+)  # fmt: skip
+def test_functions_and_columns(feature_refused: Refuse, line_of: Where, arguments: str, what: str, cure: str) -> None:
+    message = feature_refused(f'name="made", {arguments}')
+    assert message.startswith(f"{line_of('Aggregation(name=')}: view 'spending', feature 'made': ")
+    assert what in message
+    assert cure in message.partition("\n  → ")[2]
+
+
+@pytest.mark.parametrize("name", ["a__b", "_a", "a_", "a-b", "a:b", "a.b", "1a", "*", "größe"])
+def test_names_that_would_make_result_columns_ambiguous(
+    feature_refused: Refuse, line_of: Where, refused: Refuse, name: str
+) -> None:
+    message = feature_refused(f'function="sum", column="price", name="{name}"')
+    assert f"{line_of('Aggregation(function')}: view 'spending', feature '{name}': '{name}' is not a name" in message
+    assert "results are called view__feature. Write another name=." in message
+    message = refused(
+        f"""
+        v = stream_view(
+            name="{name}", source=orders, entities=[shop], aggregations=[Aggregation(function="count", column="*")]
+        )
+        """
+    )
+    assert f"{line_of('v = ')}: view '{name}': that is not a name that can be used" in message
+
+
+def test_a_default_name_can_be_no_name_either(refused: Refuse) -> None:
+    events = """
+    from pydantic import AwareDatetime, BaseModel
+
+    class Order(BaseModel):
+        customer: str
+        price__net: float
+        placed_at: AwareDatetime
+    """
+    message = refused(VIEW.replace('column="price"', 'column="price__net"'), events__py=events)
+    assert "feature 'mean_price__net': 'mean_price__net' is not a name that can be used" in message
+    assert "Write another name=." in message
+
+
+@pytest.mark.parametrize("other", ["total", "TOTAL"])
+def test_a_feature_name_twice_in_a_view(refused: Refuse, line_of: Where, other: str) -> None:
+    message = refused(
+        f"""
+        v = stream_view(
+            name="spending",
+            source=orders,
+            entities=[customer],
+            aggregations=[
+                Aggregation(function="sum", column="price", name="total"),
+                Aggregation(function="sum", column="items", name="{other}"),
+            ],
+        )
+        """
+    )
+    where = line_of(f'"{other}"') if other == "TOTAL" else line_of('name="total"')
+    assert f"{where}: view 'spending': '{other}' is the name of a feature too" in message
+    assert "Write another name=." in message
+
+
+def test_a_feature_named_like_the_join_key(feature_refused: Refuse) -> None:
+    message = feature_refused('function="last", column="price", name="customer"')
+    assert "view 'spending': 'customer' is the name of a join key too" in message
+
+
+def test_a_hop_that_does_not_divide_the_window(feature_refused: Refuse) -> None:
+    message = feature_refused(
+        f'function="sum", column="price", name="made", {HOUR}',
+        "enable_tiling=True, tiling_hop_size=timedelta(minutes=7),",
+    )
+    assert "feature 'made': tiling_hop_size 7m does not divide time_window 1h" in message
+    assert "Write tiling_hop_size=timedelta(minutes=6)." in message
+
+
+def test_a_hop_as_long_as_a_window_which_feast_refuses(feature_refused: Refuse, line_of: Where) -> None:
+    message = feature_refused(
+        'function="sum", column="price", name="made", time_window=timedelta(minutes=5)', "enable_tiling=True,"
+    )
+    assert message.startswith(f"{line_of('v = ')}: importing it failed: ValueError: tiling_hop_size")
+    assert "Write a tiling_hop_size shorter than every time_window" in message
+
+
+VIEW = """
+v = stream_view(
+    name="spending",
+    source=orders,
+    entities=[customer],
+    aggregations=[Aggregation(function="mean", column="price")],
+)
+"""
+
+
+def source(*changes: tuple[str, str]) -> str:
+    """A source written by hand, with changes."""
+    text = """
+orders = KafkaSource(
+    name="orders",
+    topic="orders",
+    timestamp_field="placed_at",
+    message_format=JsonFormat(schema_json=""),
+    batch_source=FileSource(name="orders_log", path="nowhere.parquet", timestamp_field="placed_at"),
+    tags={"headrace.model": "events:Order", "headrace.key": "customer"},
+)
+"""
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "what", "cure"),
+    [
+        ('"headrace.model": "events:Order", ', "", "orders = ", "does not say which pydantic model its events have",
+         'tags={"headrace.model": "events:Departure"}'),
+        ("events:Order", "events:Oder", "tags=", "has no class 'Oder'", "Did you mean 'Order'?"),
+        ("events:Order", "event:Order", "tags=", "there is no event.py", "Did you mean 'events'?"),
+        ("events:Order", "events.Order", "tags=", "'events.Order' is not written as module:Class", "'events:Order'"),
+        ("headrace.key", "headrace.keys", "tags=", "the tag 'headrace.keys' means nothing",
+         "Did you mean 'headrace.key'?"),
+        ('"customer"}', '"custmer"}', "tags=", "the key 'custmer' is not a field of its model",
+         "Did you mean 'customer'?"),
+        ('"customer"}', '"customer", "headrace.max_future_us": "1h"}', "tags=", "headrace.max_future_us is '1h'",
+         'Write microseconds, such as "3600000000" for 1 h.'),
+        ('timestamp_field="placed_at",\n', 'timestamp_field="placed",\n', "timestamp_field=",
+         "the timestamp_field 'placed' is not a field of its model",
+         "Did you mean 'placed_at'? Write timestamp_field=, one of: placed_at."),
+        ('timestamp_field="placed_at",\n', 'timestamp_field="items",\n', "timestamp_field=",
+         "the timestamp_field 'items' is of type int64",
+         "Make it an AwareDatetime, or write timestamp_field=, one of: placed_at."),
+        ('timestamp_field="placed_at",\n', 'timestamp_field="shipped_at",\n', "timestamp_field=",
+         "the timestamp_field 'shipped_at' can be missing", "Take `| None` off"),
+        ('topic="orders"', 'topic=""', "orders = ", "has no topic", "Write topic='orders'"),
+        ('topic="orders"', 'topic="my orders"', "topic=", "'my orders' is not a topic's name", "letters, digits"),
+        ('JsonFormat(schema_json="")', '__import__("feast.data_format").data_format.AvroFormat("")', "orders = ",
+         "has messages in AvroFormat, and headrace reads JSON", "JsonFormat"),
+        ('topic="orders"', 'topic="orders", field_mapping={"a": "b"}', "orders = ", "has a field_mapping",
+         "Field(alias=...)"),
+    ],
+)  # fmt: skip
+def test_sources(refused: Refuse, line_of: Where, old: str, new: str, at: str, what: str, cure: str) -> None:
+    message = refused(VIEW, source((old, new)))
+    problem = problem_of(message, what)
+    assert problem.startswith(f"{line_of(at)}: source 'orders'")
+    assert cure in problem.partition("\n  → ")[2]
+
+
+def test_a_source_without_a_batch_source(refused: Refuse, line_of: Where) -> None:
+    batch = 'batch_source=FileSource(name="orders_log", path="nowhere.parquet", timestamp_field="placed_at"),'
+    message = refused("", source((batch, "")))
+    assert message.startswith(f"{line_of('orders = ')}: source 'orders' has no batch_source")
+    message = refused(VIEW, source((batch, "")))  # where a view reads it, Feast itself refuses to go on
+    assert message.startswith(f"{line_of('v = ')}: importing it failed: ValueError: A batch_source needs to be")
+    assert "headrace.event_source" in message
+
+
+def test_a_model_that_has_no_columns_is_told_where_the_class_stands(refused: Refuse, line_of: Where) -> None:
+    events = """
+    from decimal import Decimal
+    from pydantic import AwareDatetime, BaseModel
+
+    class Order(BaseModel):
+        customer: str
+        price: Decimal
+        placed_at: AwareDatetime
+    """
+    message = refused(VIEW, events__py=events)
+    where = line_of("class Order", "events.py")
+    assert message.startswith(f"{where}: source 'orders': Order.price is Decimal")
+    assert "an int of minor units" in message
+
+
+def test_two_sources_of_one_topic(refused: Refuse, line_of: Where) -> None:
+    again = 'again = event_source(name="again", model=Order, topic="orders", timestamp_field="placed_at")\n'
+    message = refused(again)
+    assert message.startswith(f"{line_of('orders = ')}: source 'orders' reads the topic 'orders', and so does")
+    assert "the source 'again'" in message
+    assert "a topic has one source" in message
+
+
+def test_two_sources_of_one_name(refused: Refuse, line_of: Where) -> None:
+    again = '\nagain = event_source(name="Orders", model=Order, topic="again", timestamp_field="placed_at")\n'
+    message = refused(again)
+    assert "two sources are named 'orders'" in message
+    assert f"Rename one; the other is at {line_of('again = ')}." in message
+
+
+def test_a_source_of_another_ones_dead_letters(refused: Refuse) -> None:
+    message = refused('zz = event_source(name="zz", model=Order, topic="orders.dlq", timestamp_field="placed_at")\n')
+    assert "source 'zz' reads 'orders.dlq', where dead letters of 'orders' go" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "cure"),
+    [
+        ('[Aggregation(function="mean", column="price")]', "[]", "it has no aggregations",
+         "Write aggregations=[Aggregation("),
+        ("entities=[customer]", "entities=[]", "it has no entities", "Write entities=[...]"),
+        ("entities=[customer]", 'entities=[Entity(name="buyer", join_keys=["customer"], value_type=ValueType.STRING)]',
+         "its entity 'buyer' is not bound to a name in any file", '`buyer = Entity(name="buyer", ...)`'),
+    ],
+)  # fmt: skip
+def test_views(refused: Refuse, line_of: Where, old: str, new: str, what: str, cure: str) -> None:
+    assert old in VIEW
+    message = refused(VIEW.replace(old, new))
+    where = line_of("entities=[Entity") if "Entity" in new else line_of("v = ")
+    assert message.startswith(f"{where}: view 'spending': {what}")
+    assert cure in message.partition("\n  → ")[2]
+
+
+@pytest.mark.parametrize(
+    ("entity", "what", "cure"),
+    [
+        ('Entity(name="e", join_keys=["custmer"], value_type=ValueType.STRING)',
+         "its entity 'e' has the join key 'custmer', which is not a field of events:Order",
+         "Did you mean 'customer'? Write join_keys=[...], one of: customer, shop,"),
+        ('Entity(name="e", join_keys=["price"], value_type=ValueType.DOUBLE)',
+         "the join key 'price', a float: keys that look equal may differ in their last bit", "int or a str"),
+        ('Entity(name="e", join_keys=["shop"], value_type=ValueType.STRING)',
+         "the join key 'shop', declared string, and events:Order has int64", "value_type=ValueType.INT64"),
+        ('Entity(name="e", join_keys=["shop"], value_type=ValueType.BYTES)',
+         "the join key 'shop', declared BYTES, and events:Order has int64", "value_type=ValueType.INT64"),
+    ],
+)  # fmt: skip
+def test_entities(refused: Refuse, line_of: Where, entity: str, what: str, cure: str) -> None:
+    message = refused(f"e = {entity}\n" + VIEW.replace("[customer]", "[e]"))
+    assert message.startswith(f"{line_of('v = ')}: view 'spending': ")
+    assert what in message
+    assert cure in message.partition("\n  → ")[2]
+
+
+PLAIN = """
+v = StreamFeatureView(
+    name="spending",
+    source=orders,
+    entities=[customer],
+    timestamp_field="placed_at",
+    aggregations=[Aggregation(function="mean", column="price", name="mean_price")],
+    schema=[Field(name="customer", dtype=String), Field(name="mean_price", dtype=Float64)],
+)
+"""
+SCHEMA = 'schema=[Field(name="customer", dtype=String), Field(name="mean_price", dtype=Float64)]'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "cure"),
+    [
+        ('timestamp_field="placed_at"', 'timestamp_field="shipped_at"',
+         "its timestamp_field is 'shipped_at', and its source's 'placed_at'", "Write timestamp_field='placed_at'."),
+        (SCHEMA, "schema=[]", "its schema lacks mean_price", f"Write {SCHEMA}, or make the view with"),
+        ('name="mean_price", dtype', 'name="price", dtype', "its schema lacks mean_price", f"Write {SCHEMA}"),
+        ('name="mean_price", dtype', 'name="price", dtype', "its schema has price, which no aggregation makes", SCHEMA),
+        ("Float64", "Float32", "its schema says mean_price is FLOAT, and the aggregation makes float64", SCHEMA),
+        ("aggregations=[", "udf=(lambda df: df), udf_string='x', aggregations=[",
+         "it has a transformation (udf), and transforms are not supported yet", "before producing"),
+    ],
+)  # fmt: skip
+def test_plain_views(refused: Refuse, old: str, new: str, what: str, cure: str) -> None:
+    assert old in PLAIN
+    message = refused(PLAIN.replace(old, new))
+    problem = problem_of(message, what)
+    assert problem.startswith("feature_repo/views.py:")
+    assert f": view 'spending': {what}" in problem
+    assert cure in problem.partition("\n  → ")[2]
+
+
+def test_a_plain_view_without_a_timestamp_field_which_feast_refuses(refused: Refuse, line_of: Where) -> None:
+    message = refused(PLAIN.replace('timestamp_field="placed_at",', ""))
+    assert message.startswith(f"{line_of('v = ')}: importing it failed: ValueError: aggregations must have a time")
+    assert "Write timestamp_field=, the same as the source's." in message
+
+
+def test_a_plain_view_of_an_entity_without_a_type(refused: Refuse) -> None:
+    bare = 'import warnings; warnings.simplefilter("ignore")\nbare = Entity(name="customer")\n'
+    schema = SCHEMA.replace('Field(name="customer", dtype=String), ', "")
+    message = refused(
+        bare + PLAIN.replace("[customer]", "[bare]").replace(SCHEMA, schema).replace("v =", "customer = bare\nv =")
+    )
+    assert "view 'spending': its entity 'customer' has no value_type" in message
+    assert "value_type=ValueType.STRING" in message
+
+
+def test_a_view_of_something_that_is_no_kafka_source(refused: Refuse) -> None:
+    push = """
+    from feast import PushSource
+    pushed = PushSource(name="p", batch_source=FileSource(name="b", path="b.parquet", timestamp_field="placed_at"))
+    """
+    message = refused(push + PLAIN.replace("source=orders", "source=pushed").replace("\n", "\n    "))
+    assert "view 'spending': its source is PushSource." in message
+    assert "Write source=, a KafkaSource" in message
+
+
+def test_two_views_of_one_name(refused: Refuse) -> None:
+    message = refused(VIEW + VIEW.replace("v =", "w =").replace("spending", "Spending"))
+    assert "two views are named" in message
+    assert "Rename one; the other is at feature_repo/views.py:" in message
+
+
+@pytest.mark.parametrize(
+    ("features", "what", "cure"),
+    [
+        ("[v, 'spendings']", "'spendings' is not a stream feature view of this repo",
+         "Did you mean 'spending'? Stream views are: spending."),
+        ("['spending:mean_prise']", "the view 'spending' has no feature 'mean_prise'",
+         "Did you mean 'mean_price'? It has: mean_price."),
+        ("['spending@v2:mean_price']", "'spending@v2' is not a stream feature view", "Did you mean 'spending'?"),
+        ("[v.with_name('other')]", "it renames the view 'spending' or its join keys", "Take the view as it is"),
+        ("[v.with_join_key_map({'customer': 'buyer'})]", "it renames the view 'spending'", "Take the view as it is"),
+        ("[]", "it has no features", "Write features=[...]"),
+    ],
+)  # fmt: skip
+def test_services(refused: Refuse, line_of: Where, features: str, what: str, cure: str) -> None:
+    message = refused(f'{VIEW}\ns = FeatureService(name="model", features={features})\n')
+    assert message.startswith(f"{line_of('s = ')}: feature service 'model': ")
+    assert what in message
+    assert cure in message.partition("\n  → ")[2]
+
+
+def test_a_service_of_a_view_that_is_no_stream_view(refused: Refuse) -> None:
+    message = refused(
+        f"""
+{VIEW}
+from feast import FeatureView
+batch = FeatureView(
+    name="batch", entities=[customer], schema=[Field(name="customer", dtype=String), Field(name="x", dtype=Int64)],
+    source=FileSource(name="b", path="b.parquet", timestamp_field="t"),
+)
+s = FeatureService(name="model", features=[v, batch])
+"""
+    )
+    assert "feature service 'model': 'batch' is not a stream feature view of this repo" in message
+
+
+def test_service_names(refused: Refuse, line_of: Where) -> None:
+    message = refused(f'{VIEW}\ns = FeatureService(name="a:b", features=[v])\n')
+    assert "feature service 'a:b': that is not a name that can be asked for" in message
+    message = refused(
+        f'{VIEW}\ns = FeatureService(name="m", features=[v])\nt = FeatureService(name="m", features=[v])\n'
+    )
+    assert f"{line_of('t = ')}: two feature services are named 'm'." in message
+    assert f"the other is at {line_of('s = ')}" in message
+
+
+def test_everything_that_is_wrong_is_said_at_once(refused: Refuse, line_of: Where) -> None:
+    message = refused(
+        """
+        one = stream_view(
+            name="one",
+            source=orders,
+            entities=[customer],
+            aggregations=[
+                Aggregation(function="mean", column="prise", name="a"),
+                Aggregation(function="meen", column="price", name="b"),
+                Aggregation(function="sum", column="price", name="fine"),
+            ],
+        )
+        two = stream_view(name="two", source=orders, entities=[shop], aggregations=[])
+        s = FeatureService(name="model", features=[one[["fine"]], "two:nothing"])
+        """,
+        source=source(('"customer"}', '"custmer"}')),
+    )
+    assert message.startswith("5 definitions in feature_repo cannot work:\n")
+    for at, said in (
+        ("tags=", "source 'orders': the key 'custmer'"),
+        ('name="a"', "view 'one', feature 'a': the column 'prise'"),
+        ('name="b"', "view 'one', feature 'b': the function 'meen'"),
+        ("two = ", "view 'two': it has no aggregations"),
+        ("s = ", "feature service 'model': the view 'two' has no feature 'nothing'"),
+    ):
+        assert f"\n{line_of(at)}: {said}" in message
+    assert message.count("\n  → ") == 5
+    assert "fine" not in message
+
+
+def test_a_view_made_in_a_loop_is_told_by_its_file(refused: Refuse) -> None:
+    message = refused(
+        """
+        for name in ("a", "b"):
+            globals()[name] = stream_view(
+                name=name, source=orders, entities=[shop], aggregations=[Aggregation(function="sum", column="prise")]
+            )
+        """
+    )
+    assert "feature_repo/views.py: view 'a', feature 'sum_prise'" in message
+    assert "feature_repo/views.py: view 'b', feature 'sum_prise'" in message
