@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,11 +41,11 @@ def lives(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_until_gone(pid: int, seconds: float = 5.0) -> bool:
+def comes_true(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     deadline = time.monotonic() + seconds
-    while lives(pid) and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return not lives(pid)
+    return condition()
 
 
 def test_broker_answers_says_where_it_is_and_stops_without_a_trace(state: Path) -> None:
@@ -79,7 +79,7 @@ def test_wait_tells_whether_the_broker_has_ended(state: Path) -> None:
         assert not broker.wait(0.01)
         os.kill(broker.info.pid, signal.SIGKILL)
         assert broker.wait(5.0)
-        assert running_broker(state) is None
+        assert comes_true(lambda: running_broker(state) is None)
 
 
 def test_second_broker_of_the_same_state_is_refused(state: Path) -> None:
@@ -160,8 +160,8 @@ def test_killed_parent_leaves_no_orphan(state: Path) -> None:
         assert lives(pid)
         parent.kill()
         parent.wait()
-        assert wait_until_gone(pid)
-    assert running_broker(state) is None
+        assert comes_true(lambda: not lives(pid))
+    assert comes_true(lambda: running_broker(state) is None)
 
 
 def test_missing_package_names_the_extra(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

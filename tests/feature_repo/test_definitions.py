@@ -21,7 +21,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 # view: (topic, join keys, {feature: (function, column, window, slide, type)})
-PROMISED = {
+PROMISED: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[str, str, int | None, int | None, str]]]] = {
     "origin_departures": (
         "departures",
         ("origin",),

@@ -89,7 +89,8 @@ def test_rows_are_those_of_the_package(flights: pa.Table) -> None:
             if mine.dtype == object:
                 assert mine.fillna("").tolist() == column.fillna("").tolist(), name
             elif pd.api.types.is_numeric_dtype(mine):
-                assert np.array_equal(mine.to_numpy(float), column.to_numpy(float), equal_nan=True), name
+                # pandas' own parser of decimals is off by one unit in the last place now and then; Arrow's is exact.
+                assert np.allclose(mine.to_numpy(float), column.to_numpy(float), rtol=1e-15, atol=0, equal_nan=True), name
             else:
                 assert (mine == column).all(), name
 
@@ -149,7 +150,7 @@ def test_a_day_is_produced_limited_and_resumed_from_the_command_line(project: Pr
     [
         (["--late", "2"], 1, "share of late events"),
         (["--from", "yesterday"], 1, "not a date or time"),
-        (["--limit", "many"], 2, "many"),
+        (["--limit", "many"], 2, "--limit"),
         (["--project", "/nowhere"], 1, "no headrace.toml"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,7 +99,9 @@ def _view_changes(before: Plan, new: Plan) -> Iterator[Change]:
                 yield Change(inner.kind, f"{change.name}:{inner.name}", inner.action, inner.details)
 
 
-def _pairs(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any], details: Any) -> Iterator[Change]:
+def _pairs(
+    kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any], details: Callable[[Any, Any], Iterator[str]]
+) -> Iterator[Change]:
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
             yield Change(kind, name, "added", tuple(details(None, new[name])))

@@ -114,6 +114,7 @@ _FEAST_SAYS = {
     ),
     "aggregations must have a timestamp field": "Write timestamp_field=, the same as the source's.",
     "tiling_hop_size": "Write a tiling_hop_size shorter than every time_window, or a slide_interval per aggregation.",
+    "does not exist in this feature view": "Name features that the view's aggregations make: view[[...]].",
     "Stream feature views need a stream source": "Write source=, a KafkaSource (headrace.event_source).",
 }
 """What to write instead of what Feast itself refuses while a file is imported."""

@@ -16,7 +16,7 @@ from headrace.events.batch import ARROW_TYPES
 from headrace.history.exact import DoubleShape, shape_of
 from headrace.history.matching import AsOf, TimeBounds, ViewMatch, match_views
 from headrace.history.query import Delays, features_sql
-from headrace.history.spine import SPINE_ROW, T_US, read_spine
+from headrace.history.spine import T_US, read_spine
 from headrace.history.sql import (
     TILE_START,
     delays_sql,
@@ -112,7 +112,8 @@ class PointInTimeJoin:
             return [pa.array([], ARROW_TYPES[feature.dtype]) for feature in match.features]
         snapshot = self._logs.get(match.source.topic)
         if snapshot is None:
-            raise LogError(f"The log of topic {match.source.topic!r} was not given, and the view {match.view.name!r} is made from it.")
+            msg = f"The log of topic {match.source.topic!r} was not given, and the view {match.view.name!r} is made from it."
+            raise LogError(msg)
         extent = pc.min_max(spine.column(T_US)).as_py()
         bounds = match.bounds(extent["min"], extent["max"], as_of)
         for statement in _statements(match, as_of, bounds, snapshot):
@@ -134,10 +135,12 @@ class PointInTimeJoin:
                 yield con
             except duckdb.IOException as error:
                 cure = "If the log was vacuumed or compacted since, take its newest version; else restore the folder from a copy."
-                raise LogError(f"A file of the log cannot be read: {_first_line(error)}", cure=cure) from error
+                msg = f"A file of the log cannot be read: {_first_line(error)}"
+                raise LogError(msg, cure=cure) from error
             except duckdb.OutOfMemoryException as error:
                 cure = "Give a higher memory_limit or free space in the temporary folder ($TMPDIR), or join the spine in parts."
-                raise HeadraceError(f"The point-in-time join ran out of memory: {_first_line(error)}", cure=cure) from error
+                msg = f"The point-in-time join ran out of memory: {_first_line(error)}"
+                raise HeadraceError(msg, cure=cure) from error
             finally:
                 con.close()
 
@@ -198,7 +201,8 @@ def _one_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
 
 def _evidence_table(evidence: Sequence[Evidence], view: str, rows: int) -> pa.Table:
     if len(evidence) != rows:
-        raise SpineError(f"There are {rows} rows in the spine and evidence for {len(evidence)}.", cure="Give one for each row.")
+        msg = f"There are {rows} rows in the spine and evidence for {len(evidence)}."
+        raise SpineError(msg, cure="Give one for each row.")
     known = [
         (row, int(partition), int(offset))
         for row, views in enumerate(evidence)
@@ -219,7 +223,9 @@ def _typed(column: pa.ChunkedArray, dtype: DType, feature: str) -> pa.ChunkedArr
         return column.cast(ARROW_TYPES[dtype])
     except pa.ArrowInvalid as error:
         msg = f"{feature}: a sum of integers does not fit 64 bits."
-        raise HeadraceError(msg, cure="Declare the column as float in the event's model, or sum a smaller unit.") from error
+        raise HeadraceError(
+            msg, cure="Declare the column as float in the event's model, or sum a smaller unit."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -209,7 +209,8 @@ def _match(plan: Plan, view: View, features: Sequence[Feature]) -> ViewMatch:
     for feature in features:
         by_window.setdefault((feature.window_us, feature.slide_us), []).append(feature)
     groups = tuple(
-        Group(number, window, slide, tuple(members)) for number, ((window, slide), members) in enumerate(by_window.items(), 1)
+        Group(number, window, slide, tuple(members))
+        for number, ((window, slide), members) in enumerate(by_window.items(), 1)
     )
     match = ViewMatch(view, source, groups, tuple(features))
     _refuse_names_alike(source, {*match.columns, *view.join_keys})

@@ -184,9 +184,9 @@ def _in_gaps(query: _Query, group: Group, columns: Sequence[StateColumn], names:
 SELECT
     key_id,
     greatest(known_at_us, tile_start(ts_us, {slide})) AS gap_from_us,
-    least(tile_start(ts_us, {slide}) + {window}, CASE WHEN known_at_us - ts_us <= {settle} THEN ts_us + {settle} END) AS gap_until_us,{_listed(
-            f"{c.value} AS {quoted(c.name)}" for c in columns
-        )}
+    least(tile_start(ts_us, {slide}) + {window}, CASE WHEN known_at_us - ts_us <= {settle} THEN ts_us + {
+            settle
+        } END) AS gap_until_us,{_listed(f"{c.value} AS {quoted(c.name)}" for c in columns)}
 FROM events
 WHERE known_at_us <> ts_us{"" if not settle else " + " + str(settle)}""",
     )
@@ -298,7 +298,10 @@ def _finished(query: _Query) -> str:
             values.append(f"last_{number}.{quoted(value_name(feature.column))} AS {quoted(feature.name)}")
         else:
             values.append(f"f.{name} AS {quoted(feature.name)}")
-    query.add("features", f"SELECT m.moment_id,{_listed(read)}\nFROM moments AS m{''.join(chr(10) + join for join in query.joins)}")
+    query.add(
+        "features",
+        f"SELECT m.moment_id,{_listed(read)}\nFROM moments AS m{''.join(chr(10) + join for join in query.joins)}",
+    )
     ctes = ",\n".join(f"{name}(\n{_indented(body)}\n)" for name, body in query.ctes)
     joined = "".join(f"\n{join}" for join in fetched)
     return f"""\
@@ -334,7 +337,8 @@ def _total(place: Mapping[str, str], column: str, shape: DoubleShape | None) -> 
     names = [name] if shape.limbs == 1 else [f"{name} limb {limb}" for limb in reversed(range(shape.limbs))]
     exponents = [shape.exponent_of(limb) for limb in reversed(range(shape.limbs))]
     total = " + ".join(
-        scaled_sql(f"CAST(coalesce({place[part]}, 0) AS DOUBLE)", exponent) for part, exponent in zip(names, exponents, strict=True)
+        scaled_sql(f"CAST(coalesce({place[part]}, 0) AS DOUBLE)", exponent)
+        for part, exponent in zip(names, exponents, strict=True)
     )
     if shape.finite:
         return total if shape.limbs == 1 else f"({total})"

@@ -46,7 +46,11 @@ def read_spine(spine: pa.Table, join_keys: Sequence[Column], time_column: str) -
             what = "has no column" if name not in spine.column_names else "has more than one column"
             role = "the moment of each row" if name == time_column else "a join key of the views asked for"
             msg = f"The spine {what} {name!r}, {role}. It has: {', '.join(spine.column_names) or 'no columns'}."
-            cure = "Name the moments' column with time_column=…" if name == time_column else f"Give the spine: {', '.join(needed)}."
+            cure = (
+                "Name the moments' column with time_column=…"
+                if name == time_column
+                else f"Give the spine: {', '.join(needed)}."
+            )
             raise SpineError(msg, cure=cure)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         SPINE_ROW: pa.array(np.arange(spine.num_rows)),
@@ -60,20 +64,23 @@ def read_spine(spine: pa.Table, join_keys: Sequence[Column], time_column: str) -
 def _moments(column: pa.ChunkedArray, name: str) -> pa.Array:
     if not pa.types.is_timestamp(column.type):
         cure = "Make it a timestamp in UTC; in pandas: pd.to_datetime(df[name], utc=True)."
-        raise SpineError(f"The spine's {name!r} is {column.type}, not a timestamp.", cure=cure)
+        msg = f"The spine's {name!r} is {column.type}, not a timestamp."
+        raise SpineError(msg, cure=cure)
     if column.type.tz is None:
         cure = (
             f"If they are UTC, say so: df[{name!r}].dt.tz_localize('UTC') in pandas, pyarrow.compute.assume_timezone(column, 'UTC') in Arrow; "
             "in CSV write them with a Z."
         )
-        raise SpineError(f"The times in the spine's {name!r} have no time zone ({column.type}).", cure=cure)
+        msg = f"The times in the spine's {name!r} have no time zone ({column.type})."
+        raise SpineError(msg, cure=cure)
     _refuse_nulls(column, name)
     ticks = column.combine_chunks().cast(pa.int64()).to_numpy()
     if column.type.unit == "ns":
         return pa.array(ticks // _NS_PER_US)  # floored: nothing at or before the moment lies between
     factor = _PER_MICROSECOND[column.type.unit]
     if len(ticks) and max(abs(int(ticks.min())), abs(int(ticks.max()))) > (2**62) // factor:
-        raise SpineError(f"The spine's {name!r} has a time that microseconds since 1970 cannot hold.")
+        msg = f"The spine's {name!r} has a time that microseconds since 1970 cannot hold."
+        raise SpineError(msg)
     return pa.array(ticks * factor)
 
 
@@ -86,9 +93,11 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
         if _fits(column.type, key.dtype):
             return column.cast(wanted)
     except pa.ArrowInvalid as error:
-        raise SpineError(f"The spine's {key.name!r} has a value that {key.dtype} cannot hold: {error}") from error
+        msg = f"The spine's {key.name!r} has a value that {key.dtype} cannot hold: {error}"
+        raise SpineError(msg) from error
     cure = f"Give it as {key.dtype}, as the events have it."
-    raise SpineError(f"The spine's {key.name!r} is {column.type}, and the views asked for are keyed by {key.dtype}.", cure=cure)
+    msg = f"The spine's {key.name!r} is {column.type}, and the views asked for are keyed by {key.dtype}."
+    raise SpineError(msg, cure=cure)
 
 
 def _fits(found: pa.DataType, wanted: DType) -> bool:
@@ -108,4 +117,5 @@ def _refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py()
         cure = "Leave such rows out of the spine, or fill them."
-        raise SpineError(f"The spine's {name!r} is null in row {row} ({column.null_count} in all).", cure=cure)
+        msg = f"The spine's {name!r} is null in row {row} ({column.null_count} in all)."
+        raise SpineError(msg, cure=cure)

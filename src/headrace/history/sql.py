@@ -1,9 +1,9 @@
 """SQL for a point-in-time join: tables that DuckDB fills first, then one query per view.
 
-    keys          the entities that the spine names, numbered
-    moments       the distinct (entity, time) of the spine's rows
-    spine_rows    which moment each row asks for
-    events        the log's events of those entities
+keys          the entities that the spine names, numbered
+moments       the distinct (entity, time) of the spine's rows
+spine_rows    which moment each row asks for
+events        the log's events of those entities
 """
 # ruff: noqa: S608  (values are numbers, names are quoted; the user's data enters as tables)
 
@@ -94,7 +94,9 @@ def _double_columns(name: str, value: str, shape: DoubleShape) -> list[StateColu
     if not shape.finite:
         columns.append(StateColumn(f"{name} nan", f"CAST(isnan({value}) AS BIGINT)", "sum"))
         for sign, infinity in (("+inf", "inf"), ("-inf", "-inf")):
-            columns.append(StateColumn(f"{name} {sign}", f"CAST({value} = CAST('{infinity}' AS DOUBLE) AS BIGINT)", "sum"))
+            columns.append(
+                StateColumn(f"{name} {sign}", f"CAST({value} = CAST('{infinity}' AS DOUBLE) AS BIGINT)", "sum")
+            )
     return columns
 
 

@@ -51,7 +51,8 @@ def create_table(path: Path, schema: pa.Schema) -> DeltaTable:
         path.mkdir(parents=True, exist_ok=True)
         if any(entry.name != "_delta_log" for entry in path.iterdir()) and open_table(path) is None:
             cure = "Move it away, or set `state` in headrace.toml to another folder."
-            raise LogError(f"{path} is not empty and holds no Delta table, so no log is started there.", cure=cure)
+            msg = f"{path} is not empty and holds no Delta table, so no log is started there."
+            raise LogError(msg, cure=cure)
         DeltaTable.create(
             path,
             schema,

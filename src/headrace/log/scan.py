@@ -39,7 +39,11 @@ def scan_in_order(snapshot: LogSnapshot, after: Mapping[int, int], batch_rows: i
 
 def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     schema = snapshot.schema.remove(snapshot.schema.get_field_index(DATE))
-    files = [file for file in snapshot.files if file.partitions[0] <= partition <= file.partitions[1] and file.offsets[1] > after]
+    files = [
+        file
+        for file in snapshot.files
+        if file.partitions[0] <= partition <= file.partitions[1] and file.offsets[1] > after
+    ]
     files.sort(key=lambda file: (file.offsets[0], file.path))
     waiting = schema.empty_table()
     enough = batch_rows
@@ -51,7 +55,9 @@ def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch
             leaves = pc.less(waiting.column(OFFSET), files[number + 1].offsets[0])
             yield from _sorted(waiting.filter(leaves)).to_batches(max_chunksize=batch_rows)
             waiting = waiting.filter(pc.invert(leaves))
-            enough = max(batch_rows, 2 * waiting.num_rows)  # else rows that must wait would be gone through at every file
+            enough = max(
+                batch_rows, 2 * waiting.num_rows
+            )  # else rows that must wait would be gone through at every file
 
 
 def _rows_of(file: LogFile, schema: pa.Schema, partition: int, after: int) -> pa.Table:
@@ -59,7 +65,8 @@ def _rows_of(file: LogFile, schema: pa.Schema, partition: int, after: int) -> pa
         rows = pq.ParquetFile(file.path).read()
     except (pa.ArrowException, OSError) as error:
         cure = "Restore the log's folder from a copy, or move it away and replay the topic."
-        raise LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", cure=cure) from error
+        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
+        raise LogError(msg, cure=cure) from error
     if file.partitions != (partition, partition) or file.offsets[0] <= after:
         rows = rows.filter(pc.and_(pc.equal(rows.column(PARTITION), partition), pc.greater(rows.column(OFFSET), after)))
     absent = [field for field in schema if field.name not in rows.column_names]

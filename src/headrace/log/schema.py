@@ -1,11 +1,11 @@
 """The columns of a log table: those of the source, and where and when each event was.
 
-    _ts_us          event time in µs UTC
-    _known_at_us    when the event's effect became readable online, in µs UTC
-    _partition      its source partition
-    _offset         its offset there
-    _record_ts_us   its Kafka record's timestamp in µs UTC
-    _date           the UTC date of _ts_us, by which the table's files are kept apart
+_ts_us          event time in µs UTC
+_known_at_us    when the event's effect became readable online, in µs UTC
+_partition      its source partition
+_offset         its offset there
+_record_ts_us   its Kafka record's timestamp in µs UTC
+_date           the UTC date of _ts_us, by which the table's files are kept apart
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def laid_out(table: pa.Table, schema: pa.Schema, topic: str) -> pa.Table:
         elif field.nullable:
             columns.append(pa.nulls(table.num_rows, field.type))
         else:
-            raise LogError(f"Rows for the log of topic {topic!r} have no column {field.name}.")
+            msg_0 = f"Rows for the log of topic {topic!r} have no column {field.name}."
+            raise LogError(msg_0)
     return pa.table(columns, schema=schema)
 
 
@@ -117,7 +118,8 @@ def _typed(column: pa.ChunkedArray, field: pa.Field, topic: str) -> pa.ChunkedAr
             raise LogError(msg)
     if column.null_count and not field.nullable:
         row = pc.index(column.is_null(), True).as_py()
-        raise LogError(f"Rows for the log of topic {topic!r} have no {field.name} in row {row}.")
+        msg_0 = f"Rows for the log of topic {topic!r} have no {field.name} in row {row}."
+        raise LogError(msg_0)
     return column
 
 
@@ -125,7 +127,12 @@ def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether two types hold the same kind of value; a cast between others could give it another meaning."""
     if pa.types.is_timestamp(wanted):
         return pa.types.is_timestamp(found) and found.tz is not None
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null, lambda t: pa.types.is_string(t) or pa.types.is_large_string(t))
+    kinds = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_null,
+        lambda t: pa.types.is_string(t) or pa.types.is_large_string(t),
+    )
     return pa.types.is_null(found) or any(kind(found) and kind(wanted) for kind in kinds)
 
 

@@ -87,7 +87,8 @@ class EventLog:
                 continue
             return Appended(fresh.num_rows, delta.version())
         cure = "Let fewer workers append at once, or larger appends; the worker may try again."
-        raise LogUnavailableError(f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row.", cure=cure)
+        msg = f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row."
+        raise LogUnavailableError(msg, cure=cure)
 
     def last_offsets(self, partitions: Iterable[int] | None = None) -> dict[int, int]:
         """The last offset that the log stands for, by partition.
@@ -126,7 +127,8 @@ class EventLog:
         table = open_table(self.path, version)
         if table is None:
             if version is not None:
-                raise LogError(f"There is no log at {self.path}, so no version {version} of it.")
+                msg = f"There is no log at {self.path}, so no version {version} of it."
+                raise LogError(msg)
             return LogSnapshot(self.source.topic, str(self.path), None, table_schema(self.source), ())
         schema = arrow_schema(table)
         added_columns(schema, self.source, str(self.path))
@@ -212,9 +214,11 @@ def _check_positions(rows: pa.Table, positions: Mapping[int, int], topic: str) -
         mine = offset[partition == number]
         if number not in positions or int(mine.max()) > positions[number]:
             said = positions.get(number)
-            raise LogError(f"Rows of {topic}-{number} reach offset {mine.max()}, past the position {said} that the append stands for.")
+            msg = f"Rows of {topic}-{number} reach offset {mine.max()}, past the position {said} that the append stands for."
+            raise LogError(msg)
         if len(np.unique(mine)) != len(mine):
-            raise LogError(f"Rows of {topic}-{number} have an offset twice, between {mine.min()} and {mine.max()}.")
+            msg = f"Rows of {topic}-{number} have an offset twice, between {mine.min()} and {mine.max()}."
+            raise LogError(msg)
 
 
 def _positions_of(rows: pa.Table) -> tuple[IntArray, IntArray]:
@@ -223,7 +227,15 @@ def _positions_of(rows: pa.Table) -> tuple[IntArray, IntArray]:
 
 def _files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
     adds = pa.table(table.get_add_actions(flatten=True))
-    names = ["path", "partition._date", "num_records", f"min.{PARTITION}", f"max.{PARTITION}", f"min.{OFFSET}", f"max.{OFFSET}"]
+    names = [
+        "path",
+        "partition._date",
+        "num_records",
+        f"min.{PARTITION}",
+        f"max.{PARTITION}",
+        f"min.{OFFSET}",
+        f"max.{OFFSET}",
+    ]
     absent = [name for name in names if name not in adds.column_names]
     if absent and adds.num_rows:
         msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -84,6 +86,10 @@ def load_history(project: Project, topic: str) -> History:
         cure = f"Write it, with a function history() that returns the events. There are histories for: {there}."
         raise ConfigError(f"There is no {folder / name}.py to produce topic {topic!r} from.", cure=cure)
     with own_modules(project.root):
+        if "streams" not in sys.modules and not (folder / "__init__.py").is_file():
+            # A folder that is no package would stand behind any package of the name.
+            sys.modules["streams"] = ModuleType("streams")
+            sys.modules["streams"].__path__ = [str(folder)]
         try:
             module = importlib.import_module(f"streams.{name}")
         except Exception as error:

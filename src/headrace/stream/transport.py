@@ -38,7 +38,9 @@ class FetchConsumer(driver.Consumer):
         self._durable.update({TP(*source): offset for source, offset in offsets.items() if TP(*source) in assigned})
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        wanted = {tp for tp in active_partitions or set() if self._aligner.wants(SourcePartition(*tp))}
+        if active_partitions is None:
+            return {}  # a client-only app reads nothing
+        wanted = {tp for tp in active_partitions if self._aligner.wants(SourcePartition(*tp))}
         if not wanted:
             return {}
         # With records held back, another partition's may just have become ready: do not wait long for new ones.

@@ -1,0 +1,110 @@
+"""What every online store keeps to: memory, LMDB and Redis pass the same suite."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from headrace.errors import StaleWriteError
+from headrace.online import JournalEntry, OnlineStore, Position, RecordKey, SourcePartition, Write
+
+VIEW, OTHER = "00112233445566aa", "ffeeddccbbaa9988"
+HERE, THERE = SourcePartition("orders", 0), SourcePartition("orders", 11)
+
+
+def record(applied: int, body: str = "") -> bytes:
+    """Bytes with the applied offset where a record has it; the store looks at nothing else."""
+    return b"HR\x01\x00\x00\x00\x00\x00" + struct.pack("<q", applied) + body.encode()
+
+
+def write(entity: str, partition: int, expected: int | None, applied: int, view: str = VIEW) -> Write:
+    return Write(RecordKey(view, entity.encode(), partition), expected, record(applied, entity))
+
+
+def test_new_store_is_empty(store: OnlineStore) -> None:
+    assert store.read([RecordKey(VIEW, b"a", 0)]) == [None]
+    assert store.positions() == {}
+    assert store.journal() == []
+    assert store.meta() == {}
+    with store.snapshot() as snapshot:
+        assert snapshot.lookup(VIEW, [b"a", b"b"]) == [[], []]
+
+
+def test_reads_come_in_the_order_asked(store: OnlineStore) -> None:
+    store.commit([write("a", 0, None, 3), write("b", 0, None, 4)], {})
+    keys = [RecordKey(VIEW, b"b", 0), RecordKey(VIEW, b"never", 0), RecordKey(VIEW, b"a", 0)]
+    assert store.read(keys) == [record(4, "b"), None, record(3, "a")]
+    assert store.read([]) == []
+
+
+def test_lookup_gives_all_partitions_of_an_entity_in_numeric_order(store: OnlineStore) -> None:
+    partitions = [2, 10, 0, 300]
+    store.commit([write("a", partition, None, partition) for partition in partitions], {})
+    store.commit([write("a", 1, None, 9, view=OTHER), write("ab", 5, None, 9)], {})
+    with store.snapshot() as snapshot:
+        found, nothing = snapshot.lookup(VIEW, [b"a", b"never"])
+    assert found == [(partition, record(partition, "a")) for partition in sorted(partitions)]
+    assert nothing == []
+
+
+@pytest.mark.parametrize("entity", ['["ü"]', '["' + "x" * 2000 + '"]', '[""]', "[1]", '["1"]', '["a:b\\u0000c"]'])
+def test_entities_of_any_text_and_length_stay_apart(store: OnlineStore, entity: str) -> None:
+    store.commit([write(entity, 0, None, 1), write(entity + " ", 0, None, 2)], {})
+    with store.snapshot() as snapshot:
+        assert snapshot.lookup(VIEW, [entity.encode()]) == [[(0, record(1, entity))]]
+
+
+@pytest.mark.parametrize("expected", [None, 2, 4, 2**53 + 1])
+def test_write_is_refused_unless_the_record_is_the_one_read(store: OnlineStore, expected: int | None) -> None:
+    store.commit([write("a", 0, None, 3)], {HERE: Position(3, 30, 300)})
+    with pytest.raises(StaleWriteError, match="another worker owns the partition"):
+        store.commit([write("b", 0, None, 7), write("a", 0, expected, 7)], {HERE: Position(7, 70, 700)})
+    assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]) == [record(3, "a"), None]
+    assert store.positions() == {HERE: Position(3, 30, 300)}
+    store.commit([write("a", 0, 3, 8)], {})
+    assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(8, "a")]
+
+
+def test_write_that_expects_a_record_is_refused_where_there_is_none(store: OnlineStore) -> None:
+    with pytest.raises(StaleWriteError):
+        store.commit([write("a", 0, 5, 6)], {})
+
+
+def test_positions_are_kept_per_source_partition(store: OnlineStore) -> None:
+    store.commit([], {HERE: Position(3, 30, -300), THERE: Position(9, 90, 900)})
+    store.commit([], {HERE: Position(4, 40, 400)})
+    with store.snapshot() as snapshot:
+        assert snapshot.positions() == {HERE: Position(4, 40, 400), THERE: Position(9, 90, 900)}
+
+
+def test_journal_is_ordered_and_trimmed_per_partition(store: OnlineStore) -> None:
+    entries = [JournalEntry(HERE, 0, 4, 100), JournalEntry(HERE, 5, 300, 101), JournalEntry(THERE, 0, 299, 102)]
+    store.add_journal([entries[2], entries[1]])
+    store.add_journal([entries[0]])
+    assert store.journal() == entries
+    store.trim_journal({HERE: 299, THERE: 299})
+    assert store.journal() == [entries[1]]
+    store.trim_journal({})
+    assert store.journal() == [entries[1]]
+
+
+def test_facts_are_kept_and_replaced(store: OnlineStore) -> None:
+    store.set_meta({"clock": "system", "view:a": "1"})
+    store.set_meta({"view:a": "2"})
+    assert store.meta() == {"clock": "system", "view:a": "2"}
+
+
+def test_cleared_store_is_a_new_one(store: OnlineStore) -> None:
+    store.commit([write("a", 0, None, 3)], {HERE: Position(3, 30, 300)})
+    store.add_journal([JournalEntry(HERE, 0, 3, 100)])
+    store.set_meta({"clock": "system"})
+    store.clear()
+    test_new_store_is_empty(store)
+    store.commit([write("a", 0, None, 1)], {})
+
+
+def test_sync_returns(store: OnlineStore) -> None:
+    store.commit([write("a", 0, None, 3)], {})
+    store.sync()
+    assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(3, "a")]
