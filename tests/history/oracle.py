@@ -1,4 +1,7 @@
-"""A point-in-time join by brute force: for every row of the spine, a loop over every event. Written from DESIGN §2, sharing nothing with the engine."""
+"""A point-in-time join by brute force: for every row of the spine, a loop over every event.
+
+Written from the definition of a feature, sharing nothing with the engine.
+"""
 
 from __future__ import annotations
 

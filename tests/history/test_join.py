@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.errors import HeadraceError, LogError, PlanError, SpineError
 from headrace.history import PointInTimeJoin
-from headrace.history.query import Delays
+from headrace.history.builder import Delays
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from tests.history.conftest import EPOCH, LogOf
@@ -120,8 +125,7 @@ def assert_as_brute_force(
         values = found.column(f"{view.name}__{feature.name}").to_pylist()
         for number, row in enumerate(rows):
             wanted = brute_force(feature, view.join_keys, events, row, as_of)
-            where = f"{feature.function}({feature.column}) over {feature.window_us}/{feature.slide_us}, row {number} {row}, as of {as_of}"
-            assert same(values[number], wanted), f"{where}: {values[number]!r}, not {wanted!r}"
+            assert same(values[number], wanted), f"{feature}, row {number} {row}, as of {as_of}: {values[number]!r}"
 
 
 def same(found: Any, wanted: Any) -> bool:
@@ -146,7 +150,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
     )
     offsets = [0, 0, 0]
     events = []
-    for _ in range(draw(st.integers(0, 25))):
+    for _ in range(draw(st.integers(0, 40))):
         partition = draw(st.integers(0, 2))
         offsets[partition] += draw(st.integers(1, 3))
         ts = draw(st.integers(-60, 120))
@@ -163,17 +167,17 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
             driver=draw(st.none() | st.sampled_from(["x", "y", ""])),
         )
         events.append(event)
-    applied = st.dictionaries(st.integers(0, 2), st.integers(-1, 30))
+    applied = st.dictionaries(st.integers(0, 2), st.integers(-1, 40))
     row = st.builds(
         Row,
         st.integers(-80, 1200) | st.integers(-80, 160),
         st.fixed_dictionaries({"city": cities, "zone": zones}),
         applied,
     )
-    return events, draw(st.lists(row, min_size=1, max_size=12))
+    return events, draw(st.lists(row, min_size=1, max_size=25))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     history=histories(),
     windows=st.lists(WINDOWS, min_size=1, max_size=2, unique=True),
@@ -196,3 +200,185 @@ def test_every_aggregate_is_what_brute_force_finds(
         else:  # how long the frame waits changes how an answer is found, never the answer
             with patch("headrace.history.join._delays", return_value=Delays(settle_us, gaps=True)):
                 assert_as_brute_force(view, log, events, rows, as_of)
+
+
+def test_window_slides_by_its_slide(log_of: LogOf) -> None:
+    #   slide 10, window 30: at 39 the tiles from 10 to 40 count, at 40 those from 20 to 50
+    #   ───┬─────────┬─────────┬──────┬──┬─────────┬────▶
+    #     10        20        30     38 40        60
+    #      e1                         e2, known at 31 already
+    events = [ride(10, 0), ride(38, 1, known_at=31)]
+    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(counted("n", 30, 10),))
+    rows = [Row(t, {"city": "a"}) for t in (9, 10, 30, 31, 39, 40, 59, 60)]
+    assert join(view, log_of(SOURCE, events), rows).column(0).to_pylist() == [0, 1, 1, 2, 2, 1, 1, 0]
+
+
+def test_late_event_counts_from_when_it_was_known(log_of: LogOf) -> None:
+    events = [ride(10, 0, known_at=15, price=1.0, driver="x"), ride(12, 1, price=2.0, driver="y")]
+    view = view_of((100, 10), None, entities=("city",))
+    found = join(view, log_of(SOURCE, events), [Row(t, {"city": "a"}) for t in (12, 14, 15)])
+    assert found.column("rides__sum_price_0").to_pylist() == [2.0, 2.0, 3.0]
+    assert found.column("rides__min_price_0").to_pylist() == [2.0, 2.0, 1.0]
+    assert found.column("rides__last_driver_0").to_pylist() == ["y", "y", "y"]
+    assert found.column("rides__min_price_1").to_pylist() == [2.0, 2.0, 1.0]
+
+
+def test_event_known_after_its_window_never_counts(log_of: LogOf) -> None:
+    view = view_of((10, 10), entities=("city",))
+    found = join(view, log_of(SOURCE, [ride(5, known_at=30)]), [Row(t, {"city": "a"}) for t in (5, 9, 30, 31)])
+    assert found.column("rides__count_all_0").to_pylist() == [0, 0, 0, 0]
+
+
+def test_entity_never_seen_reads_zeros_and_nulls(log_of: LogOf) -> None:
+    view = view_of((10, 10), None, entities=("city",))
+    found = join(view, log_of(SOURCE, [ride(5)]), [Row(6, {"city": "elsewhere"})]).to_pylist()[0]
+    for feature in view.features:
+        nothing = 0 if feature.function in ("count", "sum") else None
+        assert found[f"rides__{feature.name}"] == nothing
+
+
+@pytest.mark.parametrize("as_of", ["known", "event", "evidence"])
+def test_log_without_files_reads_zeros_and_nulls(log_of: LogOf, as_of: str) -> None:
+    view = view_of((10, 10), None)
+    found = join(view, log_of(SOURCE, []), [Row(6, {"city": "a", "zone": 1}, {0: 5})], as_of)
+    assert found.column("rides__count_all_0").to_pylist() == [0]
+    assert found.column("rides__last_at_1").to_pylist() == [None]
+    assert (
+        found.schema == join(view, log_of(SOURCE, [ride(5)]), [Row(6, {"city": "a", "zone": 1}, {0: 5})], as_of).schema
+    )
+
+
+def test_empty_spine_gives_typed_empty_columns(log_of: LogOf) -> None:
+    found = join(view_of(None), log_of(SOURCE, [ride(5)]), [Row(6, {"city": "a", "zone": 1})]).schema
+    plan = plan_of(view_of(None))
+    spine = spine_of([Row(6, {"city": "a", "zone": 1})]).slice(0, 0)
+    empty = PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).features(spine, plan.resolve("rides:*"))
+    assert empty.schema == found
+    assert empty.num_rows == 0
+
+
+def test_rows_come_in_the_order_of_the_spine(log_of: LogOf) -> None:
+    events = [ride(ts, ts) for ts in range(100)]
+    rows = [Row(t, {"city": "a"}) for t in (70, 3, 3, 99, 0)]
+    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(counted("n", 1000, 1000),))
+    assert join(view, log_of(SOURCE, events), rows).column(0).to_pylist() == [71, 4, 4, 100, 1]
+
+
+def test_only_files_of_dates_in_reach_are_read(log_of: LogOf) -> None:
+    events = [ride(day * DAY + 5, day) for day in range(10)]
+    log = log_of(SOURCE, events)
+    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(counted("n", 2 * DAY, DAY // 4),))
+    gone = {file.path for file in log.files if file.date.day not in (4, 5, 6)}
+    kept = tuple(replace(file, path="/nowhere" if file.path in gone else file.path) for file in log.files)
+    found = join(view, replace(log, files=kept), [Row(5 * DAY + 5, {"city": "a"})])
+    assert found.column(0).to_pylist() == [2]
+
+
+def test_order_of_last_is_time_then_partition_then_offset(log_of: LogOf) -> None:
+    events = [
+        ride(5, 9, partition=0, driver="early offset, low partition"),
+        ride(5, 3, partition=1, driver="first of partition 1"),
+        ride(5, 4, partition=1, driver="last"),
+        ride(5, 5, partition=1, driver=None),
+        ride(4, 6, partition=2, driver="earlier"),
+    ]
+    found = join(view_of((10, 10), None, entities=("city",)), log_of(SOURCE, events), [Row(6, {"city": "a"})])
+    assert found.column("rides__last_driver_0").to_pylist() == ["last"]
+    assert found.column("rides__last_driver_1").to_pylist() == ["last"]
+
+
+def test_sum_of_integers_past_64_bits_is_refused(log_of: LogOf) -> None:
+    events = [ride(5, 0, seats=2**62), ride(6, 1, seats=2**62)]
+    with pytest.raises(HeadraceError, match=r"rides:sum_seats_0: a sum of integers does not fit 64 bits"):
+        join(view_of((10, 10), entities=("city",)), log_of(SOURCE, events), [Row(7, {"city": "a"})])
+
+
+def test_sum_of_integers_at_the_edge_of_64_bits_is_exact(log_of: LogOf) -> None:
+    events = [ride(5, 0, seats=2**62), ride(6, 1, seats=2**62 - 1), ride(7, 2, seats=-(2**63))]
+    view = view_of((10, 10), entities=("city",))
+    found = join(view, log_of(SOURCE, events), [Row(t, {"city": "a"}) for t in (6, 7)])
+    assert found.column("rides__sum_seats_0").to_pylist() == [2**63 - 1, -1]
+
+
+def test_small_values_are_exact_beside_huge_ones(log_of: LogOf) -> None:
+    prices = [1e300, 1e-300, 0.1, 0.2]
+    events = [ride(10 * number, number, price=price) for number, price in enumerate(prices)]
+    view = view_of((1, 1), (20, 10), entities=("city",))
+    found = join(view, log_of(SOURCE, events), [Row(t, {"city": "a"}) for t in (0, 10, 20, 30)])
+    assert found.column("rides__sum_price_0").to_pylist() == prices
+    assert found.column("rides__sum_price_1").to_pylist() == [1e300, 1e300, 0.1, 0.1 + 0.2]
+
+
+def test_same_bits_whatever_the_number_of_threads(log_of: LogOf) -> None:
+    events = [ride(ts % 997, ts, price=0.1 * ts, known_at=ts % 997 + ts % 7) for ts in range(5000)]
+    log = log_of(SOURCE, events)
+    plan = plan_of(view_of((100, 10), None, entities=("city",)))
+    spine = spine_of([Row(t, {"city": "a"}) for t in range(1000)])
+    found = [
+        PointInTimeJoin(plan, {"rides": log}, threads=n).features(spine, plan.resolve("rides:*")) for n in (1, 2, 4)
+    ]
+    assert found[0].equals(found[1])
+    assert found[0].equals(found[2])
+
+
+def test_spills_to_disk_where_memory_is_short(log_of: LogOf) -> None:
+    events = [ride(ts, ts, price=float(ts)) for ts in range(30_000)]
+    log = log_of(SOURCE, events)
+    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(counted("n", 1000, 1),))
+    plan = plan_of(view)
+    spine = spine_of([Row(t, {"city": "a"}) for t in range(30_000)])
+    found = PointInTimeJoin(plan, {"rides": log}, memory_limit="60MB").features(spine, plan.resolve("rides:*"))
+    assert found.column(0).to_pylist() == [min(t + 1, 1000) for t in range(30_000)]
+
+
+def test_column_that_older_files_lack_is_null_in_them(log_of: LogOf, tmp_path: Path) -> None:
+    log = log_of(SOURCE, [ride(5, 0, driver="x")])
+    older = pq.read_table(log.files[0].path).drop_columns(["driver"])
+    pq.write_table(older, tmp_path / "older.parquet")
+    file = replace(log.files[0], path=str(tmp_path / "older.parquet"))
+    view, rows = view_of(None, entities=("city",)), [Row(6, {"city": "a"})]
+    mixed = join(view, replace(log, files=(file, *log.files)), rows)
+    assert mixed.column("rides__count_all_0").to_pylist() == [2]
+    assert mixed.column("rides__count_driver_0").to_pylist() == [1]
+    schema = log.schema.remove(log.schema.get_field_index("driver"))
+    before = join(view, replace(log, files=(file,), schema=schema), rows)
+    assert before.column("rides__last_driver_0").to_pylist() == [None]
+
+
+def test_missing_file_is_a_log_error_that_names_it(log_of: LogOf) -> None:
+    log = log_of(SOURCE, [ride(5)])
+    lost = replace(log, files=(replace(log.files[0], path="/nowhere/lost.parquet"),))
+    with pytest.raises(LogError, match=r"/nowhere/lost.parquet"):
+        join(view_of(None, entities=("city",)), lost, [Row(6, {"city": "a"})])
+
+
+def test_damaged_file_is_a_log_error(log_of: LogOf, tmp_path: Path) -> None:
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 but no more")
+    log = log_of(SOURCE, [ride(5)])
+    damaged = replace(log, files=(replace(log.files[0], path=str(tmp_path / "damaged.parquet")),))
+    with pytest.raises(LogError, match=r"damaged\.parquet"):
+        join(view_of(None, entities=("city",)), damaged, [Row(6, {"city": "a"})])
+
+
+def test_log_that_was_not_given_is_a_log_error(log_of: LogOf) -> None:
+    plan = plan_of(view_of(None))
+    spine = spine_of([Row(6, {"city": "a", "zone": 1})])
+    with pytest.raises(LogError, match="made from the topic 'rides'"):
+        PointInTimeJoin(plan, {}).features(spine, plan.resolve("rides:*"))
+
+
+def test_unknown_as_of_is_refused(log_of: LogOf) -> None:
+    with pytest.raises(SpineError, match="as_of is 'processing'"):
+        join(view_of(None), log_of(SOURCE, []), [Row(6, {"city": "a", "zone": 1})], "processing")
+
+
+def test_columns_that_differ_only_in_case_are_refused(log_of: LogOf) -> None:
+    twin = SOURCE.model_copy(update={"columns": (*SOURCE.columns, Column(name="Price", dtype=DType.FLOAT64))})
+    plan = Plan(project="test", sources={"rides": twin}, views={"rides": view_of(None)})
+    spine = spine_of([Row(6, {"city": "a", "zone": 1})])
+    with pytest.raises(PlanError, match="differ only in case: price, Price"):
+        PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).features(spine, plan.resolve("rides:*"))
+
+
+def counted(name: str, window_us: int, slide_us: int) -> Feature:
+    return Feature(name=name, function="count", column="*", window_us=window_us, slide_us=slide_us, dtype=DType.INT64)

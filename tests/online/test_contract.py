@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from headrace.errors import StaleWriteError
-from headrace.online import JournalEntry, OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 
 VIEW, OTHER = "00112233445566aa", "ffeeddccbbaa9988"
 HERE, THERE = SourcePartition("orders", 0), SourcePartition("orders", 11)
@@ -27,8 +27,7 @@ def test_new_store_is_empty(store: OnlineStore) -> None:
     assert store.positions() == {}
     assert store.journal() == []
     assert store.meta() == {}
-    with store.snapshot() as snapshot:
-        assert snapshot.lookup(VIEW, [b"a", b"b"]) == [[], []]
+    assert store.lookup({VIEW: [b"a", b"b"]}) == Moment({VIEW: [[], []]}, {})
 
 
 def test_reads_come_in_the_order_asked(store: OnlineStore) -> None:
@@ -42,8 +41,9 @@ def test_lookup_gives_all_partitions_of_an_entity_in_numeric_order(store: Online
     partitions = [2, 10, 0, 300]
     store.commit([write("a", partition, None, partition) for partition in partitions], {})
     store.commit([write("a", 1, None, 9, view=OTHER), write("ab", 5, None, 9)], {})
-    with store.snapshot() as snapshot:
-        found, nothing = snapshot.lookup(VIEW, [b"a", b"never"])
+    moment = store.lookup({OTHER: [b"a"], VIEW: [b"a", b"never"]})
+    found, nothing = moment.records[VIEW]
+    assert moment.records[OTHER] == [[(1, record(9, "a"))]]
     assert found == [(partition, record(partition, "a")) for partition in sorted(partitions)]
     assert nothing == []
 
@@ -51,8 +51,7 @@ def test_lookup_gives_all_partitions_of_an_entity_in_numeric_order(store: Online
 @pytest.mark.parametrize("entity", ['["ü"]', '["' + "x" * 2000 + '"]', '[""]', "[1]", '["1"]', '["a:b\\u0000c"]'])
 def test_entities_of_any_text_and_length_stay_apart(store: OnlineStore, entity: str) -> None:
     store.commit([write(entity, 0, None, 1), write(entity + " ", 0, None, 2)], {})
-    with store.snapshot() as snapshot:
-        assert snapshot.lookup(VIEW, [entity.encode()]) == [[(0, record(1, entity))]]
+    assert store.lookup({VIEW: [entity.encode()]}).records == {VIEW: [[(0, record(1, entity))]]}
 
 
 @pytest.mark.parametrize("expected", [None, 2, 4, 2**53 + 1])
@@ -74,8 +73,8 @@ def test_write_that_expects_a_record_is_refused_where_there_is_none(store: Onlin
 def test_positions_are_kept_per_source_partition(store: OnlineStore) -> None:
     store.commit([], {HERE: Position(3, 30, -300), THERE: Position(9, 90, 900)})
     store.commit([], {HERE: Position(4, 40, 400)})
-    with store.snapshot() as snapshot:
-        assert snapshot.positions() == {HERE: Position(4, 40, 400), THERE: Position(9, 90, 900)}
+    assert store.positions() == {HERE: Position(4, 40, 400), THERE: Position(9, 90, 900)}
+    assert store.lookup({VIEW: [b"a"]}).positions == store.positions()
 
 
 def test_journal_is_ordered_and_trimmed_per_partition(store: OnlineStore) -> None:

@@ -64,15 +64,6 @@ def test_readers_share_the_store_within_a_process_and_see_commits(tmp_path: Path
         assert reader.read([RecordKey(VIEW, b"[1]", 0)]) == [record(1)]
 
 
-def test_snapshot_keeps_what_it_saw_while_the_worker_goes_on(tmp_path: Path) -> None:
-    with LmdbStore(tmp_path, writable=True) as store:
-        store.commit([Write(RecordKey(VIEW, b"[1]", 0), None, record(1))], {SourcePartition("t", 0): Position(1, 1, 1)})
-        with LmdbStore(tmp_path, writable=False) as reader, reader.snapshot() as snapshot:
-            store.commit([Write(RecordKey(VIEW, b"[1]", 0), 1, record(2))], {SourcePartition("t", 0): Position(2, 2, 2)})
-            assert snapshot.lookup(VIEW, [b"[1]"]) == [[(0, record(1))]]
-            assert snapshot.positions() == {SourcePartition("t", 0): Position(1, 1, 1)}
-
-
 def test_lookup_without_a_store_says_what_fills_it(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="headrace stream"):
         LmdbStore(tmp_path / "none", writable=False)

@@ -40,11 +40,10 @@ def test_a_url_opens_the_redis_adapter(redis_url: str) -> None:
 def test_records_of_all_partitions_are_fields_of_one_hash(redis_url: str, shared_redis: RedisServer) -> None:
     with RedisStore(redis_url) as store:
         store.commit([write(b'["EWR"]', None, 7, partition) for partition in (10, 2, 0)], {})
-        with store.snapshot() as snapshot:
-            assert snapshot.lookup(VIEW, [b'["EWR"]', b'["JFK"]']) == [
-                [(0, record(7)), (2, record(7)), (10, record(7))],
-                [],
-            ]
+        assert store.lookup({VIEW: [b'["EWR"]', b'["JFK"]']}).records[VIEW] == [
+            [(0, record(7)), (2, record(7)), (10, record(7))],
+            [],
+        ]
     with shared_redis.client() as client:
         assert client.keys() == [b'headrace:record:0123456789abcdef:["EWR"]']
 
@@ -55,8 +54,7 @@ def test_a_refused_write_leaves_the_whole_commit_undone(redis_url: str) -> None:
         with pytest.raises(StaleWriteError, match="offset 5, not 3"):
             store.commit([write(b"b", None, 9), write(b"a", 3, 9)], {DEPARTURES: Position(9, 90, 900)})
         assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]) == [record(5), None]
-        with store.snapshot() as snapshot:
-            assert snapshot.positions() == {DEPARTURES: Position(5, 50, 500)}
+        assert store.positions() == {DEPARTURES: Position(5, 50, 500)}
 
 
 def test_offsets_that_lua_cannot_tell_apart_as_numbers_are_told_apart(redis_url: str) -> None:
@@ -105,8 +103,7 @@ def test_topics_may_hold_colons_and_dots(redis_url: str) -> None:
     with RedisStore(redis_url) as store:
         store.commit([], {source: Position(9, -1, -2)})
         store.add_journal([entry])
-        with store.snapshot() as snapshot:
-            assert snapshot.positions() == {source: Position(9, -1, -2)}
+        assert store.positions() == {source: Position(9, -1, -2)}
         assert store.journal() == [entry]
         store.trim_journal({source: 9})
         assert store.journal() == []

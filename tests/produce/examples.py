@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-import pytest
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from headrace.events.schema import columns_of
@@ -33,7 +31,9 @@ def reading(**fields: Any) -> dict[str, Any]:
 
 def readings(count: int, *, sensors: int = 5) -> list[dict[str, Any]]:
     """Readings of several sensors in turn, 30 s apart."""
-    return [reading(sensor=f"s{i % sensors}", at=START + i * STEP, value=float(i % 1000), count=i) for i in range(count)]
+    return [
+        reading(sensor=f"s{i % sensors}", at=START + i * STEP, value=float(i % 1000), count=i) for i in range(count)
+    ]
 
 
 def source_of(topic: str, model: type[BaseModel] = Reading, key: str | None = "sensor") -> Source:
@@ -46,9 +46,3 @@ def source_of(topic: str, model: type[BaseModel] = Reading, key: str | None = "s
         timestamp_field="at",
         columns=columns_of(model),
     )
-
-
-def broker_dies(test: Callable[..., None]) -> Callable[..., None]:
-    """Marks a test after which kafka-python leaves refused sockets behind."""
-    collected = pytest.mark.usefixtures("sockets_of_kafka_python")(test)
-    return pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")(collected)

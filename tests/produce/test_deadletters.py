@@ -11,7 +11,9 @@ from headrace.produce import read_dead_letters
 pytestmark = pytest.mark.kafka
 
 
-def letter(topic: str, partition: int, offset: int, *, key: bytes | None = b"s1", value: bytes | None = b"{broken") -> DeadLetter:
+def letter(
+    topic: str, partition: int, offset: int, *, key: bytes | None = b"s1", value: bytes | None = b"{broken"
+) -> DeadLetter:
     return DeadLetter(
         topic=topic,
         partition=partition,

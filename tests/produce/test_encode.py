@@ -63,7 +63,7 @@ def test_instance_that_was_changed_after_its_validation_is_refused(encoder: Even
     with pytest.raises(EventError, match=r"Reading\.value is 'warm'"):
         encoder.encode(event)
     with pytest.raises(EventError, match=r"Reading\.at is missing"):
-        encoder.encode(Reading.model_construct(sensor="s1"))
+        encoder.encode(Reading.model_construct(sensor="s1"))  # type: ignore[call-arg]
 
 
 def test_instance_of_another_model_is_refused(encoder: EventEncoder) -> None:
@@ -132,7 +132,13 @@ class Colour(StrEnum):
 
 @pytest.mark.parametrize(
     ("kind", "value", "key"),
-    [(int, 7, b"7"), (bool, True, b"True"), (str, "köln", "köln".encode()), (Colour, "red", b"red"), (str | None, None, None)],
+    [
+        (int, 7, b"7"),
+        (bool, True, b"True"),
+        (str, "köln", "köln".encode()),
+        (Colour, "red", b"red"),
+        (str | None, None, None),
+    ],
 )
 def test_key_is_the_text_of_its_field(kind: Any, value: object, key: bytes | None) -> None:
     class Keyed(BaseModel):
@@ -165,7 +171,9 @@ def test_model_that_does_not_accept_its_own_json_is_refused() -> None:
         at: AwareDatetime
         value: float = Field(validation_alias="in", serialization_alias="out")
 
-    with pytest.raises(EventError, match=r"events:OneWay does not accept the JSON that it writes: at in(?s:.*)same alias"):
+    with pytest.raises(
+        EventError, match=r"events:OneWay does not accept the JSON that it writes: at in(?s:.*)same alias"
+    ):
         EventEncoder(source_of("readings", OneWay), OneWay).encode(reading(**{"in": 1}))
 
 

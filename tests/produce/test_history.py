@@ -87,7 +87,11 @@ def test_two_projects_in_one_process_keep_their_own(project: Project, tmp_path_f
     (other / "headrace.toml").write_text("[headrace]\n")
     (other / "streams").mkdir()
     (other / "streams" / "readings.py").write_text("def history():\n    return ['two']\n")
-    assert [load_history(each, "readings") for each in (project, Project.load(other), project)] == [["one"], ["two"], ["one"]]
+    assert [load_history(each, "readings") for each in (project, Project.load(other), project)] == [
+        ["one"],
+        ["two"],
+        ["one"],
+    ]
 
 
 @pytest.mark.parametrize(

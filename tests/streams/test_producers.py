@@ -4,9 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from headrace.config import Project
 from headrace.events.schema import columns_of, load_model
 from headrace.plan import DType, Plan, Source, write_plan
 from headrace.produce import EventEncoder
+from headrace.produce.command import main
 from headrace.produce.history import EncodedHistory
 from streams.flights import departures_table, flights_table, weather_table
 
@@ -36,7 +38,12 @@ ARROW = {
 def source(topic: str, model: str) -> Source:
     columns = columns_of(load_model(REPO, f"events:{model}"))
     return Source(
-        name=topic, topic=topic, model=f"events:{model}", key="origin", timestamp_field="event_timestamp", columns=columns
+        name=topic,
+        topic=topic,
+        model=f"events:{model}",
+        key="origin",
+        timestamp_field="event_timestamp",
+        columns=columns,
     )
 
 
@@ -90,11 +97,14 @@ def test_rows_are_those_of_the_package(flights: pa.Table) -> None:
                 assert mine.fillna("").tolist() == column.fillna("").tolist(), name
             elif pd.api.types.is_numeric_dtype(mine):
                 # pandas' own parser of decimals is off by one unit in the last place now and then; Arrow's is exact.
-                assert np.allclose(mine.to_numpy(float), column.to_numpy(float), rtol=1e-15, atol=0, equal_nan=True), name
+                assert np.allclose(mine.to_numpy(float), column.to_numpy(float), rtol=1e-15, atol=0, equal_nan=True), (
+                    name
+                )
             else:
                 assert (mine == column).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", SOURCES)
 def test_every_event_is_valid(topic: str) -> None:
     model, table = SOURCES[topic]
@@ -117,31 +127,54 @@ def project(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def command(project: Project, topic: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"streams.{topic}", *arguments], cwd=project.root, capture_output=True, text=True, check=False
-    )
+class Outcome(NamedTuple):
+    code: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def weather(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """What `python -m streams.weather` does in the project's folder, without the seconds that a process takes."""
+    monkeypatch.chdir(project.root)
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["weather.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main("weather")
+        return Outcome(ended.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.mark.kafka
-def test_a_day_is_produced_limited_and_resumed_from_the_command_line(project: Project, broker: str) -> None:
+def test_a_day_is_produced_limited_and_resumed_from_the_command_line(
+    weather: Callable[..., Outcome], broker: str
+) -> None:
     day = ("--from", "2013-07-01", "--until", "2013-07-02", "--late", "0.05", "--seed", "3")
-    done = command(project, "departures", *day, "--limit", "100", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    summary: dict[str, Any] = json.loads(done.stdout)
-    assert (summary["topic"], summary["sent"], summary["skipped"], summary["already"]) == ("departures", 100, 0, 0)
+    code, out, err = weather(*day, "--limit", "50", "--json")
+    assert (code, err) == (0, "")
+    summary: dict[str, Any] = json.loads(out)
+    assert (summary["topic"], summary["sent"], summary["skipped"], summary["already"]) == ("weather", 50, 0, 0)
     assert summary.keys() == {"topic", "sent", "skipped", "late", "already", "seconds", "events_per_second"}
-    rest = json.loads(command(project, "departures", *day, "--resume", "--json").stdout)
-    assert rest["skipped"] == 100
-    times = departures_table()["event_timestamp"]
-    here = pc.and_(pc.greater_equal(times, datetime(2013, 7, 1, tzinfo=UTC)), pc.less(times, datetime(2013, 7, 2, tzinfo=UTC)))
-    total = pc.sum(here).as_py()
-    assert rest["sent"] == total - 100
-    assert sum(end_offsets(broker, ["departures"]).values()) == total
-    again = command(project, "departures", *day, "--limit", "1")
-    assert "1 events sent and confirmed" in again.stdout
-    assert f"departures held {total:,} records before" in again.stderr
-    assert "--resume" in again.stderr
+    rest = json.loads(weather(*day, "--resume", "--json").out)
+    assert (rest["sent"], rest["skipped"]) == (22, 50), "three airports, 24 hours"
+    assert sum(end_offsets(broker, ["weather"]).values()) == 72
+    again = weather(*day, "--limit", "1")
+    assert "1 events sent and confirmed" in again.out
+    assert "weather held 72 records before" in again.err
+    assert "--resume" in again.err
+
+
+@pytest.mark.kafka
+def test_departures_are_produced_by_a_process_of_their_own(project: Project, broker: str) -> None:
+    command = [sys.executable, "-m", "streams.departures", "--limit", "100", "--json"]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["sent"] == 100
+    assert sum(end_offsets(broker, ["departures"]).values()) == 100
 
 
 @pytest.mark.kafka
@@ -154,17 +187,30 @@ def test_a_day_is_produced_limited_and_resumed_from_the_command_line(project: Pr
         (["--project", "/nowhere"], 1, "no headrace.toml"),
     ],
 )
-def test_wrong_options_are_explained_without_a_traceback(project: Project, arguments: list[str], code: int, said: str) -> None:
-    done = command(project, "weather", *arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_options_are_explained_without_a_traceback(
+    weather: Callable[..., Outcome], arguments: list[str], code: int, said: str
+) -> None:
+    done = weather(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.kafka
-def test_help_names_every_option(project: Project) -> None:
-    done = command(project, "weather", "--help")
-    assert done.returncode == 0
+def test_interrupted_replay_says_how_to_go_on(weather: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headrace.produce.replays.produce", interrupt)
+    done = weather()
+    assert done.code == 130
+    assert "--resume" in done.err
+
+
+@pytest.mark.kafka
+def test_help_names_every_option(weather: Callable[..., Outcome]) -> None:
+    done = weather("--help")
+    assert done.code == 0
     for option in ("--speed", "--from", "--until", "--limit", "--resume", "--late", "--seed", "--json", "--project"):
-        assert option in done.stdout
-    assert "TOPIC" not in done.stdout
+        assert option in done.out
+    assert "TOPIC" not in done.out

@@ -26,5 +26,6 @@ def broker_address(project: Project) -> str:
     info = running_broker(project.broker_state_path)
     if info is None:
         cure = "Run `headrace dev` in another terminal, or set `broker` in headrace.toml."
-        raise BrokerUnavailableError(f"The embedded broker of {project.root} is not running.", cure=cure)
+        msg = f"The embedded broker of {project.root} is not running."
+        raise BrokerUnavailableError(msg, cure=cure)
     return info.address

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kafka import KafkaConsumer
-from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
-
+from headrace.broker.kafka_import import KafkaAdminClient, KafkaConsumer, KafkaError
 from headrace.errors import BrokerUnavailableError, ConfigError, TopicError
 
 __all__ = ["TIMEOUT_S", "admin_client", "broker_errors", "check_reachable", "consumer", "unavailable"]
@@ -19,10 +15,6 @@ TIMEOUT_S = 8.0
 """How long a broker is waited for unless the caller says otherwise, in seconds."""
 
 _CONNECT_S = 2.0
-
-# kafka-python logs each failed connection, which then fails here with an error that says more. With a handler of its own it stays silent
-# unless the program that uses headrace has set up logging.
-logging.getLogger("kafka").addHandler(logging.NullHandler())
 
 
 class _Admin(KafkaAdminClient):  # type: ignore[misc]  # kafka-python ships no types
@@ -78,7 +70,8 @@ def _servers(bootstrap: str) -> list[tuple[str, int]]:
         host, _, port = server.strip().rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             cure = "Write `broker` in headrace.toml (or $HEADRACE_BROKER) as host:port[,host:port], or as embedded."
-            raise ConfigError(f"The broker address {bootstrap!r} is not host:port.", cure=cure)
+            msg = f"The broker address {bootstrap!r} is not host:port."
+            raise ConfigError(msg, cure=cure)
         servers.append((host.strip("[]"), int(port)))
     return servers
 
@@ -100,7 +93,8 @@ def broker_errors(bootstrap: str) -> Iterator[None]:
         why = (str(error) or type(error).__name__).rstrip(".")
         if isinstance(error, OSError) or error.retriable:
             raise unavailable(bootstrap, why) from error
-        raise TopicError(f"The broker at {bootstrap} refused: {why}.", cure="Its configuration or its log says more.") from error
+        msg = f"The broker at {bootstrap} refused: {why}."
+        raise TopicError(msg, cure="Its configuration or its log says more.") from error
 
 
 @contextmanager

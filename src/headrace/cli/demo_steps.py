@@ -134,7 +134,8 @@ def _summary(worker: subprocess.Popen[str], log: Path) -> dict[str, Any]:
     printed = worker.stdout.read() if worker.stdout else ""
     if worker.returncode != 0:
         said = log.read_text(encoding="utf-8", errors="replace").strip()
-        raise HeadraceError(f"The worker ended with exit code {worker.returncode}:\n{said}", cure=f"Its log is {log}.")
+        msg = f"The worker ended with exit code {worker.returncode}:\n{said}"
+        raise HeadraceError(msg, cure=f"Its log is {log}.")
     return dict(json.loads(printed))
 
 

@@ -26,6 +26,8 @@ P = ParamSpec("P")
 
 FAILED, DIFFERENT, AWAY, INTERRUPTED = 1, 3, 4, 130
 
+_LIBRARIES = {"faust", "mode", "aiokafka", "kafka", "asyncio"}
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -61,6 +63,9 @@ def set_up_logging(*, verbose: bool) -> None:
         level=logging.INFO if verbose else logging.ERROR, handlers=[handler], format="%(message)s", force=True
     )
     logging.getLogger("headrace").setLevel(logging.INFO if verbose else logging.WARNING)
+    if not verbose:
+        # What ends a worker is raised and shown once, by us; the libraries would show it again with their tracebacks.
+        handler.addFilter(lambda record: record.name.partition(".")[0] not in _LIBRARIES)
 
 
 def print_json(value: Any) -> None:

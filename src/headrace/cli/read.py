@@ -191,7 +191,8 @@ def _typed(name: str, text: str, dtype: DType) -> Any:
             case _:
                 return text
     except (ValueError, KeyError):
-        raise LookupRequestError(f"--key {name}={text} is not of the type {dtype}.") from None
+        msg = f"--key {name}={text} is not of the type {dtype}."
+        raise LookupRequestError(msg) from None
 
 
 def _json_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -94,20 +94,17 @@ def status(as_json: AsJson = False, folder: Folder = None) -> None:
         return
     for remark in found["notes"]:
         note(remark)
-    columns = [
-        "topic",
-        "partition",
-        "end",
-        "applied",
-        "lag",
-        "committed",
-        "in the log",
-        "newest record",
-        "newest event",
+    columns = ["partition", "end", "applied", "lag", "committed", "logged", "newest record"]
+    rows = [
+        [
+            f"{row['topic']}[{row['partition']}]",
+            *(row[name] for name in ("end", "applied", "lag", "committed", "logged")),
+            (row["newest_record"] or "–")[:19].replace("T", " "),
+        ]
+        for row in found["partitions"]
     ]
-    names = ("topic", "partition", "end", "applied", "lag", "committed", "logged", "newest_record", "newest_event")
-    rows = [[row[name] for name in names] for row in found["partitions"]]
-    table(f"{found['project']} · plan {found['plan']} · {found['clock']} clock", columns, rows, numbers=columns[1:7])
+    title = f"{found['project']} · plan {found['plan']} · {found['clock']} clock"
+    table(title, columns, rows, numbers=columns[1:6])
 
 
 @command

@@ -1,7 +1,7 @@
 """Dead letters: what becomes of an event that cannot be used.
 
-A dead letter keeps the original key, value and record timestamp, and says in headers where the event was and why it was refused. It goes to the
-topic that `dead_letter_topic` names.
+A dead letter keeps the original key, value and record timestamp, and says in headers where the event was and why it
+was refused. It goes to the topic that `dead_letter_topic` names.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class DeadLetter:
         if missing or wrong:
             what = f"has no header {missing[0]}" if missing else f"has {found[wrong[0]]!r} as header {wrong[0]}"
             cure = "Only headrace should write to a dead-letter topic."
-            raise EventError(f"A record that should be a dead letter {what}.", cure=cure)
+            msg = f"A record that should be a dead letter {what}."
+            raise EventError(msg, cure=cure)
         return cls(
             topic=found[_TOPIC],
             partition=int(found[_PARTITION]),

@@ -1,10 +1,10 @@
-"""Exact sums of doubles: doubles as integers, so that an event added can be taken away again and no order of adding matters.
+"""Exact sums of doubles: as integers, so that what was added can be taken away again, and no order of adding matters.
 
-A double is a whole multiple of a power of two. Where a column's values span less than some seventy binary orders of magnitude, which
-is nearly always, one 128-bit integer holds any sum of them without rounding. Where they span more, each value is cut into several integers
-("limbs") of its higher and lower bits. NaN and infinities are counted beside.
+A double is a whole multiple of a power of two. Where a column's values span less than some fifty binary orders of
+magnitude, which is nearly always, one 128-bit integer holds any sum of them without rounding. Where they span more,
+each value is cut into several integers ("limbs") of its higher and lower bits. NaN and infinities are counted beside.
 
-Rounding happens once, when the sum is read. So a training set is the same to the last bit however many threads computed it.
+Rounding happens once, when a sum is read. So a training set is the same to the last bit however many threads made it.
 """
 
 from __future__ import annotations

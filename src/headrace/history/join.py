@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 
 from headrace.errors import HeadraceError, LogError, SpineError
 from headrace.events.batch import ARROW_TYPES
+from headrace.history.builder import Delays
 from headrace.history.exact import DoubleShape, shape_of
 from headrace.history.matching import AsOf, TimeBounds, ViewMatch, match_views
-from headrace.history.query import Delays, features_sql
+from headrace.history.query import features_sql
 from headrace.history.spine import T_US, read_spine
-from headrace.history.sql import (
+from headrace.history.states import doubles_summed
+from headrace.history.tables import (
     TILE_START,
     delays_sql,
     doubles_sql,
@@ -25,7 +27,6 @@ from headrace.history.sql import (
     keys_sql,
     log_sql,
     moments_sql,
-    shapes_needed,
 )
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, FeatureRef, Plan
@@ -45,7 +46,8 @@ class PointInTimeJoin:
     Args:
         plan: The plan.
         logs: By topic, the version of its log to read.
-        memory_limit: How much memory DuckDB may use before it spills to disk, such as ``"4GB"``; None is its default, 80% of the machine's.
+        memory_limit: How much memory DuckDB may use before it spills to disk, such as ``"4GB"``; None is its default,
+            80% of the machine's.
         threads: How many threads it may use; None is all cores.
     """
 
@@ -79,7 +81,8 @@ class PointInTimeJoin:
         Args:
             spine: One row per row wanted: the join keys of the views asked for, and a moment.
             refs: The features, as ``Plan.resolve`` gives them.
-            as_of: ``known`` (what a lookup at that moment would have been served), ``event`` (by event time alone) or ``evidence``.
+            as_of: ``known`` (what a lookup at that moment would have been served), ``event`` (by event time alone) or
+                ``evidence``.
             time_column: The column of moments: timestamps of any unit with a time zone.
             evidence: With ``as_of="evidence"``, what each row's lookup knew, in the spine's order.
 
@@ -87,7 +90,8 @@ class PointInTimeJoin:
             One column ``view__feature`` per reference, in order, rows in the spine's order.
 
         Raises:
-            SpineError: The spine lacks a column, has one of a wrong type or a null in it, or times without a time zone; ``as_of`` is something else.
+            SpineError: The spine lacks a column, has one of a wrong type or a null in it, or times without a time
+                zone; ``as_of`` is something else.
             LogError: The log is damaged, or a version's files are gone.
             HeadraceError: A sum of integers does not fit 64 bits; memory and disk do not suffice.
         """
@@ -112,12 +116,21 @@ class PointInTimeJoin:
             return [pa.array([], ARROW_TYPES[feature.dtype]) for feature in match.features]
         snapshot = self._logs.get(match.source.topic)
         if snapshot is None:
-            msg = f"The log of topic {match.source.topic!r} was not given, and the view {match.view.name!r} is made from it."
+            msg = (
+                f"The view {match.view.name!r} is made from the topic {match.source.topic!r}, whose log was not given."
+            )
             raise LogError(msg)
         extent = pc.min_max(spine.column(T_US)).as_py()
         bounds = match.bounds(extent["min"], extent["max"], as_of)
-        for statement in _statements(match, as_of, bounds, snapshot):
-            con.execute(statement).complete()
+        try:
+            for statement in _statements(match, as_of, bounds, snapshot):
+                con.execute(statement).complete()
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            cure = "If the log was vacuumed since, take its newest version; else restore its folder from a copy."
+            msg = f"The log at {snapshot.path} (version {snapshot.version}) cannot be read: {_first_line(error)}"
+            raise LogError(msg, cure=cure) from error
         delays = _delays(con, as_of)
         shapes = _shapes(con, match)
         result = con.sql(features_sql(match, as_of, delays, shapes)).to_arrow_table()
@@ -131,14 +144,14 @@ class PointInTimeJoin:
         with tempfile.TemporaryDirectory(prefix="headrace-") as spill:
             con = duckdb.connect(":memory:", config={"temp_directory": spill, **self._config})
             try:
+                # Views of one topic read the same files, so their footers are kept.
+                con.execute("SET parquet_metadata_cache = true").complete()
                 con.execute(TILE_START).complete()
                 yield con
-            except duckdb.IOException as error:
-                cure = "If the log was vacuumed or compacted since, take its newest version; else restore the folder from a copy."
-                msg = f"A file of the log cannot be read: {_first_line(error)}"
-                raise LogError(msg, cure=cure) from error
             except duckdb.OutOfMemoryException as error:
-                cure = "Give a higher memory_limit or free space in the temporary folder ($TMPDIR), or join the spine in parts."
+                cure = (
+                    "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or join the spine in parts."
+                )
                 msg = f"The point-in-time join ran out of memory: {_first_line(error)}"
                 raise HeadraceError(msg, cure=cure) from error
             finally:
@@ -155,10 +168,8 @@ def _as_of(as_of: AsOf | str) -> AsOf:
 
 
 def _join_keys(matches: Sequence[ViewMatch]) -> list[Column]:
-    keys: dict[str, Column] = {}
-    for match in matches:
-        for entity in match.view.entities:
-            keys.setdefault(entity.name, entity)
+    # A key that views type differently is checked against each; one of them will say what is wrong.
+    keys = {(entity.name, entity.dtype): entity for match in matches for entity in match.view.entities}
     return list(keys.values())
 
 
@@ -184,7 +195,7 @@ def _delays(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> Delays:
 
 
 def _shapes(con: duckdb.DuckDBPyConnection, match: ViewMatch) -> dict[str, DoubleShape]:
-    columns = shapes_needed(match)
+    columns = doubles_summed(match)
     if not columns:
         return {}
     rows, *found = _one_row(con, doubles_sql(columns))

@@ -1,7 +1,7 @@
 """What to join, and by which bounds: the plan of a point-in-time join, before any SQL.
 
-A view's features fall into groups that share a window. Each group needs a few states (how many events, the sum of a column, its greatest value),
-and each feature is read off the states of its group.
+A view's features fall into groups that share a window. Each group needs a few states (how many events, the sum of a
+column, its greatest value), and each feature is read off the states of its group.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["AsOf", "Group", "State", "StateKind", "TimeBounds", "ViewMatch", "ma
 class AsOf(StrEnum):
     """By what an event counts as known at a moment.
 
-    `known`: its `known_at`, what a lookup at that moment would have been served. `event`: its own time, what an ideal pipeline
-    without delay would have served. `evidence`: its offset, what a lookup that was served says it knew.
+    `known`: its `known_at`, what a lookup at that moment would have been served. `event`: its own time, what an ideal
+    pipeline without delay would have served. `evidence`: its offset, what a lookup that was served says it knew.
     """
 
     KNOWN = "known"
@@ -119,7 +119,7 @@ class Group:
             as_of: By what events are known.
         """
         if self.window_us is None or self.slide_us is None:
-            # By its own time, no event after the last moment is known; by any other measure an event may be dated ahead of it.
+            # By its own time no event after the last moment is known; by another measure it may be dated ahead.
             return TimeBounds(None, last_us if as_of is AsOf.EVENT else None)
         end_of_last = last_us - last_us % self.slide_us + self.slide_us - 1
         return TimeBounds(
@@ -182,7 +182,9 @@ def states_of(feature: Feature) -> tuple[State, ...]:
     try:
         kinds = _STATES[feature.function]
     except KeyError:
-        msg = f"The plan's feature {feature.name!r} has the function {feature.function!r}, which this headrace does not know."
+        msg = (
+            f"The plan's feature {feature.name!r} has a function that this headrace does not know: {feature.function}."
+        )
         raise PlanError(msg, cure="Run `headrace apply` with this version.") from None
     return tuple(State(kind, feature.column) for kind in kinds)
 

@@ -68,8 +68,8 @@ def _moments(column: pa.ChunkedArray, name: str) -> pa.Array:
         raise SpineError(msg, cure=cure)
     if column.type.tz is None:
         cure = (
-            f"If they are UTC, say so: df[{name!r}].dt.tz_localize('UTC') in pandas, pyarrow.compute.assume_timezone(column, 'UTC') in Arrow; "
-            "in CSV write them with a Z."
+            f"If they are UTC, say so: in pandas df[{name!r}].dt.tz_localize('UTC'), "
+            "in Arrow pyarrow.compute.assume_timezone(column, 'UTC'), in a CSV file with a Z after each."
         )
         msg = f"The times in the spine's {name!r} have no time zone ({column.type})."
         raise SpineError(msg, cure=cure)

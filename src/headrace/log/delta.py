@@ -47,6 +47,10 @@ def create_table(path: Path, schema: pa.Schema) -> DeltaTable:
         LogError: Something else is at the path.
         LogUnavailableError: The path cannot be written.
     """
+    unfit = sorted(set("[]%") & set(str(path.absolute())))
+    if unfit:  # Delta Lake's Rust library panics at brackets, and mistakes a percent sign
+        msg = f"Delta Lake cannot keep a table at {path.absolute()}, as the path has {' and '.join(unfit)} in it."
+        raise LogError(msg, cure="Set `state` in headrace.toml to a folder without.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(entry.name != "_delta_log" for entry in path.iterdir()) and open_table(path) is None:
@@ -59,7 +63,7 @@ def create_table(path: Path, schema: pa.Schema) -> DeltaTable:
             mode="ignore",
             partition_by=[DATE],
             configuration=_CONFIGURATION,
-            # Without retries, two workers that create at once cannot both commit: one makes version 0, the other opens it.
+            # Without retries, two workers that create at once cannot both commit: the second opens what the first made.
             commit_properties=CommitProperties(max_commit_retries=0),
         )
         problem: Exception | None = None
@@ -89,7 +93,7 @@ def translated(error: Exception, path: Path, attempt: str) -> HeadraceError:
     """
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, OSError) or any(sign in str(error) for sign in ("(os error", "LocalFileSystem", "Os {")):
-        cure = "Make the folder writable and see that the disk has space, or set `state` in headrace.toml to another folder."
+        cure = "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
         return LogUnavailableError(f"The log at {path} cannot be {attempt}: {said}", cure=cure)
     cure = "Restore the folder from a copy, or move it away and replay the topic."
     return LogError(f"The log at {path} cannot be {attempt}; it is damaged, or not a log: {said}", cure=cure)

@@ -1,7 +1,8 @@
 """Reading a log in the order of positions, with little in memory.
 
-Files are kept by event date, so one append's offsets lie spread over files, and files of neighbouring appends overlap in offset. A partition's
-files are read in the order of their least offset, and rows leave as soon as no unread file can hold an earlier one. What waits is about one append.
+Files are kept by event date, so one append's offsets lie spread over files, and those of neighbouring files overlap. A
+partition's files are read in the order of their least offset, and rows leave as soon as no unread file can hold an
+earlier one. What waits is about one append.
 """
 
 from __future__ import annotations
@@ -55,9 +56,8 @@ def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch
             leaves = pc.less(waiting.column(OFFSET), files[number + 1].offsets[0])
             yield from _sorted(waiting.filter(leaves)).to_batches(max_chunksize=batch_rows)
             waiting = waiting.filter(pc.invert(leaves))
-            enough = max(
-                batch_rows, 2 * waiting.num_rows
-            )  # else rows that must wait would be gone through at every file
+            # Rows that must wait are not gone through again at every file.
+            enough = max(batch_rows, 2 * waiting.num_rows)
 
 
 def _rows_of(file: LogFile, schema: pa.Schema, partition: int, after: int) -> pa.Table:

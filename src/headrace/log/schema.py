@@ -71,8 +71,10 @@ def added_columns(found: pa.Schema, source: Source, where: str) -> list[str]:
     for field in wanted:
         if field.name in found.names and found.field(field.name).type != field.type:
             was = found.field(field.name).type
-            msg = f"The log of topic {source.topic!r} at {where} holds {field.name} as {was}, and the source declares {field.type}."
-            cure = f"Give the changed field a new name and leave {field.name} as it was, or move the log away and replay the topic."
+            msg = (
+                f"The log at {where} holds {field.name} as {was}, and the source {source.name!r} declares {field.type}."
+            )
+            cure = f"Leave {field.name} as it was and give the new field a new name, or move the log away and replay."
             raise LogError(msg, cure=cure)
     return [name for name in wanted.names if name not in found.names]
 
@@ -101,8 +103,8 @@ def laid_out(table: pa.Table, schema: pa.Schema, topic: str) -> pa.Table:
         elif field.nullable:
             columns.append(pa.nulls(table.num_rows, field.type))
         else:
-            msg_0 = f"Rows for the log of topic {topic!r} have no column {field.name}."
-            raise LogError(msg_0)
+            msg = f"Rows for the log of topic {topic!r} have no column {field.name}."
+            raise LogError(msg)
     return pa.table(columns, schema=schema)
 
 
@@ -118,8 +120,8 @@ def _typed(column: pa.ChunkedArray, field: pa.Field, topic: str) -> pa.ChunkedAr
             raise LogError(msg)
     if column.null_count and not field.nullable:
         row = pc.index(column.is_null(), True).as_py()
-        msg_0 = f"Rows for the log of topic {topic!r} have no {field.name} in row {row}."
-        raise LogError(msg_0)
+        msg = f"Rows for the log of topic {topic!r} have no {field.name} in row {row}."
+        raise LogError(msg)
     return column
 
 

@@ -57,18 +57,20 @@ class EventLog:
     def append(self, table: pa.Table, positions: Mapping[int, int]) -> Appended:
         """Append the events of a stretch of offsets, in one commit, once.
 
-        Rows that the log already holds are left out, so a replay appends nothing. Where another worker commits an offset of the
-        same partition first, this append starts again with what is left.
+        Rows that the log already holds are left out, so a replay appends nothing. Where another worker commits the same
+        partition first, this append starts again with what is left.
 
         Args:
-            table: The events: the source's columns and ``_ts_us``, ``_known_at_us``, ``_partition``, ``_offset``, ``_record_ts_us``.
-            positions: By partition, the last offset that the append stands for. It may lie past the last row's, where dead letters follow.
+            table: The events: the source's columns and ``_ts_us``, ``_known_at_us``, ``_partition``, ``_offset``,
+                ``_record_ts_us``.
+            positions: By partition, the last offset that the append stands for. It may lie past the last row's, where
+                dead letters follow.
 
         Returns:
             How many rows were new, and the version they are in.
 
         Raises:
-            LogError: The rows do not fit the table or the positions, or the table is damaged, foreign or of other types.
+            LogError: The rows do not fit the table or the positions; the table is damaged, foreign or of other types.
             LogUnavailableError: The log cannot be written just now; nothing was.
         """
         rows = laid_out(table, table_schema(self.source), self.source.topic)
@@ -122,7 +124,7 @@ class EventLog:
             The snapshot; one without files where nothing was logged yet.
 
         Raises:
-            LogError: The version is not there, or the table is damaged, foreign or of other types than the source declares.
+            LogError: The version is not there; the table is damaged, foreign or of other types than declared.
         """
         table = open_table(self.path, version)
         if table is None:
@@ -213,8 +215,8 @@ def _check_positions(rows: pa.Table, positions: Mapping[int, int], topic: str) -
     for number in np.unique(partition).tolist():
         mine = offset[partition == number]
         if number not in positions or int(mine.max()) > positions[number]:
-            said = positions.get(number)
-            msg = f"Rows of {topic}-{number} reach offset {mine.max()}, past the position {said} that the append stands for."
+            given = positions.get(number)
+            msg = f"Rows of {topic}-{number} reach offset {mine.max()}, and the append says it stands for {given}."
             raise LogError(msg)
         if len(np.unique(mine)) != len(mine):
             msg = f"Rows of {topic}-{number} have an offset twice, between {mine.min()} and {mine.max()}."

@@ -16,7 +16,7 @@ from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchErr
 from headrace.events.columns import IntArray, Values
 from headrace.lookup.request import entity_columns, time_us
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
-from headrace.online import OnlineStore, Position, Snapshot, SourcePartition, open_store
+from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.codec import Records, decode_records
 from headrace.online.meta import CLOCK, view_fact
 from headrace.plan import FeatureRef, Plan, read_plan
@@ -78,14 +78,13 @@ class FeatureClient:
         refs = self.plan.resolve(features if isinstance(features, str) else list(features))
         layouts = {ref.view: self._layout(ref.view) for ref in refs}
         rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
-        with self._store.snapshot() as snapshot:
-            at_us = self._now_us(snapshot) if at is None else time_us(at)
-            found = {name: snapshot.lookup(layout.view.hash, keys[name]) for name, layout in layouts.items()}
+        moment = self._store.lookup({layout.view.hash: keys[name] for name, layout in layouts.items()})
+        at_us = self._now_us(moment.positions) if at is None else time_us(at)
         t_us = np.full(len(rows), at_us, np.int64)
         values: dict[str, Values] = {}
         answers: dict[str, ViewAnswer] = {}
         for name, layout in layouts.items():
-            lookup = _ViewLookup(layout, keys[name], found[name], t_us)
+            lookup = _ViewLookup(layout, keys[name], moment.records[layout.view.hash], t_us)
             wanted = [ref for ref in refs if ref.view == name]
             if at is not None:
                 lookup.refuse_unanswerable(wanted)
@@ -103,8 +102,7 @@ class FeatureClient:
 
     def now(self) -> datetime:
         """Now, by the clock that the store was filled under."""
-        with self._store.snapshot() as snapshot:
-            return datetime_of(self._now_us(snapshot))
+        return datetime_of(self._now_us(self._store.positions()))
 
     def positions(self) -> dict[SourcePartition, Position]:
         """How far each source partition has been applied."""
@@ -123,13 +121,12 @@ class FeatureClient:
     ) -> None:
         self.close()
 
-    def _now_us(self, snapshot: Snapshot) -> int:
+    def _now_us(self, positions: Mapping[SourcePartition, Position]) -> int:
         if CLOCK not in self._facts:
             self._facts = self._store.meta()  # the worker had not started when the client was made
         if self._facts.get(CLOCK) != Clock.RECORD:
             return time.time_ns() // 1000
-        positions = snapshot.positions().values()
-        return max((position.record_ts_us for position in positions), default=0)
+        return max((position.record_ts_us for position in positions.values()), default=0)
 
     def _layout(self, name: str) -> ViewLayout:
         if name not in self._layouts:

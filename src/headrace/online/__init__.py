@@ -1,9 +1,9 @@
 """The online store: records of tiles per view, entity and source partition, and how batches are applied to them."""
 
 from headrace.errors import ConfigError
-from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 
-__all__ = ["JournalEntry", "OnlineStore", "Position", "RecordKey", "Snapshot", "SourcePartition", "Write", "open_store"]
+__all__ = ["JournalEntry", "Moment", "OnlineStore", "Position", "RecordKey", "SourcePartition", "Write", "open_store"]
 
 
 def open_store(url: str, *, writable: bool) -> OnlineStore:
@@ -31,7 +31,8 @@ def open_store(url: str, *, writable: bool) -> OnlineStore:
         try:
             from headrace.online.redis import RedisStore
         except ImportError as error:
-            msg = f"The store {url!r} needs the redis client: {error}."
+            msg = f"A {scheme}: store needs the redis client: {error}."
             raise ConfigError(msg, cure="pip install 'headrace[redis]'") from error
         return RedisStore(url)
-    raise ConfigError(f"`store` is {url!r}.", cure="It is lmdb (embedded), lmdb:PATH or redis://host:port/db.")
+    msg_0 = f"`store` starts with {scheme!r}."
+    raise ConfigError(msg_0, cure="It is lmdb (embedded), lmdb:PATH or redis://host:port/db.")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
-__all__ = ["JournalEntry", "OnlineStore", "Position", "RecordKey", "Snapshot", "SourcePartition", "Write"]
+__all__ = ["JournalEntry", "Moment", "OnlineStore", "Position", "RecordKey", "SourcePartition", "Write"]
 
 
 class SourcePartition(NamedTuple):
@@ -83,16 +82,17 @@ class JournalEntry(NamedTuple):
     known_at_us: int
 
 
-class Snapshot(ABC):
-    """One consistent read of the store."""
+@dataclass(frozen=True)
+class Moment:
+    """What the store held at one moment.
 
-    @abstractmethod
-    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """For each entity, its records in `view` as (source partition, record), ascending by partition."""
+    Attributes:
+        records: By view, for each entity asked for its records as (source partition, record), ascending by partition.
+        positions: How far each source partition had been applied.
+    """
 
-    @abstractmethod
-    def positions(self) -> dict[SourcePartition, Position]:
-        """How far each source partition has been applied."""
+    records: dict[str, list[list[tuple[int, bytes]]]]
+    positions: dict[SourcePartition, Position]
 
 
 class OnlineStore(ABC):
@@ -112,13 +112,19 @@ class OnlineStore(ABC):
         """
 
     @abstractmethod
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A consistent view of records and positions, as far as the store has one."""
+    def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
+        """All source partitions' records of entities, by view: one moment, and one round trip where there are any.
+
+        Args:
+            wanted: By view's content hash, the entities' keys.
+
+        Returns:
+            The records, in the order asked for, and the positions of that moment.
+        """
 
     def positions(self) -> dict[SourcePartition, Position]:
         """How far each source partition has been applied."""
-        with self.snapshot() as snapshot:
-            return snapshot.positions()
+        return self.lookup({}).positions
 
     @abstractmethod
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:

@@ -171,18 +171,21 @@ def _decode_header(layout: ViewLayout, record: bytes, entity: bytes) -> tuple[Re
     where = f"The record of {entity.decode('utf-8', 'replace')} in view {layout.view.versioned_name}"
     cure = "The store is damaged: `headrace stream --rebuild` builds it anew from the log, and loses nothing."
     if len(record) < _PREFIX.size + _HEADER.size:
-        raise StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", cure=cure)
+        msg = f"{where} is cut short ({len(record)} bytes)."
+        raise StoreDamagedError(msg, cure=cure)
     magic, version, crc = _PREFIX.unpack_from(record)
     if magic != _MAGIC or version != VERSION:
         msg = f"{where} starts with {magic!r} version {version}; this headrace reads version {VERSION}."
         raise StoreDamagedError(msg, cure="`headrace stream --rebuild` writes the records anew from the log.")
     if zlib.crc32(memoryview(record)[_PREFIX.size :]) != crc:
-        raise StoreDamagedError(f"{where} does not match its checksum.", cure=cure)
+        msg_0 = f"{where} does not match its checksum."
+        raise StoreDamagedError(msg_0, cure=cure)
     applied, known, newest, length, families = _HEADER.unpack_from(record, _PREFIX.size)
     at = _PREFIX.size + _HEADER.size + length
     found = record[at - length : at]
     if found != entity or families != len(layout.families):
-        raise StoreDamagedError(f"{where} is that of {found.decode('utf-8', 'replace')}.", cure=cure)
+        msg_0 = f"{where} is that of {found.decode('utf-8', 'replace')}."
+        raise StoreDamagedError(msg_0, cure=cure)
     return RecordHeader(entity, applied, known, newest), at
 
 

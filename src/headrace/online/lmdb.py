@@ -17,7 +17,7 @@ from typing import IO, Any
 import lmdb
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
-from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_stale
 
@@ -50,7 +50,8 @@ class LmdbStore(OnlineStore):
             self._lock = _lock(path)
         elif not (path / "data.mdb").exists():
             cure = "Run `headrace stream` (or `headrace demo`) to fill it, or check `store` in headrace.toml."
-            raise StoreUnavailableError(f"There is no online store at {path}.", cure=cure)
+            msg = f"There is no online store at {path}."
+            raise StoreUnavailableError(msg, cure=cure)
         try:
             self._environment: Environment | None = open_environment(path, writable=writable)
         except BaseException:
@@ -73,10 +74,17 @@ class LmdbStore(OnlineStore):
                 packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
                 txn.put(_source_key(source), packed, db=self._positions)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         with self._begin() as txn:
-            yield _LmdbSnapshot(txn, self._records, self._positions)
+            cursor = txn.cursor(self._records)
+            records = {
+                view: [_partials(cursor, _entity_prefix(view, entity)) for entity in entities]
+                for view, entities in wanted.items()
+            }
+            positions = {
+                _source_partition(key): Position(*_POSITION.unpack(value)) for key, value in txn.cursor(self._positions)
+            }
+        return Moment(records, positions)
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         with self._begin(write=True) as txn:
@@ -114,9 +122,8 @@ class LmdbStore(OnlineStore):
         try:
             self._env.sync(True)
         except lmdb.Error as error:
-            raise StoreUnavailableError(
-                f"The store at {self.path} cannot be synced: {error}.", cure=writable_cure()
-            ) from error
+            msg = f"The store at {self.path} cannot be synced: {error}."
+            raise StoreUnavailableError(msg, cure=writable_cure()) from error
 
     def close(self) -> None:
         if self._environment is not None:
@@ -135,35 +142,11 @@ class LmdbStore(OnlineStore):
             with self._env.begin(write=write) as txn:
                 yield txn
         except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
-            raise StoreDamagedError(f"The store at {self.path} is damaged: {error}.", cure=REBUILD) from error
+            msg = f"The store at {self.path} is damaged: {error}."
+            raise StoreDamagedError(msg, cure=REBUILD) from error
         except lmdb.Error as error:
-            raise StoreUnavailableError(f"The store at {self.path} failed: {error}.", cure=writable_cure()) from error
-
-
-class _LmdbSnapshot(Snapshot):
-    def __init__(self, txn: Any, records: Any, positions: Any) -> None:
-        self._txn = txn
-        self._records = records
-        self._positions = positions
-
-    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        cursor = self._txn.cursor(self._records)
-        return [self._partials(cursor, _entity_prefix(view, entity)) for entity in entities]
-
-    def _partials(self, cursor: Any, prefix: bytes) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
-        if cursor.set_range(prefix):
-            for key, record in cursor:
-                if not key.startswith(prefix):
-                    break
-                found.append((int(_PARTITION.unpack(key[len(prefix) :])[0]), record))
-        return found
-
-    def positions(self) -> dict[SourcePartition, Position]:
-        return {
-            _source_partition(key): Position(*_POSITION.unpack(value))
-            for key, value in self._txn.cursor(self._positions)
-        }
+            msg = f"The store at {self.path} failed: {error}."
+            raise StoreUnavailableError(msg, cure=writable_cure()) from error
 
 
 def _lock(path: Path) -> IO[str]:
@@ -171,9 +154,8 @@ def _lock(path: Path) -> IO[str]:
         path.mkdir(parents=True, exist_ok=True)
         handle = (path / "worker.lock").open("a+", encoding="utf-8")
     except OSError as error:
-        raise StoreUnavailableError(
-            f"The store's folder {path} cannot be written: {error}.", cure=writable_cure()
-        ) from error
+        msg = f"The store's folder {path} cannot be written: {error}."
+        raise StoreUnavailableError(msg, cure=writable_cure()) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -181,7 +163,8 @@ def _lock(path: Path) -> IO[str]:
         holder = handle.read().strip() or "unknown"
         handle.close()
         cure = 'LMDB serves one worker: stop that one, or scale out on Redis (`store = "redis://…"` in headrace.toml).'
-        raise StoreLockedError(f"Another worker (process {holder}) writes the store at {path}.", cure=cure) from None
+        msg = f"Another worker (process {holder}) writes the store at {path}."
+        raise StoreLockedError(msg, cure=cure) from None
     handle.seek(0)
     handle.truncate()
     handle.write(str(os.getpid()))
@@ -192,6 +175,16 @@ def _lock(path: Path) -> IO[str]:
 def _entity_prefix(view: str, entity: bytes) -> bytes:
     # LMDB keys end at 511 bytes and an entity's key may be longer; the record itself carries it and is checked when read.
     return bytes.fromhex(view) + hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+
+
+def _partials(cursor: Any, prefix: bytes) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    if cursor.set_range(prefix):
+        for key, record in cursor:
+            if not key.startswith(prefix):
+                break
+            found.append((int(_PARTITION.unpack(key[len(prefix) :])[0]), record))
+    return found
 
 
 def _record_key(key: RecordKey) -> bytes:

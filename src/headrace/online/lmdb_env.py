@@ -137,4 +137,5 @@ def _refuse_cut_short(path: Path, env: Any) -> None:
     )
     child = subprocess.run([sys.executable, "-c", read_all, str(path)], capture_output=True, check=False)  # noqa: S603 our own code
     if child.returncode != 0:
-        raise StoreDamagedError(f"The store file {path / 'data.mdb'} is cut short.", cure=REBUILD)
+        msg = f"The store file {path / 'data.mdb'} is cut short."
+        raise StoreDamagedError(msg, cure=REBUILD)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.errors import StaleWriteError
-from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import applied_offset
 
 __all__ = ["MemoryStore"]
@@ -32,9 +30,12 @@ class MemoryStore(OnlineStore):
             self._records.setdefault((write.key.view, write.key.entity), {})[write.key.partition] = write.record
         self._positions.update(positions)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        yield _MemorySnapshot(copy.deepcopy(self._records), dict(self._positions))
+    def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
+        records = {
+            view: [sorted(self._records.get((view, entity), {}).items()) for entity in entities]
+            for view, entities in wanted.items()
+        }
+        return Moment(records, dict(self._positions))
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         self._journal.update({(entry.source, entry.last): entry for entry in entries})
@@ -60,20 +61,6 @@ class MemoryStore(OnlineStore):
 
     def close(self) -> None:
         """There is nothing to let go of."""
-
-
-class _MemorySnapshot(Snapshot):
-    def __init__(
-        self, records: dict[tuple[str, bytes], dict[int, bytes]], positions: dict[SourcePartition, Position]
-    ) -> None:
-        self._records = records
-        self._positions = positions
-
-    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        return [sorted(self._records.get((view, entity), {}).items()) for entity in entities]
-
-    def positions(self) -> dict[SourcePartition, Position]:
-        return self._positions
 
 
 def refuse_stale(write: Write, record: bytes | None) -> None:

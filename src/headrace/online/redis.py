@@ -30,7 +30,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
-from headrace.online.base import JournalEntry, OnlineStore, Position, RecordKey, Snapshot, SourcePartition, Write
+from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import APPLIED
 from headrace.online.memory import refuse_stale
 
@@ -126,9 +126,21 @@ class RedisStore(OnlineStore):
             number, record = refused
             refuse_stale(writes[number - 1], record)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        yield _RedisSnapshot(self)
+    def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
+        with self._errors(), self._client.pipeline(transaction=True) as pipe:
+            for view, entities in wanted.items():
+                for entity in entities:
+                    pipe.hgetall(_record_key(view, entity))
+            pipe.hgetall(_POSITIONS)
+            *found, positions = pipe.execute()
+        hashes = iter(found)
+        records = {
+            view: [sorted((int(field), record) for field, record in next(hashes).items()) for _ in entities]
+            for view, entities in wanted.items()
+        }
+        return Moment(
+            records, {_source(field): Position(*map(int, value.split())) for field, value in positions.items()}
+        )
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         fields = {_entry_field(entry): _numbers(entry.first, entry.known_at_us) for entry in entries}
@@ -159,9 +171,14 @@ class RedisStore(OnlineStore):
 
     def clear(self) -> None:
         with self._errors():
-            for key in self._client.scan_iter(match=_RECORD + b"*", count=1000):
-                self._client.unlink(key)
-            self._client.unlink(_POSITIONS, _JOURNAL, _META)
+            # Records go last: a clear cut short leaves records without positions, which a replay passes over, and not
+            # positions without their records, which nothing would ever fill again.
+            self._client.unlink(_POSITIONS, _JOURNAL, _META, _SYNC)
+            cursor = -1
+            while cursor != 0:
+                cursor, keys = self._client.scan(max(cursor, 0), match=_RECORD + b"*", count=1000)
+                if keys:
+                    self._client.unlink(*keys)
 
     def sync(self) -> None:
         with self._errors():
@@ -193,20 +210,6 @@ class RedisStore(OnlineStore):
             cure = "set `appendonly yes`, or be ready to run `headrace stream --rebuild` after a power cut"
             _log.warning("Redis at %s keeps no append-only file: %s", self._name, cure)
 
-    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """The records of entities at one moment, in one round trip; see `Snapshot.lookup`."""
-        with self._errors(), self._client.pipeline(transaction=True) as pipe:
-            for entity in entities:
-                pipe.hgetall(_record_key(view, entity))
-            found: list[dict[bytes, bytes]] = pipe.execute()
-        return [sorted((int(field), record) for field, record in records.items()) for records in found]
-
-    def positions(self) -> dict[SourcePartition, Position]:
-        """How far each source partition has been applied."""
-        with self._errors():
-            found: dict[bytes, bytes] = self._client.hgetall(_POSITIONS)
-        return {_source(field): Position(*map(int, value.split())) for field, value in found.items()}
-
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -227,19 +230,6 @@ class RedisStore(OnlineStore):
             msg = f"Redis at {self._name} refused a command: {_text(error)}."
             cure = "Is the database headrace's own? Give the project one for itself: redis://host:port/db."
             raise StoreError(msg, cure=cure) from error
-
-
-class _RedisSnapshot(Snapshot):
-    """Each call is one moment of the server. Two calls may see two: Redis keeps no old versions to read."""
-
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
-
-    def lookup(self, view: str, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        return self._store.lookup(view, entities)
-
-    def positions(self) -> dict[SourcePartition, Position]:
-        return self._store.positions()
 
 
 def _without_password(url: str) -> str:

@@ -31,9 +31,11 @@ def read_plan(path: Path) -> Plan:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PlanError(f"There is no plan at {path}.", cure=_APPLY) from None
+        msg = f"There is no plan at {path}."
+        raise PlanError(msg, cure=_APPLY) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PlanError(f"The plan at {path} cannot be read: {error}.", cure=_APPLY) from error
+        msg = f"The plan at {path} cannot be read: {error}."
+        raise PlanError(msg, cure=_APPLY) from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         found = body.get("format") if isinstance(body, dict) else None
         msg = f"The plan at {path} has format {found!r}; this headrace reads format {FORMAT}."
@@ -44,7 +46,8 @@ def read_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise PlanError(f"The plan at {path} is not valid at {where}: {first['msg']}.", cure=_APPLY) from error
+        msg_0 = f"The plan at {path} is not valid at {where}: {first['msg']}."
+        raise PlanError(msg_0, cure=_APPLY) from error
     if written_hash != plan.hash:
         msg = f"The plan at {path} says hash {written_hash} but its content hashes to {plan.hash}: it was edited."
         raise PlanError(msg, cure=_APPLY)
@@ -68,4 +71,5 @@ def write_plan(plan: Plan, path: Path) -> None:
         partial.replace(path)
     except OSError as error:
         cure = "Make the folder writable, or set `state` in headrace.toml to another one."
-        raise ConfigError(f"The plan cannot be written to {path}: {error}.", cure=cure) from error
+        msg = f"The plan cannot be written to {path}: {error}."
+        raise ConfigError(msg, cure=cure) from error

@@ -198,7 +198,8 @@ class Plan(_Frozen):
         """
         names = [features] if isinstance(features, str) else list(features)
         if not names:
-            raise LookupRequestError("No features were asked for.", cure=self._what_there_is())
+            msg = "No features were asked for."
+            raise LookupRequestError(msg, cure=self._what_there_is())
         found: dict[FeatureRef, None] = {}
         for name in names:
             for ref in self._resolve_one(name):

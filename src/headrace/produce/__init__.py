@@ -1,11 +1,20 @@
-"""Producing events to Kafka: validated, idempotent, confirmed; and replaying finite histories."""
+"""Producing events to Kafka: validated, idempotent, confirmed; and replaying finite histories.
 
-from headrace.produce.deadletters import read_dead_letters
-from headrace.produce.encode import EncodedEvent, EventEncoder
-from headrace.produce.history import History, load_history
-from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, parse_time
-from headrace.produce.producer import EventProducer, find_source
-from headrace.produce.replay import produce, replay
+What a name needs is imported when the name is used: the command line names all commands, and most need no Kafka.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.produce.deadletters import read_dead_letters
+    from headrace.produce.encode import EncodedEvent, EventEncoder
+    from headrace.produce.history import History, load_history
+    from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, parse_time
+    from headrace.produce.producer import EventProducer, find_source
+    from headrace.produce.replays import produce, replay
 
 __all__ = [
     "EncodedEvent",
@@ -22,3 +31,26 @@ __all__ = [
     "read_dead_letters",
     "replay",
 ]
+
+_HOMES = {
+    "EncodedEvent": "encode",
+    "EventEncoder": "encode",
+    "EventProducer": "producer",
+    "History": "history",
+    "ReplayOptions": "options",
+    "ReplayProgress": "options",
+    "ReplaySummary": "options",
+    "find_source": "producer",
+    "load_history": "history",
+    "parse_time": "options",
+    "produce": "replays",
+    "read_dead_letters": "deadletters",
+    "replay": "replays",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"headrace.produce.{_HOMES[name]}"), name)
+    msg = f"module 'headrace.produce' has no attribute {name!r}"
+    raise AttributeError(msg)

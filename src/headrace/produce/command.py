@@ -13,26 +13,25 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from headrace.config import Project
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, RetryableError
 from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, Report, parse_time
-from headrace.produce.replay import produce
 
 __all__ = ["main", "produce_command", "progress_bar"]
 
-_INTERRUPTED = 130
+_FAILED, _AWAY, _INTERRUPTED = 1, 4, 130  # as of `headrace`
 
 
 def produce_command(
     topic: Annotated[str, typer.Argument(help="The topic (or source) to produce; streams/<topic>.py has its history.")],
     speed: Annotated[
-        float | None, typer.Option(help="How much faster than it happened; as fast as it goes if left out.", show_default=False)
+        float | None,
+        typer.Option(help="How much faster than it happened; as fast as it goes if left out.", show_default=False),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Only events from this date or time on (UTC).", show_default=False)
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Only events from this date or time on (UTC).", show_default=False),
     ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only events before this date or time (UTC).", show_default=False)
@@ -41,7 +40,9 @@ def produce_command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run: send only what the topic does not hold yet.")
     ] = False,
-    late: Annotated[float, typer.Option(help="The share of events that is sent up to 10 minutes after it happened.")] = 0.0,
+    late: Annotated[
+        float, typer.Option(help="The share of events that is sent up to 10 minutes after it happened.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides which events are late, and how much.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     folder: Annotated[
@@ -50,9 +51,11 @@ def produce_command(
 ) -> None:
     """Replay a history of events into its Kafka topic.
 
-    Events are validated by their model, sent in the order in which they happened (late ones later), and confirmed by the broker. What the
-    topic holds already stays: without --resume the events come on top.
+    Events are validated by their model, sent in the order in which they happened (late ones later), and confirmed by
+    the broker. What the topic holds already stays: without --resume the events come on top.
     """
+    from headrace.produce.replays import produce  # needs Kafka's client, which the command line as a whole does not
+
     project = Project.load(folder)
     options = ReplayOptions(
         speed=speed,
@@ -66,7 +69,8 @@ def produce_command(
     with progress_bar(topic) as report:
         summary = produce(project, topic, options, report)
     if summary.already and not resume:
-        _note(f"{summary.topic} held {summary.already:,} records before; these came on top. (--resume continues an earlier run.)")
+        _note(f"{summary.topic} held {summary.already:,} records before; these came on top.")
+        _note("(--resume continues an earlier run instead.)")
     typer.echo(json.dumps(asdict(summary)) if as_json else _told(summary))
 
 
@@ -92,6 +96,9 @@ def progress_bar(topic: str) -> Iterator[Report | None]:
     Yields:
         What `produce` and `replay` take as `report`; None where there is no terminal.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -111,7 +118,9 @@ def progress_bar(topic: str) -> Iterator[Report | None]:
         def report(at: ReplayProgress) -> None:
             speed = progress.tasks[0].speed
             rate = "" if speed is None else f"{speed:,.0f} events/s"
-            progress.update(task, completed=at.sent, total=at.total, rate=rate, simulated=f"{at.simulated:%Y-%m-%d %H:%M}")
+            progress.update(
+                task, completed=at.sent, total=at.total, rate=rate, simulated=f"{at.simulated:%Y-%m-%d %H:%M}"
+            )
 
         yield report
 
@@ -125,9 +134,12 @@ def _for_topic(topic: str) -> Any:
             produce_command(topic, **values)
         except HeadraceError as error:
             _note(f"error: {error}")
-            raise typer.Exit(1) from None
+            raise typer.Exit(_AWAY if isinstance(error, RetryableError) else _FAILED) from None
         except KeyboardInterrupt as interrupt:
-            told = ["interrupted: what was sent stays, and --resume continues from there.", *getattr(interrupt, "__notes__", [])]
+            told = [
+                "interrupted: what was sent stays, and --resume continues from there.",
+                *getattr(interrupt, "__notes__", []),
+            ]
             _note("\n".join(told))
             raise typer.Exit(_INTERRUPTED) from None
 

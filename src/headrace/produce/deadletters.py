@@ -17,8 +17,8 @@ __all__ = ["read_dead_letters"]
 def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> list[DeadLetter]:
     """Read the dead letters of topics.
 
-    A worker that was killed may write a dead letter twice; each position of the source is returned once. A record that is no dead letter but lies
-    in a dead-letter topic is returned as one, with that for a reason.
+    A worker that was killed may write a dead letter twice; each position of the source is returned once. A record
+    that is no dead letter but lies in a dead-letter topic is returned as one, with that for a reason.
 
     Args:
         bootstrap: ``host:port[,host:port]``.
@@ -46,7 +46,9 @@ def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: flo
 
 def _letter(record: Any) -> DeadLetter:
     try:
-        return DeadLetter.from_record(key=record.key, value=record.value, headers=record.headers, timestamp_ms=record.timestamp)
+        return DeadLetter.from_record(
+            key=record.key, value=record.value, headers=record.headers, timestamp_ms=record.timestamp
+        )
     except EventError as error:
         return DeadLetter(
             topic=record.topic,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from itertools import chain
 from typing import Any
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError
-
+from headrace.broker.kafka_import import KafkaError, KafkaProducer, KafkaTimeoutError, MessageSizeTooLargeError
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, RetryableError, TopicError
 
 __all__ = ["ConfirmedSender"]
 
 _WINDOW = 2048
 _WINDOWS_IN_FLIGHT = 16
+_CHECK_S = 0.5
 _NEVER_MS = 2**31 - 1
 _BATCH_BYTES = 512 * 1024  # half of what a Kafka broker accepts unless configured otherwise
 _REQUEST_BYTES = 8 * 1024 * 1024
@@ -31,7 +31,10 @@ class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no t
             raise
 
     def abandon(self) -> None:
-        """Stop without sending what is buffered. `close` would wait for it, and raise without stopping when that takes too long."""
+        """Stop without sending what is buffered.
+
+        `close` would wait for that, and raise without stopping when it takes too long.
+        """
         if not self._closed:
             self._closed = True
             self._unregister_cleanup()
@@ -42,8 +45,9 @@ class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no t
 class ConfirmedSender:
     """Sends records to one topic and accounts for each.
 
-    The broker's producer ids make retries idempotent. A batch is retried until it is confirmed; when nothing has been confirmed for `patience_s`,
-    sending ends altogether. So each partition holds a gapless beginning of what was sent to it, which `--resume` builds on.
+    The broker's producer ids make retries idempotent. A batch is retried until it is confirmed; when nothing has been
+    confirmed for `patience_s`, sending ends altogether. So each partition holds a gapless beginning of what was sent
+    to it, which `--resume` builds on.
 
     Args:
         bootstrap: ``host:port[,host:port]``.
@@ -63,6 +67,8 @@ class ConfirmedSender:
         self._windows: deque[list[Any]] = deque([[]])
         self._settled = 0
         self._failure: HeadraceError | None = None
+        self._waiting: tuple[Any, float] = (None, 0.0)
+        self._next_check = 0.0
         self._closed = False
         self._kafka = _Producer(
             bootstrap_servers=bootstrap.split(","),
@@ -87,7 +93,7 @@ class ConfirmedSender:
     @property
     def confirmed(self) -> int:
         """How many of them the broker has acknowledged."""
-        return self._settled + sum(future.succeeded() for future in chain.from_iterable(self._windows))
+        return self._settled + sum(bool(future.succeeded()) for future in chain.from_iterable(self._windows))
 
     def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None) -> None:
         """Hand over one record.
@@ -106,16 +112,20 @@ class ConfirmedSender:
         if self._failure is not None:
             raise self._failure
         if self._closed:
-            raise HeadraceError(f"The producer of topic {self._topic!r} is closed.", cure="Send inside its `with` block.")
+            msg = f"The producer of topic {self._topic!r} is closed."
+            raise HeadraceError(msg, cure="Send inside its `with` block.")
         try:
             future = self._kafka.send(self._topic, value, key=key, timestamp_ms=timestamp_ms, partition=partition)
         except MessageSizeTooLargeError as error:
             cure = f"Send events below {_REQUEST_BYTES:,} bytes. This event was not sent."
-            raise EventError(f"An event for topic {self._topic!r} is too large: {len(value):,} bytes.", cure=cure) from error
+            msg = f"An event for topic {self._topic!r} is too large: {len(value):,} bytes."
+            raise EventError(msg, cure=cure) from error
         except KafkaError as error:
             raise self._fail(error, self._patience_s) from error
         window = self._windows[-1]
         window.append(future)
+        if time.monotonic() >= self._next_check:
+            self._check()
         if len(window) >= _WINDOW:
             self._windows.append([])
             # What is in flight is bounded: kafka-python's own buffer is not.
@@ -165,6 +175,21 @@ class ConfirmedSender:
             raise
         self._kafka.close(timeout=5.0)
 
+    def _check(self) -> None:
+        """Raise if the oldest record that is not confirmed has waited too long, or a record was refused."""
+        now = time.monotonic()
+        self._next_check = now + _CHECK_S
+        oldest = None
+        for future in chain.from_iterable(self._windows):
+            if future.exception is not None:
+                raise self._fail(future.exception, self._patience_s) from future.exception
+            if oldest is None and not future.is_done:
+                oldest = future
+        if oldest is not self._waiting[0]:
+            self._waiting = (oldest, now)
+        elif oldest is not None and now - self._waiting[1] > self._patience_s:
+            raise self._fail(KafkaTimeoutError(), self._patience_s)
+
     def _settle(self, window: list[Any], patience_s: float) -> None:
         for future in window:
             if not (future.is_done and future.exception is None):
@@ -177,7 +202,8 @@ class ConfirmedSender:
         """End sending for good, and say how much is not confirmed."""
         self._kafka.abandon()
         unconfirmed = self.sent - self.confirmed
-        what = f"{unconfirmed:,} of {self.sent:,} events sent to topic {self._topic!r} at {self._bootstrap} are not confirmed: "
+        where = f"topic {self._topic!r} at {self._bootstrap}"
+        what = f"{unconfirmed:,} of {self.sent:,} events sent to {where} are not confirmed: "
         if error.retriable:
             why = f"the broker has confirmed nothing for {patience_s:g} s."
             cure = "Start the broker and produce again with --resume, which sends only what is not there yet."

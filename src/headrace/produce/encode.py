@@ -16,6 +16,7 @@ from headrace.plan import DType, Source
 __all__ = ["EncodedEvent", "EventEncoder", "epoch_us"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_SENT = "This event was not sent."
 _KEYS_KEPT = 65_536
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
@@ -48,8 +49,11 @@ class EventEncoder:
     def __init__(self, source: Source, model: type[BaseModel]) -> None:
         for role, field in (("key", source.key), ("timestamp_field", source.timestamp_field)):
             if field is not None and field not in model.model_fields:
-                cure = f"It has: {', '.join(model.model_fields)}. Mend the source or the model, and run `headrace apply`."
-                raise EventError(f"{source.model} has no field {field!r}, the {role} of source {source.name!r}.", cure=cure)
+                cure = (
+                    f"It has: {', '.join(model.model_fields)}. Mend the source or the model, and run `headrace apply`."
+                )
+                msg = f"{source.model} has no field {field!r}, the {role} of source {source.name!r}."
+                raise EventError(msg, cure=cure)
         self._source = source
         self._model = model
         self._wire = _wire_model(model)
@@ -64,7 +68,8 @@ class EventEncoder:
         """Validate one event and encode it.
 
         Args:
-            event: An instance of the source's model (validated again, as it may have changed since), or a mapping that the model accepts.
+            event: An instance of the source's model (validated again, as it may have changed since), or a mapping
+                that the model accepts.
 
         Returns:
             The event, ready to send.
@@ -76,8 +81,9 @@ class EventEncoder:
             if isinstance(event, self._model):
                 valid = self._wire.model_validate(_fields_of(event), by_name=True, by_alias=False)
             elif isinstance(event, BaseModel):
-                msg = f"A {type(event).__name__} was sent to source {self._source.name!r}, whose model is {self._source.model}."
-                raise EventError(msg, cure=f"Send a {self._model.__name__}, or send to the source of {type(event).__name__}.")
+                kind = type(event).__name__
+                msg = f"A {kind} was sent to source {self._source.name!r}, whose model is {self._source.model}."
+                raise EventError(msg, cure=f"Send a {self._model.__name__}, or send to the source of {kind}.")
             else:
                 valid = self._wire.model_validate(event if isinstance(event, dict) else dict(event))
         except ValidationError as error:
@@ -109,21 +115,23 @@ class EventEncoder:
             at = fields[name]
             if at is not None and at.tzinfo is None:
                 msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which has no time zone."
-                cure = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model makes sure. This event was not sent."
+                cure = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model asks for it. {_NOT_SENT}"
                 raise EventError(msg, cure=cure)
         for name in self._integers:
             number = fields[name]
             if number is not None and not _LEAST <= number <= _GREATEST:
                 msg = f"{self._model.__name__}.{name} is {number}, which does not fit 64 bits."
-                raise EventError(msg, cure="Send a smaller number, or make the field a str. This event was not sent.")
+                raise EventError(msg, cure=f"Send a smaller number, or make the field a str. {_NOT_SENT}")
         time = fields[self._source.timestamp_field]
         if time is None:
             msg = f"{self._model.__name__}.{self._source.timestamp_field} is missing: it is the event time."
-            raise EventError(msg, cure="Give every event its time. This event was not sent.")
+            raise EventError(msg, cure=f"Give every event its time. {_NOT_SENT}")
         value = self._to_json(event, by_alias=True)
         if not self._reads_back:
             self._check_reads_back(value)
-        return EncodedEvent(None if self._source.key is None else self._key_bytes(fields[self._source.key]), value, time)
+        return EncodedEvent(
+            None if self._source.key is None else self._key_bytes(fields[self._source.key]), value, time
+        )
 
     def _key_bytes(self, key: object) -> bytes | None:
         if key is None:
@@ -142,7 +150,8 @@ class EventEncoder:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            msg = f"{self._source.model} does not accept the JSON that it writes: at {where}: {first['msg']}. The JSON: {_shown(value.decode())}"
+            found = f"at {where}: {first['msg']}. The JSON: {_shown(value.decode())}"
+            msg = f"{self._source.model} does not accept the JSON that it writes: {found}"
             raise EventError(msg, cure="Give the field the same alias for validation and serialization.") from error
         self._reads_back = True
 
@@ -154,7 +163,7 @@ class EventEncoder:
         field = ".".join(str(part) for part in place) or "(the whole event)"
         value = "is missing" if first["type"] == "missing" else f"is {_shown(first['input'])}"
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        cure = f"Send what {self._source.model} accepts, or change the model and run `headrace apply`. This event was not sent."
+        cure = f"Send what {self._source.model} accepts, or change the model and run `headrace apply`. {_NOT_SENT}"
         return EventError(f"{self._model.__name__}.{field}{which} {value}: {first['msg']}{more}.", cure=cure)
 
 
@@ -169,7 +178,10 @@ def epoch_us(at: datetime) -> int:
 
 
 def _wire_model(model: type[BaseModel]) -> type[BaseModel]:
-    """The model, writing NaN and infinity as such: pydantic writes null unless told otherwise, which would change the event in silence."""
+    """The model, writing NaN and infinity as such.
+
+    Pydantic writes null unless told otherwise, which would change the event in silence.
+    """
     config = {} if "ser_json_inf_nan" in model.model_config else {"ser_json_inf_nan": "constants"}
     return types.new_class(model.__name__, (model,), config)
 

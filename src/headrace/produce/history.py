@@ -1,4 +1,4 @@
-"""A finite history of events to replay: `streams/<topic>.py` of a project has a function `history()` that returns one."""
+"""A finite history of events to replay, as `history()` of a project's `streams/<topic>.py` returns it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class EncodedHistory:
         timestamp_field: The field of the event time.
 
     Raises:
-        EventError: The table's event times are not timestamps with a time zone, or missing; or the model refuses an event.
+        EventError: The table's event times are not timestamps with a time zone, or missing; or the model refuses an
+            event.
     """
 
     def __init__(self, history: History, encoder: EventEncoder, timestamp_field: str) -> None:
@@ -84,7 +85,8 @@ def load_history(project: Project, topic: str) -> History:
     if not (folder / f"{name}.py").is_file():
         there = ", ".join(sorted(_with_history(folder))) or "none"
         cure = f"Write it, with a function history() that returns the events. There are histories for: {there}."
-        raise ConfigError(f"There is no {folder / name}.py to produce topic {topic!r} from.", cure=cure)
+        msg = f"There is no {folder / name}.py to produce topic {topic!r} from."
+        raise ConfigError(msg, cure=cure)
     with own_modules(project.root):
         if "streams" not in sys.modules and not (folder / "__init__.py").is_file():
             # A folder that is no package would stand behind any package of the name.
@@ -94,29 +96,38 @@ def load_history(project: Project, topic: str) -> History:
             module = importlib.import_module(f"streams.{name}")
         except Exception as error:
             cure = "Mend the module; `python -m` must be able to run it from the project's folder."
-            raise ConfigError(f"{folder / name}.py cannot be imported: {type(error).__name__}: {error}.", cure=cure) from error
+            msg = f"{folder / name}.py cannot be imported: {type(error).__name__}: {error}."
+            raise ConfigError(msg, cure=cure) from error
     make = getattr(module, "history", None)
     if not callable(make):
         cure = "Write `def history() -> headrace.produce.History`: an Arrow table, or dicts, of the events."
-        raise ConfigError(f"{folder / name}.py has no function history().", cure=cure)
+        msg = f"{folder / name}.py has no function history()."
+        raise ConfigError(msg, cure=cure)
     found: History = make()
     return found
 
 
 def _with_history(folder: Path) -> list[str]:
-    return [path.stem for path in folder.glob("*.py") if "def history(" in path.read_text(encoding="utf-8", errors="replace")]
+    return [
+        path.stem
+        for path in folder.glob("*.py")
+        if "def history(" in path.read_text(encoding="utf-8", errors="replace")
+    ]
 
 
 def _event_times(table: pa.Table, field: str) -> npt.NDArray[np.int64]:
     if field not in table.column_names:
         cure = f"It has: {', '.join(table.column_names)}. Name it as in the model."
-        raise EventError(f"The history has no column {field!r}, the event time of its source.", cure=cure)
+        msg = f"The history has no column {field!r}, the event time of its source."
+        raise EventError(msg, cure=cure)
     column = table.column(field)
     if not pa.types.is_timestamp(column.type) or column.type.tz is None:
         cure = 'Make it pa.timestamp("us", tz="UTC").'
-        raise EventError(f"The history's column {field!r}, the event time, is of type {column.type}.", cure=cure)
+        msg = f"The history's column {field!r}, the event time, is of type {column.type}."
+        raise EventError(msg, cure=cure)
     if column.null_count:
-        raise EventError(f"The history's column {field!r}, the event time, is missing in {column.null_count:,} rows.", cure="Leave those out.")
+        msg = f"The history's column {field!r}, the event time, is missing in {column.null_count:,} rows."
+        raise EventError(msg, cure="Leave those out.")
     return _epoch_us(column, field)
 
 
@@ -138,5 +149,6 @@ def _epoch_us(column: pa.ChunkedArray, field: str) -> npt.NDArray[np.int64]:
         times: npt.NDArray[np.int64] = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
     except pa.ArrowInvalid as error:
         cure = "Round it: headrace's times are microseconds, from year 1 to 9999."
-        raise EventError(f"The history's column {field!r} does not fit microseconds: {error}.", cure=cure) from error
+        msg = f"The history's column {field!r} does not fit microseconds: {error}."
+        raise EventError(msg, cure=cure) from error
     return times

@@ -40,15 +40,20 @@ class ReplayOptions:
 
     def __post_init__(self) -> None:
         if self.speed is not None and not 0 < self.speed < math.inf:
-            raise ConfigError(f"The speed is {self.speed}.", cure="--speed takes a number above 0: 3600 replays an hour in a second.")
+            msg = f"The speed is {self.speed}."
+            raise ConfigError(msg, cure="--speed takes a number above 0: 3600 replays an hour in a second.")
         if self.limit is not None and self.limit < 0:
-            raise ConfigError(f"The limit is {self.limit}.", cure="--limit takes 0 or more events.")
+            msg = f"The limit is {self.limit}."
+            raise ConfigError(msg, cure="--limit takes 0 or more events.")
         if not 0 <= self.late <= 1:
-            raise ConfigError(f"The share of late events is {self.late}.", cure="--late takes 0 to 1: 0.05 makes 5% late.")
+            msg = f"The share of late events is {self.late}."
+            raise ConfigError(msg, cure="--late takes 0 to 1: 0.05 makes 5% late.")
         if self.seed < 0:
-            raise ConfigError(f"The seed is {self.seed}.", cure="--seed takes 0 or more.")
+            msg = f"The seed is {self.seed}."
+            raise ConfigError(msg, cure="--seed takes 0 or more.")
         if self.start_us is not None and self.until_us is not None and self.start_us >= self.until_us:
-            raise ConfigError(f"Nothing lies from {self.start} until {self.until}.", cure="--from must be before --until, which is left out itself.")
+            msg = f"Nothing lies from {self.start} until {self.until}."
+            raise ConfigError(msg, cure="--from must be before --until, which is left out itself.")
 
     @property
     def start_us(self) -> int | None:
@@ -107,7 +112,8 @@ def parse_time(text: str) -> datetime:
     """Read a date or a time.
 
     Args:
-        text: ISO 8601: ``2013-07-01``, ``2013-07-01T12:00``, ``2013-07-01T12:00:00-04:00``. Without an offset it is UTC.
+        text: ISO 8601: ``2013-07-01``, ``2013-07-01T12:00``, ``2013-07-01T12:00:00-04:00``. Without an offset it is
+            UTC.
 
     Returns:
         The time, in UTC.
@@ -119,7 +125,8 @@ def parse_time(text: str) -> datetime:
         at = datetime.fromisoformat(text)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"{text!r} is not a date or time: {error}.", cure="Write 2013-07-01, or 2013-07-01T12:00 (UTC).") from error
+        msg = f"{text!r} is not a date or time: {error}."
+        raise ConfigError(msg, cure="Write 2013-07-01, or 2013-07-01T12:00 (UTC).") from error
 
 
 def _as_us(at: date | None) -> int | None:

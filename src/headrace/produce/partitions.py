@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from kafka.partitioner import murmur2
+from headrace.broker.kafka_import import murmur2
 
 __all__ = ["partition_of"]
 

@@ -31,8 +31,8 @@ class EventProducer:
         with EventProducer.for_project("departures") as producer:
             producer.send({"origin": "EWR", ...})
 
-    Every event is validated by the model first. Delivery is idempotent and confirmed: leaving the block waits for the broker's word on each event, and
-    raises if it does not come.
+    Every event is validated by the model first. Delivery is idempotent and confirmed: leaving the block waits for the
+    broker's word on each event, and raises if it does not come.
 
     Args:
         source: The source.
@@ -96,7 +96,9 @@ class EventProducer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None:
             self.close()
             return
@@ -125,7 +127,8 @@ class EventProducer:
 
         Raises:
             BrokerUnavailableError: Earlier events were not confirmed in time.
-            EventError: The event is refused, and was not sent: the message names the model, the field, the value and what to do.
+            EventError: The event is refused, and was not sent: the message names the model, the field, the value and
+                what to do.
             TopicError: The broker refused earlier events.
         """
         encoded = self.encoder.encode(event)
@@ -133,13 +136,16 @@ class EventProducer:
             timestamp_ms = time.time_ns() // 1_000_000
         elif timestamp.tzinfo is None:
             cure = "Give it one, such as datetime.now(UTC). This event was not sent."
-            raise EventError(f"The record timestamp {timestamp.isoformat()} has no time zone.", cure=cure)
+            msg = f"The record timestamp {timestamp.isoformat()} has no time zone."
+            raise EventError(msg, cure=cure)
         else:
             timestamp_ms = epoch_us(timestamp) // 1000
         if epoch_us(encoded.time) - timestamp_ms * 1000 > self.source.max_future_us:
             limit = f"{self.source.max_future_us / 1e6:g} s"
-            msg = f"{self.source.model}.{self.source.timestamp_field} is {encoded.time.isoformat()}, more than {limit} past its record's timestamp."
-            raise EventError(msg, cure="Mend the clock or the unit of the time, or raise max_future of the source. This event was not sent.")
+            field = f"{self.source.model}.{self.source.timestamp_field}"
+            msg = f"{field} is {encoded.time.isoformat()}, more than {limit} past its record's timestamp."
+            cure = "Mend the clock or the time's unit, or raise max_future of the source. This event was not sent."
+            raise EventError(msg, cure=cure)
         self.send_encoded(encoded, timestamp_ms)
 
     def send_encoded(self, event: EncodedEvent, timestamp_ms: int, partition: int | None = None) -> None:
@@ -193,4 +199,5 @@ def find_source(plan: Plan, topic_or_source: str) -> Source:
             return source
     topics = ", ".join(sorted(source.topic for source in plan.sources.values())) or "none"
     cure = f"The plan's topics: {topics}. After a change of the feature repo, run `headrace apply`."
-    raise TopicError(f"The plan has no topic or source named {topic_or_source!r}.", cure=cure)
+    msg = f"The plan has no topic or source named {topic_or_source!r}."
+    raise TopicError(msg, cure=cure)

@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kafka import TopicPartition
-
 from headrace.broker.connection import TIMEOUT_S, consumer, unavailable
+from headrace.broker.kafka_import import TopicPartition
 from headrace.errors import TopicError
 
 __all__ = ["read_records"]
@@ -53,7 +52,8 @@ def read_records(
                     continue
                 stop = left[tp][1]
                 yield from (record for record in records if record.offset < stop)
-                # A partition may end in offsets that hold no record (transaction markers), so the position counts, not the last record.
+                # A partition may end in offsets that hold no record (transaction markers), so the position counts,
+                # not the last record.
                 if client.position(tp) >= stop:
                     client.pause(tp)
                     del left[tp]
@@ -62,5 +62,8 @@ def read_records(
 def _refuse_deleted(ranges: Mapping[TopicPartition, tuple[int, int]], beginnings: Mapping[TopicPartition, int]) -> None:
     for tp, (first, _) in ranges.items():
         if beginnings[tp] > first:
-            msg = f"Topic {tp.topic!r}, partition {tp.partition}: the records from offset {first:,} are gone, it begins at {beginnings[tp]:,}."
-            raise TopicError(msg, cure="Its retention has deleted them; headrace's own topics keep everything (retention.ms=-1).")
+            place = f"topic {tp.topic!r}, partition {tp.partition}"
+            msg = f"The records from offset {first:,} of {place} are gone; it begins at {beginnings[tp]:,}."
+            raise TopicError(
+                msg, cure="Its retention has deleted them; headrace's own topics keep everything (retention.ms=-1)."
+            )

@@ -1,7 +1,8 @@
 """What an earlier run of a replay has sent already.
 
-A replay sends in an order that never changes, and each partition holds a gapless beginning of what is sent to it. So counting tells where to go on: a
-partition's end offset is how many of its events are there. The last record of each partition is compared with the event that should be there.
+A replay sends in an order that never changes, and each partition holds a gapless beginning of what is sent to it. So
+counting tells where to go on: a partition's end offset is how many of its events are there. The last record of each
+partition is compared with the event that should be there.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def already_sent(
     raise TopicError(msg, cure=_CURE)
 
 
-_CURE = "Resume with the same --from, --until, --late and --seed as before; without --resume the events are added to what is there."
+_CURE = "Resume with the same --from, --until, --late and --seed as before. Without --resume the events come on top."
 
 
 def _compare(topic: str, partition: int, offset: int, record: Any, event: EncodedEvent, timestamp_ms: int) -> None:
@@ -76,7 +77,8 @@ def _compare(topic: str, partition: int, offset: int, record: Any, event: Encode
         else:
             differs = f"its content, {_shown(record.value)} instead of {_shown(event.value)}"
     where = f"Topic {topic!r}, partition {partition}, offset {offset:,}"
-    raise TopicError(f"{where} does not hold what this replay sent there: it differs in {differs}.", cure=_CURE)
+    msg = f"{where} does not hold what this replay sent there: it differs in {differs}."
+    raise TopicError(msg, cure=_CURE)
 
 
 def _shown(value: bytes | None) -> str:

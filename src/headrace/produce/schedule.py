@@ -1,4 +1,4 @@
-"""When each event of a history is sent: decided from the whole history and a seed, so that every run decides the same."""
+"""When each event of a history is sent. The whole history and a seed decide it, so that every run decides the same."""
 
 from __future__ import annotations
 
@@ -31,12 +31,18 @@ class Schedule:
 
 
 def schedule(
-    ts_us: npt.NDArray[np.int64], *, late: float = 0.0, seed: int = 0, start_us: int | None = None, until_us: int | None = None
+    ts_us: npt.NDArray[np.int64],
+    *,
+    late: float = 0.0,
+    seed: int = 0,
+    start_us: int | None = None,
+    until_us: int | None = None,
 ) -> Schedule:
     """Decide the order and the times of sending.
 
-    An event is sent when it happened; a late one up to 10 minutes after. Which events are late, and how much, is decided for the whole history before
-    it is cut to `start_us` and `until_us`, so a part of a replay is the same as that part of the whole.
+    An event is sent when it happened; a late one up to 10 minutes after. Which events are late, and how much, is
+    decided for the whole history before it is cut to `start_us` and `until_us`, so a part of a replay is the same as
+    that part of the whole.
 
     Args:
         ts_us: Event times in µs, in the history's order.
@@ -46,14 +52,15 @@ def schedule(
         until_us: Only events that happened before this time, in µs.
 
     Returns:
-        The schedule; events sent at the same time keep the history's order. Times are rounded up to whole milliseconds, as Kafka has them, so that no
-        event is sent before it happened.
+        The schedule; events sent at the same time keep the history's order. Times are rounded up to whole
+        milliseconds, as Kafka has them, so that no event is sent before it happened.
 
     Raises:
         ConfigError: `late` is not a share.
     """
     if not 0.0 <= late <= 1.0:
-        raise ConfigError(f"The share of late events is {late}.", cure="--late takes 0 to 1: 0.05 makes 5% late.")
+        msg = f"The share of late events is {late}."
+        raise ConfigError(msg, cure="--late takes 0 to 1: 0.05 makes 5% late.")
     random = np.random.default_rng(seed)
     is_late = random.random(len(ts_us)) < late
     delay_us = random.integers(0, MAX_LATE_US, len(ts_us), endpoint=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +30,8 @@ _GC_THRESHOLDS = 100_000, 20, 20
 
 class _Worker(faust.Worker):
     """Faust's worker without its banner and spinner; it can be asked to end as a signal would."""
+
+    logger = logging.getLogger("faust.headrace.worker")
 
     def __init__(self, app: StreamApp) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)

@@ -8,6 +8,7 @@ in silence; Faust's ack and gap accounting thinks in single offsets, so the posi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -26,6 +27,7 @@ class FetchConsumer(driver.Consumer):
     """A Faust consumer whose messages are fetches, and whose committable offsets are those both stores hold."""
 
     app: FetchApp
+    logger = logging.getLogger("faust.headrace.consumer")  # what Faust says is Faust's, also of its subclasses
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -142,6 +144,7 @@ class FetchApp(faust.App):
     """
 
     by_record_time: bool = False
+    logger = logging.getLogger("faust.headrace.app")
 
     def _new_transport(self) -> FetchTransport:
         return FetchTransport(self.conf.broker_consumer, self, loop=self.loop)

@@ -27,7 +27,9 @@ _REPORT_S = 0.1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def produce(project: Project, topic: str, options: ReplayOptions | None = None, report: Report | None = None) -> ReplaySummary:
+def produce(
+    project: Project, topic: str, options: ReplayOptions | None = None, report: Report | None = None
+) -> ReplaySummary:
     """Replay the history that a project has for one of its topics, into the project's broker.
 
     Args:
@@ -94,7 +96,11 @@ class _Run:
         self.producer = producer
         self._events = EncodedHistory(history, producer.encoder, producer.source.timestamp_field)
         self.plan: Schedule = schedule(
-            self._events.ts_us, late=options.late, seed=options.seed, start_us=options.start_us, until_us=options.until_us
+            self._events.ts_us,
+            late=options.late,
+            seed=options.seed,
+            start_us=options.start_us,
+            until_us=options.until_us,
         )
         topic = producer.source.topic
         ends = {partition: end for (_, partition), end in end_offsets(producer.bootstrap, [topic]).items()}
@@ -117,7 +123,11 @@ class _Run:
             times = self.plan.sent_ms[chunk].tolist()
             for place, timestamp_ms, event in zip(chunk.tolist(), times, encoded, strict=True):
                 # Events without a key go round; by their place, so that the next run sends each to the same partition.
-                yield place % partitions if event.key is None else partition_of(event.key, partitions), timestamp_ms, event
+                yield (
+                    place % partitions if event.key is None else partition_of(event.key, partitions),
+                    timestamp_ms,
+                    event,
+                )
 
 
 def _send(run: _Run, speed: float | None, report: Report | None) -> None:

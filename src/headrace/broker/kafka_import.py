@@ -1,0 +1,35 @@
+"""kafka-python, imported in one place: it comes with an extra, and says so when it is missing."""
+
+from __future__ import annotations
+
+import logging
+
+from headrace.errors import ConfigError
+
+try:
+    from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+    from kafka.admin import KafkaAdminClient, OffsetSpec
+    from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, NoError, TopicAlreadyExistsError
+    from kafka.partitioner import murmur2
+except ModuleNotFoundError as error:
+    msg = f"Talking to Kafka needs the package kafka-python, which cannot be imported ({error})."
+    raise ConfigError(msg, cure="Run `pip install 'headrace[stream]'`.") from error
+
+__all__ = [
+    "KafkaAdminClient",
+    "KafkaConsumer",
+    "KafkaError",
+    "KafkaProducer",
+    "KafkaTimeoutError",
+    "MessageSizeTooLargeError",
+    "NoError",
+    "OffsetAndMetadata",
+    "OffsetSpec",
+    "TopicAlreadyExistsError",
+    "TopicPartition",
+    "murmur2",
+]
+
+# kafka-python logs each failed connection, which then fails in headrace with an error that says more. With a handler of
+# its own it stays silent unless the program that uses headrace has set up logging.
+logging.getLogger("kafka").addHandler(logging.NullHandler())

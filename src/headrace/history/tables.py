@@ -1,0 +1,148 @@
+"""SQL of the tables that a view's query reads.
+
+- `log`: a view of the log's files
+- `keys`: the entities that the spine names, numbered
+- `moments`: the distinct (entity, time) of the spine's rows
+- `spine_rows`: which moment each row asks for
+- `events`: the log's events of those entities
+"""
+# ruff: noqa: S608  (values are numbers, names are quoted, and the user's data enters as tables)
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from headrace.history.matching import AsOf, TimeBounds, ViewMatch
+from headrace.history.spine import key_name
+from headrace.history.text import literal, quoted, selected, unglobbed, value_name
+from headrace.plan import DType, Source
+
+__all__ = ["TILE_START", "delays_sql", "doubles_sql", "events_sql", "keys_sql", "log_sql", "moments_sql"]
+
+TILE_START = "CREATE OR REPLACE TEMP MACRO tile_start(us, slide) AS us - ((us % slide + slide) % slide)"
+"""Where the tile of a time starts; it floors, also before 1970."""
+
+_SQL_TYPES: dict[DType, str] = {
+    DType.INT64: "BIGINT",
+    DType.FLOAT64: "DOUBLE",
+    DType.BOOL: "BOOLEAN",
+    DType.STRING: "VARCHAR",
+    DType.TIMESTAMP: "TIMESTAMPTZ",
+}
+_OWN_COLUMNS = {"_ts_us": "BIGINT", "_known_at_us": "BIGINT", "_partition": "INTEGER", "_offset": "BIGINT"}
+
+
+def log_sql(files: Sequence[str], source: Source, held: Collection[str]) -> str:
+    """The view ``log``: the events of some files.
+
+    Args:
+        files: The files' paths.
+        source: The source, for columns that the files lack.
+        held: The columns that the table has at this version.
+    """
+    if not files:
+        typed = {**_OWN_COLUMNS, **{column.name: _SQL_TYPES[column.dtype] for column in source.columns}}
+        nulls = selected(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in typed.items())
+        return f"CREATE OR REPLACE TEMP VIEW log AS\nSELECT\n{nulls}\nWHERE false"
+    # By name, as a file that was written before a column was declared lacks it; a column that no file has is null.
+    added = [column for column in source.columns if column.name not in held]
+    nulls = "".join(f", CAST(NULL AS {_SQL_TYPES[column.dtype]}) AS {quoted(column.name)}" for column in added)
+    listed = selected(literal(unglobbed(file)) for file in files)
+    return f"""\
+CREATE OR REPLACE TEMP VIEW log AS
+SELECT *{nulls}
+FROM read_parquet([
+{listed}
+], union_by_name = true, hive_partitioning = false)"""
+
+
+def keys_sql(join_keys: Iterable[str]) -> str:
+    """The table ``keys``."""
+    names = ", ".join(quoted(key_name(key)) for key in join_keys)
+    return f"""\
+CREATE OR REPLACE TEMP TABLE keys AS
+SELECT row_number() OVER () AS key_id, *
+FROM (SELECT DISTINCT {names} FROM spine)"""
+
+
+def moments_sql(join_keys: Iterable[str], as_of: AsOf) -> list[str]:
+    """The tables ``moments`` and ``spine_rows``."""
+    on = " AND ".join(f"k.{name} = s.{name}" for name in (quoted(key_name(key)) for key in join_keys))
+    if as_of is AsOf.EVIDENCE:  # two lookups at one moment may have known different things
+        return [
+            f"""\
+CREATE OR REPLACE TEMP TABLE moments AS
+SELECT s.spine_row AS moment_id, k.key_id, s.t_us
+FROM spine AS s
+JOIN keys AS k ON {on}""",
+            """\
+CREATE OR REPLACE TEMP TABLE spine_rows AS
+SELECT moment_id AS spine_row, moment_id
+FROM moments""",
+        ]
+    return [
+        f"""\
+CREATE OR REPLACE TEMP TABLE moments AS
+SELECT row_number() OVER () AS moment_id, *
+FROM (SELECT DISTINCT k.key_id, s.t_us FROM spine AS s JOIN keys AS k ON {on})""",
+        f"""\
+CREATE OR REPLACE TEMP TABLE spine_rows AS
+SELECT s.spine_row, m.moment_id
+FROM spine AS s
+JOIN keys AS k ON {on}
+JOIN moments AS m ON m.key_id = k.key_id AND m.t_us = s.t_us""",
+    ]
+
+
+def events_sql(match: ViewMatch, as_of: AsOf, bounds: TimeBounds) -> str:
+    """The table ``events``.
+
+    Args:
+        match: What is asked of the view.
+        as_of: By what events are known.
+        bounds: The event times that can matter.
+    """
+    known_at = "e._ts_us" if as_of is AsOf.EVENT else "e._known_at_us"
+    columns = ["k.key_id", "e._ts_us AS ts_us", f"{known_at} AS known_at_us"]
+    if as_of is AsOf.EVIDENCE:
+        columns += ["e._partition AS source_partition", "e._offset AS source_offset"]
+    if match.needs_order:
+        columns.append("row_number() OVER (ORDER BY e._ts_us, e._partition, e._offset) AS event_seq")
+    for column in match.columns:
+        value = f"e.{quoted(column)}"
+        value = f"epoch_us({value})" if match.source.column(column).dtype is DType.TIMESTAMP else value
+        columns.append(f"{value} AS {quoted(value_name(column))}")
+    on = " AND ".join(f"k.{quoted(key_name(key))} = e.{quoted(key)}" for key in match.view.join_keys)
+    where = [f"e._ts_us >= {bounds.from_us}"] if bounds.from_us is not None else []
+    where += [f"e._ts_us <= {bounds.until_us}"] if bounds.until_us is not None else []
+    only = f"\nWHERE {' AND '.join(where)}" if where else ""
+    return f"""\
+CREATE OR REPLACE TEMP TABLE events AS
+SELECT
+{selected(columns)}
+FROM log AS e
+JOIN keys AS k ON {on}{only}"""
+
+
+def delays_sql() -> str:
+    """How many events there are, came to be known late, or early; and the delay that 99% stay within, in µs."""
+    return """\
+SELECT
+    count(*) AS events,
+    count(*) FILTER (known_at_us > ts_us) AS late,
+    count(*) FILTER (known_at_us < ts_us) AS early,
+    quantile_disc(known_at_us - ts_us, 0.99) AS most_us
+FROM events"""
+
+
+def doubles_sql(columns: Iterable[str]) -> str:
+    """How many events there are, and per column of doubles its least and greatest size and whether all are finite."""
+    found: list[str] = []
+    for column in columns:
+        value = quoted(value_name(column))
+        found += [
+            f"min(abs({value})) FILTER (isfinite({value}) AND {value} <> 0)",
+            f"max(abs({value})) FILTER (isfinite({value}))",
+            f"coalesce(bool_and(isfinite({value})), true)",
+        ]
+    return f"SELECT\n{selected('count(*)', found)}\nFROM events"

@@ -1,0 +1,21 @@
+"""Training data: point-in-time-correct features for a spine, exported reproducibly, and proof of what was served."""
+
+from headrace.training.client import HistoricalFeatures, TrainingClient
+from headrace.training.dataset import Dataset, load_dataset
+from headrace.training.export import Built, export_dataset
+from headrace.training.proof import LookupReport, Mismatch
+from headrace.training.verify import VerifyReport, read_manifest, verify_dataset
+
+__all__ = [
+    "Built",
+    "Dataset",
+    "HistoricalFeatures",
+    "LookupReport",
+    "Mismatch",
+    "TrainingClient",
+    "VerifyReport",
+    "export_dataset",
+    "load_dataset",
+    "read_manifest",
+    "verify_dataset",
+]

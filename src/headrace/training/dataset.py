@@ -1,0 +1,98 @@
+"""Datasets: a spine, its features and how it is split, declared once in `offline/datasets/<name>.py`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from headrace.config import Project
+from headrace.errors import DatasetError
+from headrace.events.modules import describe_import_failure, own_modules
+from headrace.history import AsOf
+from headrace.training.spine import Spine
+
+__all__ = ["Dataset", "load_dataset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A training set.
+
+    Attributes:
+        name: Its name.
+        features: A feature service's name, or a list of `view:feature`.
+        spine: A function of the project that gives the spine, or the path of one (relative to the project).
+        label: The spine's column that is to be learned.
+        splits: By split's name, until when (exclusive) its rows go, in order of time; the last may be None: the rest.
+        time_column: The spine's column of times.
+        as_of: `known` or `event`.
+        rows_per_file: The most rows of one Parquet file.
+
+    Raises:
+        DatasetError: A value makes no sense.
+    """
+
+    name: str
+    features: str | Sequence[str]
+    spine: Callable[[Project], Spine] | str | Path
+    label: str
+    splits: Mapping[str, datetime | None] = field(default_factory=lambda: {"all": None})
+    time_column: str = "event_timestamp"
+    as_of: str = "known"
+    rows_per_file: int = 250_000
+
+    def __post_init__(self) -> None:
+        ends = list(self.splits.values())
+        if not ends or any(end is None for end in ends[:-1]):
+            self._refuse("only the last split may go without an end (None)")
+        times = [end for end in ends if end is not None]
+        if any(end.tzinfo is None for end in times):
+            self._refuse("its splits' ends need a time zone: datetime(2013, 10, 1, tzinfo=UTC)")
+        if times != sorted(set(times)):
+            self._refuse("its splits must follow one another in time")
+        if any(not name or "/" in name or name.startswith(".") for name in self.splits):
+            self._refuse("a split's name becomes a folder's: letters, digits and underscores")
+        if self.rows_per_file < 1:
+            self._refuse("rows_per_file must be at least 1")
+        if self.as_of not in (AsOf.KNOWN, AsOf.EVENT):
+            self._refuse(f"as_of is {self.as_of!r}; it is 'known' or 'event'")
+
+    def _refuse(self, why: str) -> None:
+        msg = f"The dataset {self.name!r}: {why}."
+        raise DatasetError(msg)
+
+
+def load_dataset(project: Project, name: str) -> Dataset:
+    """Read a project's dataset definition.
+
+    Args:
+        project: The project.
+        name: The dataset: `offline/datasets/<name>.py` defines `dataset`.
+
+    Returns:
+        The definition.
+
+    Raises:
+        DatasetError: There is none, it does not import, or it defines something else.
+    """
+    folder = project.root / "offline" / "datasets"
+    path = folder / f"{name}.py"
+    if not path.is_file():
+        there = ", ".join(sorted(found.stem for found in folder.glob("[!_]*.py"))) or "none"
+        msg = f"There is no dataset {name!r}: {path} does not exist."
+        raise DatasetError(msg, cure=f"Datasets of this project: {there}.")
+    with own_modules(project.root):
+        try:
+            module = importlib.import_module(f"offline.datasets.{name}")
+        except Exception as error:
+            where, what = describe_import_failure(error, project.root)
+            msg = f"{where}: the dataset {name!r} cannot be imported: {what}"
+            raise DatasetError(msg, cure="Mend the module.") from error
+    dataset = getattr(module, "dataset", None)
+    if not isinstance(dataset, Dataset):
+        msg = f"{path} defines no `dataset`."
+        raise DatasetError(msg, cure="Write `dataset = headrace.Dataset(name=…, features=…, spine=…, label=…)`.")
+    return dataset

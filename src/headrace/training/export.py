@@ -1,0 +1,204 @@
+"""Exporting a dataset: Parquet files by split, and a manifest that pins how to build the same bytes again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from headrace.errors import DatasetError
+from headrace.times import us_of
+from headrace.training.client import TrainingClient
+from headrace.training.dataset import Dataset
+from headrace.training.spine import spine_table
+from headrace.training.statistics import column_statistics
+
+__all__ = ["MANIFEST", "Built", "export_dataset"]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Built:
+    """An exported dataset.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What its manifest says.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+
+def export_dataset(
+    client: TrainingClient, dataset: Dataset, out: Path, *, versions: Mapping[str, int | None] | None = None
+) -> Built:
+    """Build a dataset and write it, whole or not at all.
+
+    The same definition, plan, log versions and library versions give the same bytes.
+
+    Args:
+        client: The training client.
+        dataset: The dataset.
+        out: The folder to write; an earlier export of a dataset there is replaced.
+        versions: By topic, the version of its log to read; the newest where left out.
+
+    Returns:
+        Where it is, and its manifest.
+
+    Raises:
+        DatasetError: The definition does not fit its spine, or `out` holds something else or cannot be written.
+        SpineError, LookupRequestError, LogError: As `TrainingClient.get_historical_features` raises.
+    """
+    _refuse_other_things(out)
+    spine = spine_of(client, dataset)
+    refs = client.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+    # The versions are settled before anything is read, so that all of it is read at the same ones.
+    settled = {topic: snapshot.version for topic, snapshot in client.snapshots(refs, versions).items()}
+    joined = client.get_historical_features(
+        spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, versions=settled
+    ).to_arrow()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
+            folder = Path(made) / out.name
+            files = [file for split in _splits(dataset, joined) for file in _write_split(dataset, folder, *split)]
+            manifest = {
+                "format": FORMAT,
+                "dataset": dataset.name,
+                "plan": client.plan.hash,
+                "features": [f"{ref.view}:{ref.feature}" for ref in refs],
+                "as_of": dataset.as_of,
+                "time_column": dataset.time_column,
+                "label": dataset.label,
+                "splits": {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()},
+                "rows_per_file": dataset.rows_per_file,
+                "logs": settled,
+                "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
+                "files": files,
+                "statistics": column_statistics(joined),
+                "made_with": library_versions(),
+            }
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            _put_in_place(folder, out, Path(made))
+    except OSError as error:
+        msg = f"The dataset cannot be written to {out}: {error}."
+        raise DatasetError(msg, cure="Give a folder that can be written, with room, by --out.") from error
+    return Built(out, manifest)
+
+
+def spine_of(client: TrainingClient, dataset: Dataset) -> pa.Table:
+    """A dataset's spine, with its label."""
+    spine = dataset.spine
+    if isinstance(spine, str | os.PathLike):
+        spine = client.project.root / spine
+    table = spine_table(spine(client.project) if callable(spine) else spine)
+    for column in (dataset.label, dataset.time_column):
+        if column not in table.column_names:
+            msg = f"The spine of {dataset.name!r} has no column {column!r}; it has {', '.join(table.column_names)}."
+            raise DatasetError(msg, cure="Name its label and its time_column in the definition.")
+    if not pa.types.is_timestamp(table.schema.field(dataset.time_column).type):
+        msg = f"The column {dataset.time_column!r} of the spine of {dataset.name!r} holds no timestamps."
+        raise DatasetError(msg, cure="Make it timestamps with a time zone.")
+    return table
+
+
+def table_checksum(table: pa.Table) -> str:
+    """The SHA-256 of a table's schema and values, however it is chunked."""
+    digest = hashlib.sha256()
+    with pa.ipc.new_stream(_Hashing(digest), table.schema.remove_metadata()) as writer:
+        for batch in table.replace_schema_metadata(None).combine_chunks().to_batches(max_chunksize=65_536):
+            # A slice shares its parent's buffers; taking its rows copies just them, so that the bytes depend on the values alone.
+            writer.write_batch(pa.RecordBatch.from_arrays([pa.concat_arrays([c]) for c in batch.columns], schema=batch.schema))
+    return digest.hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that the bytes may depend on."""
+    from headrace import __version__
+
+    return {"headrace": __version__, "pyarrow": pa.__version__, "duckdb": duckdb.__version__}
+
+
+class _Hashing:
+    """A file that is only hashed."""
+
+    closed = False
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _splits(dataset: Dataset, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    times = table.column(dataset.time_column).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    since: int | None = None
+    for name, end in dataset.splits.items():
+        until = None if end is None else us_of(end)
+        chosen = pa.chunked_array([pa.repeat(True, table.num_rows)])
+        if since is not None:
+            chosen = pc.and_(chosen, pc.greater_equal(times, since))
+        if until is not None:
+            chosen = pc.and_(chosen, pc.less(times, until))
+        yield name, table.filter(chosen)
+        since = until
+
+
+def _write_split(dataset: Dataset, folder: Path, split: str, rows: pa.Table) -> Iterator[dict[str, Any]]:
+    (folder / split).mkdir(parents=True)
+    rows = rows.replace_schema_metadata(None)
+    for number in range(max(1, -(-rows.num_rows // dataset.rows_per_file))):
+        part = rows.slice(number * dataset.rows_per_file, dataset.rows_per_file).combine_chunks()
+        path = folder / split / f"part-{number:05d}.parquet"
+        parquet.write_table(part, path, compression="zstd")
+        yield {
+            "split": split,
+            "path": f"{split}/{path.name}",
+            "rows": part.num_rows,
+            "bytes": path.stat().st_size,
+            "sha256": file_checksum(path),
+        }
+
+
+def _refuse_other_things(out: Path) -> None:
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out} exists and is no dataset."
+        raise DatasetError(msg, cure="Give another folder by --out; nothing there was touched.")
+
+
+def _put_in_place(folder: Path, out: Path, room: Path) -> None:
+    if out.exists():
+        out.rename(room / "replaced")
+    folder.rename(out)
+    shutil.rmtree(room / "replaced", ignore_errors=True)

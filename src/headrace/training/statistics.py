@@ -1,0 +1,46 @@
+"""Statistics of a table's columns, for a manifest: what a reader checks before training on it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["column_statistics"]
+
+
+def column_statistics(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """Per column its type, nulls, and where they mean something least, greatest and mean.
+
+    Args:
+        table: The table.
+
+    Returns:
+        JSON-ready: times are ISO 8601, and what is not finite is text.
+    """
+    return {name: _of(table.column(name)) for name in table.column_names}
+
+
+def _of(column: pa.ChunkedArray) -> dict[str, Any]:
+    kind = column.type
+    found: dict[str, Any] = {"type": str(kind), "nulls": column.null_count}
+    if pa.types.is_string(kind):
+        found["distinct"] = pc.count_distinct(column).as_py()
+    elif pa.types.is_boolean(kind):
+        found["true"] = pc.sum(column).as_py() or 0
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind):
+        extent = pc.min_max(column).as_py()
+        found |= {"min": _plain(extent["min"]), "max": _plain(extent["max"])}
+        if not pa.types.is_temporal(kind):
+            found["mean"] = _plain(pc.mean(column).as_py())
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,86 @@
+"""The SQL that is run, as files to read.
+
+After a change that is meant: HEADRACE_UPDATE_SNAPSHOTS=1 pytest tests/history/test_query.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.history.builder import Delays
+from headrace.history.exact import DoubleShape
+from headrace.history.matching import AsOf, ViewMatch, match_views
+from headrace.history.query import features_sql
+from headrace.history.tables import events_sql, keys_sql, log_sql, moments_sql
+from headrace.plan import Column, DType, Feature, Plan, Source, View
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+MINUTE, HOUR = 60_000_000, 3_600_000_000
+
+SOURCE = Source(
+    name="departures",
+    topic="departures",
+    model="events:Departure",
+    key="origin",
+    timestamp_field="at",
+    columns=(
+        Column(name="origin", dtype=DType.STRING),
+        Column(name="carrier", dtype=DType.STRING),
+        Column(name="at", dtype=DType.TIMESTAMP),
+        Column(name="delay", dtype=DType.FLOAT64),
+        Column(name="cancelled", dtype=DType.BOOL),
+    ),
+)
+FEATURES = (
+    Feature(name="n_1h", function="count", column="*", window_us=HOUR, slide_us=MINUTE, dtype=DType.INT64),
+    Feature(name="mean_1h", function="mean", column="delay", window_us=HOUR, slide_us=MINUTE, dtype=DType.FLOAT64),
+    Feature(name="max_1h", function="max", column="delay", window_us=HOUR, slide_us=MINUTE, dtype=DType.FLOAT64),
+    Feature(name="cancelled", function="sum", column="cancelled", window_us=None, slide_us=None, dtype=DType.INT64),
+    Feature(name="last_at", function="last", column="at", window_us=None, slide_us=None, dtype=DType.TIMESTAMP),
+)
+ONE_LIMB = DoubleShape(exponent=-52, width=110, limbs=1, finite=True)
+
+
+def match() -> ViewMatch:
+    view = View(name="flights", source="departures", entities=SOURCE.columns[:2], features=FEATURES)
+    plan = Plan(project="test", sources={"departures": SOURCE}, views={"flights": view})
+    return match_views(plan, plan.resolve("flights:*"))[0]
+
+
+def script(as_of: AsOf, delays: Delays, shape: DoubleShape = ONE_LIMB) -> str:
+    asked = match()
+    statements = [
+        log_sql(["log/departures/2013-01-01.parquet", "it's.parquet"], SOURCE, ["origin", "carrier", "at", "delay"]),
+        keys_sql(asked.view.join_keys),
+        *moments_sql(asked.view.join_keys, as_of),
+        events_sql(asked, as_of, asked.bounds(HOUR, 2 * HOUR, as_of)),
+        features_sql(asked, as_of, delays, {"delay": shape}),
+    ]
+    return ";\n\n".join(statements) + ";\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "as_of", "delays", "shape"),
+    [
+        ("known", AsOf.KNOWN, Delays(0, gaps=True), ONE_LIMB),
+        ("known_all_late", AsOf.KNOWN, Delays(5_000_000, gaps=True), ONE_LIMB),
+        ("event", AsOf.EVENT, Delays(), ONE_LIMB),
+        ("evidence", AsOf.EVIDENCE, Delays(), ONE_LIMB),
+        ("wide_doubles", AsOf.EVENT, Delays(), DoubleShape(exponent=-1074, width=110, limbs=2, finite=False)),
+    ],
+)
+def test_sql_is_as_written_down(name: str, as_of: AsOf, delays: Delays, shape: DoubleShape) -> None:
+    path = SNAPSHOTS / f"{name}.sql"
+    written = script(as_of, delays, shape)
+    if "HEADRACE_UPDATE_SNAPSHOTS" in os.environ:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(written, encoding="utf-8")
+    assert written == path.read_text(encoding="utf-8")
+
+
+def test_no_work_is_done_for_delays_where_there_are_none() -> None:
+    assert "gaps" not in script(AsOf.KNOWN, Delays())
+    assert "ranked" not in script(AsOf.KNOWN, Delays())
