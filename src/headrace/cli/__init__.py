@@ -13,11 +13,11 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="headrace",
-    help="A streaming feature store: Feast definitions, Kafka events, fresh online features and training data that provably agree.",
+    help="A streaming feature store: fresh online features and training data that provably agree.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 failed, 2 called wrongly, 3 a check found a difference, 4 something is away (try again).",
+    epilog="Exit codes: 0 done, 1 failed, 2 called wrongly, 3 a check found a difference, 4 away just now: try again.",
 )
 dataset = typer.Typer(help="Training sets: build them, and prove that they can be built again.", no_args_is_help=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace.cli.output import DIFFERENT, Folder, command, console, set_up_logging, table
+from headrace.cli.output import DIFFERENT, Folder, command, console, set_up_logging
 from headrace.config import Project
 from headrace.errors import ConfigError
 
@@ -38,11 +39,10 @@ def demo(
     from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
     from headrace.declare import apply
 
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[more]}"),
-        TimeElapsedColumn(), console=console,
-    ) as progress:  # fmt: skip
-        declaring = progress.add_task("apply the definitions (Feast)", total=1, more="")
+    bar = (BarColumn(), MofNCompleteColumn()) if console.is_terminal else ()
+    shown = (TextColumn("{task.description}"), *bar, TextColumn("{task.fields[more]}"), TimeElapsedColumn())
+    with Progress(*shown, console=console) as progress:
+        declaring = progress.add_task("apply (Feast)", total=1, more="")
         plan = apply(project).plan
         progress.update(declaring, completed=1, more=f"plan {plan.hash}: {len(plan.views)} views")
         with EmbeddedBroker(project.broker_state_path):
@@ -58,7 +58,7 @@ def demo(
     datasets = export_datasets(project)
     matches = prove(project, recorded)
     console.print(f"\n[bold]{matches}/{len(recorded)} lookups match[/]", highlight=False)
-    _say_what_next(project, list(plan.services), datasets)
+    _say_what_next(_example_keys(recorded), list(plan.services), datasets)
     if matches != len(recorded) or len(recorded) < lookups:
         raise typer.Exit(DIFFERENT)
 
@@ -84,24 +84,31 @@ def _start_anew(project: Project) -> None:
     marker.write_text(json.dumps({"made_by": "headrace demo"}) + "\n", encoding="utf-8")
 
 
-def _say_what_next(project: Project, services: list[str], datasets: list[Path]) -> None:
+def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[Path]) -> None:
     service = services[0] if services else "SERVICE"
-    keys = " ".join(f"--key {name}={value}" for name, value in _example_keys(project).items())
+    keys = " ".join(f"--key {name}={value}" for name, value in example.items())
+    headrace = "headrace" if shutil.which("headrace") else str(_shown(Path(sys.executable).with_name("headrace")))
     commands = [
-        (f"headrace lookup --service {service} {keys}", "features now, from the online store (add --json)"),
-        ("headrace status", "how far each source partition came"),
-        ("headrace plan", "what an edit under feature_repo/ would change"),
+        ("features now, from the online store (add --json)", f"lookup --service {service} {keys}"),
+        ("how far each source partition came", "status"),
+        ("what an edit under feature_repo/ would change", "plan"),
         *(
-            (f"headrace dataset verify {_shown(folder)}", "build the training set again, compare the bytes")
+            ("build the training set again and compare the bytes", f"dataset verify {_shown(folder)}")
             for folder in datasets
         ),
     ]
-    table("Try next", ["command", "what it shows"], commands)
+    console.print(
+        "\n[bold]Try next[/] (the broker has stopped; the store, the log and the training set stay):", highlight=False
+    )
+    for what, arguments in commands:
+        console.print(f"  {headrace} {arguments}", highlight=False, soft_wrap=True)
+        console.print(f"      {what}", style="dim", highlight=False)
 
 
-def _example_keys(project: Project) -> dict[str, object]:
-    first = (project.state / "lookups.jsonl").read_text(encoding="utf-8").partition("\n")[0]
-    return dict(json.loads(first)["keys"])
+def _example_keys(recorded: list[dict[str, Any]]) -> dict[str, Any]:
+    """The keys of the newest lookup that found the most to tell."""
+    telling = max(recorded, key=lambda one: (sum(value is not None for value in one["features"].values()), one["at_us"]))
+    return dict(telling["keys"])
 
 
 def _shown(path: Path) -> Path:

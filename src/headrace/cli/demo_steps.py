@@ -164,16 +164,19 @@ def show_live(project: Project, plan: Plan) -> None:
     for name, entities in _entities(project, plan).items():
         with FeatureClient(project, plan=plan) as client:
             answer = client.get_online_features(name, entities)
-        records = answer.records()
-        shown = [
-            record for record in records if "unknown_key" not in {view["status"] for view in record["views"].values()}
-        ][:6]
-        columns = [", ".join(str(value) for value in record["keys"].values()) for record in shown]
+        present = [record for record in answer.records() if _is_known(record)]
+        shown = present[:: max(1, -(-len(present) // 4))]
+        columns = [" ".join(str(value) for value in record["keys"].values()) for record in shown]
         rows = [
             [feature.replace("__", ":"), *(record["features"][feature] for record in shown)]
             for feature in answer.values
         ]
-        table(f"Live features of {name} at {iso_time(answer.at_us)}", ["feature", *columns], rows, numbers=columns)
+        title = f"Live features of {name} at {iso_time(answer.at_us)}"
+        table(title, ["feature", *columns], rows, numbers=columns, whole=["feature"])
+
+
+def _is_known(record: dict[str, Any]) -> bool:
+    return all(view["status"] != "unknown_key" for view in record["views"].values())
 
 
 def export_datasets(project: Project) -> list[Path]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, Literal, ParamSpec
 
 import typer
 from rich.console import Console
@@ -28,8 +29,11 @@ FAILED, DIFFERENT, AWAY, INTERRUPTED = 1, 3, 4, 130
 
 _LIBRARIES = {"faust", "mode", "aiokafka", "kafka", "asyncio"}
 
-console = Console()
-errors = Console(stderr=True)
+_WIDE = 120
+"""Columns where the output is no terminal: a pipe or a CI log has no width of its own."""
+
+console = Console(width=None if sys.stdout.isatty() else _WIDE)
+errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 Folder = Annotated[
@@ -78,7 +82,14 @@ def note(text: str) -> None:
     errors.print(_escape(text), style="dim", highlight=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    numbers: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> None:
     """Print a table.
 
     Args:
@@ -86,10 +97,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
         columns: The columns' names.
         rows: One sequence per row; None shows as a dash.
         numbers: The columns to align right.
+        whole: The columns that are never folded.
     """
     drawn = Table(title=title, title_justify="left", title_style="bold")
     for name in columns:
-        drawn.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if name in numbers else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name in whole)
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
     console.print(drawn)

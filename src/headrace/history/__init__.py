@@ -2,5 +2,6 @@
 
 from headrace.history.join import PointInTimeJoin
 from headrace.history.matching import AsOf
+from headrace.history.spine import moments_us
 
-__all__ = ["AsOf", "PointInTimeJoin"]
+__all__ = ["AsOf", "PointInTimeJoin", "moments_us"]

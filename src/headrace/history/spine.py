@@ -12,7 +12,7 @@ from headrace.errors import SpineError
 from headrace.events.batch import ARROW_TYPES
 from headrace.plan import Column, DType
 
-__all__ = ["SPINE_ROW", "T_US", "key_name", "read_spine"]
+__all__ = ["SPINE_ROW", "T_US", "key_name", "moments_us", "read_spine"]
 
 SPINE_ROW = "spine_row"
 T_US = "t_us"
@@ -54,14 +54,23 @@ def read_spine(spine: pa.Table, join_keys: Sequence[Column], time_column: str) -
             raise SpineError(msg, cure=cure)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         SPINE_ROW: pa.array(np.arange(spine.num_rows)),
-        T_US: _moments(spine.column(time_column), time_column),
+        T_US: moments_us(spine.column(time_column), time_column),
     }
     for key in join_keys:
         columns[key_name(key.name)] = _keys(spine.column(key.name), key)
     return pa.table(columns)
 
 
-def _moments(column: pa.ChunkedArray, name: str) -> pa.Array:
+def moments_us(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """A spine's moments as int64 microseconds UTC, floored.
+
+    Args:
+        column: Timestamps of any unit, with a time zone.
+        name: The column's name, for messages.
+
+    Raises:
+        SpineError: They are no timestamps, have no time zone, are null somewhere, or lie beyond int64 microseconds.
+    """
     if not pa.types.is_timestamp(column.type):
         cure = "Make it a timestamp in UTC; in pandas: pd.to_datetime(df[name], utc=True)."
         msg = f"The spine's {name!r} is {column.type}, not a timestamp."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -21,6 +22,9 @@ from headrace.training.spine import Spine, spine_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from headrace.training.dataset import Dataset
+    from headrace.training.export import Built
 
 __all__ = ["HistoricalFeatures", "TrainingClient"]
 
@@ -86,7 +90,8 @@ class TrainingClient:
             as_of: `known`, what a lookup at that time would have been served; `event`, what an ideal, instant pipeline
                 would have known.
             time_column: The spine's column of times, with a time zone.
-            versions: By topic, the version of its log to read; what is left out is read at its newest.
+            versions: By topic, the version of its log to read, None where nothing had been logged; what is left out is
+                read at its newest.
 
         Returns:
             The spine with its features.
@@ -116,7 +121,7 @@ class TrainingClient:
 
         Args:
             refs: The features.
-            versions: By topic, the version wanted; what is left out, or None, is the newest.
+            versions: By topic, the version wanted, None where nothing had been logged; what is left out is the newest.
 
         Returns:
             Snapshots by topic.
@@ -126,8 +131,28 @@ class TrainingClient:
         snapshots: dict[str, LogSnapshot] = {}
         for name in sorted(sources):
             source = self.plan.sources[name]
-            snapshots[source.topic] = EventLog(self.project.log_path, source).snapshot(wanted.get(source.topic))
+            log = EventLog(self.project.log_path, source)
+            version = wanted.get(source.topic)
+            if source.topic in wanted and version is None and log.version() is not None:
+                version = 0  # the table was made since; its first version is empty
+            snapshots[source.topic] = log.snapshot(version)
         return snapshots
+
+    def export(self, dataset: Dataset | str, out: str | os.PathLike[str]) -> Built:
+        """Build a dataset and write it as Parquet files by split, with a manifest; see `export_dataset`.
+
+        Args:
+            dataset: The dataset, or the name of one of the project's.
+            out: The folder to write.
+
+        Returns:
+            Where it is, and its manifest.
+        """
+        from headrace.training.dataset import load_dataset
+        from headrace.training.export import export_dataset
+
+        chosen = load_dataset(self.project, dataset) if isinstance(dataset, str) else dataset
+        return export_dataset(self, chosen, Path(out))
 
     def verify_lookups(self, records: Sequence[Mapping[str, Any]]) -> LookupReport:
         """Recompute recorded lookups from the log, each by its evidence, and compare.
@@ -139,6 +164,10 @@ class TrainingClient:
             How many match, and what differs in the others.
 
         Raises:
+            LookupRequestError: A record is not one, or names what the plan does not have.
             LogError: The log cannot be read.
         """
-        return verify_lookups(self.plan, self.snapshots, records)
+        return verify_lookups(self.plan, self.snapshots, self._logged, records)
+
+    def _logged(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        return EventLog(self.project.log_path, self.plan.source_for_topic(topic)).last_offsets(partitions)

@@ -80,7 +80,7 @@ def load_dataset(project: Project, name: str) -> Dataset:
     """
     folder = project.root / "offline" / "datasets"
     path = folder / f"{name}.py"
-    if not path.is_file():
+    if not name.isidentifier() or not path.is_file():
         there = ", ".join(sorted(found.stem for found in folder.glob("[!_]*.py"))) or "none"
         msg = f"There is no dataset {name!r}: {path} does not exist."
         raise DatasetError(msg, cure=f"Datasets of this project: {there}.")
@@ -95,4 +95,7 @@ def load_dataset(project: Project, name: str) -> Dataset:
     if not isinstance(dataset, Dataset):
         msg = f"{path} defines no `dataset`."
         raise DatasetError(msg, cure="Write `dataset = headrace.Dataset(name=…, features=…, spine=…, label=…)`.")
+    if dataset.name != name:
+        msg = f"{path} defines the dataset {dataset.name!r}, and it is looked for as {name!r}."
+        raise DatasetError(msg, cure="Give it the name of its file.")
     return dataset

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from headrace.errors import DatasetError
+from headrace.history import moments_us
+from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
 from headrace.training.client import TrainingClient
 from headrace.training.dataset import Dataset
@@ -80,6 +82,7 @@ def export_dataset(
                 "format": FORMAT,
                 "dataset": dataset.name,
                 "plan": client.plan.hash,
+                "definitions": definitions_of(client.plan, refs),
                 "features": [f"{ref.view}:{ref.feature}" for ref in refs],
                 "as_of": dataset.as_of,
                 "time_column": dataset.time_column,
@@ -110,10 +113,15 @@ def spine_of(client: TrainingClient, dataset: Dataset) -> pa.Table:
         if column not in table.column_names:
             msg = f"The spine of {dataset.name!r} has no column {column!r}; it has {', '.join(table.column_names)}."
             raise DatasetError(msg, cure="Name its label and its time_column in the definition.")
-    if not pa.types.is_timestamp(table.schema.field(dataset.time_column).type):
-        msg = f"The column {dataset.time_column!r} of the spine of {dataset.name!r} holds no timestamps."
-        raise DatasetError(msg, cure="Make it timestamps with a time zone.")
     return table
+
+
+def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
+    """The hashes of what features are made of: their views and sources, by name. The rest of the plan may change."""
+    views = {ref.view: plan.views[ref.view] for ref in refs}
+    sources = {view.source: plan.source_of(view) for view in views.values()}
+    named = {f"view {name}": view.hash for name, view in views.items()}
+    return named | {f"source {name}": source.content_hash() for name, source in sources.items()}
 
 
 def table_checksum(table: pa.Table) -> str:
@@ -162,11 +170,11 @@ class _Hashing:
 
 
 def _splits(dataset: Dataset, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    times = table.column(dataset.time_column).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    times = moments_us(table.column(dataset.time_column), dataset.time_column)
     since: int | None = None
     for name, end in dataset.splits.items():
         until = None if end is None else us_of(end)
-        chosen = pa.chunked_array([pa.repeat(True, table.num_rows)])
+        chosen = pa.repeat(True, table.num_rows)
         if since is not None:
             chosen = pc.and_(chosen, pc.greater_equal(times, since))
         if until is not None:
@@ -200,5 +208,10 @@ def _refuse_other_things(out: Path) -> None:
 def _put_in_place(folder: Path, out: Path, room: Path) -> None:
     if out.exists():
         out.rename(room / "replaced")
-    folder.rename(out)
+    try:
+        folder.rename(out)
+    except OSError:
+        if (room / "replaced").exists():
+            (room / "replaced").rename(out)
+        raise
     shutil.rmtree(room / "replaced", ignore_errors=True)

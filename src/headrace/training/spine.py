@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Spine", "spine_table"]
 
 Spine: TypeAlias = Union[pa.Table, "pd.DataFrame", duckdb.DuckDBPyRelation, str, "os.PathLike[str]"]
-"""An Arrow table, a pandas data frame, a DuckDB relation, or the path of a Parquet or CSV file."""
+"""An Arrow table (or what gives one as a stream), a data frame, a DuckDB relation, or a Parquet or CSV file's path."""
 
 
 def spine_table(spine: Spine) -> pa.Table:
@@ -40,6 +40,8 @@ def spine_table(spine: Spine) -> pa.Table:
         return _read(Path(spine))
     if hasattr(spine, "columns") and hasattr(spine, "iloc"):
         return pa.Table.from_pandas(spine, preserve_index=False)
+    if hasattr(spine, "__arrow_c_stream__"):
+        return pa.table(spine)
     msg = f"A spine cannot be a {type(spine).__name__}."
     raise SpineError(msg, cure="Pass an Arrow table, a data frame, a DuckDB relation, or a Parquet or CSV path.")
 

@@ -103,8 +103,16 @@ def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 def _changed_inputs(client: TrainingClient, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
     found: list[str] = []
-    if client.plan.hash != manifest["plan"]:
-        found.append(f"the plan was {manifest['plan']} and is now {client.plan.hash}")
+    refs = client.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+    definitions = definitions_of(client.plan, refs)
+    found += [
+        f"the {name} was {manifest['definitions'].get(name, 'not used')} and is now {definitions.get(name, 'not used')}"
+        for name in {**manifest["definitions"], **definitions}
+        if manifest["definitions"].get(name) != definitions.get(name)
+    ]
+    features = [f"{ref.view}:{ref.feature}" for ref in refs]
+    if not found and features != manifest["features"]:
+        found.append(f"the features were {', '.join(manifest['features'])} and are now {', '.join(features)}")
     splits = {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()}
     now = {
         "as_of": dataset.as_of,
