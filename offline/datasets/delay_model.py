@@ -20,7 +20,7 @@ def spine(_: Project) -> pa.Table:
     """One row per flight that arrived, an hour before it was to depart, with the label.
 
     Returns:
-        327,346 rows: origin, carrier, flight, dest, event_timestamp, and `late`, whether it arrived over 30 minutes late.
+        327,346 rows: origin, carrier, flight, dest, event_timestamp, and `late`: whether it came over 30 minutes late.
     """
     flights = flights_table()
     arrived = flights.filter(pc.is_valid(flights["arr_delay"]))  # a flight that never arrived has no label

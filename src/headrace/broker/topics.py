@@ -29,7 +29,6 @@ __all__ = [
     "describe",
     "end_offsets",
     "ensure_topics",
-    "set_committed_offsets",
 ]
 
 Offsets = dict[tuple[str, int], int]
@@ -190,28 +189,6 @@ def committed_offsets(bootstrap: str, group: str, *, timeout_s: float = TIMEOUT_
     with admin_client(bootstrap, timeout_s) as admin:
         found = admin.list_group_offsets(group)[group]
     return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
-
-
-def set_committed_offsets(bootstrap: str, group: str, offsets: Offsets, *, timeout_s: float = TIMEOUT_S) -> None:
-    """Set what a consumer group has committed, as after its stores were rebuilt.
-
-    Args:
-        bootstrap: ``host:port[,host:port]``.
-        group: The group's name; it must have no running workers.
-        offsets: The next offset to read, by topic and partition.
-        timeout_s: How long to wait for the broker, in seconds.
-
-    Raises:
-        BrokerUnavailableError: No broker answers.
-        TopicError: The broker refuses, as it does while a worker of the group runs.
-    """
-    with admin_client(bootstrap, timeout_s) as admin:
-        wanted = {TopicPartition(*source): OffsetAndMetadata(offset, "", -1) for source, offset in offsets.items()}
-        answers = admin.alter_group_offsets(group, wanted)
-    refused = {f"{tp.topic}[{tp.partition}]": error.__name__ for tp, error in answers.items() if error is not NoError}
-    if refused:
-        msg = f"The offsets of the group {group!r} cannot be set: {refused}."
-        raise TopicError(msg, cure="Stop every worker of the group first.")
 
 
 def _offsets(bootstrap: str, topics: Collection[str], spec: OffsetSpec, timeout_s: float) -> Offsets:

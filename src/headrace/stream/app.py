@@ -85,6 +85,12 @@ class StreamApp(FetchApp):
             raise TypeError(msg)
         return consumer
 
+    async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
+        """The next offset to read of each partition, from the stores; called whenever partitions are assigned."""
+        runtime = self.running
+        await asyncio.to_thread(runtime.pipeline.reload_journal)
+        return await asyncio.to_thread(runtime.resume_offsets, sources)
+
     async def apply_round(self, fetches: list[Fetch]) -> None:
         """Make a round readable online; a store or broker that is away is waited for."""
         if fetches[0].epoch < self._oldest_epoch:

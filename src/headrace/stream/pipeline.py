@@ -18,7 +18,7 @@ from headrace.config import Clock
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
-from headrace.online import JournalEntry, OnlineStore, Position, SourcePartition
+from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
 from headrace.plan import Plan
 from headrace.stream.align import Fetch
@@ -113,7 +113,8 @@ class Pipeline:
 
     def reload_journal(self) -> None:
         """Read the journal again: partitions that have just been assigned may have been another worker's."""
-        self._known_at = KnownAt(self._store.journal())
+        with self._lock:
+            self._known_at = KnownAt(self._store.journal())
 
     def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
         """Make a round readable online.
@@ -161,10 +162,9 @@ class Pipeline:
     def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
         """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
         acknowledged = self._now_us()
-        entries = self._known_at.note(
-            [(fetch.source, fetch.records[0].offset, fetch.records[-1].offset) for fetch in fetches], acknowledged
-        )
-        self._store.add_journal(entries)
+        ranges = [(fetch.source, fetch.records[0].offset, fetch.records[-1].offset) for fetch in fetches]
+        with self._lock:
+            self._store.add_journal(self._known_at.note(ranges, acknowledged))
         for batch in batches:
             batch.known_us = self._known_at.of(batch)
 

@@ -5,20 +5,20 @@ damaged store left behind.
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.broker.topics import (
     TopicInfo,
     cluster_id,
-    committed_offsets,
     describe,
     ensure_topics,
-    set_committed_offsets,
 )
 from headrace.config import Clock, Project
-from headrace.errors import PlanMismatchError, StoreDamagedError, TopicError
+from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError, TopicError
 from headrace.events.batch import EventBatch
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
@@ -60,6 +60,26 @@ class Runtime:
     pipeline: Pipeline
     dead_letters: KafkaDeadLetters
 
+    def resume_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
+        """The next offset to read of each partition: behind the last one that both stores hold.
+
+        The stores know this better than Kafka does: what the group committed may lag behind them, and runs ahead of
+        them where a store was lost.
+
+        Args:
+            sources: The partitions.
+
+        Returns:
+            Offsets; 0 where nothing is held.
+        """
+        wanted = sorted(sources)
+        offsets: dict[SourcePartition, int] = {}
+        for source in self.plan.sources.values():
+            partitions = [at.partition for at in wanted if at.topic == source.topic]
+            held = EventLog(self.project.log_path, source).last_offsets(partitions) if partitions else {}
+            offsets.update({SourcePartition(source.topic, one): held.get(one, -1) + 1 for one in partitions})
+        return offsets
+
     def close(self) -> None:
         """Let go of the stores."""
         self.dead_letters.close()
@@ -80,7 +100,7 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
 
     Raises:
         PlanMismatchError: The store was filled under another plan or clock.
-        TopicError: A topic is not the one the store was built from, or its group is ahead of both stores.
+        TopicError: A topic is not the one the store was built from.
         StoreLockedError: Another worker writes the store.
         RetryableError: The broker, the store or the log is away.
     """
@@ -90,19 +110,31 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
     logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
     topics = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
     identities = topic_identities(bootstrap, plan, topics)
+    _check_writable(project)
     store = _open(project.store_url)
     try:
         if rebuild:
             store.clear()
         _check_facts(store, plan, project.clock, identities)
         _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()})
-        _check_group(store, plan, bootstrap, project.group, rebuild=rebuild)
         dead_letters = KafkaDeadLetters(bootstrap)
         pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters)
     except BaseException:
         store.close()
         raise
     return Runtime(project, plan, bootstrap, identities, store, pipeline, dead_letters)
+
+
+def _check_writable(project: Project) -> None:
+    """Find out before the first event, not at the first append, that the log's folder cannot be written."""
+    try:
+        project.log_path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=project.log_path):
+            pass
+    except OSError as error:
+        msg = f"The log's folder {project.log_path} cannot be written: {error}."
+        cure = "Make it writable, or set `state` in headrace.toml to another folder."
+        raise LogUnavailableError(msg, cure=cure) from error
 
 
 def topic_identities(bootstrap: str, plan: Plan, topics: dict[str, TopicInfo] | None = None) -> dict[str, str]:
@@ -204,25 +236,3 @@ def _positions_of(topic: str, batch: EventBatch, at: dict[int, Position]) -> dic
         )
         moved[SourcePartition(topic, partition)] = at[partition]
     return moved
-
-
-def _check_group(store: OnlineStore, plan: Plan, bootstrap: str, group: str, *, rebuild: bool) -> None:
-    """Refuse to start where Kafka would skip events that neither store has; a rebuild moves the group back instead."""
-    topics = {source.topic for source in plan.sources.values()}
-    committed = {
-        source: offset for source, offset in committed_offsets(bootstrap, group).items() if source[0] in topics
-    }
-    held = {tuple(source): position.offset + 1 for source, position in store.positions().items()}
-    ahead = {source: held.get(source, 0) for source, offset in committed.items() if offset > held.get(source, 0)}
-    if not ahead:
-        return
-    if rebuild:
-        set_committed_offsets(bootstrap, group, ahead)
-        return
-    (topic, partition), offset = next(iter(ahead.items()))
-    msg = (
-        f"The consumer group {group!r} has committed {topic}[{partition}] up to {committed[topic, partition]}, "
-        f"but the store and the log hold it up to {offset}: events between would be lost."
-    )
-    cure = "Run `headrace stream --rebuild`: it fills the store from the log and reads the rest of the topic again."
-    raise TopicError(msg, cure=cure)

@@ -102,9 +102,17 @@ class FetchConsumer(driver.Consumer):
         return self._aligner.epoch
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets; what was held comes again."""
+        """Go to what the stores need next; what was held comes again."""
         self._aligner.reset()
         await super().perform_seek()
+        wanted = await self.app.resume_offsets([SourcePartition(*tp) for tp in self.assignment()])
+        elsewhere = {
+            TP(*source): offset
+            for source, offset in wanted.items()
+            if offset != (self._committed_offset[TP(*source)] or 0)
+        }
+        if elsewhere:
+            await self.seek_wait(elsewhere)
         self._aligner.reset()  # also what was fetched while the seek was on its way is from before it
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -145,6 +153,10 @@ class FetchApp(faust.App):
 
     by_record_time: bool = False
     logger = logging.getLogger("faust.headrace.app")
+
+    async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
+        """The next offset to read of each partition; what is left out is read from where the group committed."""
+        return {}
 
     def _new_transport(self) -> FetchTransport:
         return FetchTransport(self.conf.broker_consumer, self, loop=self.loop)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 
 from headrace.config import Project
 from headrace.errors import DatasetError
@@ -86,7 +87,7 @@ def load_dataset(project: Project, name: str) -> Dataset:
         raise DatasetError(msg, cure=f"Datasets of this project: {there}.")
     with own_modules(project.root):
         try:
-            module = importlib.import_module(f"offline.datasets.{name}")
+            module = _run(path)
         except Exception as error:
             where, what = describe_import_failure(error, project.root)
             msg = f"{where}: the dataset {name!r} cannot be imported: {what}"
@@ -99,3 +100,14 @@ def load_dataset(project: Project, name: str) -> Dataset:
         msg = f"{path} defines the dataset {dataset.name!r}, and it is looked for as {name!r}."
         raise DatasetError(msg, cure="Give it the name of its file.")
     return dataset
+
+
+def _run(path: Path) -> ModuleType:
+    """Run a definition's file by its path: the folders it lies in need be no packages."""
+    spec = importlib.util.spec_from_file_location(f"headrace_dataset_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        msg = f"{path} is no Python file."
+        raise ImportError(msg)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

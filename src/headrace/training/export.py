@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -125,12 +126,11 @@ def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
 
 
 def table_checksum(table: pa.Table) -> str:
-    """The SHA-256 of a table's schema and values, however it is chunked."""
-    digest = hashlib.sha256()
-    with pa.ipc.new_stream(_Hashing(digest), table.schema.remove_metadata()) as writer:
-        for batch in table.replace_schema_metadata(None).combine_chunks().to_batches(max_chunksize=65_536):
-            # A slice shares its parent's buffers; taking its rows copies just them, so that the bytes depend on the values alone.
-            writer.write_batch(pa.RecordBatch.from_arrays([pa.concat_arrays([c]) for c in batch.columns], schema=batch.schema))
+    """The SHA-256 of a table's columns and values, however it is chunked, and whatever stands under its nulls."""
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    digest = hashlib.sha256(str(plain.schema).encode())
+    # Parquet holds the values that are there and nothing else; Arrow's buffers hold whatever their maker left in them.
+    parquet.write_table(plain, _Hashing(digest), compression="none", use_dictionary=False, write_statistics=False)
     return digest.hexdigest()
 
 
@@ -147,26 +147,24 @@ def library_versions() -> dict[str, str]:
     return {"headrace": __version__, "pyarrow": pa.__version__, "duckdb": duckdb.__version__}
 
 
-class _Hashing:
+class _Hashing(io.RawIOBase):
     """A file that is only hashed."""
-
-    closed = False
 
     def __init__(self, digest: Any) -> None:
         self._digest = digest
+        self._size = 0
 
     def write(self, data: Any) -> int:
+        size = len(memoryview(data))
         self._digest.update(data)
-        return len(data)
+        self._size += size
+        return size
 
-    def flush(self) -> None:
-        """Nothing is held back."""
+    def tell(self) -> int:
+        return self._size
 
     def writable(self) -> bool:
         return True
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def _splits(dataset: Dataset, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +46,8 @@ class Mismatch:
         entity = ", ".join(f"{name}={value}" for name, value in self.keys.items())
         if self.feature is None:
             return f"lookup {self.number} ({entity} at {self.at}): {self.recomputed}"
-        return f"lookup {self.number} ({entity} at {self.at}): {self.feature}: served {self.served!r}, recomputed {self.recomputed!r}"
+        values = f"served {self.served!r}, recomputed {self.recomputed!r}"
+        return f"lookup {self.number} ({entity} at {self.at}): {self.feature}: {values}"
 
 
 @dataclass(frozen=True)
@@ -64,29 +66,40 @@ class LookupReport:
 
 
 def verify_lookups(
-    plan: Plan, snapshots: Callable[[Sequence[FeatureRef]], dict[str, LogSnapshot]], records: Sequence[Mapping[str, Any]]
+    plan: Plan,
+    snapshots: Callable[[Sequence[FeatureRef]], dict[str, LogSnapshot]],
+    logged: Callable[[str, Iterable[int]], dict[int, int]],
+    records: Sequence[Mapping[str, Any]],
 ) -> LookupReport:
     """Recompute recorded lookups and compare.
 
     Args:
         plan: The plan they were served under.
         snapshots: Gives the logs that features are made from.
+        logged: Gives the last offset that a topic's log stands for, by partition.
         records: The lookups, as `OnlineFeatures.records()` gives them.
 
     Returns:
         The report.
+
+    Raises:
+        LookupRequestError: A record is not one, or names what the plan does not have.
     """
     by_features: dict[tuple[str, ...], list[int]] = {}
     mismatches: list[Mismatch] = []
     for number, record in enumerate(records):
-        if record.get("plan", plan.hash) != plan.hash:
-            why = f"it was served under the plan {record['plan']}, and the plan is now {plan.hash}"
+        _refuse_other_things(plan, number, record)
+    ends = _ends(plan, logged, records)
+    for number, record in enumerate(records):
+        why = _unrecomputable(plan, ends, record)
+        if why is not None:
             mismatches.append(_mismatch(number, record, None, None, why))
         else:
             by_features.setdefault(tuple(record["features"]), []).append(number)
+    known = _refs(plan)
     values = 0
     for features, numbers in by_features.items():
-        refs = [_ref(plan, feature) for feature in features]
+        refs = [known[feature] for feature in features]
         chosen = [records[number] for number in numbers]
         table = _recomputed(plan, snapshots(refs), refs, chosen)
         for column in features:
@@ -121,24 +134,68 @@ def _recomputed(
     )
 
 
-def _ref(plan: Plan, column: str) -> FeatureRef:
-    view, _, feature = column.partition("__")
-    if view not in plan.views or feature not in {one.name for one in plan.views[view].features}:
-        msg = f"The plan has no feature {column}."
-        raise LookupRequestError(msg, cure="Verify lookups under the plan that served them.")
-    return FeatureRef(view=view, feature=feature)
+def _refs(plan: Plan) -> dict[str, FeatureRef]:
+    every = (FeatureRef(view=view.name, feature=one.name) for view in plan.views.values() for one in view.features)
+    return {ref.column: ref for ref in every}
+
+
+def _refuse_other_things(plan: Plan, number: int, record: Mapping[str, Any]) -> None:
+    absent = [name for name in ("at_us", "keys", "features", "evidence") if name not in record]
+    if absent:
+        msg = f"Lookup {number} has no {absent[0]!r}, so it is no recorded lookup."
+        raise LookupRequestError(msg, cure="Record lookups with `OnlineFeatures.records()`.")
+    if record.get("plan", plan.hash) != plan.hash:
+        return  # it may name what this plan does not have; the report says so
+    known = _refs(plan)
+    for column in record["features"]:
+        if column not in known:
+            msg = f"Lookup {number} has the feature {column!r}, which the plan does not have."
+            raise LookupRequestError(msg, cure="Verify lookups under the plan that served them.")
+        for key in plan.views[known[column].view].join_keys:
+            if key not in record["keys"]:
+                msg = f"Lookup {number} has {column!r}, and no key {key!r}."
+                raise LookupRequestError(msg, cure="Record lookups with `OnlineFeatures.records()`.")
+
+
+def _ends(
+    plan: Plan, logged: Callable[[str, Iterable[int]], dict[int, int]], records: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[int, int]]:
+    """By topic and partition, the last offset logged, for all that the records' evidence speaks of."""
+    asked: dict[str, set[int]] = {}
+    for record in records:
+        for view, applied in record["evidence"].items():
+            if view in plan.views:
+                topic = plan.source_of(plan.views[view]).topic
+                asked.setdefault(topic, set()).update(int(partition) for partition in applied)
+    return {topic: logged(topic, sorted(partitions)) for topic, partitions in asked.items()}
+
+
+def _unrecomputable(plan: Plan, ends: Mapping[str, Mapping[int, int]], record: Mapping[str, Any]) -> str | None:
+    """Why a lookup cannot be recomputed, where it cannot."""
+    if record.get("plan", plan.hash) != plan.hash:
+        return f"it was served under the plan {record['plan']}, and the plan is now {plan.hash}"
+    for view, applied in record["evidence"].items():
+        topic = plan.source_of(plan.views[view]).topic if view in plan.views else None
+        for partition, offset in applied.items():
+            held = ends[topic].get(int(partition), -1) if topic is not None else offset
+            if offset > held:
+                return f"it knew {topic}-{partition} up to offset {offset}, and the log has it up to {held} so far"
+    return None
 
 
 def _same(served: Any, recomputed: Any) -> bool:
     if isinstance(recomputed, float):
-        if not isinstance(served, str | int | float) or isinstance(served, bool):
+        try:
+            number = float(served)  # JSON has no NaN and no infinities: they were recorded as text
+        except (TypeError, ValueError):
             return False
-        number = float(served)  # JSON has no NaN and no infinities: they were recorded as text
         if math.isnan(number) or math.isnan(recomputed):
             return math.isnan(number) and math.isnan(recomputed)
         return number == recomputed or math.isclose(number, recomputed, rel_tol=_RELATIVE)
-    if hasattr(recomputed, "isoformat"):
-        return bool(served == recomputed.isoformat().replace("+00:00", "Z"))
+    if isinstance(recomputed, datetime):
+        return bool(
+            served == (recomputed if isinstance(served, datetime) else recomputed.isoformat().replace("+00:00", "Z"))
+        )
     return bool(served == recomputed and isinstance(served, bool) == isinstance(recomputed, bool))
 
 

@@ -11,9 +11,23 @@ from typing import Any
 from headrace.errors import DatasetError, HeadraceError
 from headrace.training.client import TrainingClient
 from headrace.training.dataset import Dataset
-from headrace.training.export import MANIFEST, export_dataset, file_checksum, library_versions, spine_of, table_checksum
+from headrace.training.export import (
+    FORMAT,
+    MANIFEST,
+    definitions_of,
+    export_dataset,
+    file_checksum,
+    library_versions,
+    spine_of,
+    table_checksum,
+)
 
 __all__ = ["VerifyReport", "read_manifest", "verify_dataset"]
+
+_KEYS = {
+    *("as_of", "dataset", "definitions", "features", "files", "label", "logs", "made_with", "plan"),
+    *("rows_per_file", "spine", "splits", "statistics", "time_column"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,13 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
     except (OSError, ValueError) as error:
         msg = f"There is no manifest to read at {file}: {error}."
         raise DatasetError(msg, cure="Give the folder that `headrace dataset build` wrote.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         msg = f"{file} is no manifest of this version of headrace."
-        raise DatasetError(msg)
+        raise DatasetError(msg, cure="Build the dataset again.")
+    missing = sorted(_KEYS - manifest.keys())
+    if missing:
+        msg = f"The manifest {file} was edited: it has no {missing[0]!r}."
+        raise DatasetError(msg, cure="Build the dataset again.")
     return file.parent, manifest
 
 
@@ -74,7 +92,10 @@ def verify_dataset(client: TrainingClient, dataset: Dataset, path: Path) -> Veri
     """
     folder, manifest = read_manifest(path)
     problems = _changed_files(folder, manifest)
-    why_not = _changed_inputs(client, dataset, manifest)
+    try:
+        why_not = _changed_inputs(client, dataset, manifest)
+    except HeadraceError as error:
+        why_not = [f"it cannot be built again: {error.what}"]
     if not why_not:
         with tempfile.TemporaryDirectory(prefix="headrace-verify-") as again:
             try:
@@ -140,7 +161,9 @@ def _compare(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     problems += [f"{path} comes out in addition" for path in new.keys() - old.keys()]
     for path in sorted(old.keys() & new.keys()):
         if old[path]["sha256"] != new[path]["sha256"]:
-            problems.append(f"{path} comes out with other bytes ({old[path]['rows']:,} rows before, {new[path]['rows']:,} now)")
+            problems.append(
+                f"{path} comes out with other bytes ({old[path]['rows']:,} rows before, {new[path]['rows']:,} now)"
+            )
     if problems:
         problems += [
             f"the statistics of {name} were {facts} and are now {now['statistics'].get(name)}"
