@@ -142,7 +142,11 @@ def _read_settings(path: Path) -> _Settings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}."
         raise ConfigError(msg, cure="Mend the file; it is TOML.") from error
-    values = dict(table.get("headrace", {}))
+    section = table.get("headrace", {})
+    if not isinstance(section, dict):
+        msg = f"{path}: `headrace` is {section!r}, and it should be a table."
+        raise ConfigError(msg, cure="Write the line [headrace], and the settings below it.")
+    values = dict(section)
     for name in _Settings.model_fields:
         variable = f"HEADRACE_{name.upper()}"
         if variable in os.environ:

@@ -169,9 +169,9 @@ def test_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path, step: str, 
             except Crash:
                 crashes += 1
     assert crashes >= 3
-    with LmdbStore(tmp_path / "online", writable=False) as store:
-        assert looked_up(store, SHOPS, 61) == approximately(brute_force(records, SHOPS, 61))
-        assert store.journal() == []
+    with LmdbStore(tmp_path / "online", writable=False) as after:
+        assert looked_up(after, SHOPS, 61) == approximately(brute_force(records, SHOPS, 61))
+        assert after.journal() == []
     assert logged(EventLog(tmp_path / "log", SOURCE)) == sorted((one.partition, one.offset) for one in records)
 
 

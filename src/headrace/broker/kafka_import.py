@@ -9,7 +9,7 @@ from headrace.errors import ConfigError
 try:
     from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
     from kafka.admin import KafkaAdminClient, OffsetSpec
-    from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, NoError, TopicAlreadyExistsError
+    from kafka.errors import KafkaError, KafkaTimeoutError, NoError, TopicAlreadyExistsError
     from kafka.partitioner import murmur2
 except ModuleNotFoundError as error:
     msg = f"Talking to Kafka needs the package kafka-python, which cannot be imported ({error})."
@@ -21,7 +21,6 @@ __all__ = [
     "KafkaError",
     "KafkaProducer",
     "KafkaTimeoutError",
-    "MessageSizeTooLargeError",
     "NoError",
     "OffsetAndMetadata",
     "OffsetSpec",

@@ -7,21 +7,32 @@ faster, while two malformed records could then mend each other across the comma.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
-from headrace.events.batch import ARROW_TYPES, EventBatch
+from headrace.events.batch import ARROW_TYPES, EventBatch, column_values
 from headrace.events.columns import IntArray
 from headrace.events.deadletter import DeadLetter
 from headrace.plan import DType, Source
-from headrace.times import iso_time
+from headrace.times import iso_time, us_of
 
 __all__ = ["EventDecoder", "RawRecord"]
 
-_LEAST, _GREATEST = -(2**63), 2**63 - 1
+_FIRST_US = us_of(datetime(1, 1, 1, tzinfo=UTC))
+_LAST_US = us_of(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
+"""The ends of the calendar: 0001-01-01T00:00+14:00 is before it in UTC, and nothing could show it again."""
+
+_CANNOT: dict[DType, str] = {
+    DType.INT64: "is no integer of 64 bits",
+    DType.FLOAT64: "is no float",
+    DType.BOOL: "is no bool",
+    DType.STRING: "is no text in UTF-8",
+    DType.TIMESTAMP: "is no time on the calendar in UTC",
+}
 
 
 class RawRecord(Protocol):
@@ -52,7 +63,6 @@ class EventDecoder:
         self._model = model
         # A record without a value is refused by pydantic like any other malformed one.
         self._validate: Callable[[Any], BaseModel] = model.__pydantic_validator__.validate_json
-        self._checked = [column for column in source.columns if column.dtype in (DType.TIMESTAMP, DType.INT64)]
         self._table([])  # the first conversion makes Arrow import pandas where it is installed: not in the first fetch
 
     def decode(self, records: Sequence[RawRecord], known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
@@ -65,57 +75,88 @@ class EventDecoder:
         Returns:
             The events that hold, in order, and a dead letter for each record that does not.
         """
-        good: list[RawRecord] = []
-        rows: list[dict[str, Any]] = []
         dead: list[DeadLetter] = []
         validate = self._validate
+        try:
+            good, rows = list(records), [validate(record.value).__dict__ for record in records]
+        except Exception:  # one of them does not hold: find out which
+            good, rows = self._one_by_one(records, dead)
+        table = self._table_or_none(rows)
+        if table is None:
+            good, rows, table = self._what_columns_hold(good, rows, dead)
+        batch = self._batch(good, table, known_us)
+        future = batch.ts_us > batch.record_ts_us + self._source.max_future_us
+        if future.any():
+            field = self._source.timestamp_field
+            dead += [self._dead(good[row], self._too_far(batch, row), field) for row in np.flatnonzero(future).tolist()]
+            keep = np.flatnonzero(~future)
+            batch = self._batch([good[row] for row in keep.tolist()], table.take(pa.array(keep)), known_us)
+        return batch, dead
+
+    def _one_by_one(
+        self, records: Sequence[RawRecord], dead: list[DeadLetter]
+    ) -> tuple[list[RawRecord], list[dict[str, Any]]]:
+        """Validate records apart: those that hold, with their values; for each that does not, a dead letter."""
+        good: list[RawRecord] = []
+        rows: list[dict[str, Any]] = []
         for record in records:
             try:
-                rows.append(validate(record.value).__dict__)
+                rows.append(self._validate(record.value).__dict__)
                 good.append(record)
             except ValidationError as error:
                 dead.append(self._dead(record, *_first_failure(error)))
-            except Exception as error:  # noqa: BLE001 a validator of the user's own broke; one event must not stop the partition
+            except Exception as error:  # noqa: BLE001 a user's validator broke; one event must not stop the partition
                 dead.append(self._dead(record, f"The model's validation raised {type(error).__name__}: {error}", None))
-        good, rows = self._representable(good, rows, dead)
-        batch = self._batch(good, rows, known_us)
-        future = batch.ts_us > batch.record_ts_us + self._source.max_future_us
-        if future.any():
-            for row in np.flatnonzero(future).tolist():
-                dead.append(self._dead(good[row], self._too_far(batch, row), self._source.timestamp_field))
-            keep = np.flatnonzero(~future).tolist()
-            batch = self._batch([good[row] for row in keep], [rows[row] for row in keep], known_us)
-        return batch, dead
+        return good, rows
 
-    def _representable(
+    def _table_or_none(self, rows: list[dict[str, Any]]) -> pa.Table | None:
+        """The columns; None where a row does not fit them."""
+        try:
+            table = self._table(rows)
+        except Exception:  # noqa: BLE001 what a user's validator returned can be anything; `_misfit` says what is wrong
+            return None
+        for column in self._source.columns:
+            values = table.column(column.name)
+            if values.null_count and not column.nullable:
+                return None
+            if column.dtype is DType.TIMESTAMP and not self._times_hold(column.name, values, rows):
+                return None
+        return table
+
+    def _times_hold(self, name: str, values: pa.ChunkedArray, rows: list[dict[str, Any]]) -> bool:
+        """Whether all times have a zone (Arrow takes a naive one for UTC) and are on the calendar in UTC too."""
+        us, valid = column_values(values)
+        if not _on_calendar(us[valid]):
+            return False
+        return all((value := row[name]) is None or value.tzinfo is not None for row in rows)
+
+    def _what_columns_hold(
         self, records: list[RawRecord], rows: list[dict[str, Any]], dead: list[DeadLetter]
-    ) -> tuple[list[RawRecord], list[dict[str, Any]]]:
-        """Take out what the model accepts and the columns cannot hold: times without a zone, integers beyond 64 bits."""
-        failures: dict[int, tuple[str, str]] = {}
-        for column in self._checked:
-            name = column.name
-            if column.dtype is DType.TIMESTAMP:
-                wrong = [n for n, row in enumerate(rows) if (value := row[name]) is not None and value.tzinfo is None]
+    ) -> tuple[list[RawRecord], list[dict[str, Any]], pa.Table]:
+        """Take out what the model accepts and the columns cannot hold: naive times, integers beyond 64 bits, …"""
+        keep: list[int] = []
+        for n, row in enumerate(rows):
+            why = self._misfit(row)
+            if why is None:
+                keep.append(n)
             else:
-                wrong = [
-                    n
-                    for n, row in enumerate(rows)
-                    if (value := row[name]) is not None and not _LEAST <= value <= _GREATEST
-                ]
-            for n in wrong:
-                value = rows[n][name]
-                naive = column.dtype is DType.TIMESTAMP
-                reason = (
-                    f"{value.isoformat()} has no time zone; send UTC, such as {value.isoformat()}Z"
-                    if naive
-                    else f"{value} does not fit 64 bits"
-                )
-                failures.setdefault(n, (reason, name))
-        if not failures:
-            return records, rows
-        dead += [self._dead(records[n], *why) for n, why in sorted(failures.items())]
-        keep = [n for n in range(len(rows)) if n not in failures]
-        return [records[n] for n in keep], [rows[n] for n in keep]
+                dead.append(self._dead(records[n], *why))
+        rows = [rows[n] for n in keep]
+        return [records[n] for n in keep], rows, self._table(rows)
+
+    def _misfit(self, row: dict[str, Any]) -> tuple[str, str] | None:
+        """Why the columns cannot hold a row, and which one; None where they can."""
+        for column in self._source.columns:
+            value = row.get(column.name)
+            if value is None:
+                if column.name in row and column.nullable:
+                    continue
+                return "The model's validation left no value, and the field is not optional", column.name
+            if isinstance(value, datetime) and value.tzinfo is None:
+                return f"{value.isoformat()} has no time zone; send UTC, such as {value.isoformat()}Z", column.name
+            if not _fits(value, column.dtype):
+                return f"{_shown(value)} {_CANNOT[column.dtype]}", column.name
+        return None
 
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.table(
@@ -125,8 +166,7 @@ class EventDecoder:
             }
         )
 
-    def _batch(self, records: list[RawRecord], rows: list[dict[str, Any]], known_us: int | None) -> EventBatch:
-        table = self._table(rows)
+    def _batch(self, records: list[RawRecord], table: pa.Table, known_us: int | None) -> EventBatch:
         ts = table.column(self._source.timestamp_field).combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
         record_ts = _ints([record.timestamp for record in records]) * 1000
         return EventBatch(
@@ -162,10 +202,28 @@ def _first_failure(error: ValidationError) -> tuple[str, str | None]:
     failures = error.errors(include_url=False, include_context=False)
     first = failures[0]
     field = ".".join(str(part) for part in first["loc"]) or None
-    shown = repr(first.get("input"))
-    shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return f"{first['msg']}; got {shown}{more}", field
+    return f"{first['msg']}; got {_shown(first.get('input'))}{more}", field
+
+
+def _fits(value: object, dtype: DType) -> bool:
+    try:
+        column = pa.chunked_array([pa.array([value], type=ARROW_TYPES[dtype])])
+    except Exception:  # noqa: BLE001 Arrow has many
+        return False
+    return dtype is not DType.TIMESTAMP or _on_calendar(column_values(column).data)
+
+
+def _on_calendar(us: IntArray) -> bool:
+    return not len(us) or (us.min() >= _FIRST_US and us.max() <= _LAST_US)
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = value.isoformat() if isinstance(value, datetime) else repr(value)
+    except ValueError:  # Python writes no int of more than 4,300 digits
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 def _ints(values: list[int]) -> IntArray:

@@ -74,9 +74,8 @@ class OnlineFeatures:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Columns of Python values: the request's keys, then the features by `view__feature`."""
-        keys = {
-            name: [row[name] for row in self.entity_rows] for name in (self.entity_rows[0] if self.entity_rows else {})
-        }
+        names = dict.fromkeys(name for row in self.entity_rows for name in row)
+        keys = {name: [row.get(name) for row in self.entity_rows] for name in names}
         return {**keys, **{name: self._python(name) for name in self.values}}
 
     def to_arrow(self) -> pa.Table:
@@ -102,7 +101,7 @@ class OnlineFeatures:
             {
                 "at": iso_time(self.at_us),
                 "at_us": self.at_us,
-                "keys": dict(row),
+                "keys": {name: json_value(value) for name, value in row.items()},
                 "features": {name: values[number] for name, values in features.items()},
                 "views": {
                     name: {

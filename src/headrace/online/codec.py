@@ -49,7 +49,7 @@ APPLIED = slice(8, 16)
 """Where the applied offset stands in a record."""
 
 _MAGIC = b"HR"
-_PREFIX = struct.Struct("<2sBxI")
+_PREFIX = struct.Struct("<2sBBI")
 _HEADER = struct.Struct("<qqqIH")
 _FAMILY = struct.Struct("<IqI")
 _INT64 = struct.Struct("<q")
@@ -113,7 +113,7 @@ def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
     encoded = []
     for parts in bodies:
         body = b"".join(parts)
-        encoded.append(_PREFIX.pack(_MAGIC, VERSION, zlib.crc32(body)) + body)
+        encoded.append(_PREFIX.pack(_MAGIC, VERSION, 0, zlib.crc32(body)) + body)
     return encoded
 
 
@@ -173,8 +173,8 @@ def _decode_header(layout: ViewLayout, record: bytes, entity: bytes) -> tuple[Re
     if len(record) < _PREFIX.size + _HEADER.size:
         msg = f"{where} is cut short ({len(record)} bytes)."
         raise StoreDamagedError(msg, cure=cure)
-    magic, version, crc = _PREFIX.unpack_from(record)
-    if magic != _MAGIC or version != VERSION:
+    magic, version, zero, crc = _PREFIX.unpack_from(record)
+    if magic != _MAGIC or version != VERSION or zero != 0:
         msg = f"{where} starts with {magic!r} version {version}; this headrace reads version {VERSION}."
         raise StoreDamagedError(msg, cure="`headrace stream --rebuild` writes the records anew from the log.")
     if zlib.crc32(memoryview(record)[_PREFIX.size :]) != crc:

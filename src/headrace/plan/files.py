@@ -64,11 +64,14 @@ def write_plan(plan: Plan, path: Path) -> None:
     Raises:
         ConfigError: The path cannot be written.
     """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(plan.model_dump_pretty(), encoding="utf-8")
-        partial.replace(path)
+        try:
+            partial.write_text(plan.model_dump_pretty(), encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)  # it is only there where it did not become the plan
     except OSError as error:
         cure = "Make the folder writable, or set `state` in headrace.toml to another one."
         msg = f"The plan cannot be written to {path}: {error}."

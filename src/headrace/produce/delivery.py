@@ -7,7 +7,7 @@ from collections import deque
 from itertools import chain
 from typing import Any
 
-from headrace.broker.kafka_import import KafkaError, KafkaProducer, KafkaTimeoutError, MessageSizeTooLargeError
+from headrace.broker.kafka_import import KafkaError, KafkaProducer, KafkaTimeoutError
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, RetryableError, TopicError
 
 __all__ = ["ConfirmedSender"]
@@ -18,6 +18,7 @@ _CHECK_S = 0.5
 _NEVER_MS = 2**31 - 1
 _BATCH_BYTES = 512 * 1024  # half of what a Kafka broker accepts unless configured otherwise
 _REQUEST_BYTES = 8 * 1024 * 1024
+_EVENT_BYTES = 1_000_000  # what a Kafka broker accepts unless configured otherwise, less some room for the envelope
 
 
 class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no types
@@ -114,12 +115,12 @@ class ConfirmedSender:
         if self._closed:
             msg = f"The producer of topic {self._topic!r} is closed."
             raise HeadraceError(msg, cure="Send inside its `with` block.")
+        size = len(value) + len(key or b"")
+        if size > _EVENT_BYTES:
+            msg = f"An event for topic {self._topic!r} is too large: {size:,} bytes."
+            raise EventError(msg, cure=f"Send events below {_EVENT_BYTES:,} bytes. This event was not sent.")
         try:
             future = self._kafka.send(self._topic, value, key=key, timestamp_ms=timestamp_ms, partition=partition)
-        except MessageSizeTooLargeError as error:
-            cure = f"Send events below {_REQUEST_BYTES:,} bytes. This event was not sent."
-            msg = f"An event for topic {self._topic!r} is too large: {len(value):,} bytes."
-            raise EventError(msg, cure=cure) from error
         except KafkaError as error:
             raise self._fail(error, self._patience_s) from error
         window = self._windows[-1]

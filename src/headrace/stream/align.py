@@ -9,6 +9,7 @@ end, or has been silent for `IDLE_S` seconds (the idea of watermark alignment an
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,11 +132,16 @@ class Aligner:
 
     def _release(self, source: SourcePartition, until: int | None) -> list[Any]:
         partition = self._partitions[source]
-        if until is None:
-            released, partition.held = partition.held, []
-            return released
-        cut = next(
-            (number for number, record in enumerate(partition.held) if record.timestamp > until), len(partition.held)
-        )
-        released, partition.held = partition.held[:cut], partition.held[cut:]
-        return released
+        held = partition.held
+        if until is None or not held or held[-1].timestamp <= until:
+            partition.held = []
+            return held
+        # Timestamps may step back within a partition; any cut keeps the order, and the branch above lets the rest go.
+        cut = bisect_right(held, until, key=_timestamp)
+        partition.held = held[cut:]
+        return held[:cut]
+
+
+def _timestamp(record: Any) -> int:
+    timestamp: int = record.timestamp
+    return timestamp

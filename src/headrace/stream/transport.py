@@ -60,17 +60,17 @@ class FetchConsumer(driver.Consumer):
             return
         if epoch != self._aligner.epoch:
             return  # the consumer was moved while this was being fetched: these records come again
-        usable = {
-            SourcePartition(*tp): fetched
-            for tp, fetched in records.items()
-            if active is None or tp in active or tp in self._buffered_partitions
-        }
+        current = {*(active or set()), *self._buffered_partitions}
+        usable = {SourcePartition(*tp): fetched for tp, fetched in records.items() if tp in current}
         for fetch in self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end):
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if not self._goes_on(generation):
                 break
             tp = TP(*fetch.source)
             self.app.monitor.track_tp_end_offset(tp, self._end(fetch.source) or 0)
             yield tp, self._message(tp, fetch, generation)
+
+    def _goes_on(self, generation: int) -> bool:
+        return self.flow_active and self.app.consumer_generation_id == generation
 
     def _end(self, source: SourcePartition) -> int | None:
         try:

