@@ -11,8 +11,6 @@ from typing import Any
 from headrace.broker.connection import TIMEOUT_S, admin_client, consumer, unavailable
 from headrace.broker.kafka_import import (
     KafkaAdminClient,
-    NoError,
-    OffsetAndMetadata,
     OffsetSpec,
     TopicAlreadyExistsError,
     TopicPartition,

@@ -154,10 +154,8 @@ def _feature_details(old: Feature | None, new: Feature) -> Iterator[str]:
 
 
 def _definition(feature: Feature) -> str:
-    if feature.window_us is None or feature.slide_us is None:
-        window = "lifetime"
-    else:
-        window = f"{shown(feature.window_us)} by {shown(feature.slide_us)}"
+    length, slide = feature.window_us, feature.slide_us
+    window = f"{shown(length)} by {shown(slide)}" if length and slide else "lifetime"
     return f"{feature.function}({feature.column}) {window}: {feature.dtype}"
 
 

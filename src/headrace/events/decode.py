@@ -39,15 +39,20 @@ class RawRecord(Protocol):
     """What decoding reads of a Kafka record; aiokafka's and kafka-python's records both fit."""
 
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int:
+        """Its partition."""
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Its offset."""
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int:
+        """Its timestamp in milliseconds."""
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """Its key."""
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """Its value."""
 
 
 class EventDecoder:
@@ -128,12 +133,12 @@ class EventDecoder:
         us, valid = column_values(values)
         if not _on_calendar(us[valid]):
             return False
-        return all((value := row[name]) is None or value.tzinfo is not None for row in rows)
+        return all((value := row[name]) is None or getattr(value, "tzinfo", None) is not None for row in rows)
 
     def _what_columns_hold(
         self, records: list[RawRecord], rows: list[dict[str, Any]], dead: list[DeadLetter]
     ) -> tuple[list[RawRecord], list[dict[str, Any]], pa.Table]:
-        """Take out what the model accepts and the columns cannot hold: naive times, integers beyond 64 bits, …"""
+        """Take out what the model accepts and the columns cannot hold: naive times, integers beyond 64 bits and the like."""
         keep: list[int] = []
         for n, row in enumerate(rows):
             why = self._misfit(row)
@@ -145,15 +150,15 @@ class EventDecoder:
         return [records[n] for n in keep], rows, self._table(rows)
 
     def _misfit(self, row: dict[str, Any]) -> tuple[str, str] | None:
-        """Why the columns cannot hold a row, and which one; None where they can."""
+        """Why the columns cannot hold a row, and which of them; None where they can."""
         for column in self._source.columns:
             value = row.get(column.name)
             if value is None:
                 if column.name in row and column.nullable:
                     continue
                 return "The model's validation left no value, and the field is not optional", column.name
-            if isinstance(value, datetime) and value.tzinfo is None:
-                return f"{value.isoformat()} has no time zone; send UTC, such as {value.isoformat()}Z", column.name
+            if column.dtype is DType.TIMESTAMP and getattr(value, "tzinfo", None) is None:
+                return f"{_shown(value)} has no time zone; send UTC, such as {_shown(value)}Z", column.name
             if not _fits(value, column.dtype):
                 return f"{_shown(value)} {_CANNOT[column.dtype]}", column.name
         return None

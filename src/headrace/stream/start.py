@@ -1,5 +1,7 @@
-"""Before a worker starts: open both stores, make sure that they, the plan and the broker's topics belong together, and mend what a crash or a
-damaged store left behind.
+"""Before a worker starts: both stores are opened, checked against each other, and mended.
+
+The plan, the clock and the broker's topics must be those that the online store was filled under; what a crash or a damaged store left behind
+is filled from the log.
 """
 
 from __future__ import annotations
