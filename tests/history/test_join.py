@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import HeadraceError, LogError, PlanError, SpineError
+from headrace.events.batch import ARROW_TYPES
 from headrace.history import PointInTimeJoin
 from headrace.history.builder import Delays
 from headrace.log import LogSnapshot
@@ -202,6 +204,31 @@ def test_every_aggregate_is_what_brute_force_finds(
                 assert_as_brute_force(view, log, events, rows, as_of)
 
 
+@pytest.mark.parametrize("settle_us", [None, 0, 7, 60])
+@pytest.mark.parametrize("windows", [((30, 10), (50, 1)), ((64, 64), (200, 25))])
+def test_late_events_are_found_in_gaps_of_any_length(
+    log_of: LogOf, windows: tuple[tuple[int, int], ...], settle_us: int | None
+) -> None:
+    random = Random(f"{windows} {settle_us}")
+    events = []
+    for offset in range(80):
+        ts = random.randrange(-40, 220)
+        late = random.choice([0, 0, random.randrange(1, 10), random.randrange(1, 150), -random.randrange(1, 30)])
+        price, driver = random.choice([None, random.random()]), random.choice([None, str(offset)])
+        events.append(ride(ts, offset, known_at=ts + late, city=random.choice("ab"), price=price, driver=driver))
+    rows = [Row(t, {"city": city}) for t in range(-30, 290) for city in "ab"]
+    wanted = ("count_all", "sum_price", "min_price", "max_price", "last_driver")
+    view = view_of(*windows, entities=("city",))
+    chosen = tuple(one for one in view.features if one.name.rpartition("_")[0] in wanted)
+    view = View(name="rides", source="rides", entities=view.entities, features=chosen)
+    log = log_of(SOURCE, events)
+    if settle_us is None:
+        assert_as_brute_force(view, log, events, rows, "known")
+    else:
+        with patch("headrace.history.join._delays", return_value=Delays(settle_us, gaps=True)):
+            assert_as_brute_force(view, log, events, rows, "known")
+
+
 def test_window_slides_by_its_slide(log_of: LogOf) -> None:
     #   slide 10, window 30: at 39 the tiles from 10 to 40 count, at 40 those from 20 to 50
     #   ───┬─────────┬─────────┬──────┬──┬─────────┬────▶
@@ -382,3 +409,41 @@ def test_columns_that_differ_only_in_case_are_refused(log_of: LogOf) -> None:
 
 def counted(name: str, window_us: int, slide_us: int) -> Feature:
     return Feature(name=name, function="count", column="*", window_us=window_us, slide_us=slide_us, dtype=DType.INT64)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "keys"),
+    [
+        (DType.INT64, [1, -(2**63)]),
+        (DType.BOOL, [True, False]),
+        (DType.STRING, ["ž", "Ž"]),
+        (DType.FLOAT64, [0.5, math.inf]),
+        (DType.TIMESTAMP, [EPOCH, EPOCH + timedelta(microseconds=1)]),
+    ],
+)
+def test_entities_may_be_keyed_by_any_type(log_of: LogOf, dtype: DType, keys: list[Any]) -> None:
+    key = Column(name="key", dtype=dtype)
+    source = SOURCE.model_copy(update={"columns": (key, *SOURCE.columns)})
+    view = View(name="rides", source="rides", entities=(key,), features=(counted("n", 100, 100),))
+    plan = Plan(project="test", sources={"rides": source}, views={"rides": view})
+    events = [ride(5, 0, key=keys[0]), ride(6, 1, key=keys[1]), ride(7, 2, key=keys[1]), ride(8, 3, key=None)]
+    moments = pa.array([9, 9], pa.timestamp("us", "UTC"))
+    spine = pa.table({"event_timestamp": moments, "key": pa.array(keys, ARROW_TYPES[dtype])})
+    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).features(spine, plan.resolve("rides:*"))
+    assert found.column(0).to_pylist() == [1, 2]
+
+
+def test_names_inside_the_join_are_free_for_columns(log_of: LogOf) -> None:
+    names = ("key_id", "t_us", "select", "rows", "moment_id", 'quote"d')
+    columns = tuple(Column(name=name, dtype=DType.INT64) for name in names)
+    source = SOURCE.model_copy(update={"columns": (*SOURCE.columns, *columns)})
+    features = tuple(
+        Feature(name=name, function=function, column=name, window_us=None, slide_us=None, dtype=DType.INT64)
+        for name, function in zip(names, ("sum", "min", "max", "last", "count", "sum"), strict=True)
+    )
+    view = View(name="rides", source="rides", entities=columns[:2], features=features)
+    plan = Plan(project="test", sources={"rides": source}, views={"rides": view})
+    events = [ride(5, 0, **dict(zip(names, range(1, 7), strict=True)))]
+    spine = pa.table({"event_timestamp": pa.array([9], pa.timestamp("us", "UTC")), "key_id": [1], "t_us": [2]})
+    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).features(spine, plan.resolve("rides:*"))
+    assert list(found.to_pylist()[0].values()) == [1, 2, 3, 4, 1, 6]

@@ -1,0 +1,260 @@
+"""The whole family of aggregates against plain Python, and what every state must keep to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.aggregates import AGGREGATES, Aggregate, IntArray, Order, State, Values, aggregate_of, canonical_name
+from headrace.errors import HeadraceError
+from headrace.plan import Column, DType, Feature, Source
+
+GARBAGE: dict[DType, Any] = {DType.FLOAT64: math.nan, DType.STRING: "garbage"}
+"""What stands at a null is undefined; 77 for the other types."""
+
+CASES: dict[str, tuple[DType, list[Any]]] = {
+    "ints": (DType.INT64, [3, None, -2, 7]),
+    "one int": (DType.INT64, [0]),
+    "large ints that cancel": (DType.INT64, [2**62, 2**62, -(2**62)]),
+    "the ends of int64": (DType.INT64, [2**63 - 1, None, -(2**63)]),
+    "negative ints": (DType.INT64, [-1, -(2**32), -(2**31), 5 - 2**33]),
+    "null ints": (DType.INT64, [None, None]),
+    "no ints": (DType.INT64, []),
+    "floats": (DType.FLOAT64, [1.5, None, -2.25, 4.0]),
+    "floats that round": (DType.FLOAT64, [0.1] * 10),
+    "NaN among floats": (DType.FLOAT64, [1.0, math.nan, None, 3.0]),
+    "only NaN": (DType.FLOAT64, [math.nan, None, math.nan]),
+    "infinity": (DType.FLOAT64, [1.0, math.inf]),
+    "minus infinity": (DType.FLOAT64, [-math.inf, None]),
+    "both infinities": (DType.FLOAT64, [math.inf, 0.0, -math.inf]),
+    "infinity and NaN": (DType.FLOAT64, [math.inf, math.nan, -math.inf]),
+    "floats that overflow": (DType.FLOAT64, [1.5e308, 1.5e308]),
+    "null floats": (DType.FLOAT64, [None]),
+    "no floats": (DType.FLOAT64, []),
+    "bools": (DType.BOOL, [True, None, False, True]),
+    "false": (DType.BOOL, [False, False]),
+    "null bools": (DType.BOOL, [None, None]),
+    "no bools": (DType.BOOL, []),
+    "times": (DType.TIMESTAMP, [1_357_034_400_000_000, None, -62_135_596_800_000_000]),
+    "no times": (DType.TIMESTAMP, []),
+    "texts": (DType.STRING, ["b", None, "ü", "", "a"]),
+    "an empty text": (DType.STRING, [None, ""]),
+    "null texts": (DType.STRING, [None]),
+    "no texts": (DType.STRING, []),
+}
+ACCEPTED = [
+    (function, case)
+    for function, kind in AGGREGATES.items()
+    for case, (dtype, _) in CASES.items()
+    if dtype in kind.accepts
+]
+KINDS = [(function, dtype) for function, kind in AGGREGATES.items() for dtype in DType if dtype in kind.accepts]
+
+
+def by_hand(function: str, dtype: DType, values: Sequence[Any]) -> Any:
+    """What an aggregate means, written anew; the last value is that of the last event."""
+    there = [value for value in values if value is not None]
+    numbers = [value for value in there if value == value]
+    is_float = dtype is DType.FLOAT64
+    match function:
+        case "count":
+            return len(there)
+        case "sum":
+            return sum(there, 0.0) if is_float else sum(there)
+        case "mean" if not there:
+            return None
+        case "mean":
+            return sum(there, 0.0) / len(there) if is_float else float(Fraction(sum(there), len(there)))
+        case "min":
+            return min(numbers or there, default=None)
+        case "max":
+            return math.nan if len(numbers) < len(there) else max(there, default=None)
+        case _:
+            return there[-1] if there else None
+
+
+def values_of(dtype: DType, values: Sequence[Any]) -> Values:
+    kind = {DType.FLOAT64: "f8", DType.STRING: "O"}.get(dtype, "i8")
+    data = [GARBAGE.get(dtype, 77) if value is None else value for value in values]
+    return Values(np.array(data, kind), np.array([value is not None for value in values], np.bool_))
+
+
+def in_order(n: int) -> Order:
+    return Order(np.arange(n) * 10 - 50, np.arange(n))
+
+
+def starts(*rows: int) -> IntArray:
+    return np.array(rows, np.int64)
+
+
+def one_pass(aggregate: Aggregate, values: Values, order: Order) -> State:
+    """All events merged into one group, as far as there are any."""
+    state = aggregate.add(values, order)
+    return aggregate.merge(state, starts(0)) if len(values.data) else aggregate.init(1)
+
+
+def python_value(aggregate: Aggregate, state: State) -> Any:
+    """The result of a state of one group, in the type it says it has."""
+    data, valid = aggregate.result(state)
+    assert data.shape == valid.shape == (1,)
+    assert valid.dtype == np.bool_
+    expected = {DType.FLOAT64: np.float64, DType.STRING: np.object_}.get(aggregate.result_dtype, np.int64)
+    assert data.dtype == expected
+    return data.tolist()[0] if valid[0] else None
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return (math.isnan(ours) and math.isnan(theirs)) or math.isclose(ours, theirs, rel_tol=1e-12)
+    return bool(ours == theirs)
+
+
+@pytest.mark.parametrize(("function", "case"), ACCEPTED, ids=[f"{function} of {case}" for function, case in ACCEPTED])
+def test_result_is_that_of_plain_python(function: str, case: str) -> None:
+    dtype, values = CASES[case]
+    aggregate = AGGREGATES[function](dtype)
+    ours = python_value(aggregate, one_pass(aggregate, values_of(dtype, values), in_order(len(values))))
+    assert same(ours, by_hand(function, dtype, values)), ours
+
+
+@pytest.mark.parametrize(("function", "dtype"), KINDS)
+def test_result_and_state_have_their_types(function: str, dtype: DType) -> None:
+    aggregate = AGGREGATES[function](dtype)
+    totals = {DType.INT64: DType.INT64, DType.BOOL: DType.INT64, DType.FLOAT64: DType.FLOAT64}
+    expected = {"count": DType.INT64, "sum": totals.get(dtype), "mean": DType.FLOAT64}.get(function, dtype)
+    assert aggregate.result_dtype is expected
+    arrays = {"int64": np.int64, "float64": np.float64, "string": np.object_}
+    wanted = [arrays[column.kind] for column in aggregate.state]
+    one = values_of(dtype, ["x" if dtype is DType.STRING else 1])
+    for state in (aggregate.init(3), aggregate.add(one, in_order(1)), one_pass(aggregate, one, in_order(1))):
+        assert [column.dtype for column in state] == wanted
+
+
+def test_count_of_everything_counts_nulls_too() -> None:
+    count = AGGREGATES["count"](None)
+    assert count.result_dtype is DType.INT64
+    every_event = Values(np.arange(4), np.ones(4, np.bool_))
+    assert python_value(count, one_pass(count, every_event, in_order(4))) == 4
+
+
+@pytest.mark.parametrize("values", [[2**63 - 1, 1], [-(2**63), -1], [2**62] * 4])
+def test_sum_beyond_64_bits_is_refused_and_the_mean_is_not(values: list[int]) -> None:
+    total, mean = AGGREGATES["sum"](DType.INT64), AGGREGATES["mean"](DType.INT64)
+    column, order = values_of(DType.INT64, values), in_order(len(values))
+    with pytest.raises(HeadraceError, match=r"does not fit 64 bits(?s:.*)float"):
+        total.result(one_pass(total, column, order))
+    assert python_value(mean, one_pass(mean, column, order)) == pytest.approx(sum(values) / len(values))
+
+
+def test_sum_may_pass_64_bits_on_the_way() -> None:
+    total = AGGREGATES["sum"](DType.INT64)
+    parts = [one_pass(total, values_of(DType.INT64, values), in_order(2)) for values in ([2**62] * 2, [-(2**62)] * 2)]
+    assert python_value(total, total.merge(side_by_side(parts), starts(0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        pytest.param([(20, 0), (10, 1), (30, 2)], "c", id="the latest event, not the last that arrived"),
+        pytest.param([(30, 0), (10, 1), (20, 2)], "a", id="a late event does not take over"),
+        pytest.param([(10, 3), (10, 9), (10, 5)], "b", id="at the same time, the greatest offset"),
+        pytest.param([(10, 1 << 48), (10, 9), (10, 5)], "a", id="at the same time, the partition goes first"),
+        pytest.param([(-30, 0), (-20, 1), (-40, 2)], "b", id="before 1970"),
+    ],
+)
+def test_last_orders_by_event_time_and_then_position(order: list[tuple[int, int]], expected: str) -> None:
+    last = AGGREGATES["last"](DType.STRING)
+    ts, position = np.array(order).T
+    assert python_value(last, one_pass(last, values_of(DType.STRING, ["a", "b", "c"]), Order(ts, position))) == expected
+
+
+def side_by_side(states: Sequence[State]) -> State:
+    return tuple(np.concatenate(columns) for columns in zip(*states, strict=True))
+
+
+INTS = st.integers(-(2**61), 2**61)
+ELEMENTS: dict[DType, st.SearchStrategy[Any]] = {
+    DType.INT64: INTS,
+    # Eighths of small integers add without rounding, so the order of merging cannot show.
+    DType.FLOAT64: st.integers(-8000, 8000).map(lambda n: n / 8) | st.sampled_from([math.nan, math.inf, -math.inf]),
+    DType.BOOL: st.booleans(),
+    DType.TIMESTAMP: INTS,
+    DType.STRING: st.text(max_size=3),
+}
+
+
+@given(kind=st.sampled_from(KINDS), data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_merging_in_any_split_and_order_equals_one_pass_and_init_is_neutral(
+    kind: tuple[str, DType], data: st.DataObject
+) -> None:
+    function, dtype = kind
+    aggregate = AGGREGATES[function](dtype)
+    rows = data.draw(st.lists(st.none() | ELEMENTS[dtype], min_size=1, max_size=12), label="values")
+    if function == "sum" and dtype is DType.INT64:
+        rows = [None if value is None else value // 16 for value in rows]  # the sum stays within 64 bits
+    values = values_of(dtype, rows)
+    ts = np.array(data.draw(st.lists(st.integers(-3, 3), min_size=len(rows), max_size=len(rows)), label="times"))
+    order = Order(ts, np.arange(len(rows)))
+    whole = python_value(aggregate, one_pass(aggregate, values, order))
+
+    arrival = np.array(data.draw(st.permutations(range(len(rows))), label="arrival"))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(rows))), label="cuts") | {len(rows)})
+    single = aggregate.add(values, order)
+    parts, start = [], 0
+    for cut in cuts:
+        part = tuple(column[arrival[start:cut]] for column in single)
+        parts += [aggregate.merge(part, starts(0))] if cut > start else []
+        parts += [aggregate.init(1)] if data.draw(st.booleans(), label="init here") else []
+        start = cut
+    shuffled = data.draw(st.permutations(parts), label="parts")
+    split = data.draw(st.integers(0, len(parts) - 1), label="tree")
+    branches = [group for group in (shuffled[:split], shuffled[split:]) if group]
+    merged = [aggregate.merge(side_by_side(group), starts(0)) for group in branches]
+    assert same(python_value(aggregate, aggregate.merge(side_by_side(merged), starts(0))), whole)
+
+
+@pytest.mark.parametrize(("function", "dtype"), KINDS)
+def test_groups_of_one_call_do_not_touch_each_other(function: str, dtype: DType) -> None:
+    aggregate = AGGREGATES[function](dtype)
+    groups: dict[DType, list[list[Any]]] = {
+        DType.FLOAT64: [[1.0, math.nan], [None], [2.5, math.inf, -1.0], [0.5]],
+        DType.STRING: [["a", "b"], [None], ["c", None, "d"], [""]],
+        DType.BOOL: [[True, True], [None], [False, True, False], [False]],
+    }
+    runs = groups.get(dtype, [[5, -9], [None], [2**40, None, 7], [0]])
+    flat = [value for run in runs for value in run]
+    first = np.cumsum([0, *(len(run) for run in runs[:-1])])
+    data, valid = aggregate.result(aggregate.merge(aggregate.add(values_of(dtype, flat), in_order(7)), first))
+    for run, value, is_there in zip(runs, data.tolist(), valid.tolist(), strict=True):
+        assert same(value if is_there else None, by_hand(function, dtype, run))
+
+
+@pytest.mark.parametrize("function", ["min", "max", "last"])
+def test_aggregate_that_needs_a_column_says_so(function: str) -> None:
+    with pytest.raises(TypeError, match=f"{function} needs a column"):
+        _ = AGGREGATES[function](None).result_dtype
+
+
+def test_names_and_aliases_lead_to_aggregates() -> None:
+    assert set(AGGREGATES) == {"count", "sum", "mean", "min", "max", "last"}
+    assert [canonical_name(name) for name in ("avg", "mean", "median")] == ["mean", "mean", None]
+
+
+def test_aggregate_of_a_feature_has_its_columns_type() -> None:
+    columns = (Column(name="at", dtype=DType.TIMESTAMP), Column(name="price", dtype=DType.FLOAT64))
+    source = Source(name="s", topic="t", model="m:M", key=None, timestamp_field="at", columns=columns)
+
+    def feature(function: str, column: str) -> Feature:
+        return Feature(name="f", function=function, column=column, window_us=None, slide_us=None, dtype=DType.FLOAT64)
+
+    assert aggregate_of(feature("max", "price"), source).result_dtype is DType.FLOAT64
+    assert aggregate_of(feature("max", "at"), source).result_dtype is DType.TIMESTAMP
+    assert aggregate_of(feature("count", "*"), source).dtype is None
