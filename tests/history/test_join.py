@@ -229,6 +229,20 @@ def test_late_events_are_found_in_gaps_of_any_length(
             assert_as_brute_force(view, log, events, rows, "known")
 
 
+def test_evidence_reaches_to_the_offset_it_names(log_of: LogOf) -> None:
+    random = Random(5)
+    events = []
+    for offset in range(60):
+        ts, partition = random.randrange(-40, 120), random.randrange(3)
+        events.append(ride(ts, offset, partition=partition, price=random.random(), driver=str(offset)))
+    view = view_of((30, 10), (1, 1), None, entities=("city",))
+    rows = []
+    for t in range(-40, 130):
+        applied = {random.randrange(3): random.randrange(60) for _ in range(random.randrange(4))}
+        rows.append(Row(t, {"city": "a"}, applied))
+    assert_as_brute_force(view, log_of(SOURCE, events), events, rows, "evidence")
+
+
 def test_window_slides_by_its_slide(log_of: LogOf) -> None:
     #   slide 10, window 30: at 39 the tiles from 10 to 40 count, at 40 those from 20 to 50
     #   ───┬─────────┬─────────┬──────┬──┬─────────┬────▶

@@ -1,8 +1,8 @@
 """Timelines drawn in ASCII, read: a column is a microsecond.
 
-    tiles   |    |    |    |        where tiles begin; the column of 0 is told by `zero`
-    events    a   b      c          an event per letter, at its event time
-    ab            ^                 a lookup at that time counts events a and b
+tiles   |    |    |    |        where tiles begin; the column of 0 is told by `zero`
+events    a   b      c          an event per letter, at its event time
+ab            ^                 a lookup at that time counts events a and b
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def read(picture: str) -> Timeline:
     tiles = [time for name, line in rows if name == "tiles" for time in marks(line, name)]
     events = {mark: time for name, line in rows if name == "events" for time, mark in marks(line, name).items()}
     lookups = [
-        (time, "" if name == "nothing" else name)
+        (time, "" if name == "none" else name)
         for name, line in rows
         if name not in ("zero", "tiles", "events")
         for time, mark in marks(line, name).items()
         if mark == "^"
     ]
+    assert len(lookups) == sum("^" in line for line in lines)
     return Timeline(tiles, events, lookups)
