@@ -82,7 +82,12 @@ def own_module_names(repo: Path) -> frozenset[str]:
         The names; those of the standard library are left out, for Python has loaded its own by then.
     """
     files = {path.stem for path in repo.glob("*.py")}
-    folders = {path.name for path in repo.iterdir() if path.is_dir() and next(path.rglob("*.py"), None) is not None}
+    # A name that cannot be imported is not looked into: .headrace may hold a log of many files.
+    folders = {
+        path.name
+        for path in repo.iterdir()
+        if path.name.isidentifier() and path.is_dir() and next(path.rglob("*.py"), None) is not None
+    }
     return frozenset(name for name in files | folders if name.isidentifier()) - sys.stdlib_module_names
 
 
