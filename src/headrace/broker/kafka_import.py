@@ -7,9 +7,9 @@ import logging
 from headrace.errors import ConfigError
 
 try:
-    from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
     from kafka.admin import KafkaAdminClient, OffsetSpec
-    from kafka.errors import KafkaError, KafkaTimeoutError, NoError, TopicAlreadyExistsError
+    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
     from kafka.partitioner import murmur2
 except ModuleNotFoundError as error:
     msg = f"Talking to Kafka needs the package kafka-python, which cannot be imported ({error})."
@@ -21,8 +21,6 @@ __all__ = [
     "KafkaError",
     "KafkaProducer",
     "KafkaTimeoutError",
-    "NoError",
-    "OffsetAndMetadata",
     "OffsetSpec",
     "TopicAlreadyExistsError",
     "TopicPartition",

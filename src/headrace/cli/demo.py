@@ -107,7 +107,9 @@ def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[
 
 def _example_keys(recorded: list[dict[str, Any]]) -> dict[str, Any]:
     """The keys of the newest lookup that found the most to tell."""
-    telling = max(recorded, key=lambda one: (sum(value is not None for value in one["features"].values()), one["at_us"]))
+    telling = max(
+        recorded, key=lambda one: (sum(value is not None for value in one["features"].values()), one["at_us"])
+    )
     return dict(telling["keys"])
 
 

@@ -1,0 +1,129 @@
+"""What `headrace init` makes: a small working project, from the files in `template/`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePath
+from string import Template
+
+from headrace.errors import ConfigError
+
+__all__ = ["project_name", "scaffold"]
+
+_SUFFIX = ".tmpl"
+"""Template files end with it, so that no tool takes them for files of this package."""
+
+_HISTORY = timedelta(days=7)
+
+
+def scaffold(folder: Path, *, now: datetime | None = None) -> list[Path]:
+    """Make a project, whole or not at all.
+
+    Args:
+        folder: Where: a folder that does not exist yet, in one that does, or an empty one. The project is named after it.
+        now: The time, with a time zone; the example's events begin a week before it. None is the system clock's.
+
+    Returns:
+        The files made, sorted.
+
+    Raises:
+        ConfigError: The folder holds something, its name gives no project name, or it cannot be written.
+    """
+    name = Path(os.path.abspath(folder)).name
+    opened = (now or datetime.now(UTC)).astimezone(UTC) - _HISTORY
+    values = {
+        "title": name,
+        "folder": shlex.quote(name),
+        "project": project_name(name),
+        "opened": f"{opened.year}, {opened.month}, {opened.day}, {opened.hour}",
+    }
+    contents = {path: Template(text).substitute(values) for path, text in _templates(files(__package__) / "template")}
+    try:
+        _refuse_taken(folder)
+        _write(folder, contents)
+    except OSError as error:
+        msg = f"The project cannot be written to {folder}: {error.strerror or error}."
+        raise ConfigError(msg, cure="Give a folder that can be written; nothing was left behind.") from error
+    return sorted(folder / path for path in contents)
+
+
+def project_name(name: str) -> str:
+    """The name that a project of this folder's name has in Feast and as a consumer group.
+
+    It is an identifier in lower case: accents are dropped, and whatever else is no ASCII letter or digit becomes an
+    underscore.
+
+    >>> project_name("My-Shop 2")
+    'my_shop_2'
+
+    Args:
+        name: The folder's name.
+
+    Returns:
+        The project's name.
+
+    Raises:
+        ConfigError: Nothing is left of the name, or it would begin with a digit.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    found = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    if not found or found[0].isdigit():
+        why = f"it would be {found!r}, which begins with a digit" if found else "it has no Latin letter"
+        msg = f"The folder {name!r} gives no name to a project: {why}."
+        raise ConfigError(msg, cure="Begin it with a letter, such as my-shop; the project is then named my_shop.")
+    return found
+
+
+def _templates(folder: Traversable, under: PurePath = PurePath()) -> Iterator[tuple[PurePath, str]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _templates(entry, under / entry.name)
+        elif entry.name.endswith(_SUFFIX):
+            yield under / entry.name.removesuffix(_SUFFIX), entry.read_text(encoding="utf-8")
+
+
+def _refuse_taken(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        msg = f"The folder {folder} exists and is not empty."
+        raise ConfigError(msg, cure="Give another name, or empty it first; nothing there was touched.")
+    if folder.exists() and not folder.is_dir():
+        msg = f"{folder} exists and is no folder."
+        raise ConfigError(msg, cure="Give another name; nothing there was touched.")
+    if not folder.parent.is_dir():
+        msg = f"There is no folder {folder.parent} to make {folder.name} in."
+        raise ConfigError(msg, cure="Make it first, or give a name in a folder that exists.")
+
+
+def _write(folder: Path, contents: dict[PurePath, str]) -> None:
+    """Write everything to a temporary folder on the same disk, and only then move it to its place."""
+    # A folder that is there already stays itself, for it may be somebody's current one; only what is in it is moved.
+    there = folder.is_dir()
+    with tempfile.TemporaryDirectory(dir=folder if there else folder.parent, prefix=".headrace-init-") as room:
+        made = Path(room) / "project"  # the room itself is closed to others, and the project is not to be
+        for path, text in contents.items():
+            (made / path).parent.mkdir(parents=True, exist_ok=True)
+            (made / path).write_text(text, encoding="utf-8", newline="\n")
+        if there:
+            _move_all(made, folder)
+        else:
+            made.rename(folder)
+
+
+def _move_all(made: Path, folder: Path) -> None:
+    moved: list[str] = []
+    try:
+        for name in sorted(entry.name for entry in made.iterdir()):
+            (made / name).rename(folder / name)
+            moved.append(name)
+    except BaseException:
+        for name in moved:
+            (folder / name).rename(made / name)
+        raise
