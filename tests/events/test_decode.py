@@ -157,7 +157,11 @@ BAD: dict[str, tuple[bytes | None, str | None, str]] = {
     "validator that raises": (order(pieces=13), None, "validation raised ZeroDivisionError: no luck"),
     "validator that forgets to return": (order(pieces=14), "pieces", "left no value"),
     "validator that returns another type": (order(pieces=15), "pieces", "'fifteen' is no integer of 64 bits"),
-    "validator that returns what Python cannot write": (order(pieces=16), "pieces", "a int is no integer"),
+    "validator that returns what Python cannot write": (
+        order(pieces=16),
+        "pieces",
+        "a value of type int is no integer",
+    ),
     "validator that returns a lone surrogate": (order(note="surrogate"), "note", "is no text in UTF-8"),
     "validator that returns a number for a text": (order(note="number"), "note", "5 is no text in UTF-8"),
     "validator that loses the time": (order(note="no time"), "at", "left no value"),

@@ -227,7 +227,7 @@ def _shown(value: object) -> str:
     try:
         shown = value.isoformat() if isinstance(value, datetime) else repr(value)
     except ValueError:  # Python writes no int of more than 4,300 digits
-        shown = f"a {type(value).__name__}"
+        shown = f"a value of type {type(value).__name__}"
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 

@@ -1,0 +1,118 @@
+"""An answer as Python values, Arrow, pandas and JSON: types, names and order."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from headrace.lookup import FeatureClient, OnlineFeatures
+from headrace.online import OnlineStore
+from tests.lookup.conftest import EPOCH, PLAN, at, fill, order
+
+FEATURES = ["shops:last_gift", "shops:last_note", "shops:newest", "shops:mean_price_60", "shops:max_pieces_60"]
+
+
+@pytest.fixture
+def answer(store: OnlineStore, client: FeatureClient) -> OnlineFeatures:
+    fill(store, order(5, gift=False, note="ü", price=2.5, pieces=2**62), order(6, shop="b", price=None, pieces=None))
+    rows = {"shop": ["a", "b", "never"], "buyer": np.array([7, 7, 7])}
+    return client.get_online_features([*FEATURES, "desk"], rows)
+
+
+COLUMNS: dict[str, list[Any]] = {
+    "shop": ["a", "b", "never"],
+    "buyer": [7, 7, 7],
+    "shops__last_gift": [False, None, None],
+    "shops__last_note": ["ü", None, None],
+    "shops__newest": [at(5), at(6), None],
+    "shops__mean_price_60": [2.5, None, None],
+    "shops__max_pieces_60": [2**62, None, None],
+    "refunds__refunds_ever": [0, 0, 0],
+    "shops__count_60": [1, 1, 0],
+    "pairs__count_60": [1, 1, 0],
+}
+
+
+def test_dict_has_keys_and_then_features_in_the_order_asked(answer: OnlineFeatures) -> None:
+    columns = answer.to_dict()
+    assert list(columns) == list(COLUMNS)
+    assert columns == COLUMNS
+    for values in columns.values():
+        assert {type(value).__module__ for value in values} <= {"builtins", "datetime"}
+    assert [type(value) for value in columns["shops__last_gift"]] == [bool, type(None), type(None)]
+
+
+def test_arrow_has_the_plans_types_whatever_the_values(answer: OnlineFeatures, client: FeatureClient) -> None:
+    table = answer.to_arrow()
+    assert table.to_pydict() == COLUMNS
+    types = {name: kind for name, kind in zip(table.schema.names, table.schema.types, strict=True) if "__" in name}
+    utc = pa.timestamp("us", "UTC")
+    expected = [pa.bool_(), pa.string(), utc, pa.float64(), pa.int64(), pa.int64(), pa.int64(), pa.int64()]
+    assert list(types.values()) == expected
+    nothing = client.get_online_features([*FEATURES, "desk"], [{"shop": "never", "buyer": 1}])
+    assert nothing.to_arrow().schema.types[2:] == expected
+
+
+def test_data_frame_has_the_same_columns(answer: OnlineFeatures) -> None:
+    frame = answer.to_df()
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame["shop"].tolist() == COLUMNS["shop"]
+    assert frame["shops__count_60"].tolist() == [1, 1, 0]
+    assert frame["shops__mean_price_60"].isna().tolist() == [False, True, True]
+    assert str(frame["shops__newest"].dt.tz) == "UTC"
+
+
+def test_records_are_json_with_status_freshness_and_evidence(answer: OnlineFeatures) -> None:
+    first, second, third = json.loads(json.dumps(answer.records(), allow_nan=False))
+    assert first == {
+        "at": "1970-01-01T00:00:00.000006Z",
+        "at_us": 6,
+        "keys": {"shop": "a", "buyer": 7},
+        "features": {
+            "shops__last_gift": False,
+            "shops__last_note": "ü",
+            "shops__newest": "1970-01-01T00:00:00.000005Z",
+            "shops__mean_price_60": 2.5,
+            "shops__max_pieces_60": 2**62,
+            "refunds__refunds_ever": 0,
+            "shops__count_60": 1,
+            "pairs__count_60": 1,
+        },
+        "views": {
+            "shops": {"status": "present", "newest_event": "1970-01-01T00:00:00.000005Z"},
+            "refunds": {"status": "unknown_key", "newest_event": None},
+            "pairs": {"status": "present", "newest_event": "1970-01-01T00:00:00.000005Z"},
+        },
+        "evidence": {"shops": {"0": 0}, "refunds": {}, "pairs": {"0": 0}},
+        "plan": PLAN.hash,
+    }
+    assert second["evidence"]["shops"] == {"0": 1}
+    assert third["keys"] == {"shop": "never", "buyer": 7}
+    assert list(first["features"]) == [name for name in COLUMNS if "__" in name]
+
+
+@pytest.mark.parametrize(("price", "shown"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
+def test_numbers_that_json_has_not_are_written_as_text(
+    store: OnlineStore, client: FeatureClient, price: float, shown: str
+) -> None:
+    fill(store, order(5, price=price))
+    answer = client.get_online_features(["windows:max_price_60"], [{"shop": "a", "score": np.float64(price)}])
+    (record,) = json.loads(json.dumps(answer.records(), allow_nan=False))
+    assert record["features"] == {"windows__max_price_60": shown}
+    assert record["keys"] == {"shop": "a", "score": shown}
+    assert str(answer.to_dict()["windows__max_price_60"][0]) == shown
+    assert str(answer.to_arrow()["windows__max_price_60"][0].as_py()) == shown
+
+
+def test_keys_of_numpy_and_times_are_json_too(store: OnlineStore, client: FeatureClient) -> None:
+    fill(store, order(5))
+    rows = {"buyer": np.array([7]), "member": np.array([True]), "day": [EPOCH]}
+    answer = client.get_online_features(["buyers:count_60", "members:count_60", "days:count_60"], rows)
+    (record,) = json.loads(json.dumps(answer.records()))
+    assert record["keys"] == {"buyer": 7, "member": True, "day": "1970-01-01T00:00:00Z"}
+    assert list(record["features"].values()) == [1, 1, 1]
