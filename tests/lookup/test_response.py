@@ -20,7 +20,7 @@ FEATURES = ["shops:last_gift", "shops:last_note", "shops:newest", "shops:mean_pr
 @pytest.fixture
 def answer(store: OnlineStore, client: FeatureClient) -> OnlineFeatures:
     fill(store, order(5, gift=False, note="ü", price=2.5, pieces=2**62), order(6, shop="b", price=None, pieces=None))
-    rows = {"shop": ["a", "b", "never"], "buyer": np.array([7, 7, 7])}
+    rows: dict[str, Any] = {"shop": ["a", "b", "never"], "buyer": np.array([7, 7, 7])}
     return client.get_online_features([*FEATURES, "desk"], rows)
 
 
@@ -111,7 +111,7 @@ def test_numbers_that_json_has_not_are_written_as_text(
 
 def test_keys_of_numpy_and_times_are_json_too(store: OnlineStore, client: FeatureClient) -> None:
     fill(store, order(5))
-    rows = {"buyer": np.array([7]), "member": np.array([True]), "day": [EPOCH]}
+    rows: dict[str, Any] = {"buyer": np.array([7]), "member": np.array([True]), "day": [EPOCH]}
     answer = client.get_online_features(["buyers:count_60", "members:count_60", "days:count_60"], rows)
     (record,) = json.loads(json.dumps(answer.records()))
     assert record["keys"] == {"buyer": 7, "member": True, "day": "1970-01-01T00:00:00Z"}

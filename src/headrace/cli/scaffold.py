@@ -82,12 +82,13 @@ def project_name(name: str) -> str:
     return found
 
 
-def _templates(folder: Traversable, under: PurePath = PurePath()) -> Iterator[tuple[PurePath, str]]:
+def _templates(folder: Traversable, *under: str) -> Iterator[tuple[PurePath, str]]:
+    """The paths that the files of a folder have in a project, and their texts."""
     for entry in folder.iterdir():
         if entry.is_dir():
-            yield from _templates(entry, under / entry.name)
+            yield from _templates(entry, *under, entry.name)
         elif entry.name.endswith(_SUFFIX):
-            yield under / entry.name.removesuffix(_SUFFIX), entry.read_text(encoding="utf-8")
+            yield PurePath(*under, entry.name.removesuffix(_SUFFIX)), entry.read_text(encoding="utf-8")
 
 
 def _refuse_taken(folder: Path) -> None:

@@ -1,0 +1,159 @@
+"""A project's settings: where they are looked for, what an environment variable changes, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.config import Clock, Project
+from headrace.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
+        monkeypatch.delenv(name)
+
+
+def project_of(folder: Path, text: str = "") -> Project:
+    (folder / "headrace.toml").write_text(text, encoding="utf-8")
+    return Project.load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[headrace]\n", "[other]\nclock = 5\n"])
+def test_every_setting_has_a_default(tmp_path: Path, text: str) -> None:
+    project = project_of(tmp_path, text)
+    assert project.root == tmp_path
+    assert project.repo == tmp_path / "feature_repo"
+    assert project.state == tmp_path / ".headrace"
+    assert project.plan_path == tmp_path / ".headrace" / "plan.json"
+    assert project.log_path == tmp_path / ".headrace" / "log"
+    assert project.broker_state_path == tmp_path / ".headrace" / "broker.json"
+    assert project.store_url == f"lmdb:{tmp_path / '.headrace' / 'online'}"
+    assert project.broker is None
+    assert project.clock is Clock.SYSTEM
+    assert (project.partitions, project.group) == (3, "headrace")
+
+
+def test_settings_are_read_from_the_file(tmp_path: Path) -> None:
+    project = project_of(
+        tmp_path,
+        """
+        [headrace]
+        repo = "features"
+        state = "/var/lib/shop"
+        clock = "record"
+        broker = "one:9092,two:9092"
+        store = "redis://localhost:6379/1"
+        partitions = 12
+        group = "shop"
+        """,
+    )
+    assert project.repo == tmp_path / "features"
+    assert project.state == Path("/var/lib/shop")
+    assert project.log_path == Path("/var/lib/shop/log")
+    assert project.clock is Clock.RECORD
+    assert project.broker == "one:9092,two:9092"
+    assert project.store_url == "redis://localhost:6379/1"
+    assert (project.partitions, project.group) == (12, "shop")
+
+
+def test_environment_variables_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"CLOCK": "record", "PARTITIONS": "7", "BROKER": "other:1", "STATE": "elsewhere", "STORE": "lmdb:/x"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"HEADRACE_{name}", value)
+    project = project_of(tmp_path, '[headrace]\nclock = "system"\npartitions = 2\nbroker = "embedded"\ngroup = "g"\n')
+    assert (project.clock, project.partitions, project.broker) == (Clock.RECORD, 7, "other:1")
+    assert (project.state, project.store_url) == (tmp_path / "elsewhere", "lmdb:/x")
+    assert project.group == "g"
+
+
+def test_embedded_broker_can_be_asked_for_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_BROKER", "embedded")
+    assert project_of(tmp_path, '[headrace]\nbroker = "one:9092"\n').broker is None
+
+
+def test_parents_are_searched_from_a_folder_a_file_or_the_toml_itself(tmp_path: Path) -> None:
+    project_of(tmp_path)
+    inside = tmp_path / "feature_repo" / "deep"
+    inside.mkdir(parents=True)
+    (inside / "events.py").write_text("")
+    for start in (inside, str(inside), inside / "events.py", inside / "not" / "there", tmp_path / "headrace.toml"):
+        assert Project.load(start).root == tmp_path
+
+
+def test_nearest_project_wins(tmp_path: Path) -> None:
+    project_of(tmp_path)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    project_of(inner, '[headrace]\ngroup = "inner"\n')
+    assert Project.load(inner).group == "inner"
+    assert Project.load(tmp_path).group == "headrace"
+
+
+def test_start_is_the_current_folder_unless_the_environment_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        project_of(folder)
+    monkeypatch.chdir(here)
+    assert Project.load().root == here
+    monkeypatch.setenv("HEADRACE_PROJECT", str(there))
+    assert Project.load().root == there
+    assert Project.load(here).root == here
+
+
+def test_no_project_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").mkdir()  # a folder of that name is none
+    with pytest.raises(ConfigError, match=r"no headrace\.toml in(?s:.*)headrace init"):
+        Project.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[headrace", "cannot be read"),
+        ("clock = ", "cannot be read"),
+        ('headrace = "record"', "`headrace` is 'record', and it should be a table"),
+        ("headrace = 3", "`headrace` is 3"),
+        ("[[headrace]]\n", "should be a table"),
+        ('[headrace]\nclock = "sun"', "`clock` is wrong: Input should be 'system' or 'record'"),
+        ('[headrace]\nclocks = "system"', "`clocks` is wrong: Extra inputs are not permitted"),
+        ("[headrace]\npartitions = 0", "`partitions` is wrong: Input should be greater than or equal to 1"),
+        ("[headrace]\npartitions = 10001", "`partitions` is wrong"),
+        ("[headrace]\npartitions = 1.5", "`partitions` is wrong"),
+        ("[headrace]\nrepo = 5", "`repo` is wrong"),
+        ('[headrace]\nbroker = ""', "`broker` is wrong"),
+        ('[headrace]\ngroup = ""', "`group` is wrong"),
+        ('[headrace]\nstore = ""', "`store` is wrong"),
+    ],
+)
+def test_wrong_file_is_named_with_the_setting_and_a_cure(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        project_of(tmp_path, text)
+    assert message in caught.value.what
+    assert str(tmp_path / "headrace.toml") in caught.value.what
+    assert caught.value.cure
+
+
+def test_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_bytes(b"[headrace]\ngroup = '\xff'")
+    with pytest.raises(ConfigError, match=r"headrace\.toml cannot be read"):
+        Project.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("HEADRACE_CLOCK", "sun"), ("HEADRACE_PARTITIONS", "many"), ("HEADRACE_GROUP", "")]
+)
+def test_wrong_environment_variable_is_named_not_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        project_of(tmp_path, '[headrace]\nclock = "record"\n')
+    assert caught.value.what.startswith(f"${variable}: `{variable.removeprefix('HEADRACE_').lower()}` is wrong")
+    assert "headrace.toml" not in caught.value.what

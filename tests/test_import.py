@@ -1,0 +1,64 @@
+"""Importing headrace costs next to nothing, and a model server that looks features up loads no engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import pytest
+
+import headrace
+
+HEAVY = ("aiokafka", "deltalake", "duckdb", "faust", "feast", "kafka", "pandas")
+
+
+def loaded_by(program: str, names: Sequence[str]) -> list[str]:
+    """Which of the packages a fresh interpreter has loaded after running the program."""
+    tell = f"import sys; print(*[name for name in {list(names)!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{program}; {tell}"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_import_takes_under_300_ms() -> None:
+    """The whole process is timed, the interpreter's own start included; the best of five, as the machine may be busy."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import headrace"], check=True)
+        times.append(time.perf_counter() - began)
+        if times[-1] < 0.3:
+            break
+    assert min(times) < 0.3
+
+
+def test_import_loads_nothing_heavy() -> None:
+    assert loaded_by("import headrace", [*HEAVY, "lmdb", "numpy", "pyarrow", "pydantic", "redis", "rich"]) == []
+
+
+def test_lookups_load_no_engine() -> None:
+    assert loaded_by("from headrace import FeatureClient", [*HEAVY, "redis"]) == []
+    assert loaded_by("from headrace.lookup import FeatureClient", [*HEAVY, "redis"]) == []
+
+
+def test_lookups_load_no_engine_when_they_are_made_either() -> None:
+    program = (
+        "from headrace import FeatureClient; from headrace.plan import Plan; "
+        "from headrace.online.memory import MemoryStore; "
+        "from headrace.online.meta import view_fact; from tests.plan.examples import PLAN; "
+        "store = MemoryStore(); store.set_meta({view_fact(n): v.hash for n, v in PLAN.views.items()}); "
+        "client = FeatureClient(plan=PLAN, store=store); "
+        "client.get_online_features('desk', [{'shop': 'a', 'region': 1}]).to_dict()"
+    )
+    assert loaded_by(program, [*HEAVY, "redis"]) == []
+
+
+@pytest.mark.parametrize("name", ["Project", "HeadraceError"])
+def test_settings_and_errors_load_no_engine(name: str) -> None:
+    assert loaded_by(f"from headrace import {name}", [*HEAVY, "lmdb", "numpy", "pyarrow", "redis"]) == []
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'headrace' has no attribute 'FeatureServer'"):
+        _ = headrace.FeatureServer
