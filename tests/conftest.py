@@ -11,15 +11,13 @@ _TOPICS = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let one warning pass: kafka-python does not close a socket whose connection was refused, and leaves it to the
-    garbage collector.
+    """Let one warning pass: kafka-python leaves a socket whose connection was refused to the garbage collector.
 
-    That happens in any test after one whose broker died, so it cannot be a mark of that test. The address is that of
-    a socket never connected.
+    That happens in any test after one whose broker died, so it cannot be a mark of that test. Such a socket has no
+    remote address.
     """
-    config.addinivalue_line(
-        "filterwarnings", r"ignore:unclosed <socket\.socket .* laddr=\('0\.0\.0\.0', \d+\)>:ResourceWarning"
-    )
+    refused = r"unclosed <socket\.socket .* laddr=\('(0\.0\.0\.0|127\.0\.0\.1)', \d+\)>"
+    config.addinivalue_line("filterwarnings", f"ignore:{refused}:ResourceWarning")
 
 
 @pytest.fixture(scope="session")

@@ -6,18 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 import headrace
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("aiokafka", "deltalake", "duckdb", "faust", "feast", "kafka", "pandas")
 
 
 def loaded_by(program: str, names: Sequence[str]) -> list[str]:
     """Which of the packages a fresh interpreter has loaded after running the program."""
     tell = f"import sys; print(*[name for name in {list(names)!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", f"{program}; {tell}"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", f"{program}; {tell}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 

@@ -2,82 +2,344 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from headrace.cli.scaffold import scaffold
-from headrace.config import Project
+from headrace.cli import app
+from headrace.cli.scaffold import project_name, scaffold
+from headrace.config import Clock, Project
 from headrace.errors import ConfigError
+from headrace.events.modules import own_modules
+
+NOW = datetime(2026, 3, 9, 14, 20, tzinfo=UTC)
+FILES = [
+    ".gitignore",
+    "README.md",
+    "feature_repo/entities.py",
+    "feature_repo/events.py",
+    "feature_repo/feature_store.yaml",
+    "feature_repo/services.py",
+    "feature_repo/sources.py",
+    "feature_repo/views.py",
+    "headrace.toml",
+    "offline/__init__.py",
+    "offline/datasets/__init__.py",
+    "offline/datasets/reorder_model.py",
+    "streams/__init__.py",
+    "streams/orders.py",
+    "streams/worker.py",
+]
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# --- what is made
 
 
 def test_project_has_the_folders_of_the_reference_one(tmp_path: Path) -> None:
-    written = {str(path) for path in scaffold(tmp_path / "my-shop")}
-    assert written >= {
-        "README.md",
-        "headrace.toml",
-        "feature_repo/feature_store.yaml",
-        "feature_repo/events.py",
-        "feature_repo/views.py",
-        "streams/orders.py",
-        "streams/worker.py",
-        "offline/datasets/big_order.py",
-    }
-    assert {
-        str(path.relative_to(tmp_path / "my-shop")) for path in (tmp_path / "my-shop").rglob("*") if path.is_file()
-    } == written
-    project = Project.load(tmp_path / "my-shop")
-    assert project.group == "my_shop"
-    assert "project: my_shop\n" in (project.repo / "feature_store.yaml").read_text()
+    made = scaffold(tmp_path / "my-shop")
+    assert files_in(tmp_path / "my-shop") == sorted(FILES)
+    assert sorted(made) == made == sorted(tmp_path / "my-shop" / name for name in FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["my-shop"]
 
 
-def test_empty_folder_is_filled(tmp_path: Path) -> None:
+def test_names_are_taken_from_the_folder(tmp_path: Path) -> None:
+    scaffold(tmp_path / "My Shop", now=NOW)
+    project = Project.load(tmp_path / "My Shop")
+    assert (project.group, project.clock, project.broker) == ("my_shop", Clock.SYSTEM, None)
+    assert 'project: "my_shop"\n' in (project.repo / "feature_store.yaml").read_text()
+    assert "cd 'My Shop'\n" in (project.root / "README.md").read_text()
+    assert "datetime(2026, 3, 2, 14, tzinfo=UTC)" in (project.root / "streams" / "orders.py").read_text()
+
+
+def test_same_name_and_hour_make_the_same_files(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for first in scaffold(tmp_path / "shop", now=NOW):
+        second = tmp_path / "other" / first.relative_to(tmp_path)
+        if not second.exists():
+            scaffold(tmp_path / "other" / "shop", now=NOW + timedelta(minutes=30))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_files_are_formatted_clean_and_without_placeholders(tmp_path: Path) -> None:
+    for path in scaffold(tmp_path / "shop"):
+        assert "$project" not in path.read_text()
+        assert "$$" not in path.read_text()
+    for check in (["format", "--check"], ["check", "--select", "B,C4,E,F,RET,SIM,UP"]):
+        ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "--no-cache", "."]
+        done = subprocess.run(ruff, cwd=tmp_path / "shop", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_project_is_as_open_as_any_folder_one_makes(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    scaffold(tmp_path / "shop")
+    assert (tmp_path / "shop").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_empty_folder_is_filled_and_stays_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop").mkdir()
-    assert scaffold(tmp_path / "shop")
+    before = (tmp_path / "shop").stat().st_ino
+    monkeypatch.chdir(tmp_path / "shop")
+    scaffold(Path("."))
+    assert files_in(tmp_path / "shop") == sorted(FILES)
+    assert (tmp_path / "shop").stat().st_ino == before
+    assert Project.load().group == "shop"
 
 
-def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="not empty"):
-        scaffold(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+# --- its events
 
 
-@pytest.mark.parametrize("name", ["1st", "---", "_"])
+@contextmanager
+def at(moment: datetime, module: Any) -> Iterator[None]:
+    """`module` takes `moment` for now."""
+
+    class Fixed(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return moment.astimezone(tz)
+
+    real, module.datetime = module.datetime, Fixed
+    try:
+        yield
+    finally:
+        module.datetime = real
+
+
+def test_orders_of_the_past_never_change_and_the_newest_are_from_just_now(tmp_path: Path) -> None:
+    scaffold(tmp_path / "shop", now=NOW)
+    with own_modules(tmp_path / "shop", fresh=True):
+        orders = importlib.import_module("streams.orders")
+    with own_modules(tmp_path / "shop" / "feature_repo", fresh=True):
+        model = importlib.import_module("events").Order
+    with at(NOW, orders):
+        first = orders.history()
+        assert orders.history() == first
+    with at(NOW + timedelta(days=1, minutes=7), orders):
+        later = orders.history()
+    assert later[: len(first)] == first
+    assert len(later) > len(first) > 2_000
+    times = [order["placed_at"] for order in later]
+    assert times == sorted(times)
+    assert times[0] >= NOW - timedelta(days=7, hours=1)
+    assert timedelta(0) <= NOW + timedelta(days=1, minutes=7) - times[-1] < timedelta(hours=1)
+    assert len({order["order_id"] for order in later}) == len(later)
+    for order in later:
+        model.model_validate(order)
+    assert any(order["coupon"] for order in later)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("folder", "project"),
+    [
+        ("shop", "shop"),
+        ("my-shop", "my_shop"),
+        ("My Shop 2", "my_shop_2"),
+        ("__shop--", "shop"),
+        ("Crème.v1", "creme_v1"),
+        ("no", "no"),  # a boolean to YAML, were it not quoted
+    ],
+)
+def test_project_name_is_an_identifier(folder: str, project: str) -> None:
+    assert project_name(folder) == project
+    assert project.isidentifier()
+
+
+@pytest.mark.parametrize("name", ["2shops", "42", "---", "_", "магазин"])
 def test_name_without_a_letter_at_its_start_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="starts with a letter"):
+    with pytest.raises(ConfigError, match="gives no name to a project") as refused:
         scaffold(tmp_path / name)
+    assert "Begin it with a letter" in (refused.value.cure or "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError, match="cannot be written"):
-        scaffold(tmp_path / "file" / "shop")
-    assert (tmp_path / "file").read_text() == "in the way"
+def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="exists and is not empty") as refused:
+        scaffold(tmp_path / "shop")
+    assert "Give another name" in (refused.value.cure or "")
+    assert files_in(tmp_path) == ["shop/notes.txt"]
+
+
+def test_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "shop").write_text("mine")
+    with pytest.raises(ConfigError, match="exists and is no folder"):
+        scaffold(tmp_path / "shop")
+    for folder in (tmp_path / "nowhere" / "shop", tmp_path / "shop" / "shop"):
+        with pytest.raises(ConfigError, match="There is no folder"):
+            scaffold(folder)
+    assert (tmp_path / "shop").read_text() == "mine"
+    assert files_in(tmp_path) == ["shop"]
+
+
+def test_place_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "astray").symlink_to(tmp_path / "nowhere")
+    for name in ("a" * 300, "astray"):
+        with pytest.raises(ConfigError, match="The project cannot be written to") as refused:
+            scaffold(tmp_path / name)
+        assert "nothing was left behind" in (refused.value.cure or "")
+    assert [path.name for path in tmp_path.iterdir()] == ["astray"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("failing", ["write_text", "rename"])
+def test_disk_that_fills_up_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, there: bool
+) -> None:
+    if there:
+        (tmp_path / "shop").mkdir()
+    real, calls = getattr(Path, failing), 0
+    fails_at = 3 if there or failing == "write_text" else 1
+
+    def fail(self: Path, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, failing, fail)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        scaffold(tmp_path / "shop")
+    assert calls >= fails_at
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "shop"] if there else [])
+
+
+def test_command_says_what_to_do_next_and_refuses_to_do_it_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["init", "my-shop"])
+    assert done.exit_code == 0
+    assert "headrace produce orders" in done.output
+    again = CliRunner().invoke(app, ["init", "my-shop"])
+    assert again.exit_code == 1
+
+
+# --- that it works
+
+
+class Shop:
+    """A new project, and the commands run in it as its README says."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+
+    def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+        command = [sys.executable, *arguments]
+        return subprocess.Popen(
+            command,
+            cwd=cwd or self.root,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> str:
+        with self.start(*arguments, cwd=cwd) as process:
+            out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
+        return out
+
+    def headrace(self, *arguments: str, cwd: Path | None = None) -> str:
+        return self.run("-m", "headrace.cli", *arguments, cwd=cwd)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.headrace(*arguments, "--json"))
+
+    @contextmanager
+    def broker(self) -> Iterator[None]:
+        with self.start("-m", "headrace.cli", "dev") as process:
+            try:
+                assert process.stdout is not None
+                assert any("Topics: orders" in line for line in process.stdout)
+                yield
+            finally:
+                process.terminate()
+                process.communicate(timeout=30)
+        assert process.returncode == 0
+
+    def readme(self) -> list[list[str]]:
+        """The commands of the README, in order."""
+        lines = (self.root / "README.md").read_text().splitlines()
+        commands = [line.partition("#")[0].split() for line in lines if line.startswith("    ")]
+        assert commands.pop(0) == ["cd", self.root.name]
+        assert all(program == "headrace" for program, *_ in commands)
+        return [arguments for _, *arguments in commands]
+
+    def orders(self) -> list[dict[str, Any]]:
+        with own_modules(self.root, fresh=True):
+            found: list[dict[str, Any]] = importlib.import_module("streams.orders").history()
+        return found
+
+
+def in_window(orders: list[dict[str, Any]], t: datetime, length: timedelta, slide: timedelta) -> list[dict[str, Any]]:
+    """What a window counts at `t`: its tiles reach back `length` from the one that `t` is in."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    tile = (t - epoch) // slide
+    return [o for o in orders if tile - length // slide < (o["placed_at"] - epoch) // slide <= tile]
 
 
 @pytest.mark.slow
 @pytest.mark.kafka
-def test_new_project_works_from_its_first_command_to_its_proof(tmp_path: Path) -> None:
-    def headrace(*arguments: str) -> str:
-        command = [sys.executable, "-m", "headrace.cli", *arguments]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-        folder = tmp_path / "shop" if (tmp_path / "shop").exists() else tmp_path
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+def test_new_project_works_by_the_commands_of_its_readme(tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "my-shop")
+    assert "headrace apply" in shop.headrace("init", "my-shop", cwd=tmp_path)
+    commands = shop.readme()
+    assert [command[0] for command in commands[:2]] == ["apply", "dev"]
+    shop.headrace(*commands[0])
+    with shop.broker():
+        for command in commands[2:]:
+            shop.headrace(*command)
+        shop.headrace("stream", "--until-end")
+        status = shop.json("status")
+        found = shop.json("lookup", "--key", "customer_id=c001", "--key", "category=books")
+        shop.run("-c", "import streams.worker; assert streams.worker.app.conf.id")
+    assert {row["lag"] for row in status["partitions"]} == {0}
+    assert_as_ordered(found, shop.orders()[: sum(row["applied"] for row in status["partitions"])])
+    manifest = json.loads((shop.root / ".headrace" / "datasets" / "reorder_model" / "manifest.json").read_text())
+    rows = {file["split"]: file["rows"] for file in manifest["files"]}
+    assert min(rows["train"], rows["test"]) > 300
+    assert not shop.json("plan")["changes"]
 
-    assert "headrace apply" in headrace("init", "shop")
-    assert "50/50 lookups match" in headrace("demo", "--lookups", "50")
-    found = json.loads(headrace("lookup", "--key", "customer_id=1", "--json"))
-    assert found["views"]["customer_orders"]["status"] == "present"
+
+def assert_as_ordered(found: dict[str, Any], orders: list[dict[str, Any]]) -> None:
+    """A lookup of c001 and books tells what the orders sent so far say, counted here once more."""
+    t, day, quarter = datetime.fromisoformat(found["at"]), timedelta(days=1), timedelta(minutes=15)
+    mine = [order for order in orders if order["customer_id"] == "c001"]
+    books = [order for order in orders if order["category"] == "books"]
+    amounts = [order["amount_cents"] for order in in_window(mine, t, 7 * day, timedelta(hours=1))]
+    assert found["features"] == {
+        "customer_orders__orders_24h": len(in_window(mine, t, day, quarter)),
+        "customer_orders__spent_cents_24h": sum(o["amount_cents"] for o in in_window(mine, t, day, quarter)),
+        "customer_orders__mean_amount_cents_7d": pytest.approx(sum(amounts) / len(amounts), rel=1e-9),
+        "customer_orders__last_amount_cents": mine[-1]["amount_cents"],
+        "customer_orders__last_coupon": next(order["coupon"] for order in reversed(mine) if order["coupon"]),
+        "category_orders__orders_1h": len(in_window(books, t, timedelta(hours=1), timedelta(minutes=1))),
+        "category_orders__items_24h": sum(order["items"] for order in in_window(books, t, day, quarter)),
+        "category_orders__max_amount_cents_24h": max(
+            order["amount_cents"] for order in in_window(books, t, day, quarter)
+        ),
+    }
     assert found["features"]["customer_orders__orders_24h"] > 0
-    assert sum(row["applied"] for row in json.loads(headrace("status", "--json"))["partitions"]) == 2000
-    assert json.loads(headrace("dataset", "verify", ".headrace/datasets/big_order", "--json"))["ok"]
+    assert {view["status"] for view in found["views"].values()} == {"present"}

@@ -94,11 +94,9 @@ def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) ->
         found = f"Row {number} of entity_rows has {entity.name}={value!r}"
         msg = f"{found}; the view {view.name!r} is keyed by {entity.dtype} values."
         raise LookupRequestError(msg, cure=f"Pass {entity.name} as a Python {wanted.__name__}.")
-    if isinstance(value, str):
-        return str.__str__(value)  # str() of an Enum that is a str gives its name, not its value
     if isinstance(value, datetime):
         if value.tzinfo is None:
             msg = f"Row {number} of entity_rows has {entity.name}={value.isoformat()}, which has no time zone."
             raise LookupRequestError(msg, cure="Give one: value.replace(tzinfo=datetime.UTC).")
         return us_of(value)
-    return value
+    return value  # not str(value): of an Enum that is a str, that is the name
