@@ -100,10 +100,20 @@ def test_bad_events_become_dead_letters_and_the_others_count(deployment: Deploym
     assert found["count"] == 7
     by_offset = {letter["offset"]: letter for letter in found["dead_letters"]}
     fields = {offset: letter["field"] for offset, letter in by_offset.items()}
-    assert fields == {1: None, 2: "distance", 3: "carrier", 4: "origin", 5: "event_timestamp", 6: None, 7: "event_timestamp"}
+    assert fields == {
+        1: None,
+        2: "distance",
+        3: "carrier",
+        4: "origin",
+        5: "event_timestamp",
+        6: None,
+        7: "event_timestamp",
+    }
     assert by_offset[1]["value"] == '{"origin": "EWR", "carrier"'
     assert "max_future" in by_offset[5]["reason"]
-    assert all(letter["topic"] == "departures" and letter["model"] == "events:Departure" for letter in by_offset.values())
+    assert all(
+        letter["topic"] == "departures" and letter["model"] == "events:Departure" for letter in by_offset.values()
+    )
 
 
 def test_broker_away_at_start_is_said_at_once_with_what_to_start(tmp_path: Path, plan: Plan) -> None:
@@ -138,7 +148,9 @@ def test_broker_that_comes_back_finds_the_worker_where_it_was(deployment: Deploy
     assert all(row["logged"] == row["applied"] for row in deployment.json("status")["partitions"])
 
 
-def test_broker_that_forgot_its_topics_stops_the_worker_rather_than_lose_events(deployment: Deployment, tmp_path: Path) -> None:
+def test_broker_that_forgot_its_topics_stops_the_worker_rather_than_lose_events(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     deployment.json("produce", "weather", "--limit", "300")
     assert deployment.json("stream", "--until-end")["events"] == 300
     with EmbeddedBroker(tmp_path / "other.json") as other:
@@ -191,7 +203,9 @@ def test_stores_that_are_gone_are_filled_again_though_the_group_has_committed(de
     assert deployment.json(*LOOKUP)["features"] == before["features"]
 
 
-def test_plan_that_does_not_match_the_store_is_refused_and_a_rebuild_cures_it(deployment: Deployment, plan: Plan) -> None:
+def test_plan_that_does_not_match_the_store_is_refused_and_a_rebuild_cures_it(
+    deployment: Deployment, plan: Plan
+) -> None:
     deployment.json("produce", "departures", "--limit", "2000")
     deployment.json("stream", "--until-end")
     body = json.loads((deployment.state / "plan.json").read_text())

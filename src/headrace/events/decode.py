@@ -41,15 +41,19 @@ class RawRecord(Protocol):
     @property
     def partition(self) -> int:
         """Its partition."""
+
     @property
     def offset(self) -> int:
         """Its offset."""
+
     @property
     def timestamp(self) -> int:
         """Its timestamp in milliseconds."""
+
     @property
     def key(self) -> bytes | None:
         """Its key."""
+
     @property
     def value(self) -> bytes | None:
         """Its value."""
