@@ -1,0 +1,68 @@
+"""The code in README and docs runs: Python blocks are executed, in order, against a small deployment; TOML blocks are read."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.broker import EmbeddedBroker
+from headrace.declare import compile_repo
+from headrace.declare.feast_import import quiet_feast
+from headrace.plan import write_plan
+from tests.e2e.flights import ROOT, Deployment
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    pytest.param(language, code, id=f"{page.relative_to(ROOT)}-{number}")
+    for page in PAGES
+    for number, (language, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+]
+CHECKED = {"python", "toml"}
+TOLD_ELSEWHERE = {"console", "text", "json", "yaml", "sql"}
+"""Commands are checked by test_links and run by tests/e2e; the others are output or drawings."""
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A few hundred events of both topics, applied; the broker still runs."""
+    folder = tmp_path_factory.mktemp("docs")
+    write_plan(compile_repo(ROOT / "feature_repo"), folder / "plan.json")
+    with EmbeddedBroker(folder / "broker.json") as broker:
+        deployed = Deployment(folder, {"broker": broker.address})
+        for topic in ("departures", "weather"):
+            deployed.json("produce", topic, "--limit", "400")
+        deployed.json("stream", "--until-end")
+        yield deployed
+
+
+def test_every_block_says_what_it_is() -> None:
+    assert {param.values[0] for param in BLOCKS} <= CHECKED | TOLD_ELSEWHERE
+    for page in PAGES:
+        fences = re.findall(r"^```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(fences[::2]), f"{page.name} has a code block without a language"
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+@pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "python"])
+def test_python_runs(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, language: str, code: str) -> None:
+    for name, value in deployment.environment.items():
+        if name.startswith("HEADRACE_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.chdir(ROOT)
+    with quiet_feast():
+        exec(compile(code, "a code block", "exec"), {"__name__": "docs"})  # noqa: S102 our own docs
+
+
+@pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "toml"])
+def test_toml_is_a_projects_settings(tmp_path: Path, language: str, code: str) -> None:
+    from headrace.config import Project
+
+    assert "headrace" in tomllib.loads(code)
+    (tmp_path / "headrace.toml").write_text(code)
+    assert Project.load(tmp_path).partitions
