@@ -157,3 +157,9 @@ def test_wrong_environment_variable_is_named_not_the_file(
         project_of(tmp_path, '[headrace]\nclock = "record"\n')
     assert caught.value.what.startswith(f"${variable}: `{variable.removeprefix('HEADRACE_').lower()}` is wrong")
     assert "headrace.toml" not in caught.value.what
+
+
+def test_table_of_another_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[headrase]\nclock = 'record'\n")
+    with pytest.raises(ConfigError, match=r"headrase(?s:.*)\[headrace\]"):
+        Project.load(tmp_path)

@@ -146,6 +146,10 @@ def _read_settings(path: Path) -> _Settings:
     if not isinstance(section, dict):
         msg = f"{path}: `headrace` is {section!r}, and it should be a table."
         raise ConfigError(msg, cure="Write the line [headrace], and the settings below it.")
+    unknown = sorted(set(table) - {"headrace"})
+    if unknown:
+        msg = f"{path}: headrace knows no table or value {unknown[0]!r} at its top."
+        raise ConfigError(msg, cure="Settings stand below the line [headrace].")
     values = dict(section)
     for name in _Settings.model_fields:
         variable = f"HEADRACE_{name.upper()}"

@@ -15,18 +15,24 @@ _LAST = Feature(name="last_price", function="last", column="price", window_us=No
 _SHOP = Column(name="shop", dtype=DType.STRING, nullable=False)
 _REGION = Column(name="region", dtype=DType.INT64)
 _AT = Column(name="at", dtype=DType.TIMESTAMP, nullable=False)
+_ORDERS = Source(
+    name="orders",
+    topic="orders-topic",
+    model="events:Order",
+    key="shop",
+    timestamp_field="at",
+    columns=(_SHOP, _REGION, _AT, Column(name="price", dtype=DType.FLOAT64)),
+)
+
+
+def _view(name: str, entities: tuple[Column, ...], features: tuple[Feature, ...]) -> View:
+    return View(name=name, source="orders", entities=entities, features=features, input=_ORDERS.input_of(features))
+
 
 PLAN = Plan(
     project="shop",
     sources={
-        "orders": Source(
-            name="orders",
-            topic="orders-topic",
-            model="events:Order",
-            key="shop",
-            timestamp_field="at",
-            columns=(_SHOP, _REGION, _AT, Column(name="price", dtype=DType.FLOAT64)),
-        ),
+        "orders": _ORDERS,
         "refunds": Source(
             name="refunds",
             topic="refunds-topic",
@@ -38,8 +44,8 @@ PLAN = Plan(
         ),
     },
     views={
-        "shops": View(name="shops", source="orders", entities=(_SHOP, _REGION), features=(_COUNT, _LAST)),
-        "buyers": View(name="buyers", source="orders", entities=(_REGION,), features=(_COUNT,)),
+        "shops": _view("shops", (_SHOP, _REGION), (_COUNT, _LAST)),
+        "buyers": _view("buyers", (_REGION,), (_COUNT,)),
     },
     services={
         "desk": (FeatureRef(view="buyers", feature="count_1h"), FeatureRef(view="shops", feature="last_price")),

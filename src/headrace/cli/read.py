@@ -188,6 +188,10 @@ def _typed(name: str, text: str, dtype: DType) -> Any:
                 return int(text)
             case DType.BOOL:
                 return {"true": True, "false": False}[text.lower()]
+            case DType.TIMESTAMP:
+                from headrace.produce import parse_time
+
+                return parse_time(text)
             case _:
                 return text
     except (ValueError, KeyError):

@@ -73,7 +73,13 @@ class _ViewCompiler:
             self._check_schema(entities, features)
         if len(self._problems) > before:
             return None
-        return View(name=self._view.name, source=source.name, entities=tuple(entities), features=tuple(features))
+        return View(
+            name=self._view.name,
+            source=source.name,
+            entities=tuple(entities),
+            features=tuple(features),
+            input=source.input_of(features),
+        )
 
     def _check_itself(self) -> None:
         view = self._view

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -103,6 +103,29 @@ class Source(_Frozen):
                 return column
         raise KeyError(name)
 
+    def input_of(self, features: Iterable[Feature]) -> ViewInput:
+        """What a view with these features reads of the source."""
+        names = {feature.column for feature in features} - {"*"}
+        types = {column.name: column.dtype for column in self.columns if column.name in names}
+        return ViewInput(topic=self.topic, timestamp_field=self.timestamp_field, columns=types)
+
+
+class ViewInput(_Frozen):
+    """What of its source a view's records depend on, beside its own definition.
+
+    It is part of the view's hash: the same features of another topic, by another time or of a column of another type
+    are another view to the store. (`mean` of an int and of a float is a float in both, and its state is not the same.)
+
+    Attributes:
+        topic: The topic whose offsets the records have applied.
+        timestamp_field: The field that puts events into tiles.
+        columns: The types of the columns aggregated, by name.
+    """
+
+    topic: str
+    timestamp_field: str
+    columns: dict[str, DType]
+
 
 class View(_Frozen):
     """A stream feature view: aggregates of one source per entity.
@@ -112,12 +135,14 @@ class View(_Frozen):
         source: The name of its source in the plan.
         entities: The join keys, in the view's order.
         features: The aggregates.
+        input: What it reads of its source; the compiler fills it in (`Source.input_of`).
     """
 
     name: str
     source: str
     entities: tuple[Column, ...]
     features: tuple[Feature, ...]
+    input: ViewInput | None = None
 
     @cached_property
     def hash(self) -> str:
