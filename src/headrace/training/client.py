@@ -1,65 +1,23 @@
-"""The training SDK: features as they were, joined to a spine."""
+"""The training SDK: what a data scientist asks a project's log."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import duckdb
-import pyarrow as pa
-
-from headrace.config import Project
-from headrace.errors import SpineError
-from headrace.history import PointInTimeJoin
-from headrace.log import EventLog, LogSnapshot
-from headrace.plan import FeatureRef, Plan, read_plan
+from headrace.log import EventLog
+from headrace.training.dataset import Dataset, load_dataset
+from headrace.training.export import Built, export_dataset
+from headrace.training.joins import FeatureJoins
 from headrace.training.proof import LookupReport, verify_lookups
-from headrace.training.spine import Spine, spine_table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from headrace.training.dataset import Dataset
-    from headrace.training.export import Built
-
-__all__ = ["HistoricalFeatures", "TrainingClient"]
+__all__ = ["TrainingClient"]
 
 
-@dataclass(frozen=True)
-class HistoricalFeatures:
-    """A spine with its features.
-
-    Attributes:
-        table: The spine's columns, then one column `view__feature` per feature; rows in the spine's order.
-    """
-
-    table: pa.Table
-
-    def to_arrow(self) -> pa.Table:
-        """An Arrow table."""
-        return self.table
-
-    def to_df(self) -> pd.DataFrame:
-        """A pandas data frame."""
-        frame: pd.DataFrame = self.table.to_pandas()
-        return frame
-
-    @cached_property
-    def relation(self) -> duckdb.DuckDBPyRelation:
-        """A DuckDB relation, to query further."""
-        return duckdb.from_arrow(self.table)
-
-    def to_duckdb(self) -> duckdb.DuckDBPyRelation:
-        """A DuckDB relation, to query further."""
-        return self.relation
-
-
-class TrainingClient:
-    """Point-in-time-correct features from the log.
+class TrainingClient(FeatureJoins):
+    """Point-in-time-correct features, training sets, and proof of what was served.
 
     Args:
         project: The project, or a path in it; None is the current folder's.
@@ -67,76 +25,6 @@ class TrainingClient:
     Raises:
         PlanError: There is no plan.
     """
-
-    def __init__(self, project: Project | str | os.PathLike[str] | None = None) -> None:
-        self.project = project if isinstance(project, Project) else Project.load(project)
-        self.plan: Plan = read_plan(self.project.plan_path)
-
-    def get_historical_features(
-        self,
-        spine: Spine,
-        features: str | Sequence[str],
-        as_of: str = "known",
-        time_column: str = "event_timestamp",
-        *,
-        versions: Mapping[str, int | None] | None = None,
-    ) -> HistoricalFeatures:
-        """Join features to a spine as they were at each of its rows.
-
-        Args:
-            spine: An Arrow table, a data frame, a DuckDB relation, or the path of a Parquet or CSV file: join keys, a
-                time, and whatever else should come along.
-            features: A feature service's name, or a list of `view:feature`, `view:*` and service names.
-            as_of: `known`, what a lookup at that time would have been served; `event`, what an ideal, instant pipeline
-                would have known.
-            time_column: The spine's column of times, with a time zone.
-            versions: By topic, the version of its log to read, None where nothing had been logged; what is left out is
-                read at its newest.
-
-        Returns:
-            The spine with its features.
-
-        Raises:
-            LookupRequestError: A feature is unknown.
-            SpineError: The spine lacks a column, or has one that cannot be joined.
-            LogError: The log cannot be read.
-        """
-        refs = self.plan.resolve(features if isinstance(features, str) else list(features))
-        table = spine_table(spine)
-        clash = [ref.column for ref in refs if ref.column in table.column_names]
-        if clash:
-            msg = f"The spine already has columns named like features: {', '.join(clash)}."
-            raise SpineError(msg, cure="Rename or drop them.")
-        logs = self.snapshots(refs, versions or {})
-        found = PointInTimeJoin(self.plan, logs).features(table, refs, as_of=as_of, time_column=time_column)
-        # The spine's own columns were never part of the join: they are set beside the features by row.
-        for name in found.column_names:
-            table = table.append_column(name, found.column(name))
-        return HistoricalFeatures(table)
-
-    def snapshots(
-        self, refs: Sequence[FeatureRef], versions: Mapping[str, int | None] | None = None
-    ) -> dict[str, LogSnapshot]:
-        """The logs that features are made from, each at one version.
-
-        Args:
-            refs: The features.
-            versions: By topic, the version wanted, None where nothing had been logged; what is left out is the newest.
-
-        Returns:
-            Snapshots by topic.
-        """
-        sources = {self.plan.views[ref.view].source for ref in refs}
-        wanted = versions or {}
-        snapshots: dict[str, LogSnapshot] = {}
-        for name in sorted(sources):
-            source = self.plan.sources[name]
-            log = EventLog(self.project.log_path, source)
-            version = wanted.get(source.topic)
-            if source.topic in wanted and version is None and log.version() is not None:
-                version = 0  # the table was made since; its first version is empty
-            snapshots[source.topic] = log.snapshot(version)
-        return snapshots
 
     def export(self, dataset: Dataset | str, out: str | os.PathLike[str]) -> Built:
         """Build a dataset and write it as Parquet files by split, with a manifest; see `export_dataset`.
@@ -148,9 +36,6 @@ class TrainingClient:
         Returns:
             Where it is, and its manifest.
         """
-        from headrace.training.dataset import load_dataset
-        from headrace.training.export import export_dataset
-
         chosen = load_dataset(self.project, dataset) if isinstance(dataset, str) else dataset
         return export_dataset(self, chosen, Path(out))
 

@@ -23,8 +23,8 @@ from headrace.errors import DatasetError
 from headrace.history import moments_us
 from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
-from headrace.training.client import TrainingClient
 from headrace.training.dataset import Dataset
+from headrace.training.joins import FeatureJoins
 from headrace.training.spine import spine_table
 from headrace.training.statistics import column_statistics
 
@@ -48,14 +48,14 @@ class Built:
 
 
 def export_dataset(
-    client: TrainingClient, dataset: Dataset, out: Path, *, versions: Mapping[str, int | None] | None = None
+    joins: FeatureJoins, dataset: Dataset, out: Path, *, versions: Mapping[str, int | None] | None = None
 ) -> Built:
     """Build a dataset and write it, whole or not at all.
 
     The same definition, plan, log versions and library versions give the same bytes.
 
     Args:
-        client: The training client.
+        joins: The project's joins; a `TrainingClient` is one.
         dataset: The dataset.
         out: The folder to write; an earlier export of a dataset there is replaced.
         versions: By topic, the version of its log to read; the newest where left out.
@@ -65,14 +65,14 @@ def export_dataset(
 
     Raises:
         DatasetError: The definition does not fit its spine, or `out` holds something else or cannot be written.
-        SpineError, LookupRequestError, LogError: As `TrainingClient.get_historical_features` raises.
+        SpineError, LookupRequestError, LogError: As `FeatureJoins.get_historical_features` raises.
     """
     _refuse_other_things(out)
-    spine = spine_of(client, dataset)
-    refs = client.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+    spine = spine_of(joins, dataset)
+    refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
     # The versions are settled before anything is read, so that all of it is read at the same ones.
-    settled = {topic: snapshot.version for topic, snapshot in client.snapshots(refs, versions).items()}
-    joined = client.get_historical_features(
+    settled = {topic: snapshot.version for topic, snapshot in joins.snapshots(refs, versions).items()}
+    joined = joins.get_historical_features(
         spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, versions=settled
     ).to_arrow()
     try:
@@ -83,8 +83,8 @@ def export_dataset(
             manifest = {
                 "format": FORMAT,
                 "dataset": dataset.name,
-                "plan": client.plan.hash,
-                "definitions": definitions_of(client.plan, refs),
+                "plan": joins.plan.hash,
+                "definitions": definitions_of(joins.plan, refs),
                 "features": [f"{ref.view}:{ref.feature}" for ref in refs],
                 "as_of": dataset.as_of,
                 "time_column": dataset.time_column,
@@ -105,12 +105,12 @@ def export_dataset(
     return Built(out, manifest)
 
 
-def spine_of(client: TrainingClient, dataset: Dataset) -> pa.Table:
+def spine_of(joins: FeatureJoins, dataset: Dataset) -> pa.Table:
     """A dataset's spine, with its label."""
     spine = dataset.spine
     if isinstance(spine, str | os.PathLike):
-        spine = client.project.root / spine
-    table = spine_table(spine(client.project) if callable(spine) else spine)
+        spine = joins.project.root / spine
+    table = spine_table(spine(joins.project) if callable(spine) else spine)
     for column in (dataset.label, dataset.time_column):
         if column not in table.column_names:
             msg = f"The spine of {dataset.name!r} has no column {column!r}; it has {', '.join(table.column_names)}."

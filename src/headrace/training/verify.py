@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import DatasetError, HeadraceError
-from headrace.training.client import TrainingClient
 from headrace.training.dataset import Dataset
 from headrace.training.export import (
     FORMAT,
@@ -21,6 +20,7 @@ from headrace.training.export import (
     spine_of,
     table_checksum,
 )
+from headrace.training.joins import FeatureJoins
 
 __all__ = ["VerifyReport", "read_manifest", "verify_dataset"]
 
@@ -76,11 +76,11 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
     return file.parent, manifest
 
 
-def verify_dataset(client: TrainingClient, dataset: Dataset, path: Path) -> VerifyReport:
+def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyReport:
     """Build a dataset again at the log versions that its manifest pins, and compare.
 
     Args:
-        client: The training client.
+        joins: The project's joins; a `TrainingClient` is one.
         dataset: The dataset's definition.
         path: The manifest, or the folder that holds it.
 
@@ -93,13 +93,13 @@ def verify_dataset(client: TrainingClient, dataset: Dataset, path: Path) -> Veri
     folder, manifest = read_manifest(path)
     problems = _changed_files(folder, manifest)
     try:
-        why_not = _changed_inputs(client, dataset, manifest)
+        why_not = _changed_inputs(joins, dataset, manifest)
     except HeadraceError as error:
         why_not = [f"it cannot be built again: {error.what}"]
     if not why_not:
         with tempfile.TemporaryDirectory(prefix="headrace-verify-") as again:
             try:
-                built = export_dataset(client, dataset, Path(again) / "dataset", versions=manifest["logs"])
+                built = export_dataset(joins, dataset, Path(again) / "dataset", versions=manifest["logs"])
             except HeadraceError as error:
                 why_not.append(f"it cannot be built again: {error.what}")
             else:
@@ -122,10 +122,10 @@ def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _changed_inputs(client: TrainingClient, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
+def _changed_inputs(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
     found: list[str] = []
-    refs = client.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
-    definitions = definitions_of(client.plan, refs)
+    refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+    definitions = definitions_of(joins.plan, refs)
     found += [
         f"the {name} was {manifest['definitions'].get(name, 'not used')} and is now {definitions.get(name, 'not used')}"
         for name in {**manifest["definitions"], **definitions}
@@ -147,7 +147,7 @@ def _changed_inputs(client: TrainingClient, dataset: Dataset, manifest: dict[str
         for name, value in now.items()
         if manifest[name] != value
     ]
-    spine = spine_of(client, dataset)
+    spine = spine_of(joins, dataset)
     if table_checksum(spine) != manifest["spine"]["sha256"]:
         rows = manifest["spine"]["rows"]
         found.append(f"the spine is another: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ")
