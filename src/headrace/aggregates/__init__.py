@@ -1,13 +1,14 @@
 """The pure core, first half: aggregates, one per file. No I/O, no clock, no Kafka."""
 
-from headrace.aggregates.base import Aggregate, Array, BoolArray, IntArray, Order, State, StateColumn, Values
-from headrace.aggregates.registry import AGGREGATES, ALIASES, aggregate_of, canonical_name
+from headrace.aggregates.base import Aggregate, Array, At, BoolArray, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.registry import AGGREGATES, ALIASES, aggregate_of, canonical_name, parse_function
 
 __all__ = [
     "AGGREGATES",
     "ALIASES",
     "Aggregate",
     "Array",
+    "At",
     "BoolArray",
     "IntArray",
     "Order",
@@ -16,4 +17,5 @@ __all__ = [
     "Values",
     "aggregate_of",
     "canonical_name",
+    "parse_function",
 ]

@@ -7,18 +7,18 @@ into records, and the tiles of all source partitions into a value at lookup, so 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from headrace.events.columns import Array, BoolArray, IntArray, Values
-
-if TYPE_CHECKING:
-    from headrace.plan import DType
+from headrace.plan import DType
 
 __all__ = [
+    "EVERY_COLUMN",
     "Aggregate",
     "Array",
+    "At",
     "BoolArray",
     "IntArray",
     "Order",
@@ -30,7 +30,10 @@ __all__ = [
 ]
 
 State = tuple[Array, ...]
-StateKind = Literal["int64", "float64", "string"]
+StateKind = Literal["int64", "float64", "string", "bytes"]
+
+EVERY_COLUMN = frozenset(dtype for dtype in DType if dtype.element is None)
+"""Every type that a column of events can have."""
 
 
 class StateColumn(NamedTuple):
@@ -52,18 +55,51 @@ class Order(NamedTuple):
     position: IntArray
 
 
+class At(NamedTuple):
+    """The moment that a value is asked for.
+
+    Attributes:
+        t_us: The time of each group's lookup, in µs, shape (groups,).
+        window_us: The window's length in µs; None is a lifetime.
+    """
+
+    t_us: IntArray
+    window_us: int | None
+
+
 class Aggregate(ABC):
     """A mergeable aggregate of one column.
 
+    The state is canonical: the same events give the same state, in whatever order and portions they came. That is why
+    the stream's tiles and a training set's single pass agree.
+
     Args:
-        dtype: The type of the column aggregated; None for ``count("*")``.
+        dtype: The type of the column aggregated; None for ``"*"``.
+        params: What the definition gave the function.
     """
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[DType]]
+    takes_all: ClassVar[bool] = False
+    """Whether it can be taken of ``"*"``, all events."""
+    needs_window: ClassVar[bool] = False
+    """Whether it makes no sense of a lifetime."""
 
-    def __init__(self, dtype: DType | None) -> None:
+    def __init__(self, dtype: DType | None, params: tuple[int | float, ...] = ()) -> None:
         self.dtype = dtype
+        self.params = params
+
+    @classmethod
+    def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:
+        """The parameters with defaults filled in.
+
+        Raises:
+            ValueError: They do not fit; the message says what to write.
+        """
+        if given:
+            msg = f"{cls.name} takes no parameters: write {cls.name!r}"
+            raise ValueError(msg)
+        return ()
 
     @property
     @abstractmethod
@@ -98,6 +134,10 @@ class Aggregate(ABC):
     @abstractmethod
     def result(self, state: State) -> Values:
         """The value of each group."""
+
+    def value(self, state: State, at: At) -> Values:
+        """The value of each group at a moment; most depend on the state alone."""
+        return self.result(state)
 
 
 def count_valid(values: Values) -> IntArray:

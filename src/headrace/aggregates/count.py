@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import EVERY_COLUMN, Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
 from headrace.plan import DType
 
 __all__ = ["Count"]
@@ -24,7 +24,8 @@ class Count(Aggregate):
     """
 
     name: ClassVar[str] = "count"
-    accepts: ClassVar[frozenset[DType]] = frozenset(DType)
+    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    takes_all: ClassVar[bool] = True
 
     @property
     def result_dtype(self) -> DType:

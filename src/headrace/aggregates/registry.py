@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from headrace.aggregates.base import Aggregate
 from headrace.aggregates.count import Count
 from headrace.aggregates.last import Last
@@ -11,7 +13,7 @@ from headrace.aggregates.min import Min
 from headrace.aggregates.sum import Sum
 from headrace.plan import DType, Feature, Source
 
-__all__ = ["AGGREGATES", "ALIASES", "aggregate_of", "canonical_name"]
+__all__ = ["AGGREGATES", "ALIASES", "aggregate_of", "canonical_name", "parse_function"]
 
 AGGREGATES: dict[str, type[Aggregate]] = {kind.name: kind for kind in (Count, Sum, Mean, Min, Max, Last)}
 """Every aggregate by its canonical name."""
@@ -20,13 +22,53 @@ ALIASES = {"avg": "mean"}
 """Other names that definitions may use."""
 
 
+_CALL = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?\s*")
+
+
 def canonical_name(function: str) -> str | None:
-    """The canonical name of an aggregate; None where there is none of that name."""
-    name = ALIASES.get(function, function)
+    """The canonical name of an aggregate, its parameters left aside; None where there is none of that name.
+
+    >>> canonical_name("avg"), canonical_name("nonsense")
+    ('mean', None)
+    """
+    call = _CALL.fullmatch(function)
+    if call is None:
+        return None
+    name = ALIASES.get(call[1], call[1])
     return name if name in AGGREGATES else None
 
 
+def parse_function(function: str) -> tuple[str, tuple[int | float, ...]]:
+    """An aggregate's canonical name and its parameters, defaults filled in.
+
+    Args:
+        function: As a definition writes it: ``"count"``, ``"percentile(0.9)"``.
+
+    Raises:
+        ValueError: There is no such aggregate, or the parameters do not fit it; the message says what to write.
+    """
+    name = canonical_name(function)
+    call = _CALL.fullmatch(function)
+    if name is None or call is None:
+        msg = f"the function {function!r} is unknown"
+        raise ValueError(msg)
+    given = (call[2] or "").strip()
+    return name, AGGREGATES[name].parameters(tuple(_number(name, text) for text in given.split(",")) if given else ())
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"{name}: the parameter {text.strip()!r} is not a number"
+        raise ValueError(msg) from None
+
+
 def aggregate_of(feature: Feature, source: Source) -> Aggregate:
-    """The aggregate that computes `feature` from events of `source`."""
+    """The aggregate that computes `feature` from events of `source`, as the feature's view sees it."""
     dtype: DType | None = None if feature.column == "*" else source.column(feature.column).dtype
-    return AGGREGATES[feature.function](dtype)
+    return AGGREGATES[feature.function](dtype, feature.params)

@@ -21,7 +21,7 @@ from headrace.online.codec import Records, decode_records
 from headrace.online.meta import CLOCK, view_fact
 from headrace.plan import FeatureRef, Plan, read_plan
 from headrace.times import datetime_of, iso_time
-from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, tile_of, value_at
+from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, value_at
 
 __all__ = ["FeatureClient"]
 
@@ -208,7 +208,7 @@ class _ViewLookup:
     def _refuse_pruned(self, ref: FeatureRef, place: FeaturePlace) -> None:
         if place.window.tiles is None:
             return
-        oldest_needed = tile_of(self._t_us[self._row], place.window.slide_us) - place.window.tiles + 1
+        oldest_needed = place.window.oldest(self._t_us[self._row])
         if (self._records.dropped[place.family] >= oldest_needed).any():
             self._refuse(ref, "tiles that it would need have been pruned")
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.errors import LookupRequestError
 
-__all__ = ["Column", "DType", "Feature", "FeatureRef", "Plan", "Source", "View"]
+__all__ = ["Column", "DType", "Feature", "FeatureRef", "Plan", "Source", "Transform", "View"]
 
 FORMAT: Literal[1] = 1
 """The version of the plan's JSON. A reader refuses another."""
@@ -30,6 +30,23 @@ class DType(StrEnum):
     BOOL = "bool"
     STRING = "string"
     TIMESTAMP = "timestamp"  # microseconds, UTC
+    # Only features are lists, never a column of events.
+    INT64_LIST = "int64_list"
+    FLOAT64_LIST = "float64_list"
+    BOOL_LIST = "bool_list"
+    STRING_LIST = "string_list"
+    TIMESTAMP_LIST = "timestamp_list"
+
+    @property
+    def element(self) -> DType | None:
+        """What a list holds; None for the others."""
+        plain, is_list, _ = self.value.partition("_list")
+        return DType(plain) if is_list else None
+
+    @property
+    def list_of(self) -> DType:
+        """The list of values of this type."""
+        return DType(f"{self.value}_list")
 
 
 class _Frozen(BaseModel):
@@ -65,6 +82,9 @@ class Feature(_Frozen):
         window_us: The window's length in microseconds; None is a lifetime.
         slide_us: The slide in microseconds, a divisor of ``window_us``; None exactly where ``window_us`` is None.
         dtype: The type of the feature's values.
+        params: What the function was given: ``(0.9,)`` for ``percentile(0.9)``.
+        where: A column of booleans (derived, as a rule): only events for which it is true count; None counts all.
+        offset_us: How far back the window ends, in microseconds, a multiple of ``slide_us``: ``[t − W − offset, t − offset)``.
     """
 
     name: str
@@ -73,6 +93,33 @@ class Feature(_Frozen):
     window_us: Annotated[int, Field(gt=0)] | None
     slide_us: Annotated[int, Field(gt=0)] | None
     dtype: DType
+    params: tuple[int | float, ...] = ()
+    where: str | None = None
+    offset_us: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The event columns that it reads."""
+        read = () if self.column == "*" else (self.column,)
+        return read if self.where is None else (*read, self.where)
+
+
+class Transform(_Frozen):
+    """Columns computed row by row from an event's other columns, before anything is aggregated.
+
+    Attributes:
+        kind: `sql`: expressions that DuckDB runs; `python`: a function of a dict of lists; `pandas`: of a data frame.
+        columns: The columns it makes.
+        expressions: For `sql`, an expression per column.
+        function: For the others, ``module:name`` of the function, the module relative to the feature repo.
+        code: For the others, a hash of the function's source: a function that changed makes another view.
+    """
+
+    kind: Literal["sql", "python", "pandas"]
+    columns: tuple[Column, ...]
+    expressions: dict[str, str] = {}
+    function: str | None = None
+    code: str | None = None
 
 
 class Source(_Frozen):
@@ -86,6 +133,8 @@ class Source(_Frozen):
         timestamp_field: The field that holds the event time.
         columns: The model's fields, in order.
         max_future_us: How far past its broker timestamp an event may be dated, in microseconds.
+        event_id: The field that identifies an event, or None: events of one source partition with the same one count once.
+        dedup_us: For how long after the first one, by the records' timestamps, in microseconds.
     """
 
     name: str
@@ -95,6 +144,8 @@ class Source(_Frozen):
     timestamp_field: str
     columns: tuple[Column, ...]
     max_future_us: Annotated[int, Field(ge=0)] = 3_600_000_000
+    event_id: str | None = None
+    dedup_us: Annotated[int, Field(gt=0)] = 86_400_000_000
 
     def column(self, name: str) -> Column:
         """The column called ``name``; KeyError where there is none."""
@@ -103,9 +154,11 @@ class Source(_Frozen):
                 return column
         raise KeyError(name)
 
-    def input_of(self, features: Iterable[Feature]) -> ViewInput:
-        """What a view with these features reads of the source."""
-        names = {feature.column for feature in features} - {"*"}
+    def input_of(self, features: Iterable[Feature], transforms: Iterable[Transform] = ()) -> ViewInput:
+        """What a view with these features reads of the source: where there are transforms, perhaps any column."""
+        names = {name for feature in features for name in feature.columns}
+        if tuple(transforms):
+            names |= {column.name for column in self.columns}
         types = {column.name: column.dtype for column in self.columns if column.name in names}
         return ViewInput(topic=self.topic, timestamp_field=self.timestamp_field, columns=types)
 
@@ -135,6 +188,7 @@ class View(_Frozen):
         source: The name of its source in the plan.
         entities: The join keys, in the view's order.
         features: The aggregates.
+        transforms: What computes further columns from an event's own, in order.
         input: What it reads of its source; the compiler fills it in (`Source.input_of`).
     """
 
@@ -142,6 +196,7 @@ class View(_Frozen):
     source: str
     entities: tuple[Column, ...]
     features: tuple[Feature, ...]
+    transforms: tuple[Transform, ...] = ()
     input: ViewInput | None = None
 
     @cached_property
@@ -158,6 +213,13 @@ class View(_Frozen):
     def join_keys(self) -> tuple[str, ...]:
         """The names of the join keys."""
         return tuple(entity.name for entity in self.entities)
+
+    def sees(self, source: Source) -> Source:
+        """The view's source as its features see it: with the columns that the view's transforms make."""
+        if not self.transforms:
+            return source
+        made = tuple(column for transform in self.transforms for column in transform.columns)
+        return source.model_copy(update={"columns": (*source.columns, *made)})
 
     def feature(self, name: str) -> Feature:
         """The feature called ``name``; KeyError where there is none."""

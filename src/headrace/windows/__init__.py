@@ -1,7 +1,7 @@
 """The pure core, second half: windows, and the tiles that answer them. No I/O, no clock, no Kafka."""
 
 from headrace.windows.layout import Accumulator, Family, FeaturePlace, ViewLayout
-from headrace.windows.tiles import NEVER, Events, Tiles, merge_tiles, prune_tiles, tile_events, value_at
+from headrace.windows.tiles import NEVER, Events, Tiles, accumulated, merge_tiles, prune_tiles, tile_events, value_at
 from headrace.windows.window import Window, tile_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Tiles",
     "ViewLayout",
     "Window",
+    "accumulated",
     "merge_tiles",
     "prune_tiles",
     "tile_events",

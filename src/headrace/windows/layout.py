@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from headrace.aggregates import Aggregate, StateColumn, aggregate_of
 from headrace.plan import Feature, Source, View
@@ -14,10 +15,17 @@ __all__ = ["Accumulator", "Family", "FeaturePlace", "ViewLayout"]
 
 @dataclass(frozen=True)
 class Accumulator:
-    """One aggregate of one column, kept once per tile however many features read it."""
+    """One aggregate of one column, kept once per tile however many features read it.
+
+    Attributes:
+        column: The column; ``"*"`` for all events.
+        aggregate: The aggregate.
+        where: The column of booleans that says which events count; None for all.
+    """
 
     column: str
     aggregate: Aggregate
+    where: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Family:
 
     Attributes:
         slide_us: The tile's width in µs; None is the one tile of a lifetime.
-        tiles: The most tiles that any window over them spans; None for a lifetime.
+        tiles: The most tiles that any window over them looks back, its offset included; None for a lifetime.
         accumulators: What each tile holds.
     """
 
@@ -60,32 +68,43 @@ class ViewLayout:
 
     @classmethod
     def of(cls, view: View, source: Source) -> ViewLayout:
-        """Lay out a view; the same definition always gives the same layout, for it is how records are read."""
+        """Lay out a view of a source; the same definition always gives the same layout, for it is how records are read."""
+        seen = view.sees(source)
         by_slide: dict[int | None, list[Feature]] = {}
         for feature in view.features:
             by_slide.setdefault(feature.slide_us, []).append(feature)
         families: list[Family] = []
         places: dict[str, FeaturePlace] = {}
         for number, (slide_us, features) in enumerate(by_slide.items()):
-            keys = list(dict.fromkeys((feature.function, feature.column) for feature in features))
-            first = {(feature.function, feature.column): feature for feature in reversed(features)}
-            spans = [
-                feature.window_us // slide_us for feature in features if feature.window_us is not None and slide_us
-            ]
+            first = {_kept(feature): feature for feature in reversed(features)}
+            keys = list(dict.fromkeys(_kept(feature) for feature in features))
+            spans = [(f.window_us + f.offset_us) // slide_us for f in features if f.window_us is not None and slide_us]
             families.append(
                 Family(
                     slide_us,
                     max(spans) if spans else None,
-                    tuple(Accumulator(key[1], aggregate_of(first[key], source)) for key in keys),
+                    tuple(Accumulator(key.column, aggregate_of(first[key], seen), key.where) for key in keys),
                 )
             )
             for feature in features:
-                place = keys.index((feature.function, feature.column))
-                places[feature.name] = FeaturePlace(number, place, Window(feature.window_us, feature.slide_us))
+                window = Window(feature.window_us, feature.slide_us, feature.offset_us)
+                places[feature.name] = FeaturePlace(number, keys.index(_kept(feature)), window)
         return cls(view, source, tuple(families), places)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The event columns that the accumulators read, each once."""
-        names = (accumulator.column for family in self.families for accumulator in family.accumulators)
-        return tuple(name for name in dict.fromkeys(names) if name != "*")
+        return tuple(dict.fromkeys(name for feature in self.view.features for name in feature.columns))
+
+
+class _Kept(NamedTuple):
+    """What features must agree in to share an accumulator."""
+
+    function: str
+    params: tuple[int | float, ...]
+    column: str
+    where: str | None
+
+
+def _kept(feature: Feature) -> _Kept:
+    return _Kept(feature.function, feature.params, feature.column, feature.where)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.aggregates import BoolArray, IntArray, Order, State, Values
+from headrace.aggregates import At, BoolArray, IntArray, Order, State, Values
 from headrace.windows.layout import Accumulator, Family, FeaturePlace
 from headrace.windows.window import tile_of
 
-__all__ = ["NEVER", "Events", "Tiles", "merge_tiles", "prune_tiles", "tile_events", "value_at"]
+__all__ = ["NEVER", "Events", "Tiles", "accumulated", "merge_tiles", "prune_tiles", "tile_events", "value_at"]
 
 NEVER = int(np.iinfo(np.int64).min)
 """A time, or a tile, before all others."""
@@ -64,16 +64,20 @@ class Tiles:
 def tile_events(family: Family, events: Events) -> Tiles:
     """Put events into the tiles of a family."""
     order = Order(events.ts_us, events.position)
-    every_event = Values(events.ts_us, np.ones(len(events.ts_us), np.bool_))
     states = tuple(
-        accumulator.aggregate.add(_column(accumulator, events, every_event), order)
+        accumulator.aggregate.add(accumulated(accumulator, events.values, events.ts_us), order)
         for accumulator in family.accumulators
     )
     return _merge(family, Tiles(events.group, tile_of(events.ts_us, family.slide_us), events.known_us, states))
 
 
-def _column(accumulator: Accumulator, events: Events, every_event: Values) -> Values:
-    return every_event if accumulator.column == "*" else events.values[accumulator.column]
+def accumulated(accumulator: Accumulator, values: Mapping[str, Values], ts_us: IntArray) -> Values:
+    """What an accumulator takes of each event: its column, null where the event is filtered out."""
+    taken = Values(ts_us, np.ones(len(ts_us), np.bool_)) if accumulator.column == "*" else values[accumulator.column]
+    if accumulator.where is None:
+        return taken
+    chosen = values[accumulator.where]
+    return Values(taken.data, taken.valid & chosen.valid & chosen.data.astype(np.bool_))
 
 
 def merge_tiles(family: Family, parts: Sequence[Tiles]) -> Tiles:
@@ -144,4 +148,4 @@ def value_at(family: Family, place: FeaturePlace, tiles: Tiles, t_us: IntArray) 
         merged = aggregate.merge(tuple(column[counted] for column in tiles.states[place.accumulator]), starts)
         for whole, part in zip(state, merged, strict=True):
             whole[group[starts]] = part
-    return aggregate.result(state)
+    return aggregate.value(state, At(t_us, place.window.length_us))

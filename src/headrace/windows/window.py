@@ -8,7 +8,8 @@ An event counts for a lookup at `t` iff it was known by `t` and `tile(t) − n <
      09:45  10:00  10:15  10:30  10:45  11:00
               └──────── counted ────────┘
 
-No window is a lifetime: one tile, which is all of time.
+No window is a lifetime: one tile, which is all of time. An offset moves the tiles that count back by as many as it spans; what is known is
+still what is known at `t`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ class Window(NamedTuple):
     Attributes:
         length_us: Its length in µs; None is a lifetime.
         slide_us: Its slide in µs, a divisor of the length; None for a lifetime.
+        offset_us: How far back it ends, in µs, a multiple of the slide.
     """
 
     length_us: int | None
     slide_us: int | None
+    offset_us: int = 0
 
     @property
     def tiles(self) -> int | None:
@@ -39,6 +42,15 @@ class Window(NamedTuple):
         if self.length_us is None or self.slide_us is None:
             return None
         return self.length_us // self.slide_us
+
+    @property
+    def lag(self) -> int:
+        """How many tiles lie between its end and the lookup's tile."""
+        return self.offset_us // self.slide_us if self.slide_us else 0
+
+    def oldest(self, t_us: IntArray) -> IntArray:
+        """The oldest tile that a lookup at each time counts; only of a window with a length."""
+        return tile_of(t_us, self.slide_us) - self.lag - (self.tiles or 0) + 1
 
     def reaches(self, tile: IntArray, t_us: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Which tiles a lookup counts.
@@ -52,7 +64,7 @@ class Window(NamedTuple):
         """
         if self.tiles is None:
             return np.ones(len(tile), np.bool_)
-        at = tile_of(t_us, self.slide_us)
+        at = tile_of(t_us, self.slide_us) - self.lag
         return (tile > at - self.tiles) & (tile <= at)
 
 
