@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,6 +16,7 @@ from headrace.errors import HeadraceError, LogError, SpineError
 from headrace.events.batch import ARROW_TYPES
 from headrace.history.builder import Delays
 from headrace.history.exact import DoubleShape, shape_of
+from headrace.history.gather import gather_features
 from headrace.history.matching import AsOf, TimeBounds, ViewMatch, match_views
 from headrace.history.query import features_sql
 from headrace.history.spine import T_US, read_spine
@@ -27,9 +29,11 @@ from headrace.history.tables import (
     keys_sql,
     log_sql,
     moments_sql,
+    raw_events_sql,
 )
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, FeatureRef, Plan
+from headrace.transforms import Transformer
 
 __all__ = ["Evidence", "PointInTimeJoin"]
 
@@ -49,6 +53,7 @@ class PointInTimeJoin:
         memory_limit: How much memory DuckDB may use before it spills to disk, such as ``"4GB"``; None is its default,
             80% of the machine's.
         threads: How many threads it may use; None is all cores.
+        repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
     """
 
     def __init__(
@@ -58,7 +63,9 @@ class PointInTimeJoin:
         *,
         memory_limit: str | None = None,
         threads: int | None = None,
+        repo: Path | None = None,
     ) -> None:
+        self._repo = repo
         self._plan = plan
         self._logs = logs
         self._config: dict[str, str | bool | int | float | list[str]] = {}
@@ -123,21 +130,52 @@ class PointInTimeJoin:
         extent = pc.min_max(spine.column(T_US)).as_py()
         bounds = match.bounds(extent["min"], extent["max"], as_of)
         try:
-            for statement in _statements(match, as_of, bounds, snapshot):
-                con.execute(statement).complete()
+            self._make_tables(con, match, as_of, bounds, snapshot)
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
             cure = "If the log was vacuumed since, take its newest version; else restore its folder from a copy."
             msg = f"The log at {snapshot.path} (version {snapshot.version}) cannot be read: {_first_line(error)}"
             raise LogError(msg, cure=cure) from error
-        delays = _delays(con, as_of)
-        shapes = _shapes(con, match)
-        result = con.sql(features_sql(match, as_of, delays, shapes)).to_arrow_table()
-        return [
-            _typed(result.column(number), feature.dtype, f"{match.view.name}:{feature.name}")
-            for number, feature in enumerate(match.features, 1)
+        found = gather_features(con, match, as_of) | self._queried(con, match, as_of)
+        return [found[feature.name] for feature in match.features]
+
+    def _make_tables(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        match: ViewMatch,
+        as_of: AsOf,
+        bounds: TimeBounds,
+        snapshot: LogSnapshot,
+    ) -> None:
+        join_keys, source = match.view.join_keys, self._plan.source_of(match.view)
+        files = snapshot.between(bounds.from_us, bounds.until_us)
+        statements = [
+            log_sql(files, source, snapshot.schema.names),
+            keys_sql(join_keys),
+            *moments_sql(join_keys, as_of),
         ]
+        for statement in statements:
+            con.execute(statement).complete()
+        logged = "log"
+        if match.view.transforms:
+            raw = con.execute(raw_events_sql(source, join_keys, bounds)).to_arrow_table()
+            con.register("transformed", Transformer(match.view, self._repo).apply(raw))
+            logged = "transformed"
+        con.execute(events_sql(match, as_of, bounds, logged=logged)).complete()
+
+    @staticmethod
+    def _queried(
+        con: duckdb.DuckDBPyConnection, match: ViewMatch, as_of: AsOf
+    ) -> dict[str, pa.ChunkedArray | pa.Array]:
+        if not match.queried:
+            return {}
+        sql = features_sql(match, as_of, _delays(con, as_of), _shapes(con, match))
+        result = con.sql(sql).to_arrow_table()
+        return {
+            feature.name: _typed(result.column(number), feature.dtype, f"{match.view.name}:{feature.name}")
+            for number, feature in enumerate(match.queried, 1)
+        }
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -171,17 +209,6 @@ def _join_keys(matches: Sequence[ViewMatch]) -> list[Column]:
     # A key that views type differently is checked against each; one of them will say what is wrong.
     keys = {(entity.name, entity.dtype): entity for match in matches for entity in match.view.entities}
     return list(keys.values())
-
-
-def _statements(match: ViewMatch, as_of: AsOf, bounds: TimeBounds, snapshot: LogSnapshot) -> list[str]:
-    join_keys = match.view.join_keys
-    files = snapshot.between(bounds.from_us, bounds.until_us)
-    return [
-        log_sql(files, match.source, snapshot.schema.names),
-        keys_sql(join_keys),
-        *moments_sql(join_keys, as_of),
-        events_sql(match, as_of, bounds),
-    ]
 
 
 def _delays(con: duckdb.DuckDBPyConnection, as_of: AsOf) -> Delays:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from headrace.aggregates import AGGREGATES
 from headrace.errors import PlanError
 from headrace.plan import Feature, FeatureRef, Plan, Source, View
 
@@ -83,12 +84,14 @@ class Group:
         window_us: The window's length in µs; None is a lifetime.
         slide_us: Its slide in µs; None exactly where ``window_us`` is None.
         features: The features.
+        offset_us: How far back the window ends, in µs.
     """
 
     number: int
     window_us: int | None
     slide_us: int | None
     features: tuple[Feature, ...]
+    offset_us: int = 0
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -107,8 +110,13 @@ class Group:
 
     @property
     def opens_us(self) -> int:
-        """Where a windowed group's window opens, from the start of the moment's tile, in µs: it ends with the tile."""
-        return (self.slide_us or 0) - (self.window_us or 0)
+        """Where a windowed group's window opens, from the start of the moment's tile, in µs."""
+        return self.closes_us - (self.window_us or 0)
+
+    @property
+    def closes_us(self) -> int:
+        """Where it closes: with the moment's tile, unless it has an offset."""
+        return (self.slide_us or 0) - self.offset_us
 
     def bounds(self, first_us: int, last_us: int, as_of: AsOf) -> TimeBounds:
         """The event times that can count.
@@ -121,10 +129,10 @@ class Group:
         if self.window_us is None or self.slide_us is None:
             # By its own time no event after the last moment is known; by another measure it may be dated ahead.
             return TimeBounds(None, last_us if as_of is AsOf.EVENT else None)
-        end_of_last = last_us - last_us % self.slide_us + self.slide_us - 1
+        end_of_last = last_us - last_us % self.slide_us + self.closes_us - 1
         return TimeBounds(
             first_us - first_us % self.slide_us + self.opens_us,
-            last_us if as_of is AsOf.EVENT else end_of_last,
+            min(last_us, end_of_last) if as_of is AsOf.EVENT else end_of_last,
         )
 
 
@@ -134,20 +142,28 @@ class ViewMatch:
 
     Attributes:
         view: The view.
-        source: Its source.
-        groups: Its features, by window.
+        source: Its source, as the view sees it.
+        groups: Those of its features that one query computes, by window.
+        gathered: The others, by window: their events are gathered, and aggregated by the code that the stream runs.
         features: The features asked for, in their order.
     """
 
     view: View
     source: Source
     groups: tuple[Group, ...]
+    gathered: tuple[Group, ...]
     features: tuple[Feature, ...]
+
+    @property
+    def queried(self) -> tuple[Feature, ...]:
+        """The features that one query computes, in the order asked for."""
+        return tuple(feature for feature in self.features if is_queried(feature))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The event columns that are aggregated, each once."""
         found = dict.fromkeys(state.column for group in self.groups for state in group.states)
+        found |= dict.fromkeys(name for group in self.gathered for one in group.features for name in one.columns)
         return tuple(column for column in found if column is not None)
 
     @property
@@ -162,7 +178,7 @@ class ViewMatch:
 
     def bounds(self, first_us: int, last_us: int, as_of: AsOf) -> TimeBounds:
         """The event times that can count for any of its features; see ``Group.bounds``."""
-        every = [group.bounds(first_us, last_us, as_of) for group in self.groups]
+        every = [group.bounds(first_us, last_us, as_of) for group in (*self.groups, *self.gathered)]
         starts = [bounds.from_us for bounds in every if bounds.from_us is not None]
         ends = [bounds.until_us for bounds in every if bounds.until_us is not None]
         return TimeBounds(
@@ -171,22 +187,17 @@ class ViewMatch:
         )
 
 
-def states_of(feature: Feature) -> tuple[State, ...]:
-    """The states that a feature is read off.
+def is_queried(feature: Feature) -> bool:
+    """Whether a feature's aggregate is one that SQL adds up, of all events, in a window that ends now."""
+    plain = not feature.params and feature.where is None and not feature.offset_us
+    return plain and feature.function in _STATES
 
-    Raises:
-        PlanError: The plan has a function that this version does not know.
-    """
+
+def states_of(feature: Feature) -> tuple[State, ...]:
+    """The states that a queried feature is read off."""
     if feature.function == "count" and feature.column == "*":
         return (State(StateKind.ROWS),)
-    try:
-        kinds = _STATES[feature.function]
-    except KeyError:
-        msg = (
-            f"The plan's feature {feature.name!r} has a function that this headrace does not know: {feature.function}."
-        )
-        raise PlanError(msg, cure="Run `headrace apply` with this version.") from None
-    return tuple(State(kind, feature.column) for kind in kinds)
+    return tuple(State(kind, feature.column) for kind in _STATES[feature.function])
 
 
 def match_views(plan: Plan, refs: Iterable[FeatureRef]) -> list[ViewMatch]:
@@ -206,17 +217,26 @@ def match_views(plan: Plan, refs: Iterable[FeatureRef]) -> list[ViewMatch]:
 
 
 def _match(plan: Plan, view: View, features: Sequence[Feature]) -> ViewMatch:
-    source = plan.source_of(view)
-    by_window: dict[tuple[int | None, int | None], list[Feature]] = {}
+    source = view.sees(plan.source_of(view))
     for feature in features:
-        by_window.setdefault((feature.window_us, feature.slide_us), []).append(feature)
-    groups = tuple(
-        Group(number, window, slide, tuple(members))
-        for number, ((window, slide), members) in enumerate(by_window.items(), 1)
-    )
-    match = ViewMatch(view, source, groups, tuple(features))
+        if feature.function not in AGGREGATES:
+            msg = f"The plan's feature {feature.name!r} has a function that this headrace does not know: {feature.function}."
+            raise PlanError(msg, cure="Run `headrace apply` with this version.")
+    queried = _by_window([feature for feature in features if is_queried(feature)])
+    gathered = _by_window([feature for feature in features if not is_queried(feature)])
+    match = ViewMatch(view, source, queried, gathered, tuple(features))
     _refuse_names_alike(source, {*match.columns, *view.join_keys})
     return match
+
+
+def _by_window(features: Iterable[Feature]) -> tuple[Group, ...]:
+    found: dict[tuple[int | None, int | None, int], list[Feature]] = {}
+    for feature in features:
+        found.setdefault((feature.window_us, feature.slide_us, feature.offset_us), []).append(feature)
+    return tuple(
+        Group(number, window, slide, tuple(members), offset)
+        for number, ((window, slide, offset), members) in enumerate(found.items(), 1)
+    )
 
 
 def _refuse_names_alike(source: Source, needed: Iterable[str]) -> None:

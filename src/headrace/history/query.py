@@ -28,7 +28,7 @@ def features_sql(match: ViewMatch, as_of: AsOf, delays: Delays, shapes: Mapping[
         shapes: How the columns of doubles that are summed are cut into integers.
 
     Returns:
-        SQL whose result has ``spine_row`` and one column per feature, in the order asked for, by ``spine_row``. Sums
+        SQL whose result has ``spine_row`` and one column per queried feature, in the order asked for, by ``spine_row``. Sums
         of integers come as HUGEINT, timestamps as microseconds.
     """
     query = QueryBuilder(match, as_of, delays, shapes)
@@ -63,7 +63,7 @@ def _add_group(query: QueryBuilder, group: Group) -> None:
 
 
 def _numbered(match: ViewMatch) -> list[tuple[int, Feature]]:
-    return list(enumerate(match.features, 1))
+    return list(enumerate(match.queried, 1))
 
 
 def _column(number: int) -> str:

@@ -17,7 +17,16 @@ from headrace.history.spine import key_name
 from headrace.history.text import literal, quoted, selected, unglobbed, value_name
 from headrace.plan import DType, Source
 
-__all__ = ["TILE_START", "delays_sql", "doubles_sql", "events_sql", "keys_sql", "log_sql", "moments_sql"]
+__all__ = [
+    "TILE_START",
+    "delays_sql",
+    "doubles_sql",
+    "events_sql",
+    "keys_sql",
+    "log_sql",
+    "moments_sql",
+    "raw_events_sql",
+]
 
 TILE_START = "CREATE OR REPLACE TEMP MACRO tile_start(us, slide) AS us - ((us % slide + slide) % slide)"
 """Where the tile of a time starts; it floors, also before 1970."""
@@ -94,34 +103,58 @@ JOIN moments AS m ON m.key_id = k.key_id AND m.t_us = s.t_us""",
     ]
 
 
-def events_sql(match: ViewMatch, as_of: AsOf, bounds: TimeBounds) -> str:
+def raw_events_sql(source: Source, join_keys: Iterable[str], bounds: TimeBounds) -> str:
+    """The log's events of the entities, as they were logged: what transforms are applied to.
+
+    Args:
+        source: The source, as logged.
+        join_keys: The view's join keys.
+        bounds: The event times that can matter.
+    """
+    columns = selected(f"e.{quoted(name)}" for name in (*_OWN_COLUMNS, *(column.name for column in source.columns)))
+    return f"SELECT\n{columns}\nFROM log AS e\nSEMI JOIN keys AS k ON {_on_keys(join_keys)}{_within(bounds)}"
+
+
+def _on_keys(join_keys: Iterable[str]) -> str:
+    return " AND ".join(f"k.{quoted(key_name(key))} = e.{quoted(key)}" for key in join_keys)
+
+
+def _within(bounds: TimeBounds) -> str:
+    where = [f"e._ts_us >= {bounds.from_us}"] if bounds.from_us is not None else []
+    where += [f"e._ts_us <= {bounds.until_us}"] if bounds.until_us is not None else []
+    return f"\nWHERE {' AND '.join(where)}" if where else ""
+
+
+def events_sql(match: ViewMatch, as_of: AsOf, bounds: TimeBounds, *, logged: str = "log") -> str:
     """The table ``events``.
 
     Args:
         match: What is asked of the view.
         as_of: By what events are known.
         bounds: The event times that can matter.
+        logged: The table to take them from.
     """
     known_at = "e._ts_us" if as_of is AsOf.EVENT else "e._known_at_us"
     columns = ["k.key_id", "e._ts_us AS ts_us", f"{known_at} AS known_at_us"]
     if as_of is AsOf.EVIDENCE:
         columns += ["e._partition AS source_partition", "e._offset AS source_offset"]
+    if match.gathered:
+        columns += [
+            "row_number() OVER () - 1 AS event_row",
+            "(CAST(e._partition AS BIGINT) << 48) | e._offset AS position",
+        ]
     if match.needs_order:
         columns.append("row_number() OVER (ORDER BY e._ts_us, e._partition, e._offset) AS event_seq")
     for column in match.columns:
         value = f"e.{quoted(column)}"
         value = f"epoch_us({value})" if match.source.column(column).dtype is DType.TIMESTAMP else value
         columns.append(f"{value} AS {quoted(value_name(column))}")
-    on = " AND ".join(f"k.{quoted(key_name(key))} = e.{quoted(key)}" for key in match.view.join_keys)
-    where = [f"e._ts_us >= {bounds.from_us}"] if bounds.from_us is not None else []
-    where += [f"e._ts_us <= {bounds.until_us}"] if bounds.until_us is not None else []
-    only = f"\nWHERE {' AND '.join(where)}" if where else ""
     return f"""\
 CREATE OR REPLACE TEMP TABLE events AS
 SELECT
 {selected(columns)}
-FROM log AS e
-JOIN keys AS k ON {on}{only}"""
+FROM {logged} AS e
+JOIN keys AS k ON {_on_keys(match.view.join_keys)}{_within(bounds)}"""
 
 
 def delays_sql() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.online.base import OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import RecordHeader, Records, decode_records, encode_records, entity_key
 from headrace.plan import Column, DType, Plan
+from headrace.transforms import Transformer
 from headrace.windows import Events, Tiles, ViewLayout, merge_tiles, prune_tiles, tile_events
 
 __all__ = ["Applier"]
@@ -41,10 +43,12 @@ class Applier:
     Args:
         plan: The plan.
         store: The store.
+        repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
     """
 
-    def __init__(self, plan: Plan, store: OnlineStore) -> None:
+    def __init__(self, plan: Plan, store: OnlineStore, repo: Path | None = None) -> None:
         self._store = store
+        self._transformers = {view.name: Transformer(view, repo) for view in plan.views.values() if view.transforms}
         self._layouts = {
             name: [ViewLayout.of(view, source) for view in plan.views_of(name)] for name, source in plan.sources.items()
         }
@@ -83,7 +87,7 @@ class Applier:
         fresh = (grouping.group >= 0) & (batch.offset > applied[grouping.group])
         if not fresh.any():
             return []
-        merged = _merge(layout, records, batch, grouping.group, fresh, now_us)
+        merged = _merge(layout, records, self._seen(layout, batch), grouping.group, fresh, now_us)
         touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
         encoded = encode_records(layout, merged)
         return [
@@ -93,6 +97,11 @@ class Applier:
             )
             if is_touched
         ]
+
+    def _seen(self, layout: ViewLayout, batch: EventBatch) -> EventBatch:
+        """The batch as the view sees it: with the columns that its transforms make."""
+        transformer = self._transformers.get(layout.view.name)
+        return batch if transformer is None else replace(batch, table=transformer.apply(batch.table), _values={})
 
 
 def _group(layout: ViewLayout, batch: EventBatch) -> _Grouping:

@@ -49,6 +49,26 @@ class DType(StrEnum):
         return DType(f"{self.value}_list")
 
 
+_UNSAID: dict[str, Any] = {
+    "params": [],
+    "where": None,
+    "offset_us": 0,
+    "transforms": [],
+    "event_id": None,
+    "dedup_us": 86_400_000_000,
+}
+"""Fields that came later, at the values that mean what was meant before: they leave a hash as it was, and stores in the field readable."""
+
+
+def _without_unsaid(body: Any) -> Any:
+    if isinstance(body, list):
+        return [_without_unsaid(one) for one in body]
+    if not isinstance(body, dict):
+        return body
+    said = {name: value for name, value in body.items() if name not in _UNSAID or value != _UNSAID[name]}
+    return {name: _without_unsaid(value) for name, value in said.items()}
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +80,8 @@ class _Frozen(BaseModel):
 
     def content_hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of the canonical JSON."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        body = _without_unsaid(self.model_dump(mode="json"))
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

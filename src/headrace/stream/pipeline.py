@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.config import Clock
@@ -78,6 +79,7 @@ class Pipeline:
         clock: What `known_at` is.
         dead_letters: Where dead letters go.
         now_us: The wall clock, in µs.
+        repo: The feature repo's folder, for the functions of transforms.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Pipeline:
         clock: Clock,
         dead_letters: DeadLetterSink,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        repo: Path | None = None,
     ) -> None:
         self._decoders = decoders
         self._store = store
@@ -96,7 +99,7 @@ class Pipeline:
         self._clock = clock
         self._dead_letters = dead_letters
         self._now_us = now_us
-        self._applier = Applier(plan, store)
+        self._applier = Applier(plan, store, repo)
         self._known_at = KnownAt(store.journal())
         self._unlogged = _Unlogged()
         self._lock = threading.Lock()

@@ -118,9 +118,9 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
         if rebuild:
             store.clear()
         _check_facts(store, plan, project.clock, identities)
-        _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()})
+        _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()}, project.repo)
         dead_letters = KafkaDeadLetters(bootstrap)
-        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters)
+        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, repo=project.repo)
     except BaseException:
         store.close()
         raise
@@ -193,9 +193,11 @@ def other_topic(topic: str, known: str, found: str) -> TopicError:
     return TopicError(msg, cure=cure)
 
 
-def _catch_up(store: OnlineStore, plan: Plan, logs: dict[str, EventLog], partitions: dict[str, int]) -> None:
+def _catch_up(
+    store: OnlineStore, plan: Plan, logs: dict[str, EventLog], partitions: dict[str, int], repo: Path
+) -> None:
     """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule."""
-    applier = Applier(plan, store)
+    applier = Applier(plan, store, repo)
     for topic, log in logs.items():
         at = {source.partition: position for source, position in store.positions().items() if source.topic == topic}
         behind = {

@@ -103,7 +103,8 @@ class FeatureJoins:
             msg = f"The spine already has columns named like features: {', '.join(clash)}."
             raise SpineError(msg, cure="Rename or drop them.")
         logs = self.snapshots(refs, versions or {})
-        found = PointInTimeJoin(self.plan, logs).features(table, refs, as_of=as_of, time_column=time_column)
+        join = PointInTimeJoin(self.plan, logs, repo=self.project.repo)
+        found = join.features(table, refs, as_of=as_of, time_column=time_column)
         # The spine's own columns were never part of the join: they are set beside the features by row.
         for name in found.column_names:
             table = table.append_column(name, found.column(name))
