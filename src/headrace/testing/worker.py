@@ -1,0 +1,119 @@
+"""A worker's life inside a test bed: the real pipeline over one online store, fed from memory instead of Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from headrace.config import Clock
+from headrace.events.deadletter import DeadLetter
+from headrace.lookup import FeatureClient
+from headrace.online import OnlineStore, SourcePartition
+from headrace.online.meta import CLOCK, view_fact
+from headrace.stream.align import Fetch
+from headrace.stream.pipeline import Pipeline
+from headrace.testing.sends import KnownDecoder, Sent
+
+if TYPE_CHECKING:
+    from headrace.log import EventLog
+    from headrace.testing.definitions import Definitions
+
+__all__ = ["KeptLetters", "Worker"]
+
+
+class KeptLetters:
+    """Dead letters by position: one sent again after a crash is the same one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int, int], DeadLetter] = {}
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters."""
+        self._kept.update({letter.position: letter for letter in letters})
+
+    def flush(self) -> None:
+        """They are kept already."""
+
+    def all(self) -> list[DeadLetter]:
+        """All of them, by topic, partition and offset."""
+        return [self._kept[position] for position in sorted(self._kept)]
+
+
+class Worker:
+    """The pipeline over a store, and what it has been given.
+
+    Args:
+        definitions: The plan and models.
+        store: The online store.
+        logs: By topic, its log; none for a worker that only answers lookups.
+        letters: Where dead letters go.
+    """
+
+    def __init__(
+        self, definitions: Definitions, store: OnlineStore, logs: Mapping[str, EventLog], letters: KeptLetters
+    ) -> None:
+        plan = definitions.plan
+        store.set_meta({CLOCK: str(Clock.RECORD), **{view_fact(one.name): one.hash for one in plan.views.values()}})
+        decoders = {
+            source.topic: KnownDecoder(source, definitions.models[name]) for name, source in plan.sources.items()
+        }
+        self.store = store
+        self._pipeline = Pipeline(plan, decoders, store, logs, Clock.RECORD, letters)
+        self.client = FeatureClient(plan=plan, store=store)
+        self._held: set[tuple[SourcePartition, int]] = set()
+        self._ends: dict[SourcePartition, int] = {}
+        self._newest_known_us = -(2**63)
+
+    def deliver(self, records: Iterable[Sent]) -> None:
+        """Apply one round.
+
+        Args:
+            records: Records, those of each partition in offset order.
+        """
+        by_partition: dict[SourcePartition, list[Sent]] = {}
+        for record in records:
+            by_partition.setdefault(record.at, []).append(record)
+            self._held.add((record.at, record.offset))
+            self._ends[record.at] = max(self._ends.get(record.at, -1), record.offset)
+            self._newest_known_us = max(self._newest_known_us, record.known_us)
+        last = len(by_partition) - 1
+        rounds = [
+            Fetch(at, fetched, 0, number == last) for number, (at, fetched) in enumerate(sorted(by_partition.items()))
+        ]
+        if rounds:
+            self._pipeline.process(rounds)
+
+    def takes_over(self, from_worker: Worker) -> None:
+        """Stand in for a worker that died: the store holds what that one had applied."""
+        self._held, self._ends = from_worker._held, from_worker._ends
+        self._newest_known_us = from_worker._newest_known_us
+
+    def flush(self) -> None:
+        """Make what was applied durable in the log."""
+        self._pipeline.flush()
+
+    def brought_to(self, at_us: int, rounds: Iterable[Sequence[Sent]]) -> bool:
+        """Make the store hold exactly the events known at a time.
+
+        Args:
+            at_us: The time, in µs.
+            rounds: Everything that was sent.
+
+        Returns:
+            Whether it does. Not where it holds events known later, or where one that it lacks lies behind an offset
+            that it has applied: records skip by offset, so such a one would be taken for a replay.
+        """
+        if self._newest_known_us > at_us:
+            return False
+        lacking = [
+            [one for one in sent if one.known_us <= at_us and (one.at, one.offset) not in self._held] for sent in rounds
+        ]
+        if any(one.offset <= self._ends.get(one.at, -1) for sent in lacking for one in sent):
+            return False
+        for sent in lacking:
+            self.deliver(sent)
+        return True
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
