@@ -16,6 +16,7 @@ PUBLIC = {
     "OnlineFeatures": "headrace.lookup",
     "Project": "headrace.config",
     "TrainingClient": "headrace.training",
+    "aggregation": "headrace.declare",
     "event_source": "headrace.declare",
     "stream_view": "headrace.declare",
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.config import Project
-    from headrace.declare import event_source, stream_view
+    from headrace.declare import aggregation, event_source, stream_view
     from headrace.errors import HeadraceError
     from headrace.lookup import FeatureClient, OnlineFeatures
     from headrace.produce import EventProducer
@@ -27,6 +27,7 @@ __all__ = [
     "OnlineFeatures",
     "Project",
     "TrainingClient",
+    "aggregation",
     "event_source",
     "stream_view",
 ]
@@ -40,6 +41,7 @@ _HOMES = {
     "OnlineFeatures": "headrace.lookup",
     "Project": "headrace.config",
     "TrainingClient": "headrace.training",
+    "aggregation": "headrace.declare",
     "event_source": "headrace.declare",
     "stream_view": "headrace.declare",
 }

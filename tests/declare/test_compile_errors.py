@@ -56,7 +56,7 @@ orders = KafkaSource(
         ('"customer"}', '"custmer"}', "tags=", "the key 'custmer' is not a field of its model",
          "Did you mean 'customer'?"),
         ('"customer"}', '"customer", "headrace.max_future_us": "1h"}', "tags=", "headrace.max_future_us is '1h'",
-         'Write microseconds, such as "3600000000" for 1 h.'),
+         'Write microseconds, such as "3600000000" for 1h.'),
         ('timestamp_field="placed_at",\n', 'timestamp_field="placed",\n', "timestamp_field=",
          "the timestamp_field 'placed' is not a field of its model",
          "Did you mean 'placed_at'? Write timestamp_field=, one of: placed_at."),
@@ -187,7 +187,7 @@ SCHEMA = 'schema=[Field(name="customer", dtype=String), Field(name="mean_price",
         ('name="mean_price", dtype', 'name="price", dtype', "its schema has price, which no aggregation makes", SCHEMA),
         ("Float64", "Float32", "its schema says mean_price is FLOAT, and the aggregation makes float64", SCHEMA),
         ("aggregations=[", "udf=(lambda df: df), udf_string='x', aggregations=[",
-         "it has a transformation (udf), and transforms are not supported yet", "before producing"),
+         "its udf is no function of a module", "Write it as a def at the top level"),
     ],
 )  # fmt: skip
 def test_plain_views(refused: Refuse, old: str, new: str, what: str, cure: str) -> None:

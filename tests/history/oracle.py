@@ -35,6 +35,8 @@ def brute_force(feature: Feature, join_keys: Sequence[str], events: Sequence[Eve
     counted = [
         e for e in events if _of_entity(e, row, join_keys) and _known(e, row, as_of) and _in_window(e, row, feature)
     ]
+    if feature.where is not None:
+        counted = [e for e in counted if e.values[feature.where] is True]
     if feature.column == "*":
         return len(counted)
     seen = sorted(
@@ -74,7 +76,7 @@ def _in_window(event: Event, row: Row, feature: Feature) -> bool:
     if feature.window_us is None or feature.slide_us is None:
         return True
     n = feature.window_us // feature.slide_us
-    tile, of_event = row.t // feature.slide_us, event.ts // feature.slide_us
+    tile, of_event = (row.t - feature.offset_us) // feature.slide_us, event.ts // feature.slide_us
     return tile - n < of_event <= tile
 
 

@@ -204,6 +204,33 @@ def test_every_aggregate_is_what_brute_force_finds(
                 assert_as_brute_force(view, log, events, rows, as_of)
 
 
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    history=histories(),
+    windows=st.lists(WINDOWS, min_size=1, max_size=2, unique=True),
+    lag=st.integers(0, 3),
+    portion=st.sampled_from([2, 1_000_000]),
+)
+def test_filters_and_offsets_are_what_brute_force_finds(
+    log_of: LogOf,
+    history: tuple[list[Event], list[Row]],
+    windows: list[tuple[int, int] | None],
+    lag: int,
+    portion: int,
+) -> None:
+    events, rows = history
+    plain = view_of(*windows, entities=("city",))
+    features = tuple(
+        one.model_copy(update={"where": "shared" if number % 2 else None, "offset_us": lag * (one.slide_us or 0)})
+        for number, one in enumerate(plain.features)
+    )
+    view = plain.model_copy(update={"features": features})
+    log = log_of(SOURCE, events)
+    with patch("headrace.history.gather._PAIRS", portion):  # runs cut anywhere are put together again
+        for as_of in ("known", "event", "evidence"):
+            assert_as_brute_force(view, log, events, rows, as_of)
+
+
 @pytest.mark.parametrize("settle_us", [None, 0, 7, 60])
 @pytest.mark.parametrize("windows", [((30, 10), (50, 1)), ((64, 64), (200, 25))])
 def test_late_events_are_found_in_gaps_of_any_length(

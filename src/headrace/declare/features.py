@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from headrace.aggregates import AGGREGATES, ALIASES, canonical_name
+from headrace.aggregates import AGGREGATES, ALIASES, canonical_name, parse_function
 from headrace.declare.durations import as_code, nearest_slide, shown, to_us
 from headrace.plan import Column, DType, Feature
 
@@ -62,9 +62,15 @@ class FeatureCompiler(NamedTuple):
         window_us, slide_us = self._window(aggregation)
         if dtype is None or len(self.problems) > before:
             return None
+        function, params = parse_function(aggregation.function)
+        if window_us is None and AGGREGATES[function].needs_window:
+            cure = "Write time_window=timedelta(hours=1)."
+            self._wrong(aggregation, f"{function} of a lifetime: it needs a window.", cure)
+            return None
         return Feature(
             name=name,
-            function=canonical_name(aggregation.function) or aggregation.function,
+            function=function,
+            params=params,
             column=aggregation.column,
             window_us=window_us,
             slide_us=slide_us,
@@ -79,13 +85,24 @@ class FeatureCompiler(NamedTuple):
             hint = near(aggregation.function.lower(), [*AGGREGATES, *ALIASES])
             self._wrong(aggregation, f"{said}.", f"{hint}Functions are: {', '.join(AGGREGATES)}.")
             return None
+        try:
+            parse_function(aggregation.function)
+        except ValueError as error:
+            self._wrong(aggregation, f"{error}.", "Parameters stand in parentheses: percentile(0.9), last_n(5).")
+            return None
         if not aggregation.column:
-            cure = 'Write column="*".' if function == "count" else f"Write column=, one of: {self._taken_by(function)}."
+            cure = (
+                'Write column="*".'
+                if AGGREGATES[function].takes_all
+                else f"Write column=, one of: {self._taken_by(function)}."
+            )
             self._wrong(aggregation, f"{function} of no column.", cure)
             return None
-        if aggregation.column == "*" and function != "count":
+        if aggregation.column == "*" and not AGGREGATES[function].takes_all:
+            takers = _or([name for name, kind in AGGREGATES.items() if kind.takes_all])
+            cure = f"Name the column: {self._taken_by(function)}."
             self._wrong(
-                aggregation, f"{function} of '*': only count takes it.", f"Name the column: {self._taken_by(function)}."
+                aggregation, f"{function} of '*': only {takers} {'takes' if takers == 'count' else 'take'} it.", cure
             )
             return None
         column = _column(self.columns, aggregation.column)
@@ -151,9 +168,11 @@ def feature_name(aggregation: Aggregation) -> str:
     if aggregation.name:
         return aggregation.name
     function = canonical_name(aggregation.function) or aggregation.function
+    _, _, given = aggregation.function.partition("(")
+    params = re.sub(r"[^0-9]+", "_", given.replace("-", " m")).strip("_")
     column = "" if aggregation.column == "*" else aggregation.column
     window = "" if aggregation.time_window is None else shown(to_us(aggregation.time_window))
-    return "_".join(part for part in (function, column, window) if part)
+    return "_".join(part for part in (function, params, column, window) if part)
 
 
 def result_dtype(function: str, column: Column | None) -> DType | None:
@@ -167,12 +186,17 @@ def result_dtype(function: str, column: Column | None) -> DType | None:
         The type; None where the function is unknown or does not take the column.
     """
     canonical = canonical_name(function)
-    if canonical is None or (column is None and canonical != "count"):
+    if canonical is None:
         return None
     kind = AGGREGATES[canonical]
-    if column is not None and column.dtype not in kind.accepts:
+    fits = kind.takes_all if column is None else column.dtype in kind.accepts
+    if not fits:
         return None
-    return kind(None if column is None else column.dtype).result_dtype
+    try:
+        _, params = parse_function(function)
+    except ValueError:
+        return None
+    return kind(None if column is None else column.dtype, params).result_dtype
 
 
 def is_usable_name(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from headrace.declare.durations import shown
 from headrace.declare.features import near
 from headrace.errors import EventError
 from headrace.events.schema import columns_of, resolve_model
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from headrace.declare.problems import Problems
     from headrace.declare.repo import FeatureRepo
 
-__all__ = ["KEY_TAG", "MAX_FUTURE_TAG", "MODEL_TAG", "compile_sources"]
+__all__ = ["DEDUP_TAG", "EVENT_ID_TAG", "KEY_TAG", "MAX_FUTURE_TAG", "MODEL_TAG", "compile_sources"]
 
 MODEL_TAG = "headrace.model"
 KEY_TAG = "headrace.key"
 MAX_FUTURE_TAG = "headrace.max_future_us"
-_TAGS = (MODEL_TAG, KEY_TAG, MAX_FUTURE_TAG)
+EVENT_ID_TAG = "headrace.event_id"
+DEDUP_TAG = "headrace.dedup_us"
+_TAGS = (MODEL_TAG, KEY_TAG, MAX_FUTURE_TAG, EVENT_ID_TAG, DEDUP_TAG)
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,245}")  # Kafka's rule, less the room that `.dlq` takes
 _CALLEES = ("event_source", "KafkaSource")
@@ -80,14 +83,12 @@ def _kafka_sources(repo: FeatureRepo) -> list[KafkaSource]:
 def _compile_source(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> Source | None:
     _check_feast_options(source, place, problems)
     columns = _columns(repo, source, place, problems)
-    max_future_us = _max_future(source, place, problems)
+    max_future_us = _microseconds(source, MAX_FUTURE_TAG, "max_future_us", place, problems)
+    dedup_us = _microseconds(source, DEDUP_TAG, "dedup_us", place, problems)
     if columns is None:
         return None
-    key = source.tags.get(KEY_TAG) or None
-    names = [column.name for column in columns]
-    if key is not None and key not in names:
-        cure = f"{near(key, names)}Write key=, one of: {', '.join(names)}."
-        problems.add(place.at(key), f"source {source.name!r}: the key {key!r} is not a field of its model.", cure)
+    key = _field(source, KEY_TAG, "key", columns, place, problems)
+    event_id = _field(source, EVENT_ID_TAG, "event_id", columns, place, problems)
     _check_timestamp(source, columns, place, problems)
     return Source(
         name=source.name,
@@ -97,7 +98,22 @@ def _compile_source(repo: FeatureRepo, source: KafkaSource, place: Place, proble
         timestamp_field=source.timestamp_field,
         columns=columns,
         max_future_us=max_future_us,
+        event_id=event_id,
+        dedup_us=dedup_us,
     )
+
+
+def _field(
+    source: KafkaSource, tag: str, argument: str, columns: tuple[Column, ...], place: Place, problems: Problems
+) -> str | None:
+    """The field of the model that a tag names; None where there is no such tag."""
+    name = source.tags.get(tag) or None
+    names = [column.name for column in columns]
+    if name is not None and name not in names:
+        cure = f"{near(name, names)}Write {argument}=, one of: {', '.join(names)}."
+        what = f"source {source.name!r}: the {argument} {name!r} is not a field of its model."
+        problems.add(place.at(name), what, cure)
+    return name
 
 
 def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) -> None:
@@ -161,11 +177,12 @@ def _check_timestamp(source: KafkaSource, columns: tuple[Column, ...], place: Pl
         problems.add(where, f"{said}: the timestamp_field {name!r} can be missing.", cure)
 
 
-def _max_future(source: KafkaSource, place: Place, problems: Problems) -> int:
-    default = int(Source.model_fields["max_future_us"].default)
-    text = source.tags.get(MAX_FUTURE_TAG, str(default))
-    if text.isdecimal() and int(text) < 2**63:
+def _microseconds(source: KafkaSource, tag: str, field: str, place: Place, problems: Problems) -> int:
+    default = int(Source.model_fields[field].default)
+    text = source.tags.get(tag, str(default))
+    least = 1 if tag == DEDUP_TAG else 0
+    if text.isdecimal() and least <= int(text) < 2**62:
         return int(text)
-    what = f"source {source.name!r}: the tag {MAX_FUTURE_TAG} is {text!r}."
-    problems.add(place.at(MAX_FUTURE_TAG), what, f'Write microseconds, such as "{default}" for 1 h.')
+    what = f"source {source.name!r}: the tag {tag} is {text!r}."
+    problems.add(place.at(tag), what, f'Write microseconds, such as "{default}" for {shown(default)}.')
     return default

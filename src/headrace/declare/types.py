@@ -8,7 +8,7 @@ from headrace.plan import DType
 
 if TYPE_CHECKING:
     from feast import Entity, Field
-    from feast.types import PrimitiveFeastType
+    from feast.types import FeastType
 
 __all__ = ["FEAST_NAMES", "FeastNames", "dtype_of_entity", "dtype_of_field", "feast_type"]
 
@@ -35,14 +35,21 @@ FEAST_NAMES: dict[DType, FeastNames] = {
     DType.TIMESTAMP: FeastNames("UnixTimestamp", "UNIX_TIMESTAMP", "timestamp"),
 }
 
+FEAST_NAMES |= {
+    dtype.list_of: FeastNames(f"Array({names.field})", f"{names.value_type}_LIST", f"array<{names.ddl}>")
+    for dtype, names in tuple(FEAST_NAMES.items())
+}
+
 _OF_VALUE_TYPE = {names.value_type: dtype.value for dtype, names in FEAST_NAMES.items()}
 
 
-def feast_type(dtype: DType) -> PrimitiveFeastType:
+def feast_type(dtype: DType) -> FeastType:
     """The type as a Feast field has it."""
     import feast.types
 
-    found: PrimitiveFeastType = getattr(feast.types, FEAST_NAMES[dtype].field)
+    if dtype.element is not None:
+        return feast.types.Array(feast_type(dtype.element))
+    found: FeastType = getattr(feast.types, FEAST_NAMES[dtype].field)
     return found
 
 

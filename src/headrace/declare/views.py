@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from headrace.declare.durations import shown
+from headrace.declare.extras import read_extras
 from headrace.declare.features import NAMING, FeatureCompiler, feature_name, is_usable_name, near
 from headrace.declare.types import FEAST_NAMES, dtype_of_entity, dtype_of_field
 from headrace.plan import Column, DType, Feature, Source, View
@@ -68,7 +70,11 @@ class _ViewCompiler:
             )
             self._wrong(what, f"Write timestamp_field={source.timestamp_field!r}.", at=self._view.timestamp_field)
         entities = self._entities(source)
-        features = self._features(source, entities)
+        extras = read_extras(self._view, source, self._place, self._problems)
+        made = tuple(column for transform in extras.transforms for column in transform.columns)
+        features = [
+            extras.given_to(feature) for feature in self._features((*source.columns, *made), entities, extras.offset_us)
+        ]
         if len(self._problems) == before:
             self._check_schema(entities, features)
         if len(self._problems) > before:
@@ -78,16 +84,14 @@ class _ViewCompiler:
             source=source.name,
             entities=tuple(entities),
             features=tuple(features),
-            input=source.input_of(features),
+            transforms=extras.transforms,
+            input=source.input_of(features, extras.transforms),
         )
 
     def _check_itself(self) -> None:
         view = self._view
         if not is_usable_name(view.name):
             self._wrong("that is not a name that can be used.", f"{NAMING} Write another name=.")
-        if view.udf is not None or view.feature_transformation is not None:
-            cure = "Compute it before producing, as a field of the model, and aggregate that field."
-            self._wrong("it has a transformation (udf), and transforms are not supported yet.", cure)
         if not view.aggregations:
             cure = 'Write aggregations=[Aggregation(function="count", column="*", time_window=timedelta(hours=1))].'
             self._wrong("it has no aggregations.", cure)
@@ -151,10 +155,12 @@ class _ViewCompiler:
             return None
         return column
 
-    def _features(self, source: Source, entities: list[Column]) -> list[Feature]:
+    def _features(
+        self, columns: tuple[Column, ...], entities: list[Column], offset_us: dict[str, int]
+    ) -> list[Feature]:
         view = self._view
         hop = (view.tiling_hop_size or _FEAST_HOP) if view.enable_tiling else None
-        compiler = FeatureCompiler(view.name, source.columns, hop, self._place, self._problems)
+        compiler = FeatureCompiler(view.name, columns, hop, self._place, self._problems)
         found: list[Feature] = []
         taken = {entity.name.lower(): "a join key" for entity in entities}
         for aggregation in view.aggregations:
@@ -165,8 +171,22 @@ class _ViewCompiler:
             taken[name.lower()] = "a feature"
             feature = compiler.compile(aggregation)
             if feature is not None:
+                self._check_offset(feature, offset_us.get(name, 0))
                 found.append(feature)
         return found
+
+    def _check_offset(self, feature: Feature, offset_us: int) -> None:
+        if not offset_us:
+            return
+        if feature.slide_us is None:
+            self._wrong(
+                f"{feature.name!r} has an offset and no window.", "Write a window=, or no offset=.", at=feature.name
+            )
+        elif offset_us < 0 or offset_us % feature.slide_us:
+            what = f"the offset {shown(offset_us)} of {feature.name!r} is no multiple of its slide {shown(feature.slide_us)}."
+            self._wrong(
+                what, f"Write a multiple of {shown(feature.slide_us)}, or a slide= that divides it.", at=feature.name
+            )
 
     def _schema(self) -> dict[str, str]:
         """The view's schema as Feast has it: names to types, as the plan or else as Feast calls them."""

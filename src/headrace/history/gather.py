@@ -40,9 +40,9 @@ def gather_features(con: duckdb.DuckDBPyConnection, match: ViewMatch, as_of: AsO
     """
     if not match.gathered:
         return {}
-    events = con.execute("SELECT * FROM events ORDER BY event_row").to_arrow_table()
-    moments = con.execute("SELECT moment_id, t_us FROM moments ORDER BY moment_id").to_arrow_table()
-    asked = con.execute("SELECT moment_id FROM spine_rows ORDER BY spine_row").to_arrow_table()
+    events = con.sql("SELECT * FROM events ORDER BY event_row").to_arrow_table()
+    moments = con.sql("SELECT moment_id, t_us FROM moments ORDER BY moment_id").to_arrow_table()
+    asked = con.sql("SELECT moment_id FROM spine_rows ORDER BY spine_row").to_arrow_table()
     moment_ids, t_us = (_ints(moments, name) for name in ("moment_id", "t_us"))
     rows = np.searchsorted(moment_ids, _ints(asked, "moment_id"))
     found: dict[str, pa.Array] = {}
@@ -121,7 +121,7 @@ class _Gatherer:
 
 def _portions(con: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
     """Portions of pairs that hold whole moments: moment ids, event rows, and where each moment's run starts."""
-    reader: pa.RecordBatchReader = con.execute(query).to_arrow_reader(_PAIRS)
+    reader: pa.RecordBatchReader = con.sql(query).to_arrow_reader(_PAIRS)
     held = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     for batch in reader:
         moment = np.concatenate([held[0], batch.column(0).to_numpy()])

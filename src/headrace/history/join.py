@@ -159,7 +159,7 @@ class PointInTimeJoin:
             con.execute(statement).complete()
         logged = "log"
         if match.view.transforms:
-            raw = con.execute(raw_events_sql(source, join_keys, bounds)).to_arrow_table()
+            raw = con.sql(raw_events_sql(source, join_keys, bounds)).to_arrow_table()
             con.register("transformed", Transformer(match.view, self._repo).apply(raw))
             logged = "transformed"
         con.execute(events_sql(match, as_of, bounds, logged=logged)).complete()

@@ -8,6 +8,7 @@ on both sides; so one event that a transform cannot digest neither stops the str
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from headrace.transforms.function import function_code, load_function
 __all__ = ["Transformer", "sql_dtype"]
 
 logger = logging.getLogger(__name__)
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_UNSTEADY_WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 
 _Columns = dict[str, pa.Array]
 _Run = Callable[[pa.Table], _Columns]
@@ -82,17 +86,36 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
     Raises:
         HeadraceError: It does not compile, or makes a type that no column has.
     """
+    _refuse_unsteady(expression)
     empty = pa.table({column.name: pa.array([], ARROW_TYPES[column.dtype]) for column in columns})
     try:
-        found = _select(_connection(), {"made": expression}, empty).schema.field("made").type
+        made = _select(_connection(), {"made": expression}, empty)
     except duckdb.Error as error:
         msg = str(error).strip().splitlines()[0]
         raise HeadraceError(msg, cure="Expressions are DuckDB's SQL over the fields of the model.") from error
+    if made.num_rows:
+        msg = "the expression is an aggregate, and an expression is computed row by row"
+        raise HeadraceError(msg, cure="Aggregate with aggregations=[…].")
+    found = made.schema.field("made").type
     for dtype, test in _ARROW_KINDS:
         if test(found):
             return dtype
     msg = f"the expression makes {found}, which no column has"
     raise HeadraceError(msg, cure="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR or TIMESTAMPTZ.")
+
+
+def _refuse_unsteady(expression: str) -> None:
+    """Refuse functions that give another value each time: the stream and the log would not agree."""
+    words = {word.lower() for word in _WORD.findall(expression)}
+    found = (
+        _connection()
+        .sql("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'")
+        .fetchall()
+    )
+    unsteady = sorted(words & ({name for (name,) in found} | _UNSTEADY_WORDS))
+    if unsteady:
+        msg = f"the expression uses {unsteady[0]}, whose value depends on when it is computed"
+        raise HeadraceError(msg, cure="Take times from the event's own fields.")
 
 
 _ARROW_KINDS: list[tuple[DType, Callable[[pa.DataType], bool]]] = [
@@ -160,4 +183,4 @@ def _connection() -> duckdb.DuckDBPyConnection:
 def _select(con: duckdb.DuckDBPyConnection, expressions: dict[str, str], table: pa.Table) -> pa.Table:
     con.register("events", table)
     listed = ", ".join(f'({expression}) AS "{name}"' for name, expression in expressions.items())
-    return con.execute(f"SELECT {listed} FROM events").to_arrow_table()  # noqa: S608 the plan's own expressions
+    return con.sql(f"SELECT {listed} FROM events").to_arrow_table()  # noqa: S608 the plan's own expressions

@@ -1,0 +1,131 @@
+"""Transforms add columns row by row, and a row that they cannot digest gets nulls without taking others with it."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from headrace.errors import HeadraceError, PlanError
+from headrace.plan import Column, DType, Feature, Transform, View
+from headrace.transforms import Transformer, sql_dtype
+
+EVENTS = pa.table(
+    {
+        "price": pa.array([10.0, None, 2.5], pa.float64()),
+        "items": pa.array([2, 3, None], pa.int64()),
+        "note": pa.array(["7", "ten", None], pa.string()),
+        "at": pa.array([0, 1, 2], pa.timestamp("us", "UTC")),
+    }
+)
+FUNCTIONS = """
+    def doubled(events):
+        return {"doubled": [None if items is None else items * 2 for items in events["items"]]}
+
+    def doubled_frame(events):
+        events["doubled"] = events["items"] * 2
+        return events
+
+    def picky(events):
+        return {"doubled": [int(note) * 2 for note in events["note"]]}
+
+    def short(events):
+        return {"doubled": [1]}
+"""
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    (tmp_path / "functions.py").write_text(textwrap.dedent(FUNCTIONS))
+    return tmp_path
+
+
+def view_of(*transforms: Transform) -> View:
+    feature = Feature(name="n", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64)
+    key = Column(name="note", dtype=DType.STRING)
+    return View(name="v", source="s", entities=(key,), features=(feature,), transforms=transforms)
+
+
+def sql(dtype: DType = DType.INT64, **expressions: str) -> Transform:
+    columns = tuple(Column(name=name, dtype=dtype) for name in expressions)
+    return Transform(kind="sql", columns=columns, expressions=expressions)
+
+
+def function(name: str, kind: str = "python") -> Transform:
+    columns = (Column(name="doubled", dtype=DType.INT64),)
+    return Transform.model_validate({"kind": kind, "columns": columns, "function": f"functions:{name}"})
+
+
+def test_sql_computes_columns_and_later_steps_read_them() -> None:
+    made = Transformer(view_of(sql(total="items * 2"), sql(DType.BOOL, many="total > 4"))).apply(EVENTS)
+    assert made.column("total").to_pylist() == [4, 6, None]
+    assert made.column("many").to_pylist() == [False, True, None]
+    assert made.column("many").type == pa.bool_()
+
+
+def test_times_are_utc_wherever_the_worker_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    made = Transformer(view_of(sql(hour='hour("at")'))).apply(EVENTS)
+    assert made.column("hour").to_pylist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("doubled", "python"), ("doubled_frame", "pandas")])
+def test_a_function_computes_columns_with_nulls_kept(repo: Path, name: str, kind: str) -> None:
+    made = Transformer(view_of(function(name, kind)), repo).apply(EVENTS)
+    assert made.column("doubled").to_pylist() == [4, 6, None]
+    assert made.column("doubled").type == pa.int64()
+    assert made.column("items").to_pylist() == [2, 3, None]
+
+
+@pytest.mark.parametrize("transform", [function("picky"), sql(doubled="CAST(note AS BIGINT) * 2")])
+def test_a_row_that_fails_gets_nulls_alone(repo: Path, transform: Transform, caplog: pytest.LogCaptureFixture) -> None:
+    made = Transformer(view_of(transform), repo).apply(EVENTS)
+    assert made.column("doubled").to_pylist() == [14, None, None]
+    assert "failed on an event, which gets nulls" in caplog.text
+
+
+def test_a_function_that_loses_rows_is_tried_row_by_row(repo: Path) -> None:
+    made = Transformer(view_of(function("short")), repo).apply(EVENTS)
+    assert made.column("doubled").to_pylist() == [1, 1, 1]
+
+
+def test_no_events_make_no_values(repo: Path) -> None:
+    made = Transformer(view_of(function("doubled"), sql(more="doubled + 1")), repo).apply(EVENTS.slice(0, 0))
+    assert (made.num_rows, made.column_names[-2:]) == (0, ["doubled", "more"])
+
+
+def test_a_function_that_is_gone_or_changed_is_refused(repo: Path) -> None:
+    with pytest.raises(PlanError, match="'functions:absent' cannot be loaded"):
+        Transformer(view_of(function("absent")), repo)
+    changed = function("doubled").model_copy(update={"code": "0" * 16})
+    with pytest.raises(PlanError, match="no longer the one that was applied"):
+        Transformer(view_of(changed), repo)
+
+
+@pytest.mark.parametrize(
+    ("expression", "dtype"),
+    [
+        ("price > 1", DType.BOOL), ("items + 1", DType.INT64), ("items / 2", DType.FLOAT64), ("1.5", DType.FLOAT64),
+        ("upper(note)", DType.STRING), ("date_trunc('day', \"at\")", DType.TIMESTAMP),
+    ],
+)  # fmt: skip
+def test_the_type_of_an_expression_is_what_duckdb_says(expression: str, dtype: DType) -> None:
+    columns = [
+        Column(name="price", dtype=DType.FLOAT64),
+        Column(name="items", dtype=DType.INT64),
+        Column(name="note", dtype=DType.STRING),
+        Column(name="at", dtype=DType.TIMESTAMP),
+    ]
+    assert sql_dtype(expression, columns) is dtype
+    assert datetime(1970, 1, 1, tzinfo=UTC) == EVENTS.column("at")[0].as_py()
+
+
+@pytest.mark.parametrize(
+    "expression", ["nothing > 1", "price >", "[price]", "CURRENT_DATE", "price + random()", "now()", "sum(price)"]
+)
+def test_an_expression_that_cannot_be_a_column_is_refused(expression: str) -> None:
+    with pytest.raises(HeadraceError):
+        sql_dtype(expression, [Column(name="price", dtype=DType.FLOAT64)])
