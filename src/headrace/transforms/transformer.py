@@ -25,6 +25,7 @@ __all__ = ["Transformer", "sql_dtype"]
 
 logger = logging.getLogger(__name__)
 
+_CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _UNSTEADY_WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 
@@ -106,13 +107,14 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
 
 def _refuse_unsteady(expression: str) -> None:
     """Refuse functions that give another value each time: the stream and the log would not agree."""
-    words = {word.lower() for word in _WORD.findall(expression)}
+    called = {word.lower() for word in _CALLED.findall(expression)}
     found = (
         _connection()
         .sql("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'")
         .fetchall()
     )
-    unsteady = sorted(words & ({name for (name,) in found} | _UNSTEADY_WORDS))
+    bare = {word.lower() for word in _WORD.findall(expression)}
+    unsteady = sorted((called & {name for (name,) in found}) | (bare & _UNSTEADY_WORDS))
     if unsteady:
         msg = f"the expression uses {unsteady[0]}, whose value depends on when it is computed"
         raise HeadraceError(msg, cure="Take times from the event's own fields.")
@@ -176,7 +178,7 @@ def _checked(transform: Transform, made: _Columns, rows: int) -> _Columns:
 
 def _connection() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(":memory:", config={"threads": 1})
-    con.execute("SET TimeZone = 'UTC'").complete()
+    con.execute("SET GLOBAL TimeZone = 'UTC'").complete()  # global, for each fetch has a cursor of its own
     return con
 
 
