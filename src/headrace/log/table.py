@@ -15,6 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from headrace.errors import LogError, LogUnavailableError
 from headrace.events.columns import BoolArray, IntArray
 from headrace.log.delta import arrow_schema, create_table, open_table, translated
+from headrace.log.recent import LoggedId, recent_ids
 from headrace.log.scan import scan_in_order
 from headrace.log.schema import OFFSET, PARTITION, added_columns, laid_out, table_schema
 from headrace.log.snapshot import LogFile, LogSnapshot
@@ -150,6 +151,22 @@ class EventLog:
             LogError: A file is missing or does not read.
         """
         return scan_in_order(self.snapshot(), dict(after or {}), batch_rows)
+
+    def recent_ids(self, partition: int, before: int, horizon_us: int) -> list[LoggedId]:
+        """The ids of a partition's newest events; see `headrace.log.recent`.
+
+        Args:
+            partition: The source partition.
+            before: Offsets from this one on are left out.
+            horizon_us: How far back from the newest record's timestamp, in µs.
+
+        Raises:
+            LogError: A file is missing or does not read; the source declares no event id.
+        """
+        if self.source.event_id is None:
+            msg = f"The source {self.source.name!r} declares no event_id."
+            raise LogError(msg)
+        return recent_ids(self.snapshot(), self.source.event_id, partition, before, horizon_us)
 
     def _opened(self) -> DeltaTable:
         if self._table is None:

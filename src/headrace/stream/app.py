@@ -88,7 +88,7 @@ class StreamApp(FetchApp):
     async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition, from the stores; called whenever partitions are assigned."""
         runtime = self.running
-        await asyncio.to_thread(runtime.pipeline.reload_journal)
+        await asyncio.to_thread(runtime.pipeline.reload)
         return await asyncio.to_thread(runtime.resume_offsets, sources)
 
     async def apply_round(self, fetches: list[Fetch]) -> None:

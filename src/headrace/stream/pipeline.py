@@ -23,6 +23,7 @@ from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
 from headrace.plan import Plan
 from headrace.stream.align import Fetch
+from headrace.stream.dedup import Deduplicator
 from headrace.stream.known import KnownAt
 from headrace.stream.rows import log_rows
 
@@ -101,6 +102,7 @@ class Pipeline:
         self._now_us = now_us
         self._applier = Applier(plan, store, repo)
         self._known_at = KnownAt(store.journal())
+        self._deduplicator = Deduplicator(logs)
         self._unlogged = _Unlogged()
         self._lock = threading.Lock()
 
@@ -114,10 +116,11 @@ class Pipeline:
         """Whether any offset, of an event or a dead letter, waits for the log."""
         return bool(self._unlogged.offsets)
 
-    def reload_journal(self) -> None:
-        """Read the journal again: partitions that have just been assigned may have been another worker's."""
+    def reload(self) -> None:
+        """Read the journal and the log's newest ids again: partitions that have just been assigned may have been another worker's."""
         with self._lock:
             self._known_at = KnownAt(self._store.journal())
+            self._deduplicator.forget()
 
     def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
         """Make a round readable online.
@@ -134,9 +137,11 @@ class Pipeline:
         """
         now = self._now_us() if self._clock is Clock.SYSTEM else None
         batches, dead = self._decode(fetches, now)
+        batches = self._deduplicator.first_ones(batches)
         self._dead_letters.send(dead)
         positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
         self._applier.apply(batches, positions, now)
+        self._deduplicator.accept()
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)
         with self._lock:

@@ -1,0 +1,69 @@
+"""The newest stretch of a partition's log: which events a source has counted lately."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace.errors import LogError
+from headrace.log.schema import OFFSET, PARTITION, RECORD_TS
+from headrace.log.snapshot import LogFile, LogSnapshot
+
+__all__ = ["LoggedId", "recent_ids"]
+
+
+class LoggedId(NamedTuple):
+    """An event that was counted.
+
+    Attributes:
+        event_id: Its id.
+        record_ts_us: The timestamp of its Kafka record, in µs.
+    """
+
+    event_id: object
+    record_ts_us: int
+
+
+def recent_ids(snapshot: LogSnapshot, column: str, partition: int, before: int, horizon_us: int) -> list[LoggedId]:
+    """The ids of the events of a partition from the first that lies within a horizon of its newest record.
+
+    Args:
+        snapshot: The log.
+        column: The column of ids.
+        partition: The source partition.
+        before: Offsets from this one on are left out.
+        horizon_us: How far back from the newest record's timestamp, in µs.
+
+    Returns:
+        The events in the order of their offsets; those without an id too, for they tell the time.
+    """
+    files = [file for file in snapshot.files if file.partitions[0] <= partition <= file.partitions[1]]
+    files = [file for file in files if file.offsets[0] < before]
+    rows = [_rows(file, column, partition, before) for file in files]
+    rows = [table for table in rows if table.num_rows]
+    if not rows:
+        return []
+    table = pa.concat_tables(rows).sort_by(OFFSET)
+    record_ts = table.column(RECORD_TS).to_numpy()
+    # From the first record at or past the threshold on, the newest timestamp so far is past it too.
+    first = int(np.argmax(record_ts >= record_ts.max() - horizon_us))
+    ids = table.column(column).slice(first).to_pylist()
+    return [LoggedId(event_id, ts) for event_id, ts in zip(ids, record_ts[first:].tolist(), strict=True)]
+
+
+def _rows(file: LogFile, column: str, partition: int, before: int) -> pa.Table:
+    try:
+        held = pq.ParquetFile(file.path)
+        names = [name for name in (PARTITION, OFFSET, RECORD_TS, column) if name in held.schema_arrow.names]
+        table = held.read(columns=names)
+    except (pa.ArrowException, OSError) as error:
+        cure = "Restore the log's folder from a copy, or move it away and replay the topic."
+        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
+        raise LogError(msg, cure=cure) from error
+    if column not in names:
+        return table.slice(0, 0).append_column(column, pa.nulls(0))
+    mine = (table.column(PARTITION).to_numpy() == partition) & (table.column(OFFSET).to_numpy() < before)
+    return table.filter(pa.array(mine))

@@ -1,0 +1,158 @@
+"""Events with one id count once within the horizon: online and in the log, across fetches, crashes and restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import AwareDatetime, BaseModel
+
+from headrace.config import Clock
+from headrace.errors import StoreUnavailableError
+from headrace.events.decode import EventDecoder
+from headrace.log import EventLog
+from headrace.lookup import FeatureClient
+from headrace.online import SourcePartition
+from headrace.online.memory import MemoryStore
+from headrace.online.meta import CLOCK, view_fact
+from headrace.plan import Column, DType, Feature, Plan, Source, View
+from headrace.stream.align import Fetch
+from headrace.stream.pipeline import Pipeline
+from tests.stream.shop import KeptLetters
+
+MINUTE_MS = 60_000
+NOON_MS = 1_700_000_000_000
+
+
+class Click(BaseModel):
+    """A click."""
+
+    id: str | None
+    user: str
+    at: AwareDatetime
+
+
+SOURCE = Source(
+    name="clicks",
+    topic="clicks",
+    model="clicks:Click",
+    key="user",
+    timestamp_field="at",
+    columns=(
+        Column(name="id", dtype=DType.STRING),
+        Column(name="user", dtype=DType.STRING, nullable=False),
+        Column(name="at", dtype=DType.TIMESTAMP, nullable=False),
+    ),
+    event_id="id",
+    dedup_us=10 * 60_000_000,
+)
+VIEW = View(
+    name="users",
+    source="clicks",
+    entities=(Column(name="user", dtype=DType.STRING, nullable=False),),
+    features=(Feature(name="n", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64),),
+)
+PLAN = Plan(project="p", sources={"clicks": SOURCE}, views={"users": VIEW})
+At = tuple[str | None, int]  # an event's id, and the minute of its record
+
+
+def record(offset: int, event: At, partition: int = 0) -> Any:
+    ms = NOON_MS + event[1] * MINUTE_MS
+    value = f'{{"id": {"null" if event[0] is None else chr(34) + event[0] + chr(34)}, "user": "u", "at": {ms}}}'
+    return SimpleNamespace(partition=partition, offset=offset, timestamp=ms, key=b"u", value=value.encode())
+
+
+class Worker:
+    """A pipeline over a store and a log that outlive it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store, self.folder = MemoryStore(), folder
+        self.store.set_meta({CLOCK: str(Clock.RECORD), view_fact("users"): VIEW.hash})
+        self.start()
+
+    def start(self) -> None:
+        self.log = EventLog(self.folder, SOURCE)
+        decoders = {"clicks": EventDecoder(SOURCE, Click)}
+        self.pipeline = Pipeline(PLAN, decoders, self.store, {"clicks": self.log}, Clock.RECORD, KeptLetters())
+
+    def process(self, records: Sequence[Any]) -> None:
+        self.pipeline.process([Fetch(SourcePartition("clicks", records[0].partition), list(records), 1, True)])
+
+    def counted(self) -> tuple[int, list[int]]:
+        self.pipeline.flush()
+        answer = FeatureClient(plan=PLAN, store=self.store).get_online_features(["users:n"], [{"user": "u"}])
+        rows = pa.Table.from_batches(self.log.scan(), schema=None) if self.log.snapshot().files else None
+        return answer.to_dict()["users__n"][0], [] if rows is None else rows.column("_offset").to_pylist()
+
+
+def first_ones(events: Sequence[At], horizon: int = 10) -> list[int]:
+    """The rule, written out: the offsets that count."""
+    counted: dict[str, int] = {}
+    clock, offsets = -(10**9), []
+    for offset, (event_id, minute) in enumerate(events):
+        now = max(clock, minute)
+        if event_id is not None and event_id in counted and now - counted[event_id] <= horizon:
+            continue
+        clock = now
+        offsets.append(offset)
+        if event_id is not None:
+            counted[event_id] = now
+    return offsets
+
+
+def test_the_first_position_wins_until_the_horizon_ends(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.process([record(n, event) for n, event in enumerate([("a", 0), ("a", 4), ("b", 7), (None, 8), (None, 8)])])
+    worker.process([record(5, ("a", 10)), record(6, ("a", 11)), record(7, ("a", 12))])
+    assert worker.counted() == (5, [0, 2, 3, 4, 6])
+
+
+def test_partitions_are_apart(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.process([record(0, ("a", 0))])
+    worker.process([record(0, ("a", 0), partition=1)])
+    assert worker.counted()[0] == 2
+
+
+def test_a_failed_round_counts_nothing(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    with patch.object(worker.store, "commit", side_effect=StoreUnavailableError("away")):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                worker.process([record(0, ("a", 0))])
+    worker.process([record(0, ("a", 0)), record(1, ("a", 1))])
+    assert worker.counted() == (1, [0])
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 40)), min_size=1, max_size=30)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=EVENTS, data=st.data())
+def test_fetches_crashes_and_replays_change_nothing(
+    tmp_path_factory: Any, events: list[At], data: st.DataObject
+) -> None:
+    worker = Worker(tmp_path_factory.mktemp("log"))
+    records = [record(offset, event) for offset, event in enumerate(events)]
+    at = 0
+    while at < len(records):
+        size = data.draw(st.integers(1, 8))
+        worker.process(records[at : at + size])
+        at += size
+        step = data.draw(st.sampled_from(["go on", "flush", "rebalance", "crash"]))
+        if step in ("flush", "rebalance"):
+            worker.pipeline.flush()
+        if step == "rebalance":
+            worker.pipeline.reload()
+        if step == "crash":  # what was applied and not logged comes again
+            worker.start()
+            at = worker.log.last_offsets([0]).get(0, -1) + 1
+    wanted = first_ones(events)
+    assert worker.counted() == (len(wanted), wanted)
