@@ -35,6 +35,8 @@ def test_every_setting_has_a_default(tmp_path: Path, text: str) -> None:
     assert project.broker is None
     assert project.clock is Clock.SYSTEM
     assert (project.partitions, project.group) == (3, "headrace")
+    assert project.audit_path == tmp_path / ".headrace" / "audit"
+    assert project.audit_sample == 0
 
 
 def test_settings_are_read_from_the_file(tmp_path: Path) -> None:
@@ -68,6 +70,12 @@ def test_environment_variables_come_first(tmp_path: Path, monkeypatch: pytest.Mo
     assert (project.clock, project.partitions, project.broker) == (Clock.RECORD, 7, "other:1")
     assert (project.state, project.store_url) == (tmp_path / "elsewhere", "lmdb:/x")
     assert project.group == "g"
+
+
+def test_share_of_recorded_lookups_has_a_table_and_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project_of(tmp_path, "[audit]\nsample = 0.25\n").audit_sample == 0.25
+    monkeypatch.setenv("HEADRACE_AUDIT_SAMPLE", "0.5")
+    assert project_of(tmp_path, "[audit]\nsample = 0.25\n").audit_sample == 0.5
 
 
 def test_embedded_broker_can_be_asked_for_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +138,10 @@ def test_no_project_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
         ('[headrace]\nbroker = ""', "`broker` is wrong"),
         ('[headrace]\ngroup = ""', "`group` is wrong"),
         ('[headrace]\nstore = ""', "`store` is wrong"),
+        ("audit = 1", "`audit` is 1, and it should be a table"),
+        ("[audit]\nsample = 1.5", "[audit]: `audit_sample` is wrong: Input should be less than or equal to 1"),
+        ("[audit]\nrate = 0.5", "no setting 'rate'"),
+        ("[headrace]\naudit_sample = 0.5", "no setting 'audit_sample'"),
     ],
 )
 def test_wrong_file_is_named_with_the_setting_and_a_cure(tmp_path: Path, text: str, message: str) -> None:

@@ -8,6 +8,9 @@ broker = "embedded"         # or "host:port[,host:port]"
 store = "lmdb"              # or "redis://host:port/db"
 partitions = 3              # of topics that headrace creates
 group = "headrace"          # the workers' consumer group
+
+[audit]
+sample = 0.0                # the share of lookups recorded for `headrace audit` (HEADRACE_AUDIT_SAMPLE)
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import tomllib
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -49,6 +52,7 @@ class _Settings(BaseModel):
     store: Annotated[str, Field(min_length=1)] = "lmdb"
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
     group: Annotated[str, Field(min_length=1)] = "headrace"
+    audit_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Project:
@@ -106,6 +110,16 @@ class Project:
         return self.state / "log"
 
     @property
+    def audit_path(self) -> Path:
+        """The folder of the table of recorded lookups."""
+        return self.state / "audit"
+
+    @property
+    def audit_sample(self) -> float:
+        """The share of lookups that clients record, 0 to 1."""
+        return self._settings.audit_sample
+
+    @property
     def broker_state_path(self) -> Path:
         """Where the embedded broker writes down its address."""
         return self.state / "broker.json"
@@ -142,15 +156,16 @@ def _read_settings(path: Path) -> _Settings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}."
         raise ConfigError(msg, cure="Mend the file; it is TOML.") from error
-    section = table.get("headrace", {})
-    if not isinstance(section, dict):
-        msg = f"{path}: `headrace` is {section!r}, and it should be a table."
-        raise ConfigError(msg, cure="Write the line [headrace], and the settings below it.")
-    unknown = sorted(set(table) - {"headrace"})
+    section, audit = (_section(path, table, name) for name in ("headrace", "audit"))
+    unknown = sorted(set(table) - {"headrace", "audit"})
     if unknown:
         msg = f"{path}: headrace knows no table or value {unknown[0]!r} at its top."
         raise ConfigError(msg, cure="Settings stand below the line [headrace].")
-    values = dict(section)
+    misplaced = sorted((set(audit) - {"sample"}) | (set(section) & {"audit_sample"}))
+    if misplaced:
+        msg = f"{path}: headrace knows no setting {misplaced[0]!r} there."
+        raise ConfigError(msg, cure="[audit] has one setting, `sample`: the share of lookups to record, 0 to 1.")
+    values = {**section, **{f"audit_{name}": value for name, value in audit.items()}}
     for name in _Settings.model_fields:
         variable = f"HEADRACE_{name.upper()}"
         if variable in os.environ:
@@ -160,7 +175,16 @@ def _read_settings(path: Path) -> _Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else f"{path}, [headrace]"
+        place = f"{path}, [audit]" if name == "audit_sample" else f"{path}, [headrace]"
+        source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else place
         cure = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
         msg = f"{source}: `{name}` is wrong: {first['msg']}."
         raise ConfigError(msg, cure=cure) from error
+
+
+def _section(path: Path, table: dict[str, Any], name: str) -> dict[str, Any]:
+    section = table.get(name, {})
+    if not isinstance(section, dict):
+        msg = f"{path}: `{name}` is {section!r}, and it should be a table."
+        raise ConfigError(msg, cure=f"Write the line [{name}], and the settings below it.")
+    return section

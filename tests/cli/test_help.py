@@ -22,6 +22,7 @@ COMMANDS = {
     "dataset build": ["name", "--out", "--json"],
     "dataset verify": ["manifest", "--json"],
     "status": ["--json"],
+    "audit": ["--since", "--json"],
     "deadletters": ["--limit", "--json"],
     "demo": ["--late", "--lookups", "--limit"],
 }

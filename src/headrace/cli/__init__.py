@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli import project, read, run
+from headrace.cli import audit, project, read, run
 from headrace.cli.demo import demo
 from headrace.cli.output import command
 from headrace.produce.command import produce_command
@@ -34,6 +34,7 @@ dataset.command("build")(read.build)
 dataset.command("verify")(read.verify)
 app.command("status")(run.status)
 app.command("deadletters")(run.deadletters)
+audit.register(app)
 app.command("demo")(demo)
 
 

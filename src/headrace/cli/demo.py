@@ -68,7 +68,7 @@ def _start_anew(project: Project) -> None:
     if project.broker is not None:
         msg = f"The demo runs on the embedded broker; the project is set to {project.broker}."
         raise ConfigError(msg, cure='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
-    made = [project.state / name for name in ("online", "log", "lookups.jsonl", "datasets")]
+    made = [project.state / name for name in ("online", "log", "audit", "lookups.jsonl", "datasets")]
     marker = project.state / _MARKER
     if not marker.exists() and any(path.exists() for path in made):
         msg = f"{project.state} holds data that the demo did not make."
@@ -91,6 +91,7 @@ def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[
     commands = [
         ("features now, from the online store (add --json)", f"lookup --service {service} {keys}"),
         ("how far each source partition came", "status"),
+        ("recompute from the log what was served", "audit"),
         ("what an edit under feature_repo/ would change", "plan"),
         *(
             ("build the training set again and compare the bytes", f"dataset verify {_shown(folder)}")

@@ -120,7 +120,7 @@ class _Recorder:
         """A client, once the worker has made the store and applied its first round."""
         if self._client is None:
             try:
-                self._client = FeatureClient(self._project, plan=self._plan)
+                self._client = FeatureClient(self._project, plan=self._plan, audit=1)
             except StoreUnavailableError:
                 return None
         return self._client if self._client.positions() else None

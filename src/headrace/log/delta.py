@@ -40,8 +40,13 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable | None:
         raise translated(error, path, "read") from error
 
 
-def create_table(path: Path, schema: pa.Schema) -> DeltaTable:
+def create_table(path: Path, schema: pa.Schema, configuration: dict[str, str | None] = _CONFIGURATION) -> DeltaTable:
     """Make a table, or open the one that another worker made meanwhile.
+
+    Args:
+        path: Its folder.
+        schema: Its columns, with `_date`, by which its files are kept apart.
+        configuration: Delta's settings; a log's unless others are given.
 
     Raises:
         LogError: Something else is at the path.
@@ -62,7 +67,7 @@ def create_table(path: Path, schema: pa.Schema) -> DeltaTable:
             schema,
             mode="ignore",
             partition_by=[DATE],
-            configuration=_CONFIGURATION,
+            configuration=configuration,
             # Without retries, two workers that create at once cannot both commit: the second opens what the first made.
             commit_properties=CommitProperties(max_commit_retries=0),
         )

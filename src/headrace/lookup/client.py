@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from headrace.plan import FeatureRef, Plan, read_plan
 from headrace.times import datetime_of, iso_time
 from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, value_at
 
+if TYPE_CHECKING:
+    from headrace.lookup.recorder import LookupRecorder
+
 __all__ = ["FeatureClient"]
 
 
@@ -33,10 +36,12 @@ class FeatureClient:
         project: The project, or a path in it; None is the current folder's.
         plan: The plan, where it is not the project's.
         store: An open store, where it is not the project's; the client does not close it.
+        audit: The share of lookups to record for `headrace audit`, 0 to 1; None is what the project says.
 
     Raises:
         PlanError, PlanMismatchError: There is no plan, or the store was filled under another.
         StoreError, StoreUnavailableError: The store cannot be opened.
+        ConfigError: `audit` is not a share.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class FeatureClient:
         *,
         plan: Plan | None = None,
         store: OnlineStore | None = None,
+        audit: float | None = None,
     ) -> None:
-        if plan is None or store is None:
+        if plan is None or store is None or audit:
             project = project if isinstance(project, Project) else Project.load(project)
             plan = plan or read_plan(project.plan_path)
+        self._recorder = _recorder(project, plan, audit)
         self.plan = plan
         self._owns_store = store is None
         self._store = store if store is not None else open_store(_url(project), writable=False)
@@ -90,7 +97,7 @@ class FeatureClient:
                 lookup.refuse_unanswerable(wanted)
             values.update({ref.column: lookup.value(ref) for ref in wanted})
             answers[name] = lookup.answer()
-        return OnlineFeatures(
+        served = OnlineFeatures(
             at_us=at_us,
             plan_hash=self.plan.hash,
             topics={name: layout.source.topic for name, layout in layouts.items()},
@@ -99,6 +106,9 @@ class FeatureClient:
             values={ref.column: values[ref.column] for ref in refs},
             views=answers,
         )
+        if self._recorder is not None:
+            self._recorder.offer(served)
+        return served
 
     def now(self) -> datetime:
         """Now, by the clock that the store was filled under."""
@@ -108,8 +118,15 @@ class FeatureClient:
         """How far each source partition has been applied."""
         return self._store.positions()
 
+    @property
+    def recorder(self) -> LookupRecorder | None:
+        """What records lookups for `headrace audit`; None where nothing is recorded."""
+        return self._recorder
+
     def close(self) -> None:
-        """Let go of the store."""
+        """Let go of the store, once the lookups that wait to be recorded are."""
+        if self._recorder is not None:
+            self._recorder.close()
         if self._owns_store:
             self._store.close()
 
@@ -216,6 +233,18 @@ class _ViewLookup:
         msg = f"{ref.view}:{ref.feature} cannot be looked up exactly at {iso_time(int(self._t_us[0]))}: {why}."
         cure = "Look up at a later time, or ask the log: `headrace history` answers for any time."
         raise LookupTimeError(msg, cure=cure)
+
+
+def _recorder(
+    project: Project | str | os.PathLike[str] | None, plan: Plan, audit: float | None
+) -> LookupRecorder | None:
+    rate = audit if audit is not None else project.audit_sample if isinstance(project, Project) else 0.0
+    if not rate or not isinstance(project, Project):
+        return None
+    # Delta Lake is imported only by those who record.
+    from headrace.lookup.recorder import LookupRecorder
+
+    return LookupRecorder(project.audit_path, plan, rate)
 
 
 def _url(project: Project | str | os.PathLike[str] | None) -> str:

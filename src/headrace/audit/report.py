@@ -1,0 +1,139 @@
+"""What an audit found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+__all__ = ["AuditReport", "FeatureSkew", "Skew", "skew_of"]
+
+
+@dataclass(frozen=True)
+class Skew:
+    """A feature that was served otherwise than the log says.
+
+    Attributes:
+        served_at: When it was served, by the wall clock (ISO 8601).
+        at: The time it answered for (ISO 8601).
+        keys: Its entity.
+        feature: The feature, `view__feature`.
+        served: What was served.
+        recomputed: What the log gives.
+        absolute: By how much they differ (times: in seconds); None where they are no numbers, or one is null.
+        relative: The same as a share of the recomputed value; None where that is zero or there is no `absolute`.
+    """
+
+    served_at: str | None
+    at: str | None
+    keys: dict[str, Any]
+    feature: str
+    served: Any
+    recomputed: Any
+    absolute: float | None
+    relative: float | None
+
+
+@dataclass(frozen=True)
+class FeatureSkew:
+    """One feature's mismatches.
+
+    Attributes:
+        feature: The feature, `view__feature`.
+        mismatches: How many values of it differ.
+        absolute: The greatest absolute difference; None where none has one.
+        relative: The greatest relative difference; None where none has one.
+    """
+
+    feature: str
+    mismatches: int
+    absolute: float | None
+    relative: float | None
+
+
+@dataclass
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        lookups: How many entities' lookups were recorded in the time asked for.
+        matches: How many of them match the log in every feature.
+        values: How many values were compared.
+        pending: How many know more than the log does so far; they are not compared yet.
+        other_plan: How many were served under another plan than the project's now; they are not compared.
+        unrecorded: How many lookups should have been recorded, and were not.
+        mismatched: How many of the lookups differ.
+        skews: Every value that differs.
+    """
+
+    lookups: int = 0
+    matches: int = 0
+    values: int = 0
+    pending: int = 0
+    other_plan: int = 0
+    unrecorded: int = 0
+    mismatched: int = 0
+    skews: list[Skew] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that was compared differs."""
+        return not self.skews
+
+    @property
+    def compared(self) -> int:
+        """How many lookups were compared."""
+        return self.matches + self.mismatched
+
+    @property
+    def share(self) -> float | None:
+        """The share of the compared lookups that match; None where none was compared."""
+        return self.matches / self.compared if self.compared else None
+
+    def by_feature(self) -> list[FeatureSkew]:
+        """The features that differ, the most frequent first."""
+        found: dict[str, list[Skew]] = {}
+        for skew in self.skews:
+            found.setdefault(skew.feature, []).append(skew)
+        features = [
+            FeatureSkew(
+                name,
+                len(skews),
+                _greatest([skew.absolute for skew in skews]),
+                _greatest([skew.relative for skew in skews]),
+            )
+            for name, skews in found.items()
+        ]
+        return sorted(features, key=lambda one: (-one.mismatches, one.feature))
+
+
+def skew_of(served: Any, recomputed: Any) -> tuple[float | None, float | None]:
+    """How far two values are apart.
+
+    Args:
+        served: What was served, as JSON holds it.
+        recomputed: What the log gives.
+
+    Returns:
+        The absolute and the relative difference, None where there is none to tell.
+    """
+    if isinstance(recomputed, datetime):
+        try:
+            apart = abs((datetime.fromisoformat(str(served)) - recomputed).total_seconds())
+        except (TypeError, ValueError):
+            return None, None
+        return apart, None
+    if isinstance(recomputed, bool) or not isinstance(recomputed, int | float):
+        return None, None
+    if isinstance(served, bool) or not isinstance(served, int | float):
+        return None, None
+    absolute = abs(float(served) - float(recomputed))
+    if not math.isfinite(absolute):
+        return None, None
+    return absolute, absolute / abs(recomputed) if recomputed else None
+
+
+def _greatest(found: Sequence[float | None]) -> float | None:
+    return max((value for value in found if value is not None), default=None)

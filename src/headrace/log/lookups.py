@@ -1,0 +1,112 @@
+"""The table of recorded lookups: what was served, and by what evidence, one row per entity looked up.
+
+served_at_us   when it was served by the wall clock, in µs UTC
+at_us          the time it answered for, in µs UTC (the same, but under the record clock or where a time was asked for)
+plan           the plan's hash
+keys           JSON: the join keys
+features       JSON: the values by `view__feature`
+views          JSON: per view status and newest event
+evidence       JSON: per view and source partition, the offset that the record had applied
+unrecorded     how many lookups that should have been recorded were not, since the row before it
+_date          the UTC date of served_at_us, by which the table's files are kept apart
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from headrace.log.delta import create_table, open_table, translated
+
+__all__ = ["LookupTable"]
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("served_at_us", pa.int64(), nullable=False),
+        pa.field("at_us", pa.int64(), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("plan", "keys", "features", "views", "evidence")),
+        pa.field("unrecorded", pa.int64(), nullable=False),
+        pa.field("_date", pa.date32()),
+    ]
+)
+_DAY_US = 86_400_000_000
+_WRITER = WriterProperties(compression="ZSTD")
+# Unlike the log it is not append-only: an erasure deletes rows. Its statistics are the times, by which it is read.
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.checkpointInterval": "50",
+    "delta.dataSkippingStatsColumns": "served_at_us",
+}
+
+
+class LookupTable:
+    """Recorded lookups: a Delta table that any number of clients append to.
+
+    Args:
+        path: Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows in one commit.
+
+        Args:
+            rows: The columns above but `_date`.
+
+        Raises:
+            LogError: Something else is at the path.
+            LogUnavailableError: The table cannot be written just now; nothing was.
+        """
+        if not rows:
+            return
+        columns = {field.name: [row[field.name] for row in rows] for field in _SCHEMA if field.name != "_date"}
+        columns["_date"] = [us // _DAY_US for us in columns["served_at_us"]]
+        table = pa.table({field.name: pa.array(columns[field.name], _storage(field)) for field in _SCHEMA})
+        delta = open_table(self.path) or create_table(self.path, _SCHEMA, _CONFIGURATION)
+        try:
+            write_deltalake(
+                delta,
+                table.cast(_SCHEMA),
+                mode="append",
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(max_commit_retries=50),
+            )
+        except (DeltaError, OSError) as error:
+            raise translated(error, self.path, "written") from error
+
+    def read(self, since_us: int | None = None, *, batch_rows: int = 10_000) -> Iterator[list[dict[str, Any]]]:
+        """The rows served since a time.
+
+        Args:
+            since_us: The first `served_at_us`; None is the beginning.
+            batch_rows: How many rows a list holds at most.
+
+        Yields:
+            Lists of rows, with JSON as text.
+
+        Raises:
+            LogError: The table is damaged.
+        """
+        delta = open_table(self.path)
+        if delta is None:
+            return
+        names = [field.name for field in _SCHEMA if field.name != "_date"]
+        chosen = None if since_us is None else ds.field("served_at_us") >= since_us
+        try:
+            found = delta.to_pyarrow_dataset().scanner(columns=names, filter=chosen, batch_size=batch_rows)
+            for batch in found.to_batches():
+                if batch.num_rows:
+                    yield batch.to_pylist()
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise translated(error, self.path, "read") from error
+
+
+def _storage(field: pa.Field) -> pa.DataType:
+    return pa.int32() if field.name == "_date" else field.type

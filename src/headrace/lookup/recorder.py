@@ -1,0 +1,153 @@
+"""Recording what was served, for `headrace audit`: sampled, and out of the lookup's way.
+
+The thread that looks features up only puts the answer into a bounded queue. A background thread makes records of the answers and appends
+them to the table of recorded lookups. Where the queue is full, or the table cannot be written, answers are dropped, counted and
+reported: recording never holds up or fails a lookup.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headrace.errors import ConfigError, HeadraceError
+from headrace.log import LookupTable
+from headrace.lookup.response import OnlineFeatures
+from headrace.plan import Plan
+
+__all__ = ["LookupRecorder"]
+
+logger = logging.getLogger(__name__)
+
+_AT_A_TIME = 1_000
+"""Answers per commit at most."""
+
+
+class LookupRecorder:
+    """Records a share of what a client serves. Any number of threads may offer answers.
+
+    Args:
+        path: The folder of the table of recorded lookups.
+        plan: The plan that answers are made under.
+        rate: The share of answers to record, 0 to 1.
+        capacity: How many answers may wait.
+        every_s: How long answers wait for others to be written with, in seconds.
+
+    Raises:
+        ConfigError: `rate` is not a share.
+    """
+
+    def __init__(self, path: Path, plan: Plan, rate: float, *, capacity: int = 10_000, every_s: float = 1.0) -> None:
+        if not 0 <= rate <= 1:
+            msg = f"The share of lookups to record is {rate!r}, and it should be from 0 to 1."
+            raise ConfigError(msg, cure="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
+        self._table = LookupTable(path)
+        self._join_keys = {name: view.join_keys for name, view in plan.views.items()}
+        self._rate = rate
+        self._capacity = capacity
+        self._every_s = every_s
+        self._waiting: deque[tuple[int, OnlineFeatures]] = deque()
+        self._counting = threading.Lock()
+        self._writing = threading.Lock()
+        self._unreported = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.recorded = 0
+        """How many entities' answers have been written."""
+        self.dropped = 0
+        """How many entities' answers should have been recorded, and were not."""
+
+    def offer(self, answer: OnlineFeatures) -> None:
+        """Record an answer, if chance picks it; it must not be changed afterwards.
+
+        Args:
+            answer: What was served.
+        """
+        if self._rate < 1 and random.random() >= self._rate:  # noqa: S311 a sample, no secret
+            return
+        if len(self._waiting) >= self._capacity:
+            self._count_dropped(len(answer.entity_rows))
+            return
+        self._waiting.append((time.time_ns(), answer))
+        if self._thread is None:
+            self._start()
+
+    def flush(self) -> None:
+        """Write what waits. What cannot be written is dropped, counted and logged."""
+        with self._writing:
+            while self._waiting:
+                taken = [self._waiting.popleft() for _ in range(min(_AT_A_TIME, len(self._waiting)))]
+                self._write(taken)
+
+    def close(self) -> None:
+        """Write what waits and end the thread; closing twice is closing once."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            atexit.unregister(self.close)
+        self.flush()
+        with self._counting:
+            unreported, self._unreported = self._unreported, 0
+        if unreported:
+            logger.warning("%d lookups that should have been recorded in %s were not.", unreported, self._table.path)
+
+    def _start(self) -> None:
+        with self._counting:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="headrace-audit", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)  # a program that ends without closing its client loses nothing
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.flush()
+
+    def _write(self, taken: Sequence[tuple[int, OnlineFeatures]]) -> None:
+        rows = [row for served_at, answer in taken for row in self._rows(served_at // 1000, answer)]
+        with self._counting:
+            unreported, self._unreported = self._unreported, 0
+        if rows:
+            rows[0]["unrecorded"] = unreported
+        try:
+            self._table.append(rows)
+        except HeadraceError as error:
+            logger.warning("%d lookups could not be recorded: %s", len(rows), error.what)
+            with self._counting:
+                self._unreported += unreported
+            self._count_dropped(len(rows))
+            return
+        self.recorded += len(rows)
+
+    def _rows(self, served_at_us: int, answer: OnlineFeatures) -> list[dict[str, Any]]:
+        # A request's row may hold more than join keys; what was not asked by is nobody's business here.
+        names = {key for view in answer.views for key in self._join_keys[view]}
+        return [
+            {
+                "served_at_us": served_at_us,
+                "at_us": record["at_us"],
+                "plan": record["plan"],
+                "keys": _json({name: value for name, value in record["keys"].items() if name in names}),
+                "features": _json(record["features"]),
+                "views": _json(record["views"]),
+                "evidence": _json(record["evidence"]),
+                "unrecorded": 0,
+            }
+            for record in answer.records()
+        ]
+
+    def _count_dropped(self, entities: int) -> None:
+        with self._counting:
+            self.dropped += entities
+            self._unreported += entities
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
