@@ -58,7 +58,7 @@ class Deduplicator:
     """Leaves out repeated events of sources that declare an event id.
 
     Args:
-        logs: The log of each topic.
+        logs: The log of each topic; where there is none, nothing was counted before.
     """
 
     def __init__(self, logs: Mapping[str, EventLog]) -> None:
@@ -116,7 +116,8 @@ class Deduplicator:
     def _seen_at(self, source: Source, at: SourcePartition, before: int) -> _Seen:
         if at not in self._seen:
             seen = self._seen[at] = _Seen()
-            found = self._logs[at.topic].recent_ids(at.partition, before, source.dedup_us)
+            log = self._logs.get(at.topic)
+            found = [] if log is None else log.recent_ids(at.partition, before, source.dedup_us)
             for event_id, record_ts_us in found:
                 seen.advance(event_id, max(seen.clock_us, record_ts_us), source.dedup_us)
         return self._seen[at]
