@@ -5,13 +5,14 @@ from __future__ import annotations
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
 
 from headrace.errors import HeadraceError, PlanError
 from headrace.plan import Column, DType, Feature, Transform, View
-from headrace.transforms import Transformer, sql_dtype
+from headrace.transforms import Transformer, sql_dtype, transformer
 
 EVENTS = pa.table(
     {
@@ -81,10 +82,12 @@ def test_a_function_computes_columns_with_nulls_kept(repo: Path, name: str, kind
 
 
 @pytest.mark.parametrize("transform", [function("picky"), sql(doubled="CAST(note AS BIGINT) * 2")])
-def test_a_row_that_fails_gets_nulls_alone(repo: Path, transform: Transform, caplog: pytest.LogCaptureFixture) -> None:
-    made = Transformer(view_of(transform), repo).apply(EVENTS)
+def test_a_row_that_fails_gets_nulls_alone(repo: Path, transform: Transform) -> None:
+    # Faust's logging set-up, in another test, disables loggers that were there before it.
+    with patch.object(transformer.logger, "warning") as warning:
+        made = Transformer(view_of(transform), repo).apply(EVENTS)
     assert made.column("doubled").to_pylist() == [14, None, None]
-    assert "failed on an event, which gets nulls" in caplog.text
+    assert "failed on an event, which gets nulls" in warning.call_args.args[0]
 
 
 def test_a_function_that_loses_rows_is_tried_row_by_row(repo: Path) -> None:
