@@ -7,7 +7,7 @@ PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint format fast-tests bench docs lock clean
+.PHONY: help install demo test check lint format fast-tests prove bench docs lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
@@ -15,6 +15,7 @@ help:
 	@echo "make check    lint, then the fast tests (what pre-commit runs)"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make format   let ruff mend what it can"
+	@echo "make prove    20,000 random cases: online, history and brute force agree on every value"
 	@echo "make bench    run the benchmarks"
 	@echo "make docs     check README and docs: their links, their commands, their code"
 	@echo "make install  only set up $(VENV)"
@@ -55,6 +56,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+prove: $(READY)
+	$(BIN)/python -m proofs.prove --cases 20000
 
 bench: $(READY)
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file; done

@@ -16,10 +16,11 @@ from headrace.errors import ConfigError, EventError
 from headrace.events.deadletter import DeadLetter
 from headrace.history import PointInTimeJoin
 from headrace.log import EventLog
+from headrace.log.schema import OFFSET, PARTITION
 from headrace.lookup.request import time_us
 from headrace.online import OnlineStore, open_store
 from headrace.online.memory import MemoryStore
-from headrace.plan import Plan, Source
+from headrace.plan import FeatureRef, Plan, Source
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sends import Event, Sent, SourceSends
 from headrace.testing.worker import KeptLetters, Worker
@@ -122,7 +123,9 @@ class Testbed:
         Raises:
             LookupRequestError: A name is unknown, a row leaves out a key, or `at` has no time zone.
         """
-        worker = self._worker_at(time_us(at))
+        views = {ref.view for ref in self._refs(features)}
+        topics = {self.plan.source_of(self.plan.views[view]).topic for view in views}
+        worker = self._worker_at(time_us(at), topics)
         return worker.client.get_online_features(features, entity_rows, at=at).to_arrow()
 
     def history(
@@ -148,10 +151,10 @@ class Testbed:
             LookupRequestError: A name is unknown.
         """
         table = _table(spine)
-        refs = self.plan.resolve(features if isinstance(features, str) else list(features))
+        refs = self._refs(features)
         self._worker.flush()
         snapshots = {topic: log.snapshot() for topic, log in self._logs.items()}
-        join = PointInTimeJoin(self.plan, snapshots)
+        join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)
         found = join.features(table, refs, as_of=as_of, time_column=time_column)
         for name, column in zip(found.column_names, found.columns, strict=True):
             table = table.append_column(name, column)
@@ -181,6 +184,7 @@ class Testbed:
             from_offset: The first offset to deliver.
         """
         self._worker.flush()
+        self._worker.is_reassigned()
         ends = {one.at: from_offset - 1 for sent in self._rounds for one in sent}
         held: dict[str, dict[int, int]] = {}
         for at, end in ends.items():
@@ -203,20 +207,39 @@ class Testbed:
     ) -> None:
         self.close()
 
+    def _refs(self, features: str | Sequence[str]) -> list[FeatureRef]:
+        return self.plan.resolve(features if isinstance(features, str) else list(features))
+
     def _deliver_from(self, held: Mapping[str, Mapping[int, int]]) -> None:
         for sent in self._rounds:
             self._worker.deliver([one for one in sent if one.offset > held[one.at.topic].get(one.at.partition, -1)])
 
-    def _worker_at(self, at_us: int) -> Worker:
-        """A worker whose store holds exactly what was known at a time: the one that runs, or one made for that time."""
-        if self._worker.brought_to(at_us, self._rounds):
+    def _worker_at(self, at_us: int, topics: set[str]) -> Worker:
+        """A worker whose store holds exactly what was known at a time: the one that runs, or one kept for the past."""
+        rounds = [sent for sent in self._rounds if sent and sent[0].at.topic in topics]
+        if self._worker.catches_up(at_us, rounds):
             return self._worker
-        if self._past is None or not self._past.brought_to(at_us, self._rounds):
-            if self._past is not None:
-                self._past.close()
+        for topic in topics:
+            if self.plan.source_for_topic(topic).event_id is not None:
+                rounds = self._counted(topic, rounds)
+        if self._past is None:
             self._past = Worker(self._definitions, self._new_store(), {}, KeptLetters())
-            self._past.brought_to(at_us, self._rounds)
+        if not self._past.catches_up(at_us, rounds):
+            self._past.starts_over(at_us, rounds)
         return self._past
+
+    def _counted(self, topic: str, rounds: list[list[Sent]]) -> list[list[Sent]]:
+        """Rounds without the events of a topic that the worker took for repeated ones: those that its log lacks."""
+        self._worker.flush()
+        logged = {
+            (partition, offset)
+            for rows in self._logs[topic].scan()
+            for partition, offset in zip(*(rows.column(name).to_pylist() for name in (PARTITION, OFFSET)), strict=True)
+        }
+        kept = [
+            [one for one in sent if one.at.topic != topic or (one.partition, one.offset) in logged] for sent in rounds
+        ]
+        return [sent for sent in kept if sent]
 
     def _new_worker(self, store: OnlineStore) -> Worker:
         return Worker(self._definitions, store, self._logs, self._letters)

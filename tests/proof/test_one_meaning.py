@@ -1,0 +1,135 @@
+"""One meaning: online, from the log and by brute force, every value of random cases is the same. `make prove` runs 20,000 of them."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.aggregates.registry import AGGREGATES
+from headrace.events.batch import EventBatch
+from headrace.history import PointInTimeJoin
+from headrace.testing.sends import KnownDecoder
+from proofs import brute
+from proofs.brute import Meaning, Want
+from proofs.cases import make_case
+from proofs.check import CASES, Tally, check_block, check_cases, same
+from proofs.prove import main, prove
+
+FIRST_SEED = 1_000_000
+
+
+@pytest.mark.slow
+def test_thousand_cases_agree_on_every_value() -> None:
+    total = prove(1_000, FIRST_SEED, os.cpu_count() or 1)
+    assert total.mismatches == []
+    assert total.cases == 1_000
+    assert total.values.total() > 50_000
+    assert total.restarts > 50
+    assert total.replays > 50
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 2**60))
+def test_cases_of_any_seed_agree(seed: int) -> None:
+    assert check_block(seed, 2).mismatches == []
+
+
+def test_every_aggregate_has_a_brute_force() -> None:
+    assert set(AGGREGATES) <= set(brute.AGGREGATES)
+
+
+def mismatches(blocks: int = 4) -> Tally:
+    found = Tally()
+    for seed in range(blocks):
+        found.add(check_block(FIRST_SEED + seed, CASES))
+    return found
+
+
+def test_event_known_a_microsecond_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = KnownDecoder.decode
+
+    def early(self: KnownDecoder, *given: Any) -> Any:
+        batch, dead = decode(self, *given)
+        batch.known_us = batch.known_us - 1
+        return batch, dead
+
+    monkeypatch.setattr(KnownDecoder, "decode", early)
+    assert any("history as of known" in one for one in mismatches().mismatches)
+
+
+def test_wrong_order_of_ties_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EventBatch, "position", property(lambda self: -self.offset))
+    monkeypatch.setattr("proofs.cases._Drawing.jitter", lambda self: 0)
+    assert any("online" in one for one in mismatches(5).mismatches)
+
+
+def test_history_that_leaves_an_event_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = PointInTimeJoin.features
+
+    def earlier(self: PointInTimeJoin, spine: Any, refs: Any, **options: Any) -> Any:
+        moments = spine["event_timestamp"].cast(pa.int64()).combine_chunks().to_numpy() - 1
+        at = spine.column_names.index("event_timestamp")
+        spine = spine.set_column(at, "event_timestamp", pa.array(moments, pa.timestamp("us", "UTC")))
+        return features(self, spine, refs, **options)
+
+    monkeypatch.setattr(PointInTimeJoin, "features", earlier)
+    found = mismatches().mismatches
+    assert any("history as of known" in one for one in found)
+    assert any("history as of event" in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("function", "found", "want", "is_same"),
+    [
+        ("sum", 1.0, Want(1.0 + 1e-10), True),
+        ("sum", 1.0, Want(1.0 + 1e-8), False),
+        ("sum", 0.1, Want(0.0, slack=1.0), True),
+        ("sum", float("nan"), Want(float("nan")), True),
+        ("sum", float("inf"), Want(1e308), False),
+        ("sum", None, Want(0), False),
+        ("max", 1.0, Want(1.0 + 1e-10), False),
+        ("count", True, Want(1), False),
+        ("last_n", [1.0, float("nan")], Want([1.0, float("nan")]), True),
+        ("last_n", [1.0], Want([1.0, 1.0]), False),
+        ("last", None, Want(None), True),
+    ],
+)
+def test_values_are_compared_exactly_or_to_a_billionth(function: str, found: Any, want: Want, is_same: bool) -> None:
+    assert same(function, found, want) is is_same
+
+
+@pytest.mark.parametrize(
+    ("window", "slide", "offset", "counted"),
+    [
+        (None, None, 0, [0, 9, 10, 19, 20, 29, 30, 31]),
+        (20, 10, 0, [10, 19, 20, 29]),
+        (20, 1, 0, [9, 10, 19, 20]),
+        (10, 10, 10, [10, 19]),
+    ],
+)
+def test_brute_force_counts_the_windows_of_the_definition(
+    window: int | None, slide: int | None, offset: int, counted: list[int]
+) -> None:
+    t = 28 if slide == 1 else 29
+    meaning = Meaning("f", "count", "*", window, slide, offset=offset)
+    found = [ts for ts in (0, 9, 10, 19, 20, 29, 30, 31) if brute.in_window(meaning, ts, t)]
+    assert found == counted
+
+
+def test_command_prints_what_it_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--cases", str(CASES), "--processes", "1", "--seed", "7"]) == 0
+    said = capsys.readouterr().out
+    assert f"{CASES} cases (seeds 7 to 7, {CASES} cases each)" in said
+    assert "for every value" in said
+
+
+def test_case_is_drawn_from_its_seed_alone() -> None:
+    assert repr(make_case(5, 0)) == repr(make_case(5, 0))
+    one = check_cases([make_case(5, 0)], random.Random(1), "one")
+    assert one.cases == 1
