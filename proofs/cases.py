@@ -1,4 +1,4 @@
-"""Random cases: a view, a history of its events and how they arrive, and the lookups to compare.
+"""Random cases: a view, histories of its events and how they arrive, and the lookups to compare.
 
 Times are drawn on a coarse grid with jitters of a microsecond, and lookups at what events and windows make of it, so that ties and edges
 are the rule.
@@ -19,7 +19,7 @@ from headrace.plan import Column, DType, Feature, Source, Transform, View
 from headrace.produce.partitions import partition_of
 from proofs import brute
 
-__all__ = ["PARTITIONS", "Case", "Fact", "Lookup", "Send", "make_case", "moment"]
+__all__ = ["HISTORIES", "PARTITIONS", "Case", "Fact", "Lookup", "Send", "make_case", "moment"]
 
 PARTITIONS = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +36,10 @@ COLUMNS = {
     "ok": DType.BOOL,
     "id": DType.STRING,
 }
-KEYS = ["a", "ü", "長い名前", ""]
+HISTORIES = 2
+"""How many histories a view is proven over: each with entities, delays and lookups of its own, among one another in the topic."""
+KEYS = [["a", "ü", "長い名前", ""], ["b", "u\u0308", "A", " "]]
+PARTS = [[0, 1, -(2**57), 2**57], [-1, 2, 2**53, 2**53 + 1]]
 NAMES = ["", "a", "A", "é", "e\u0301", "😀", "\x00", "\u2028\"'\\", "zz", "长"]
 ODD = [0.0, -0.0, 1e300, -1e300, 5e-324, 1e15, -1e15, 0.1, float("nan"), float("inf"), float("-inf")]
 UNITS = [10, 1_000, 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000]
@@ -95,7 +98,7 @@ class Lookup:
 
 @dataclass
 class Case:
-    """A view over a history.
+    """A view over histories: each of them is counted as a case.
 
     Attributes:
         seed: What it was drawn from.
@@ -233,21 +236,23 @@ class _Drawing:
         return ()
 
     def sends(self) -> list[Send]:
+        """The fetches of all histories, among one another."""
         dice = self.dice
         offsets = [0] * PARTITIONS
-        left = dice.choice([0, 1, 5, 20, 40])
-        orderly, clock = dice.random() < 0.6, self.start
+        left = [dice.choice([0, 1, 5, 20, 40]) for _ in range(HISTORIES)]
+        orderly, clocks = [dice.random() < 0.6 for _ in left], [self.start] * HISTORIES
         sends: list[Send] = []
-        while left > 0:
-            count = min(left, dice.choice([1, 2, 5, 12]))
-            left -= count
-            rows = [self.row() for _ in range(count)]
+        while any(left):
+            one = dice.choice([number for number, count in enumerate(left) if count])
+            count = min(left[one], dice.choice([1, 2, 5, 12]))
+            left[one] -= count
+            rows = [self.row(one) for _ in range(count)]
             if dice.random() < 0.2:  # the producer sent some again: other events with the same content
                 rows += dice.sample(rows, 1)
             known: list[int] | None = [_ts(row) + self.delay() for row in rows]
-            if orderly and known is not None:
-                clock = max([clock, *known])
-                known = [clock] * len(rows)
+            if orderly[one] and known is not None:
+                clocks[one] = max([clocks[one], *known])
+                known = [clocks[one]] * len(rows)
             elif dice.random() < 0.2:
                 known = None
             partition = dice.choice([None, *range(PARTITIONS)])
@@ -290,13 +295,13 @@ class _Drawing:
         self.turns = getattr(self, "turns", -1) + 1
         return self.turns % len(offsets)
 
-    def row(self) -> dict[str, Any]:
+    def row(self, history: int) -> dict[str, Any]:
         dice = self.dice
         ts = self.start + self.unit * dice.randint(0, 14) + self.jitter()
         whole = dice.randint(-5, 5) if not self.wild else dice.choice([0, 1, -1, 7, 10**15, -(10**15), 10**15 - 3])
         row = {
-            "key": dice.choice(KEYS),
-            "part": dice.choice([0, 1, -(2**57), 2**57]),
+            "key": dice.choice(KEYS[history]),
+            "part": dice.choice(PARTS[history]),
             "at": moment(ts),
             "n": whole,
             "x": dice.choice(ODD) if self.wild else dice.randint(-40, 40) / 8,
@@ -329,13 +334,17 @@ class _Drawing:
             if meaning.window is not None and meaning.slide is not None:
                 edges += [meaning.window, meaning.window - 1, meaning.slide, meaning.window + meaning.offset]
         found: list[Lookup] = []
-        for _ in range(5):
+        for _ in range(5 * HISTORIES):
             t = self.start + dice.randint(-self.unit, 30 * self.unit)
             if events and dice.random() < 0.85:
                 event = dice.choice(events)
                 t = dice.choice([event.ts, event.known]) + dice.choice(edges)
             for _ in range(dice.choice([1, 3])):
-                values = dict(dice.choice(events).values) if events and dice.random() < 0.9 else self.row()
+                values = (
+                    dict(dice.choice(events).values)
+                    if events and dice.random() < 0.9
+                    else self.row(dice.randrange(HISTORIES))
+                )
                 asked = {key: values[key] for key in keys}
                 if None not in asked.values():
                     found.append(Lookup(asked, t))

@@ -14,12 +14,13 @@ import pyarrow as pa
 from headrace.plan import Plan
 from headrace.testing import Testbed
 from proofs import brute
-from proofs.cases import PARTITIONS, Case, Fact, Lookup, Send, make_case, moment
+from proofs.cases import HISTORIES, PARTITIONS, Case, Fact, Lookup, Send, make_case, moment
 from proofs.quick import QuickBed
 
 __all__ = ["CASES", "Tally", "check_block", "check_cases", "same"]
 
-CASES = 8
+_VIEWS = 8
+CASES = _VIEWS * HISTORIES
 """How many cases share a test bed, whose crashes and replays hit all of them."""
 
 _ROUNDED = {
@@ -62,15 +63,15 @@ class Tally:
         self.mismatches += other.mismatches
 
 
-def check_block(seed: int, cases: int = CASES) -> Tally:
+def check_block(seed: int, views: int = _VIEWS) -> Tally:
     """Draw cases and check them together.
 
     Args:
         seed: What they are drawn from.
-        cases: How many.
+        views: How many views, each over `HISTORIES` histories.
     """
     dice = random.Random(seed)
-    drawn = [make_case(dice.randrange(2**62), number) for number in range(cases)]
+    drawn = [make_case(dice.randrange(2**62), number) for number in range(views)]
     return check_cases(drawn, dice, f"block {seed}")
 
 
@@ -82,7 +83,7 @@ def check_cases(cases: Sequence[Case], dice: random.Random, name: str) -> Tally:
         dice: What decides when something happens.
         name: What the mismatches are said to be of.
     """
-    tally = Tally(cases=len(cases))
+    tally = Tally(cases=len(cases) * HISTORIES)
     plan = Plan(
         project="proof",
         sources={case.source.name: case.source for case in cases},
