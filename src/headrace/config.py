@@ -115,6 +115,11 @@ class Project:
         return self.state / "audit"
 
     @property
+    def erasure_path(self) -> Path:
+        """The folder of what was erased: ledger, its secret, receipts."""
+        return self.state / "erasure"
+
+    @property
     def audit_sample(self) -> float:
         """The share of lookups that clients record, 0 to 1."""
         return self._settings.audit_sample

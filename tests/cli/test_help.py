@@ -23,6 +23,7 @@ COMMANDS = {
     "dataset verify": ["manifest", "--json"],
     "status": ["--json"],
     "audit": ["--since", "--json"],
+    "forget": ["entity", "keys", "--key", "--datasets", "--json"],
     "deadletters": ["--limit", "--json"],
     "demo": ["--late", "--lookups", "--limit"],
 }

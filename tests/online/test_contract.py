@@ -94,6 +94,35 @@ def test_facts_are_kept_and_replaced(store: OnlineStore) -> None:
     assert store.meta() == {"clock": "system", "view:a": "2"}
 
 
+def whole(entity: str, partition: int, view: str = VIEW) -> Write:
+    """A record that also says whose it is."""
+    key = entity.encode()
+    body = b"HR\x01\x00\x00\x00\x00\x00" + struct.pack("<qqqIH", 3, 0, 0, len(key), 0) + key
+    return Write(RecordKey(view, key, partition), None, body)
+
+
+def test_entities_of_a_view_are_listed_once_each(store: OnlineStore) -> None:
+    long = "x" * 2000
+    store.commit([whole("a", 0), whole("a", 7), whole("ü*[a]", 0), whole(long, 2), whole("b", 0, OTHER)], {})
+    assert sorted(store.entities(VIEW)) == sorted(one.encode() for one in ("a", "ü*[a]", long))
+    assert store.entities(OTHER) == [b"b"]
+    assert store.entities("00000000000000ff") == []
+
+
+def test_deleted_entity_is_gone_from_every_partition_of_that_view_only(store: OnlineStore) -> None:
+    store.commit([whole("a", 0), whole("a", 7), whole("ab", 0), whole("a", 0, OTHER)], {HERE: Position(3, 30, 300)})
+    assert store.delete(VIEW, [b"a", b"never", b"a"]) == 2
+    assert store.delete(VIEW, [b"a"]) == 0
+    assert store.delete(VIEW, []) == 0
+    assert store.entities(VIEW) == [b"ab"]
+    assert store.entities(OTHER) == [b"a"]
+    assert store.lookup({VIEW: [b"a"]}).records == {VIEW: [[]]}
+    assert store.positions() == {HERE: Position(3, 30, 300)}
+    with pytest.raises(StaleWriteError):
+        store.commit([write("a", 0, 3, 8)], {})
+    store.commit([write("a", 0, None, 8)], {})
+
+
 def test_cleared_store_is_a_new_one(store: OnlineStore) -> None:
     store.commit([write("a", 0, None, 3)], {HERE: Position(3, 30, 300)})
     store.add_journal([JournalEntry(HERE, 0, 3, 100)])

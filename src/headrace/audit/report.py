@@ -63,6 +63,8 @@ class AuditReport:
         values: How many values were compared.
         pending: How many know more than the log does so far; they are not compared yet.
         other_plan: How many were served under another plan than the project's now; they are not compared.
+        erased: How many were served before events that they may have counted were erased (`headrace forget`); they are
+            not compared.
         unrecorded: How many lookups should have been recorded, and were not.
         mismatched: How many of the lookups differ.
         skews: Every value that differs.
@@ -73,6 +75,7 @@ class AuditReport:
     values: int = 0
     pending: int = 0
     other_plan: int = 0
+    erased: int = 0
     unrecorded: int = 0
     mismatched: int = 0
     skews: list[Skew] = field(default_factory=list)

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.audit.report import AuditReport, Skew, skew_of
 from headrace.config import Project
+from headrace.erasure import Erasure, Ledger
 from headrace.errors import LookupRequestError
 from headrace.log import EventLog, LookupTable
 from headrace.plan import DType, Plan
@@ -62,12 +63,15 @@ def audit_lookups(project: Project, since: int | None = None) -> AuditReport:
     """
     client = TrainingClient(project)
     report = AuditReport()
+    erasures = list(Ledger.load(project.erasure_path).erasures.values())
     for rows in LookupTable(project.audit_path).read(since):
         report.lookups += len(rows)
         report.unrecorded += sum(row["unrecorded"] for row in rows)
         of_plan = [row for row in rows if row["plan"] == client.plan.hash]
         report.other_plan += len(rows) - len(of_plan)
-        records = [_record(client.plan, row) for row in of_plan]
+        read = [_record(client.plan, row) for row in of_plan]
+        records = [record for record in read if not _counted_erased(client.plan, erasures, record)]
+        report.erased += len(read) - len(records)
         ends = _ends(project, client.plan, records)
         known = [record for record in records if not _is_ahead(ends, record)]
         report.pending += len(records) - len(known)
@@ -104,6 +108,15 @@ def _is_ahead(ends: Mapping[str, Mapping[int, int]], record: Mapping[str, Any]) 
         offset > ends[view].get(int(partition), -1)
         for view, applied in record["evidence"].items()
         for partition, offset in applied.items()
+    )
+
+
+def _counted_erased(plan: Plan, erasures: Sequence[Erasure], record: Mapping[str, Any]) -> bool:
+    """Whether a lookup may have counted events that were erased afterwards: the log cannot tell any more."""
+    topics = {plan.source_of(plan.views[view]).topic for view in record["evidence"]}
+    return any(
+        record["served_at_us"] <= erasure.erased_us and any(erasure.rows.get(topic) for topic in topics)
+        for erasure in erasures
     )
 
 

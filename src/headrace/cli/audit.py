@@ -71,6 +71,7 @@ def _show(report: AuditReport, project: Project, since: str | None) -> None:
         ["differ", report.mismatched],
         ["pending: the log is not that far yet", report.pending],
         ["of another plan, not compared", report.other_plan],
+        ["from before an erasure, not compared", report.erased],
         ["not recorded (queue full or table away)", report.unrecorded],
     ]
     table(f"Lookups served {when}", ["", "number"], rows, numbers=["number"])

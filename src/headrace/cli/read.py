@@ -12,7 +12,7 @@ from headrace.config import Project
 from headrace.errors import LookupRequestError
 from headrace.plan import DType, Plan, View, read_plan
 
-__all__ = ["build", "history", "lookup", "verify"]
+__all__ = ["build", "entity_row", "history", "lookup", "verify"]
 
 Service = Annotated[
     str | None,
@@ -50,7 +50,7 @@ def lookup(
     with FeatureClient(project) as client:
         asked = _asked(client.plan, service, feature)
         views = [client.plan.views[name] for name in dict.fromkeys(ref.view for ref in client.plan.resolve(asked))]
-        row = _entity_row(key, views)
+        row = entity_row(key, views)
         answer = client.get_online_features(asked, [row], None if at is None else parse_time(at))
     record = answer.records()[0]
     if as_json:
@@ -169,7 +169,8 @@ def _asked(plan: Plan, service: str | None, features: list[str] | None) -> str |
     )
 
 
-def _entity_row(keys: list[str], views: list[View]) -> dict[str, Any]:
+def entity_row(keys: list[str], views: list[View]) -> dict[str, Any]:
+    """What `--key name=value` says, typed as the views are keyed; LookupRequestError where it names no join key of theirs."""
     types = {entity.name: entity.dtype for view in views for entity in view.entities}
     row: dict[str, Any] = {}
     for pair in keys:

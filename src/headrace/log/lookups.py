@@ -13,16 +13,19 @@ _date          the UTC date of served_at_us, by which the table's files are kept
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from headrace.log.delta import create_table, open_table, translated
+from headrace.log.erase import Erased, erase_rows
 
 __all__ = ["LookupTable"]
 
@@ -106,6 +109,29 @@ class LookupTable:
                     yield batch.to_pylist()
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise translated(error, self.path, "read") from error
+
+    def erase(self, keys: Mapping[str, Any], *, alone: bool) -> Erased:
+        """Erase the lookups that asked for an entity.
+
+        Args:
+            keys: Its join keys, as JSON holds them; lookups that asked by more keys than these are erased as well.
+            alone: Whether nobody records just now.
+
+        Returns:
+            How many lookups, and the version.
+
+        Raises:
+            LogError: The table is damaged.
+            LogUnavailableError: The table cannot be written just now; erasing again goes on where this ended.
+        """
+
+        def matches(rows: pa.Table) -> pa.ChunkedArray:
+            column = rows.column("keys")
+            asked = {text: json.loads(text) for text in column.unique().to_pylist()}
+            found = [text for text, row in asked.items() if all(row.get(name) == keys[name] for name in keys)]
+            return pc.is_in(column, pa.array(found, column.type))
+
+        return erase_rows(self.path, ["keys"], matches, append_only=False, alone=alone)
 
 
 def _storage(field: pa.Field) -> pa.DataType:

@@ -9,12 +9,14 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.events.columns import BoolArray, IntArray
 from headrace.log.delta import arrow_schema, create_table, open_table, translated
+from headrace.log.erase import Erased, erase_rows
 from headrace.log.recent import LoggedId, recent_ids
 from headrace.log.scan import scan_in_order
 from headrace.log.schema import OFFSET, PARTITION, added_columns, laid_out, table_schema
@@ -167,6 +169,30 @@ class EventLog:
             msg = f"The source {self.source.name!r} declares no event_id."
             raise LogError(msg)
         return recent_ids(self.snapshot(), self.source.event_id, partition, before, horizon_us)
+
+    def erase(self, values: Mapping[str, pa.Scalar], *, alone: bool) -> Erased:
+        """Erase the events whose columns have these values, from every version of the log.
+
+        Args:
+            values: By column, the value; all must be met.
+            alone: Whether nobody else writes the log just now.
+
+        Returns:
+            How many events, and the version.
+
+        Raises:
+            LogError: The log is damaged.
+            LogUnavailableError: The log cannot be written just now; erasing again goes on where this ended.
+        """
+
+        def matches(rows: pa.Table) -> pa.ChunkedArray:
+            found = pa.chunked_array([pa.repeat(True, rows.num_rows)])
+            for name, value in values.items():
+                found = pc.and_(found, pc.fill_null(pc.equal(rows.column(name), value), False))
+            return found
+
+        self._table = None
+        return erase_rows(self.path, list(values), matches, append_only=True, alone=alone)
 
     def _opened(self) -> DeltaTable:
         if self._table is None:

@@ -147,6 +147,26 @@ class OnlineStore(ABC):
         """Set some of the facts."""
 
     @abstractmethod
+    def entities(self, view: str) -> list[bytes]:
+        """The keys of all entities that have a record, each once, in no particular order.
+
+        Args:
+            view: The view's content hash.
+        """
+
+    @abstractmethod
+    def delete(self, view: str, entities: Iterable[bytes]) -> int:
+        """Forget all records of entities; a write that was made from one of them is refused afterwards.
+
+        Args:
+            view: The view's content hash.
+            entities: The entities' keys; those without a record are passed over.
+
+        Returns:
+            How many records, of all source partitions, there were.
+        """
+
+    @abstractmethod
     def clear(self) -> None:
         """Forget every record, position, note and fact: a rebuild starts from nothing."""
 

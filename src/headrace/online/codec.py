@@ -13,7 +13,8 @@
     38            the entity key, then per family (in the layout's order):
                     n_tiles u32, dropped i64 (the newest tile pruned), length of strings u32,
                     int64[columns][n_tiles]: tile, known_us and the numeric state columns (floats by their bits),
-                    the string columns as a JSON array of arrays
+                    the string columns as a JSON array of arrays,
+                    per column of bytes: u32[n_tiles] lengths, and the bytes
 
 The columns are those of the view's layout, and the view's hash is part of the record's key, so a record never meets another layout.
 A store may compare the applied offset without decoding: `APPLIED` says where it stands.
@@ -26,6 +27,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,12 +44,14 @@ __all__ = [
     "decode_records",
     "encode_records",
     "entity_key",
+    "record_entity",
 ]
 
 VERSION = 1
 APPLIED = slice(8, 16)
 """Where the applied offset stands in a record."""
 
+_NUMERIC = ("int64", "float64")
 _MAGIC = b"HR"
 _PREFIX = struct.Struct("<2sBBI")
 _HEADER = struct.Struct("<qqqIH")
@@ -97,6 +101,13 @@ def applied_offset(record: bytes) -> int:
     return int(_INT64.unpack(record[APPLIED])[0])
 
 
+def record_entity(record: bytes) -> bytes:
+    """The key of the entity that an encoded record is of."""
+    *_, length, _ = _HEADER.unpack_from(record, _PREFIX.size)
+    start = _PREFIX.size + _HEADER.size
+    return bytes(record[start : start + length])
+
+
 def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
     """The bytes of each record."""
     bodies: list[list[bytes]] = [
@@ -121,8 +132,9 @@ def _encode_family(family: Family, tiles: Tiles, dropped: IntArray, bodies: list
     columns = [column for state in tiles.states for column in state]
     kinds = [column.kind for column in family.columns]
     numeric = [tiles.tile, tiles.known_us]
-    numeric += [column.view(np.int64) for column, kind in zip(columns, kinds, strict=True) if kind != "string"]
+    numeric += [column.view(np.int64) for column, kind in zip(columns, kinds, strict=True) if kind in _NUMERIC]
     texts = [column for column, kind in zip(columns, kinds, strict=True) if kind == "string"]
+    blobs = [column for column, kind in zip(columns, kinds, strict=True) if kind == "bytes"]
     matrix = np.stack(numeric)
     ends = np.searchsorted(tiles.group, np.arange(len(bodies)), side="right").tolist()
     start = 0
@@ -131,6 +143,10 @@ def _encode_family(family: Family, tiles: Tiles, dropped: IntArray, bodies: list
         parts.append(_FAMILY.pack(end - start, newest_dropped, len(strings)))
         parts.append(matrix[:, start:end].tobytes())
         parts.append(strings)
+        for blob in blobs:
+            held = blob[start:end].tolist()
+            parts.append(np.array([len(one) for one in held], np.uint32).tobytes())
+            parts += held
         start = end
 
 
@@ -149,7 +165,7 @@ def decode_records(layout: ViewLayout, encoded: Sequence[bytes | None], entities
         StoreDamagedError: A record's checksum, version, entity or length is not what it should be.
     """
     headers: list[RecordHeader] = []
-    parts: list[list[tuple[Array, list[list[str | None]]]]] = [[] for _ in layout.families]
+    parts: list[list[_Columns]] = [[] for _ in layout.families]
     dropped = [np.full(len(encoded), NEVER, np.int64) for _ in layout.families]
     for number, (record, entity) in enumerate(zip(encoded, entities, strict=True)):
         if record is None:
@@ -189,35 +205,56 @@ def _decode_header(layout: ViewLayout, record: bytes, entity: bytes) -> tuple[Re
     return RecordHeader(entity, applied, known, newest), at
 
 
-def _decode_family(family: Family, record: bytes, at: int) -> tuple[int, int, tuple[Array, list[list[str | None]]]]:
+class _Columns(NamedTuple):
+    """A family's tiles in one record.
+
+    Attributes:
+        matrix: int64 rows: tile, known_us and the numeric state columns.
+        objects: The columns of strings, then those of bytes.
+    """
+
+    matrix: Array
+    objects: list[list[Any]]
+
+
+def _decode_family(family: Family, record: bytes, at: int) -> tuple[int, int, _Columns]:
     n, newest_dropped, strings_length = _FAMILY.unpack_from(record, at)
-    rows = 2 + sum(column.kind != "string" for column in family.columns)
+    rows = 2 + sum(column.kind in _NUMERIC for column in family.columns)
     at += _FAMILY.size
     matrix = np.frombuffer(record, "<i8", rows * n, at).reshape(rows, n)
     at += matrix.nbytes
-    strings = json.loads(record[at : at + strings_length]) if strings_length else []
-    return at + strings_length, newest_dropped, (matrix, strings)
+    objects: list[list[Any]] = json.loads(record[at : at + strings_length]) if strings_length else []
+    at += strings_length
+    for _ in range(sum(column.kind == "bytes" for column in family.columns)):
+        lengths = np.frombuffer(record, "<u4", n, at)
+        ends = at + lengths.nbytes + np.cumsum(lengths, dtype=np.int64)
+        objects.append(
+            [record[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        )
+        at = int(ends[-1]) if n else at
+    return at, newest_dropped, _Columns(matrix, objects)
 
 
-def _no_tiles(family: Family) -> tuple[Array, list[list[str | None]]]:
-    texts = sum(column.kind == "string" for column in family.columns)
-    return np.zeros((2 + len(family.columns) - texts, 0), np.int64), [[] for _ in range(texts)]
+def _no_tiles(family: Family) -> _Columns:
+    numeric = sum(column.kind in _NUMERIC for column in family.columns)
+    return _Columns(np.zeros((2 + numeric, 0), np.int64), [[] for _ in range(len(family.columns) - numeric)])
 
 
-def _side_by_side(family: Family, parts: list[tuple[Array, list[list[str | None]]]]) -> Tiles:
-    matrix = np.concatenate([part[0] for part in parts], axis=1) if parts else _no_tiles(family)[0]
-    group = np.repeat(np.arange(len(parts)), [part[0].shape[1] for part in parts])
-    numeric, text = iter(matrix[2:]), 0
+def _side_by_side(family: Family, parts: list[_Columns]) -> Tiles:
+    matrix = np.concatenate([part.matrix for part in parts], axis=1) if parts else _no_tiles(family).matrix
+    group = np.repeat(np.arange(len(parts)), [part.matrix.shape[1] for part in parts])
+    numeric, strings = iter(matrix[2:]), sum(column.kind == "string" for column in family.columns)
+    next_object = {"string": iter(range(strings)), "bytes": iter(range(strings, len(family.columns)))}
     columns: list[Array] = []
     for column in family.columns:
-        if column.kind == "string":
-            values = [value for part in parts for value in part[1][text]]
-            strings = np.empty(len(values), object)
-            strings[:] = values
-            columns.append(strings)
-            text += 1
-        else:
+        if column.kind in _NUMERIC:
             columns.append(next(numeric).view(np.float64) if column.kind == "float64" else next(numeric))
+        else:
+            place = next(next_object[column.kind])
+            values = [value for part in parts for value in part.objects[place]]
+            held = np.empty(len(values), object)
+            held[:] = values
+            columns.append(held)
     states: list[State] = []
     for accumulator in family.accumulators:
         width = len(accumulator.aggregate.state)

@@ -18,6 +18,7 @@ import lmdb
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
 from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online.codec import record_entity
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_stale
 
@@ -112,6 +113,28 @@ class LmdbStore(OnlineStore):
         with self._begin(write=True) as txn:
             for key, value in facts.items():
                 txn.put(key.encode(), value.encode(), db=self._meta)
+
+    def entities(self, view: str) -> list[bytes]:
+        found: dict[bytes, None] = {}
+        with self._begin() as txn:
+            cursor = txn.cursor(self._records)
+            prefix = bytes.fromhex(view)
+            if cursor.set_range(prefix):
+                for key, record in cursor:
+                    if not key.startswith(prefix):
+                        break
+                    found[record_entity(record)] = None
+        return list(found)
+
+    def delete(self, view: str, entities: Iterable[bytes]) -> int:
+        deleted = 0
+        with self._begin(write=True) as txn:
+            cursor = txn.cursor(self._records)
+            for prefix in {_entity_prefix(view, entity) for entity in entities}:
+                while cursor.set_range(prefix) and cursor.key().startswith(prefix):
+                    cursor.delete()
+                    deleted += 1
+        return deleted
 
     def clear(self) -> None:
         with self._begin(write=True) as txn:

@@ -52,6 +52,12 @@ class MemoryStore(OnlineStore):
     def set_meta(self, facts: Mapping[str, str]) -> None:
         self._meta.update(facts)
 
+    def entities(self, view: str) -> list[bytes]:
+        return [entity for of, entity in self._records if of == view]
+
+    def delete(self, view: str, entities: Iterable[bytes]) -> int:
+        return sum(len(self._records.pop((view, entity), {})) for entity in set(entities))
+
     def clear(self) -> None:
         for held in (self._records, self._positions, self._journal, self._meta):
             held.clear()

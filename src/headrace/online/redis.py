@@ -169,6 +169,24 @@ class RedisStore(OnlineStore):
             with self._errors():
                 self._client.hset(_META, mapping=dict(facts))
 
+    def entities(self, view: str) -> list[bytes]:
+        prefix = _record_key(view, b"")
+        found: dict[bytes, None] = {}  # a scan may give a key more than once
+        cursor = -1
+        with self._errors():
+            while cursor != 0:
+                cursor, keys = self._client.scan(max(cursor, 0), match=prefix + b"*", count=1000)
+                found.update((key.removeprefix(prefix), None) for key in keys)
+        return list(found)
+
+    def delete(self, view: str, entities: Iterable[bytes]) -> int:
+        keys = [_record_key(view, entity) for entity in set(entities)]
+        with self._errors(), self._client.pipeline(transaction=True) as pipe:
+            for key in keys:
+                pipe.hlen(key)
+                pipe.unlink(key)
+            return sum(pipe.execute()[::2])
+
     def clear(self) -> None:
         with self._errors():
             # Records go last: a clear cut short leaves records without positions, which a replay passes over, and not

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.config import Clock
+from headrace.erasure import ErasureFilter
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
@@ -81,6 +82,7 @@ class Pipeline:
         dead_letters: Where dead letters go.
         now_us: The wall clock, in µs.
         repo: The feature repo's folder, for the functions of transforms.
+        erased: What keeps the events of erased entities out; None where nothing ever is.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Pipeline:
         dead_letters: DeadLetterSink,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         repo: Path | None = None,
+        erased: ErasureFilter | None = None,
     ) -> None:
+        self._erased = erased
         self._decoders = decoders
         self._store = store
         self._logs = logs
@@ -137,7 +141,7 @@ class Pipeline:
         """
         now = self._now_us() if self._clock is Clock.SYSTEM else None
         batches, dead = self._decode(fetches, now)
-        batches = self._deduplicator.first_ones(batches)
+        batches = self._deduplicator.first_ones(self._kept(batches))
         self._dead_letters.send(dead)
         positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
         self._applier.apply(batches, positions, now)
@@ -205,7 +209,11 @@ class Pipeline:
         for topic, log in self._logs.items():
             positions = {source.partition: offset for source, offset in taken.offsets.items() if source.topic == topic}
             if positions:
-                log.append(log_rows(log.source, taken.batches.get(topic, [])), positions)
+                # Once more: an entity may have been erased between the online write and now.
+                log.append(log_rows(log.source, self._kept(taken.batches.get(topic, []))), positions)
+
+    def _kept(self, batches: list[EventBatch]) -> list[EventBatch]:
+        return batches if self._erased is None else self._erased.kept(batches)
 
     def _give_back(self, taken: _Unlogged) -> None:
         with self._lock:

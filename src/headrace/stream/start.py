@@ -20,6 +20,7 @@ from headrace.broker.topics import (
     ensure_topics,
 )
 from headrace.config import Clock, Project
+from headrace.erasure import ErasureFilter
 from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError, TopicError
 from headrace.events.batch import EventBatch
 from headrace.events.decode import EventDecoder
@@ -33,7 +34,7 @@ from headrace.stream.deadletters import KafkaDeadLetters
 from headrace.stream.pipeline import Pipeline
 from headrace.stream.rows import batch_of_rows
 
-__all__ = ["Runtime", "other_topic", "prepare", "topic_identities"]
+__all__ = ["Runtime", "other_topic", "prepare", "refill", "topic_identities"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,13 +119,43 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
         if rebuild:
             store.clear()
         _check_facts(store, plan, project.clock, identities)
-        _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()}, project.repo)
+        erased = ErasureFilter(project.erasure_path, identities)
+        _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()}, project.repo, erased)
         dead_letters = KafkaDeadLetters(bootstrap)
-        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, repo=project.repo)
+        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, repo=project.repo, erased=erased)
     except BaseException:
         store.close()
         raise
     return Runtime(project, plan, bootstrap, identities, store, pipeline, dead_letters)
+
+
+def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
+    """Make every online record anew from the log, as `--rebuild` does, where no worker runs.
+
+    Args:
+        store: The store, open to write.
+        project: The project.
+        plan: The plan to fill it under.
+
+    Raises:
+        LogError: The log cannot be read.
+    """
+    facts, before = store.meta(), store.positions()
+    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    partitions = {topic: max((at.partition for at in before if at.topic == topic), default=-1) + 1 for topic in logs}
+    identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
+    store.clear()
+    kept = {name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs)}}
+    store.set_meta(kept | {view_fact(view.name): view.hash for view in plan.views.values()})
+    _catch_up(store, plan, logs, partitions, project.repo, ErasureFilter(project.erasure_path, identities))
+    # Under the record clock the newest record is now, whosever it was: time does not go back.
+    newest = {
+        at: Position(found.offset, max(found.record_ts_us, before[at].record_ts_us), found.event_ts_us)
+        for at, found in store.positions().items()
+        if at in before
+    }
+    store.commit([], newest)
+    store.sync()
 
 
 def _check_writable(project: Project) -> None:
@@ -194,7 +225,12 @@ def other_topic(topic: str, known: str, found: str) -> TopicError:
 
 
 def _catch_up(
-    store: OnlineStore, plan: Plan, logs: dict[str, EventLog], partitions: dict[str, int], repo: Path
+    store: OnlineStore,
+    plan: Plan,
+    logs: dict[str, EventLog],
+    partitions: dict[str, int],
+    repo: Path,
+    erased: ErasureFilter,
 ) -> None:
     """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule."""
     applier = Applier(plan, store, repo)
@@ -212,8 +248,10 @@ def _catch_up(
         applied = 0
         for rows in log.scan(after):
             batch = batch_of_rows(log.source, rows)
-            applier.apply([batch], _positions_of(topic, batch, at))
-            applied += len(batch)
+            moved = _positions_of(topic, batch, at)
+            (kept,) = erased.kept([batch])  # an erasure that was cut short may have left some in the log
+            applier.apply([kept], moved)
+            applied += len(kept)
         ends = {
             SourcePartition(topic, partition): Position(
                 last,

@@ -1,0 +1,162 @@
+"""The ledger of erasures: whose events may not come back, without saying who that is.
+
+An entity stands in the ledger as an HMAC of its join keys under a random secret of the project, kept in a file beside the ledger. Who has
+only the ledger, a receipt or a backup of them cannot tell the entity, nor try names out; the worker, which has both, recognises its events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.errors import ConfigError
+
+__all__ = ["LEDGER", "Entity", "Erasure", "Ledger"]
+
+LEDGER = "ledger.json"
+_SECRET = "secret"  # noqa: S105 the file's name
+_SECRET_BYTES = 32
+
+Entity = dict[str, Any]
+"""Join keys and their values, as events have them: times in µs."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """One erased entity.
+
+    Attributes:
+        names: The names of its join keys, sorted.
+        digest: The HMAC of its join keys.
+        before_us: Events dated before it are dropped, by the project's clock.
+        erased_us: When it was erased by the wall clock.
+        through: By topic and partition, the offset through which events are dropped.
+        identities: By topic, which topic of that name the offsets speak of.
+        rows: By topic, how many events were erased from the log.
+    """
+
+    names: tuple[str, ...]
+    digest: str
+    before_us: int
+    erased_us: int
+    through: dict[str, dict[int, int]] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+class Ledger:
+    """The erasures of a project.
+
+    Args:
+        folder: Where ledger and secret are kept.
+        secret: The secret; None where nothing was ever erased.
+        erasures: By digest.
+    """
+
+    def __init__(self, folder: Path, secret: bytes | None, erasures: Mapping[str, Erasure]) -> None:
+        self.folder = folder
+        self._secret = secret
+        self.erasures = dict(erasures)
+
+    @classmethod
+    def load(cls, folder: Path) -> Ledger:
+        """Read a project's ledger; an empty one where nothing was ever erased.
+
+        Args:
+            folder: Its folder.
+
+        Raises:
+            ConfigError: The ledger or its secret cannot be read: a worker that went on could bring back what was erased.
+        """
+        path = folder / LEDGER
+        if not path.exists():
+            return cls(folder, None, {})
+        try:
+            secret = bytes.fromhex((folder / _SECRET).read_text(encoding="ascii").strip())
+            entries = [_erasure(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["erasures"]]
+            if len(secret) != _SECRET_BYTES:
+                msg_0 = f"the secret has {len(secret)} bytes"
+                raise ValueError(msg_0)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"The ledger of erasures in {folder} cannot be read: {error}."
+            cure = (
+                f"Restore {LEDGER} and {_SECRET} from a copy: without them, a replay would bring back what was erased."
+            )
+            raise ConfigError(msg, cure=cure) from error
+        return cls(folder, secret, {entry.digest: entry for entry in entries})
+
+    def digest(self, entity: Mapping[str, Any]) -> str:
+        """How an entity stands in the ledger.
+
+        Args:
+            entity: Its join keys and values.
+        """
+        names = tuple(sorted(entity))
+        return self.digest_of(names, [entity[name] for name in names])
+
+    def digest_of(self, names: tuple[str, ...], values: list[Any]) -> str:
+        """The same, for names in sorted order and their values."""
+        if self._secret is None:
+            self._secret = _new_secret(self.folder)
+        text = json.dumps([names, values], separators=(",", ":"), ensure_ascii=True)
+        return hmac.new(self._secret, text.encode("ascii"), hashlib.sha256).hexdigest()
+
+    def add(self, erasure: Erasure) -> None:
+        """Add an erasure, or widen the one that is there, and write the ledger in one step.
+
+        Args:
+            erasure: The erasure.
+        """
+        known = self.erasures.get(erasure.digest)
+        self.erasures[erasure.digest] = erasure if known is None else _widened(known, erasure)
+        document = {"format": 1, "erasures": [asdict(one) for one in self.erasures.values()]}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f"{LEDGER}.{os.getpid()}"
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(document, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.folder / LEDGER)
+
+
+def _new_secret(folder: Path) -> bytes:
+    """The secret, made at the first erasure, readable by its owner alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _SECRET
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_bytes(_SECRET_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    return bytes.fromhex(path.read_text(encoding="ascii").strip())
+
+
+def _erasure(entry: dict[str, Any]) -> Erasure:
+    through = {topic: {int(p): int(offset) for p, offset in ends.items()} for topic, ends in entry["through"].items()}
+    return Erasure(**{**entry, "names": tuple(entry["names"]), "through": through})
+
+
+def _widened(known: Erasure, more: Erasure) -> Erasure:
+    """An entity erased again: offsets of a topic made anew replace the old one's."""
+    through = dict(known.through)
+    for topic, ends in more.through.items():
+        same = known.identities.get(topic) == more.identities.get(topic)
+        before = known.through.get(topic, {}) if same else {}
+        through[topic] = {**before, **{p: max(end, before.get(p, -1)) for p, end in ends.items()}}
+    rows = {topic: known.rows.get(topic, 0) + more.rows.get(topic, 0) for topic in {*known.rows, *more.rows}}
+    return Erasure(
+        known.names,
+        known.digest,
+        max(known.before_us, more.before_us),
+        max(known.erased_us, more.erased_us),
+        through,
+        {**known.identities, **more.identities},
+        rows,
+    )
