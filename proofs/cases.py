@@ -47,6 +47,7 @@ DAY = 86_400_000_000
 PLAIN = ["count", "sum", "mean", "min", "max", "last"]
 """Functions that one SQL query adds up; a view that has no others, or only others, is checked faster, and most views are."""
 TAME = {"skew": ("y", "flag"), "decayed_sum": ("y", "n"), "decayed_mean": ("y", "n", "flag")}
+TAME |= dict.fromkeys(["var_pop", "var_samp", "stddev_pop", "stddev_samp"], ("y", "n", "part", "flag"))
 """Columns for functions that large numbers take beyond what a double holds."""
 
 

@@ -116,3 +116,38 @@ def test_keys_of_numpy_and_times_are_json_too(store: OnlineStore, client: Featur
     (record,) = json.loads(json.dumps(answer.records()))
     assert record["keys"] == {"buyer": 7, "member": True, "day": "1970-01-01T00:00:00Z"}
     assert list(record["features"].values()) == [1, 1, 1]
+
+
+def test_lists_are_lists_of_python_values() -> None:
+    from headrace.events.columns import Values
+    from headrace.plan import DType
+
+    found = {
+        "flags": (DType.BOOL_LIST, [[1, 0], [], []], [[True, False], [], None]),
+        "times": (DType.TIMESTAMP_LIST, [[0, 5], [7], []], [[at(0), at(5)], [at(7)], None]),
+        "prices": (DType.FLOAT64_LIST, [[1.5, math.nan], [2.0], []], [[1.5, "nan"], [2.0], None]),
+    }
+    values = {name: np.empty(3, object) for name in found}
+    for name, (_, computed, _) in found.items():
+        for row, one in enumerate(computed):
+            values[name][row] = one
+    valid = np.array([True, True, False])
+    answer = OnlineFeatures(
+        at_us=0,
+        plan_hash="",
+        topics={},
+        entity_rows=[{}, {}, {}],
+        dtypes={name: dtype for name, (dtype, _, _) in found.items()},
+        values={name: Values(data, valid) for name, data in values.items()},
+        views={},
+    )
+    shown = answer.to_dict()
+    assert shown["flags"] == found["flags"][2]
+    assert [type(one) for one in shown["flags"][0]] == [bool, bool]
+    assert shown["times"] == found["times"][2]
+    table = answer.to_arrow()
+    assert table.schema.field("times").type == pa.list_(pa.timestamp("us", "UTC"))
+    assert table["flags"].to_pylist() == found["flags"][2]
+    assert [row["features"]["prices"] for row in answer.records()] == found["prices"][2]
+    assert answer.records()[0]["features"]["times"] == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000005Z"]
+    json.dumps(answer.records(), allow_nan=False)

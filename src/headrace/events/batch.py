@@ -19,6 +19,7 @@ ARROW_TYPES: dict[DType, pa.DataType] = {
     DType.STRING: pa.string(),
     DType.TIMESTAMP: pa.timestamp("us", "UTC"),
 }
+ARROW_TYPES |= {dtype.list_of: pa.list_(kind) for dtype, kind in tuple(ARROW_TYPES.items())}
 """How each type is held in Arrow, in the log and in results."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -122,12 +123,17 @@ class OnlineFeatures:
     def _python(self, name: str) -> list[Any]:
         data, valid = self.values[name]
         dtype = self.dtypes[name]
-        values = data.tolist()
-        if dtype is DType.BOOL:
-            values = [bool(value) for value in values]
-        elif dtype is DType.TIMESTAMP:
-            values = [datetime_of(value) if ok else None for value, ok in zip(values, valid, strict=True)]
-        return [value if ok else None for value, ok in zip(values, valid.tolist(), strict=True)]
+        known = [value if ok else None for value, ok in zip(data.tolist(), valid.tolist(), strict=True)]
+        made = _MADE.get(dtype.element or dtype)
+        if made is None:
+            return known
+        if dtype.element is None:
+            return [None if value is None else made(value) for value in known]
+        return [None if values is None else [made(value) for value in values] for values in known]
+
+
+_MADE: dict[DType, Callable[[Any], Any]] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
+"""What makes a Python value of what aggregates compute, where that is not one already."""
 
 
 def json_value(value: Any) -> Any:
@@ -136,4 +142,6 @@ def json_value(value: Any) -> Any:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, list):
+        return [json_value(one) for one in value]
     return value
