@@ -122,7 +122,7 @@ def test_lists_are_lists_of_python_values() -> None:
     from headrace.events.columns import Values
     from headrace.plan import DType
 
-    found = {
+    found: dict[str, tuple[DType, list[Any], list[Any]]] = {
         "flags": (DType.BOOL_LIST, [[1, 0], [], []], [[True, False], [], None]),
         "times": (DType.TIMESTAMP_LIST, [[0, 5], [7], []], [[at(0), at(5)], [at(7)], None]),
         "prices": (DType.FLOAT64_LIST, [[1.5, math.nan], [2.0], []], [[1.5, "nan"], [2.0], None]),

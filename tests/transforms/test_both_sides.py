@@ -58,7 +58,7 @@ def test_online_and_history_are_what_a_loop_finds(tmp_path: Path, mode: str) -> 
     udf = textwrap.indent(UDFS[mode], "    ").replace("\n    \n", "\n")
     repo = write_repo(tmp_path, {"views.py": textwrap.dedent(VIEWS.format(udf=udf.strip(), mode=mode))})
     random = Random(7)
-    orders = [
+    orders: list[dict[str, Any]] = [
         {
             "customer": random.choice("ab"),
             "shop": 1,
@@ -71,11 +71,11 @@ def test_online_and_history_are_what_a_loop_finds(tmp_path: Path, mode: str) -> 
         }
         for _ in range(120)
     ]
-    known = [order["placed_at"] + timedelta(minutes=random.choice([0, 0, 3, 40])) for order in orders]
+    known: list[datetime] = [order["placed_at"] + timedelta(minutes=random.choice([0, 0, 3, 40])) for order in orders]
     with Testbed(repo) as bed:
         for start in range(0, len(orders), 13):
             bed.send("orders", orders[start : start + 13], known_at=known[start : start + 13])
-        spine = [
+        spine: list[dict[str, Any]] = [
             {"customer": customer, "event_timestamp": NOON + timedelta(minutes=minute)}
             for customer in "abc"
             for minute in (0, 31, 62, 95, 140)

@@ -4,21 +4,81 @@ from __future__ import annotations
 
 import re
 
+from headrace.aggregates.approx_count_distinct import ApproxCountDistinct
 from headrace.aggregates.base import Aggregate
 from headrace.aggregates.count import Count
+from headrace.aggregates.count_distinct import CountDistinct
+from headrace.aggregates.decayed_count import DecayedCount
+from headrace.aggregates.decayed_mean import DecayedMean
+from headrace.aggregates.decayed_sum import DecayedSum
+from headrace.aggregates.distinct_n import DistinctN
+from headrace.aggregates.first import First
+from headrace.aggregates.first_n import FirstN
+from headrace.aggregates.histogram import Histogram
 from headrace.aggregates.last import Last
+from headrace.aggregates.last_n import LastN
 from headrace.aggregates.max import Max
 from headrace.aggregates.mean import Mean
+from headrace.aggregates.median import Median
 from headrace.aggregates.min import Min
+from headrace.aggregates.percentile import Percentile
+from headrace.aggregates.rate import Rate
+from headrace.aggregates.skew import Skew
+from headrace.aggregates.stddev_pop import StddevPop
+from headrace.aggregates.stddev_samp import StddevSamp
 from headrace.aggregates.sum import Sum
+from headrace.aggregates.time_since_first import TimeSinceFirst
+from headrace.aggregates.time_since_last import TimeSinceLast
+from headrace.aggregates.top_k import TopK
+from headrace.aggregates.value_counts import ValueCounts
+from headrace.aggregates.var_pop import VarPop
+from headrace.aggregates.var_samp import VarSamp
 from headrace.plan import DType, Feature, Source
 
 __all__ = ["AGGREGATES", "ALIASES", "aggregate_of", "canonical_name", "parse_function"]
 
-AGGREGATES: dict[str, type[Aggregate]] = {kind.name: kind for kind in (Count, Sum, Mean, Min, Max, Last)}
+AGGREGATES: dict[str, type[Aggregate]] = {
+    kind.name: kind
+    for kind in (
+        Count,
+        Sum,
+        Mean,
+        Min,
+        Max,
+        Last,
+        First,
+        VarPop,
+        VarSamp,
+        StddevPop,
+        StddevSamp,
+        Skew,
+        FirstN,
+        LastN,
+        DistinctN,
+        CountDistinct,
+        ApproxCountDistinct,
+        Percentile,
+        Median,
+        TopK,
+        ValueCounts,
+        Histogram,
+        Rate,
+        TimeSinceLast,
+        TimeSinceFirst,
+        DecayedSum,
+        DecayedCount,
+        DecayedMean,
+    )
+}
 """Every aggregate by its canonical name."""
 
-ALIASES = {"avg": "mean"}
+ALIASES = {
+    "avg": "mean",
+    "var": "var_samp",
+    "variance": "var_samp",
+    "std": "stddev_samp",
+    "stddev": "stddev_samp",
+}
 """Other names that definitions may use."""
 
 

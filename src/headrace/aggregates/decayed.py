@@ -1,0 +1,80 @@
+"""What the decayed aggregates share: events weigh less the older they are.
+
+Forward decay (Cormode, Shkapenyuk, Srivastava and Xu, 2009): weights are kept relative to a landmark, so that a state needs no update as time
+passes. The landmark of a state is the latest event in it; merging moves the older state's weights to the later landmark, and a lookup moves them to
+its time. Weights are powers of two of time differences that are at most 0, so nothing overflows however long the history.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from headrace.aggregates.base import Aggregate, Array, At, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.numeric import NUMBERS, as_floats
+from headrace.plan import DType
+
+__all__ = ["Decayed"]
+
+_NEVER = np.iinfo(np.int64).min
+
+
+class Decayed(Aggregate):
+    """Weights, and values by weight, as of the latest event."""
+
+    accepts: ClassVar[frozenset[DType]] = NUMBERS
+
+    @classmethod
+    def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:
+        if len(given) != 1 or not given[0] > 0:
+            msg = f"{cls.name} takes a half-life in seconds, greater than 0: write '{cls.name}(3600)'"
+            raise ValueError(msg)
+        return given
+
+    @property
+    def result_dtype(self) -> DType:
+        return DType.FLOAT64
+
+    @property
+    def state(self) -> tuple[StateColumn, ...]:
+        floats = (StateColumn("weight", "float64"), StateColumn("total", "float64"))
+        return (StateColumn("n", "int64"), StateColumn("ts", "int64"), *floats)
+
+    def init(self, n: int) -> State:
+        return (np.zeros(n, np.int64), np.full(n, _NEVER, np.int64), np.zeros(n), np.zeros(n))
+
+    def add(self, values: Values, order: Order) -> State:
+        n = count_valid(values)
+        return (n, np.where(values.valid, order.ts, _NEVER), n.astype(np.float64), self._totals(values))
+
+    def merge(self, state: State, starts: IntArray) -> State:
+        n, ts, weight, total = state
+        latest = np.maximum.reduceat(ts, starts)
+        lengths = np.diff(np.append(starts, len(ts)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            fade = self._fade(n, np.repeat(latest, lengths), ts)
+            moved = _faded(total, fade)
+            return (
+                np.add.reduceat(n, starts), latest, np.add.reduceat(weight * fade, starts), np.add.reduceat(moved, starts)
+            )  # fmt: skip
+
+    def at(self, state: State, at: At) -> tuple[Array, Array]:
+        """Weight and total as of the lookup."""
+        n, ts, weight, total = state
+        fade = self._fade(n, at.t_us, ts)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return weight * fade, _faded(total, fade)
+
+    def _fade(self, n: IntArray, later: IntArray, ts: IntArray) -> Array:
+        """What is left of a weight at a later time."""
+        age_us = np.where(n > 0, later, 0) - np.where(n > 0, ts, 0)
+        return np.exp2(-(age_us / 1e6) / float(self.params[0]))
+
+    def _totals(self, values: Values) -> Array:
+        return as_floats(values).data
+
+
+def _faded(total: Array, fade: Array) -> Array:
+    """Totals that fade; an infinity stays one, also where its weight has become too small for a double."""
+    return np.where(np.isfinite(total), total * fade, total)

@@ -1,0 +1,27 @@
+"""The earliest values."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from headrace.aggregates.ordered import Ordered
+
+__all__ = ["FirstN"]
+
+
+class FirstN(Ordered):
+    """Values of the k earliest events that have one, oldest first.
+
+    >>> import numpy as np
+    >>> from headrace.aggregates import Order, Values
+    >>> from headrace.plan import DType
+    >>> aggregate = FirstN(DType.INT64, (2,))
+    >>> state = aggregate.add(Values(np.array([3, 1, 2]), np.ones(3, bool)), Order(np.array([30, 10, 20]), np.arange(3)))
+    >>> aggregate.result(aggregate.merge(state, np.array([0]))).data.tolist()
+    [[1, 2]]
+    """
+
+    name: ClassVar[str] = "first_n"
+
+    def kept(self, items: list[Any]) -> list[Any]:
+        return sorted(items, key=lambda item: (item[0], item[1]))[: self.k]

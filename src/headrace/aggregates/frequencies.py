@@ -1,0 +1,84 @@
+"""How often each value occurs: what `top_k` and `value_counts` are read off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ClassVar
+
+import numpy as np
+
+from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.collected import packed, unpacked
+from headrace.aggregates.objects import objects
+from headrace.aggregates.sample import hash_of, least
+from headrace.plan import DType
+
+__all__ = ["Frequencies"]
+
+_SAMPLE = 1024
+_TOO_MANY = b"[]"  # none is nothing at all, so this says something else
+
+
+class Frequencies(Aggregate):
+    """Counts per value, exact up to a bound of distinct values; past it, of a sample of 1,024 events.
+
+    Whether the bound is passed depends on the set of values alone. The sample is kept from the start, so that it is there when it is needed.
+    """
+
+    accepts: ClassVar[frozenset[DType]] = frozenset({DType.INT64, DType.STRING, DType.BOOL, DType.TIMESTAMP})
+
+    @property
+    def bound(self) -> int:
+        """Up to how many distinct values the counts are exact."""
+        return int(self.params[-1])
+
+    @property
+    def state(self) -> tuple[StateColumn, ...]:
+        return (StateColumn("n", "int64"), StateColumn("counts", "bytes"), StateColumn("sample", "bytes"))
+
+    def init(self, n: int) -> State:
+        return (np.zeros(n, np.int64), objects([b""] * n), objects([b""] * n))
+
+    def add(self, values: Values, order: Order) -> State:
+        data: list[Any] = values.data.tolist()
+        if self.dtype is DType.BOOL:
+            data = [bool(value) for value in data]
+        there, hashes = values.valid.tolist(), hash_of(order.position).tolist()
+        counts = [packed([[value, 1]]) if ok else b"" for value, ok in zip(data, there, strict=True)]
+        sample = [packed([[h, value]]) if ok else b"" for h, value, ok in zip(hashes, data, there, strict=True)]
+        return (count_valid(values), objects(counts), objects(sample))
+
+    def merge(self, state: State, starts: IntArray) -> State:
+        runs = list(zip(starts.tolist(), np.append(starts[1:], len(state[0])).tolist(), strict=True))
+        counts = [self._counted(state[1][start:end]) for start, end in runs]
+        samples = [self._sampled(state[2][start:end]) for start, end in runs]
+        return (np.add.reduceat(state[0], starts), objects(counts), objects(samples))
+
+    def frequencies(self, state: State, group: int) -> list[tuple[Any, int]]:
+        """A group's values with their counts, most frequent first, then by value."""
+        n, counts, sample = int(state[0][group]), state[1][group], state[2][group]
+        if counts == _TOO_MANY:
+            drawn = Counter(value for _, value in unpacked(sample))
+            found = [(value, round(times * n / drawn.total())) for value, times in drawn.items()]
+        else:
+            found = [(value, times) for value, times in unpacked(counts)]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+    def _counted(self, states: Array) -> bytes:
+        held: list[bytes] = [one for one in states if one]
+        if len(held) < 2:
+            return held[0] if held else b""
+        if _TOO_MANY in held:
+            return _TOO_MANY
+        counts: Counter[Any] = Counter()
+        for one in held:
+            for value, times in unpacked(one):
+                counts[value] += times
+        return packed([list(pair) for pair in sorted(counts.items())]) if len(counts) <= self.bound else _TOO_MANY
+
+    @staticmethod
+    def _sampled(states: Array) -> bytes:
+        held: list[bytes] = [one for one in states if one]
+        if len(held) < 2:
+            return held[0] if held else b""
+        return packed(least([item for one in held for item in unpacked(one)], _SAMPLE))

@@ -1,0 +1,30 @@
+"""Standard deviation of the population."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from headrace.aggregates.base import Array, IntArray, Values
+from headrace.aggregates.moments import Moments
+
+__all__ = ["StddevPop"]
+
+
+class StddevPop(Moments):
+    """Standard deviation of the population.
+
+    >>> from headrace.aggregates import Order
+    >>> from headrace.plan import DType
+    >>> aggregate = StddevPop(DType.FLOAT64)
+    >>> values = Values(np.array([1.0, 3.0]), np.ones(2, bool))
+    >>> state = aggregate.add(values, Order(np.arange(2), np.arange(2)))
+    >>> aggregate.result(aggregate.merge(state, np.array([0]))).data.tolist()
+    [1.0]
+    """
+
+    name: ClassVar[str] = "stddev_pop"
+
+    def read(self, n: IntArray, powers: tuple[Array, ...]) -> Values:
+        return Values(np.sqrt(powers[0] / np.maximum(n, 1)), n > 0)

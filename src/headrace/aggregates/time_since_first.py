@@ -1,0 +1,27 @@
+"""Time since the earliest event."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from headrace.aggregates.time_since import TimeSince
+
+__all__ = ["TimeSinceFirst"]
+
+
+class TimeSinceFirst(TimeSince):
+    """Seconds from the earliest event (of a column: that has a value) to the lookup.
+
+    >>> from headrace.aggregates import At, Order, Values
+    >>> since = TimeSinceFirst(None)
+    >>> order = Order(np.array([20_000_000, 0]), np.arange(2))
+    >>> state = since.merge(since.add(Values(np.zeros(2), np.ones(2, bool)), order), np.array([0]))
+    >>> since.value(state, At(np.array([30_000_000]), None)).data.tolist()
+    [30.0]
+    """
+
+    name: ClassVar[str] = "time_since_first"
+    pick: ClassVar[np.ufunc] = np.minimum
+    nothing: ClassVar[int] = int(np.iinfo(np.int64).max)
