@@ -79,8 +79,8 @@ def test_widest_window_decides() -> None:
 
 
 def test_function_of_another_version_is_refused() -> None:
-    plan = plan_of(feature("a", "median", "x", 30, 10))
+    plan = plan_of(feature("a", "mode", "x", 30, 10))
     (match,) = match_views(plan_of(feature("a", "sum", "x", 30, 10)), plan.resolve("v:*"))
     assert match.groups[0].states
-    with pytest.raises(PlanError, match="does not know: median"):
+    with pytest.raises(PlanError, match="does not know: mode"):
         match_views(plan, plan.resolve("v:*"))
