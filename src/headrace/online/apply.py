@@ -70,13 +70,19 @@ class Applier:
             StaleWriteError: Another worker has written these partitions since: nothing of this is kept.
             StoreUnavailableError: The store is away; applying again is safe.
         """
-        writes: list[Write] = []
-        for batch in batches:
-            if len(batch):
-                for layout in self._layouts[batch.source.name]:
-                    writes += self._apply_view(layout, batch, now_us)
+        writes = self.writes(batches, now_us)
         self._store.commit(writes, positions)
         return len(writes)
+
+    def writes(self, batches: Sequence[EventBatch], now_us: int | None = None) -> list[Write]:
+        """What `apply` would write, from the records as they are read now; see there."""
+        return [
+            write
+            for batch in batches
+            if len(batch)
+            for layout in self._layouts[batch.source.name]
+            for write in self._apply_view(layout, batch, now_us)
+        ]
 
     def _apply_view(self, layout: ViewLayout, batch: EventBatch, now_us: int | None) -> list[Write]:
         grouping = _group(layout, batch)

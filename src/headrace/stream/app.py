@@ -103,6 +103,7 @@ class StreamApp(FetchApp):
                 break
             except StaleWriteError as error:
                 logger.warning("%s Reading again from the committed offsets.", error)
+                self.stats.refuse_round()
                 await self.fetches.perform_seek()
                 self._oldest_epoch = self.fetches.epoch
                 return

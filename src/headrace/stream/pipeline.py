@@ -23,6 +23,7 @@ from headrace.events.decode import EventDecoder
 from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
 from headrace.plan import Plan
+from headrace.stream import failpoints
 from headrace.stream.align import Fetch
 from headrace.stream.dedup import Deduplicator
 from headrace.stream.known import KnownAt
@@ -144,7 +145,10 @@ class Pipeline:
         batches = self._deduplicator.first_ones(self._kept(batches))
         self._dead_letters.send(dead)
         positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
-        self._applier.apply(batches, positions, now)
+        writes = self._applier.writes(batches, now)
+        failpoints.reach("before-online-write")
+        self._store.commit(writes, positions)
+        failpoints.reach("after-online-write")
         self._deduplicator.accept()
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)
@@ -195,8 +199,12 @@ class Pipeline:
             return {}
         try:
             self._dead_letters.flush()
+            failpoints.reach("before-log-append")
             self._append(taken)
+            failpoints.reach("after-log-append")
+            failpoints.reach("before-store-sync")
             self._store.sync()
+            failpoints.reach("after-store-sync")
         except BaseException:
             self._give_back(taken)
             raise

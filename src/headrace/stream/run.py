@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from headrace.config import Project
 from headrace.errors import HeadraceError
 from headrace.online import SourcePartition
 from headrace.plan import read_plan
+from headrace.stream import failpoints
 from headrace.stream.app import StreamApp, create_app
 from headrace.stream.start import prepare
 from headrace.stream.stats import WorkerStats
@@ -61,8 +63,10 @@ def run_worker(
         What it did.
 
     Raises:
+        ConfigError: `HEADRACE_FAILPOINT` names no failpoint.
         HeadraceError: What `prepare` raises, or what made the worker stop.
     """
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
     plan = read_plan(project.plan_path)
     bootstrap = broker_address(project)
     runtime = prepare(project, plan, bootstrap, rebuild=rebuild)

@@ -27,6 +27,7 @@ class WorkerStats:
         self.events = 0
         self.dead_letters = 0
         self.rounds = 0
+        self.refused = 0
         self.newest_record_us: int | None = None
         self.next_offsets: dict[SourcePartition, int] = {}
 
@@ -43,6 +44,10 @@ class WorkerStats:
         self.newest_record_us = max(summary.newest_record_us, self.newest_record_us or summary.newest_record_us)
         self.next_offsets.update(next_offsets)
         self._mark()
+
+    def refuse_round(self) -> None:
+        """A round's write was refused: another worker has the partition now."""
+        self.refused += 1
 
     def end_flush(self) -> None:
         """The log and the store hold everything applied."""
@@ -79,6 +84,7 @@ class WorkerStats:
             "events": self.events,
             "dead_letters": self.dead_letters,
             "rounds": self.rounds,
+            "refused_writes": self.refused,
             "seconds": round(self.seconds, 3),
             "events_per_second": round(self.events_per_second),
             "events_per_second_by_quarter": [round(rate) for rate in self.rates()],

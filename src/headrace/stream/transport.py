@@ -9,7 +9,7 @@ in silence; Faust's ack and gap accounting thinks in single offsets, so the posi
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import faust
@@ -18,6 +18,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from headrace.online import SourcePartition
+from headrace.stream import failpoints
 from headrace.stream.align import Aligner, Fetch
 
 __all__ = ["FetchApp", "FetchConsumer", "FetchTransport"]
@@ -138,6 +139,7 @@ class FetchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the partitions that go."""
         await super().on_partitions_revoked(revoked)
+        failpoints.reach("during-rebalance")
         self._aligner.reset()
         for tp in revoked:
             self._durable.pop(tp, None)
@@ -145,6 +147,7 @@ class FetchConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start the partitions that come from their committed offsets."""
         self._aligner.reset()
+        failpoints.reach("during-rebalance")
         await super().on_partitions_assigned(assigned, generation_id)
 
     # Faust's accounting of acks and gaps works offset by offset; ours are said by set_durable.
@@ -156,6 +159,12 @@ class FetchConsumer(driver.Consumer):
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._durable.get(tp)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        failpoints.reach("before-offset-commit")
+        committed = await super()._commit(offsets)
+        failpoints.reach("after-offset-commit")
+        return committed
 
 
 class FetchTransport(driver.Transport):
