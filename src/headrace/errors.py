@@ -10,6 +10,7 @@
     ├── PlanError                        the compiled plan is missing, unreadable or of another version
     │   └── PlanMismatchError            the plan and the online store do not belong together
     ├── EventError                       an event (or a model of events) that cannot be used
+    ├── IngestError                      history that cannot be imported
     ├── TopicError                       a topic is missing, or is not the one the store was built from
     ├── StoreError                       the online store cannot be used
     │   ├── StoreDamagedError            a store or record file does not read back
@@ -33,6 +34,7 @@ __all__ = [
     "DefinitionError",
     "EventError",
     "HeadraceError",
+    "IngestError",
     "LogError",
     "LogUnavailableError",
     "LookupRequestError",
@@ -98,6 +100,10 @@ class PlanMismatchError(PlanError):
 
 class EventError(HeadraceError):
     """An event, or a model of events, that cannot be used."""
+
+
+class IngestError(HeadraceError):
+    """History that cannot be imported."""
 
 
 class TopicError(HeadraceError):

@@ -24,6 +24,18 @@ COMMANDS = {
     "status": ["--json"],
     "audit": ["--since", "--json"],
     "forget": ["entity", "keys", "--key", "--datasets", "--json"],
+    "import": [
+        "source",
+        "--from",
+        "--query",
+        "--database",
+        "--known-at",
+        "--map",
+        "--id",
+        "--skip-bad",
+        "--dry-run",
+        "--json",
+    ],
     "deadletters": ["--limit", "--json"],
     "demo": ["--late", "--lookups", "--limit"],
 }

@@ -7,7 +7,7 @@ earlier one. What waits is about one append.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,13 +20,16 @@ from headrace.log.snapshot import LogFile, LogSnapshot
 __all__ = ["scan_in_order"]
 
 
-def scan_in_order(snapshot: LogSnapshot, after: Mapping[int, int], batch_rows: int) -> Iterator[pa.RecordBatch]:
+def scan_in_order(
+    snapshot: LogSnapshot, after: Mapping[int, int], batch_rows: int, partitions: Iterable[int] | None = None
+) -> Iterator[pa.RecordBatch]:
     """Every event of a snapshot by partition and offset.
 
     Args:
         snapshot: What to read.
         after: By partition, the offset to start after.
         batch_rows: The size that batches come near to.
+        partitions: The partitions to read, in order; None is all of them.
 
     Yields:
         Batches of one partition's rows.
@@ -34,7 +37,7 @@ def scan_in_order(snapshot: LogSnapshot, after: Mapping[int, int], batch_rows: i
     Raises:
         LogError: A file is missing or does not read.
     """
-    for partition in range(max((file.partitions[1] for file in snapshot.files), default=-1) + 1):
+    for partition in snapshot.partitions() if partitions is None else partitions:
         yield from _partition_in_order(snapshot, partition, after.get(partition, -1), batch_rows)
 
 

@@ -19,7 +19,19 @@ from headrace.events.batch import ARROW_TYPES
 from headrace.events.columns import IntArray
 from headrace.plan import Source
 
-__all__ = ["DATE", "KNOWN_AT", "OFFSET", "PARTITION", "RECORD_TS", "TS", "added_columns", "laid_out", "table_schema"]
+__all__ = [
+    "DATE",
+    "FIRST_IMPORT",
+    "KNOWN_AT",
+    "LAST_IMPORT",
+    "OFFSET",
+    "PARTITION",
+    "RECORD_TS",
+    "TS",
+    "added_columns",
+    "laid_out",
+    "table_schema",
+]
 
 TS = "_ts_us"
 KNOWN_AT = "_known_at_us"
@@ -27,6 +39,9 @@ PARTITION = "_partition"
 OFFSET = "_offset"
 RECORD_TS = "_record_ts_us"
 DATE = "_date"
+
+FIRST_IMPORT, LAST_IMPORT = 1 << 14, (1 << 15) - 1
+"""The partitions of imported history: one per import, above any that Kafka has, and still a position of 63 bits (partition << 48 | offset)."""
 
 _DAY_US = 86_400_000_000
 

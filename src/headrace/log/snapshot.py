@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace.errors import LogError
+from headrace.log.schema import FIRST_IMPORT, PARTITION
 
 __all__ = ["LogFile", "LogSnapshot"]
 
@@ -54,6 +58,20 @@ class LogSnapshot:
         """How many events it holds."""
         return sum(file.rows for file in self.files)
 
+    def partitions(self) -> list[int]:
+        """The source partitions that can have events here, ascending: Kafka's up to its greatest, and those of imports.
+
+        Raises:
+            LogError: A file does not read.
+        """
+        found: set[int] = set()
+        for file in self.files:
+            low, high = file.partitions
+            # Only a file that an erasure rewrote has both kinds: the numbers between them are nobody's.
+            found.update(range(low, high + 1) if high < FIRST_IMPORT or low == high else _partitions_in(file))
+        kafka = max((number for number in found if number < FIRST_IMPORT), default=-1)
+        return sorted({*range(kafka + 1), *found})
+
     def between(self, from_us: int | None, until_us: int | None) -> list[str]:
         """The paths of the files that can hold events of a stretch of time.
 
@@ -66,6 +84,17 @@ class LogSnapshot:
         """
         first, last = _date_of(from_us, date.min), _date_of(until_us, date.max)
         return [file.path for file in self.files if first <= file.date <= last]
+
+
+def _partitions_in(file: LogFile) -> list[int]:
+    try:
+        column = pq.ParquetFile(file.path).read(columns=[PARTITION]).column(PARTITION)
+    except (pa.ArrowException, OSError) as error:
+        cure = "Restore the log's folder from a copy, or move it away and replay the topic."
+        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
+        raise LogError(msg, cure=cure) from error
+    partitions: list[int] = column.unique().to_pylist()
+    return partitions
 
 
 def _date_of(us: int | None, otherwise: date) -> date:

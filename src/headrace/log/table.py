@@ -19,7 +19,7 @@ from headrace.log.delta import arrow_schema, create_table, open_table, translate
 from headrace.log.erase import Erased, erase_rows
 from headrace.log.recent import LoggedId, recent_ids
 from headrace.log.scan import scan_in_order
-from headrace.log.schema import OFFSET, PARTITION, added_columns, laid_out, table_schema
+from headrace.log.schema import FIRST_IMPORT, OFFSET, PARTITION, added_columns, laid_out, table_schema
 from headrace.log.snapshot import LogFile, LogSnapshot
 from headrace.plan import Source
 
@@ -99,7 +99,7 @@ class EventLog:
         """The last offset that the log stands for, by partition.
 
         Args:
-            partitions: The partitions to ask for; None is every one up to the greatest that has events.
+            partitions: The partitions to ask for; None is Kafka's up to the greatest that has events, and those of imports.
 
         Returns:
             Offsets; partitions without one are left out.
@@ -108,9 +108,17 @@ class EventLog:
         if table is None:
             return {}
         if partitions is None:
-            partitions = range(max((file.partitions[1] for file in _files(table, self.path)), default=-1) + 1)
+            partitions = self._snapshot_of(table).partitions()
         found = {partition: table.transaction_version(self._app_id(partition)) for partition in partitions}
         return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    def imports(self) -> list[int]:
+        """The partitions of imported history that have events.
+
+        Raises:
+            LogError: The log is damaged.
+        """
+        return [partition for partition in self.snapshot().partitions() if partition >= FIRST_IMPORT]
 
     def version(self) -> int | None:
         """The table's newest version; None where there is no table yet."""
@@ -135,16 +143,22 @@ class EventLog:
                 msg = f"There is no log at {self.path}, so no version {version} of it."
                 raise LogError(msg)
             return LogSnapshot(self.source.topic, str(self.path), None, table_schema(self.source), ())
-        schema = arrow_schema(table)
-        added_columns(schema, self.source, str(self.path))
-        return LogSnapshot(self.source.topic, str(self.path), table.version(), schema, _files(table, self.path))
+        added_columns(arrow_schema(table), self.source, str(self.path))
+        return self._snapshot_of(table)
 
-    def scan(self, after: Mapping[int, int] | None = None, *, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def scan(
+        self,
+        after: Mapping[int, int] | None = None,
+        *,
+        batch_rows: int = 65_536,
+        partitions: Iterable[int] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         """Every event in the order of its partition and offset, for rebuilding what was made from them.
 
         Args:
             after: By partition, the offset to start after; partitions left out start at their beginning.
             batch_rows: The size that batches come near to.
+            partitions: The partitions to read; None is all of them.
 
         Yields:
             Batches of one partition's rows, with the columns of ``append`` (columns that a file lacks are null).
@@ -152,7 +166,7 @@ class EventLog:
         Raises:
             LogError: A file is missing or does not read.
         """
-        return scan_in_order(self.snapshot(), dict(after or {}), batch_rows)
+        return scan_in_order(self.snapshot(), dict(after or {}), batch_rows, partitions)
 
     def recent_ids(self, partition: int, before: int, horizon_us: int) -> list[LoggedId]:
         """The ids of a partition's newest events; see `headrace.log.recent`.
@@ -193,6 +207,10 @@ class EventLog:
 
         self._table = None
         return erase_rows(self.path, list(values), matches, append_only=True, alone=alone)
+
+    def _snapshot_of(self, table: DeltaTable) -> LogSnapshot:
+        files = _files(table, self.path)
+        return LogSnapshot(self.source.topic, str(self.path), table.version(), arrow_schema(table), files)
 
     def _opened(self) -> DeltaTable:
         if self._table is None:

@@ -1,0 +1,134 @@
+"""The command that imports history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.output import AsJson, Folder, command, console, note, print_json, table
+from headrace.config import Project
+from headrace.errors import IngestError
+from headrace.times import iso_time
+
+if TYPE_CHECKING:
+    from headrace.ingest import Imported
+
+__all__ = ["import_", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Give the command line this command."""
+    app.command("import")(import_)
+
+
+@command
+def import_(
+    source: Annotated[str, typer.Argument(help="The source (or its topic) whose events these are.")],
+    files: Annotated[
+        str | None,
+        typer.Option("--from", help="A Parquet or CSV file, or a glob of them, in quotes.", show_default=False),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Instead: a query in DuckDB's SQL; its rows are the events.", show_default=False)
+    ] = None,
+    database: Annotated[
+        Path | None,
+        typer.Option(help="The DuckDB file that the query is run in, opened to read only.", show_default=False),
+    ] = None,
+    known_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="When each event became known; its event time if left out.", show_default=False
+        ),
+    ] = None,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="field=column, where their names differ; repeat for more.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--id", help="A name for the import; made of its events' checksum if left out.", show_default=False
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave rows out that are no events, and write them to a file.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, and import nothing.")] = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Load existing history (Parquet, CSV, a query) into the log, as if it had been streamed."""
+    from headrace.ingest import Origin, import_history
+
+    project = Project.load(folder)
+    origin = Origin(files=files, query=query, database=database)
+    with console.status("Importing …"):
+        done = import_history(
+            project,
+            source,
+            origin,
+            known_at=known_at,
+            mapped=_pairs(mapped or []),
+            name=name,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+        )
+    if as_json:
+        print_json(_as_json(done, dry_run=dry_run))
+        return
+    _show(done, dry_run=dry_run)
+
+
+def _pairs(mapped: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for pair in mapped:
+        field, equals, column = pair.partition("=")
+        if not equals or not field or not column:
+            msg = f"--map {pair} names no field and column."
+            raise IngestError(msg, cure="Write --map field=column.")
+        if field in pairs:
+            msg = f"--map names the field {field!r} twice."
+            raise IngestError(msg, cure="Give it one column.")
+        pairs[field] = column
+    return pairs
+
+
+def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "source": done.source,
+        "id": done.id,
+        "dry_run": dry_run,
+        "partition": done.partition,
+        "rows": done.rows,
+        "events": done.events,
+        "bad": done.bad,
+        "bad_file": done.bad_file,
+        "repeated": done.repeated,
+        "erased": done.erased,
+        "logged": done.logged,
+        "first": iso_time(done.first_us),
+        "last": iso_time(done.last_us),
+        "log_version": done.version,
+        "online": None if done.online is None else {"applied": done.online.events, "note": done.online.note},
+    }
+
+
+def _show(done: Imported, *, dry_run: bool) -> None:
+    rows: list[list[object]] = [["rows read", done.rows], ["events", done.events]]
+    rows += [[what, n] for what, n in (("bad rows", done.bad), ("repeated events", done.repeated)) if n]
+    if not dry_run:
+        rows += [["events of erased entities", done.erased]] if done.erased else []
+        rows.append(["logged", done.logged])
+        if done.online is not None:
+            rows.append(["applied online", done.online.events])
+    table(f"{done.source} · import {done.id}", ["", "count"], rows, numbers=["count"])
+    console.print(f"Events of {iso_time(done.first_us)} to {iso_time(done.last_us)}.", highlight=False)
+    if done.bad_file:
+        console.print(f"Bad rows: {done.bad_file}", highlight=False, soft_wrap=True)
+    if dry_run:
+        note("Nothing was imported: this was a dry run.")
+    elif done.online is not None and done.online.events is None:
+        note(done.online.note)

@@ -1,0 +1,243 @@
+"""Importing history: all of it is read and checked first, and then logged; what was cut short goes on where it ended.
+
+Imported events stand in a source partition of their own, one per import (`log.schema.FIRST_IMPORT` and above), at offsets from 0. So nothing that
+Kafka delivers has their positions, a worker's offsets are not touched, and everything else is as for streamed events.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from headrace.config import Project
+from headrace.erasure import ErasureFilter
+from headrace.errors import IngestError
+from headrace.events.decode import EventDecoder
+from headrace.events.schema import load_model
+from headrace.ingest.fields import Fields
+from headrace.ingest.online import Applied, apply_imports, known_of
+from headrace.ingest.reader import Origin, Reader
+from headrace.ingest.registry import Entry, Registry
+from headrace.ingest.staging import Digest, Staging
+from headrace.ingest.validate import BadRow, Validator
+from headrace.log import EventLog
+from headrace.plan import Plan, Source, read_plan
+from headrace.stream.dedup import Deduplicator
+from headrace.stream.rows import batch_of_rows, log_rows
+from headrace.times import iso_time
+
+__all__ = ["Imported", "import_history"]
+
+GROUP_ROWS = 500_000
+"""How many events go into one commit of the log."""
+_SHOWN = 10
+_KEPT = 100_000
+_NO_TIME = -(2**63)
+
+
+@dataclass
+class Imported:
+    """What an import did.
+
+    Attributes:
+        source: The source's name.
+        id: The import's id.
+        partition: The source partition that its events stand in; None where nothing was written.
+        rows: How many rows were read.
+        events: How many of them are events.
+        bad: How many are none.
+        repeated: How many events were left out because their event id had counted already.
+        erased: How many were left out because their entity was erased.
+        logged: How many were logged now.
+        first_us: The earliest event time, in µs; None where there is no event.
+        last_us: The latest.
+        version: The log's version since; None where nothing was logged.
+        online: What became of them online; None for a dry run.
+        bad_file: Where the rows that are no events are written; None where there are none.
+    """
+
+    source: str
+    id: str = ""
+    partition: int | None = None
+    rows: int = 0
+    events: int = 0
+    bad: int = 0
+    repeated: int = 0
+    erased: int = 0
+    logged: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    version: int | None = None
+    online: Applied | None = None
+    bad_file: str | None = None
+    _bad_rows: list[BadRow] = field(default_factory=list, repr=False)
+
+
+def import_history(
+    project: Project,
+    source: str,
+    origin: Origin,
+    *,
+    known_at: str | None = None,
+    mapped: Mapping[str, str] | None = None,
+    name: str | None = None,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    now_us: int | None = None,
+) -> Imported:
+    """Load existing history into the log, and into the online store where no worker has to do it.
+
+    Importing the same events again is refused. An import that was cut short goes on where it ended when it is run again.
+
+    Args:
+        project: The project.
+        source: The source's name, or its topic.
+        origin: Where history comes from.
+        known_at: The column that says when each event became known; None is at its event time.
+        mapped: By field of the model, the column it comes from; fields left out come from the column of their name.
+        name: An id for the import; None makes one of its events' checksum.
+        skip_bad: Whether to leave out rows that are no events, and write them to a file, rather than import nothing.
+        dry_run: Whether to read and check only.
+        now_us: Now by the wall clock, in µs; None asks it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        IngestError: A row is no event; the events were imported before; a file or column is missing.
+        PlanError, EventError: There is no plan, or the source's model cannot be loaded.
+        LogError, LogUnavailableError, StoreUnavailableError: Import again: it goes on where this ended.
+    """
+    plan = read_plan(project.plan_path)
+    declared = _source(plan, source)
+    model = load_model(project.repo, declared.model)
+    fields = Fields(declared, model, mapped or {}, known_at)
+    now = time.time_ns() // 1000 if now_us is None else now_us
+    validator = Validator(EventDecoder(declared, model), fields, now, declared.max_future_us)
+    reader, registry = Reader(origin), Registry(project.log_path)
+    done = Imported(declared.name)
+    try:
+        project.state.mkdir(parents=True, exist_ok=True)
+        with (
+            registry.locked(),
+            tempfile.TemporaryDirectory(dir=project.state, prefix=".import-") as room,
+            Staging(Path(room) / "events.arrow", declared) as staging,
+        ):
+            digest = _stage(reader, fields, validator, staging, declared, done)
+            _judge_bad_rows(project, done, digest, skip_bad=skip_bad, dry_run=dry_run)
+            files = {path: checksum for path, checksum in reader.checksums().items() if checksum is not None}
+            entry = registry.find(declared.topic, digest, name, files)
+            log = EventLog(project.log_path, declared)
+            if entry is not None:
+                _refuse_again(project, plan, log, entry, dry_run=dry_run)
+            done.id = entry.id if entry is not None else name or digest[:16]
+            if dry_run:
+                return done
+            if entry is None:
+                known = known_of(project, plan, declared.topic)
+                partition = registry.next_partition(declared.topic, [*known.partitions, *log.imports()])
+                entry = Entry(done.id, declared.topic, partition, digest, done.events, files, iso_time(now) or "")
+                registry.add(entry)
+            done.partition = entry.partition
+            _append(project, plan, log, entry, staging, done)
+            done.online = apply_imports(project, plan, declared)
+    except OSError as error:
+        msg = f"The events could not be put by in {project.state}: {error}."
+        raise IngestError(msg, cure="See that the state folder is writable and the disk has space.") from error
+    finally:
+        reader.close()
+    return done
+
+
+def _source(plan: Plan, name: str) -> Source:
+    for source in plan.sources.values():
+        if name in (source.name, source.topic):
+            return source
+    msg = f"The plan has no source {name!r}."
+    raise IngestError(msg, cure=f"Sources: {', '.join(plan.sources) or 'none'}.")
+
+
+def _stage(
+    reader: Reader, fields: Fields, validator: Validator, staging: Staging, source: Source, done: Imported
+) -> str:
+    """Read and check everything; the digest of the events."""
+    digest = Digest(source)
+    repeated = Deduplicator({}) if source.event_id is not None else None
+    for block in reader.blocks(fields.choose):
+        batch, bad = validator.events(block)
+        done.rows += block.table.num_rows
+        done.bad += len(bad)
+        done._bad_rows += bad[: max(0, _KEPT - len(done._bad_rows))]  # noqa: SLF001 its own
+        # Offsets count the good rows alone, so that they depend on nothing that the digest does not.
+        batch = replace(batch, offset=done.events + np.arange(len(batch), dtype=np.int64), _values={})
+        digest.add(batch)
+        done.events += len(batch)
+        if not len(batch):
+            continue
+        done.first_us = min(int(batch.ts_us.min()), done.first_us if done.first_us is not None else 2**63)
+        done.last_us = max(int(batch.ts_us.max()), done.last_us if done.last_us is not None else _NO_TIME)
+        if repeated is not None:
+            before = len(batch)
+            (batch,) = repeated.first_ones([batch])
+            repeated.accept()
+            done.repeated += before - len(batch)
+        staging.add(batch)
+    return digest.hexdigest()
+
+
+def _judge_bad_rows(project: Project, done: Imported, digest: str, *, skip_bad: bool, dry_run: bool) -> None:
+    bad = done._bad_rows  # noqa: SLF001 its own
+    if bad and not skip_bad:
+        shown = "\n".join(f"  {row}" for row in bad[:_SHOWN])
+        more = f"\n  … and {done.bad - _SHOWN:,} more" if done.bad > _SHOWN else ""
+        of = f"{done.bad:,} of {done.rows:,} rows"
+        msg = f"{of} cannot be imported, so nothing was:\n{shown}{more}"
+        cure = (
+            "Mend them, name other columns with --map, or leave them out with --skip-bad, which writes them to a file."
+        )
+        raise IngestError(msg, cure=cure)
+    if not done.events:
+        msg = "There is no event to import."
+        raise IngestError(msg, cure="See that the file or query has rows.")
+    if bad and not dry_run:
+        folder = project.state / "imports"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{done.source}-{digest[:16]}-bad.jsonl"
+        rows = (
+            {"part": one.part, "row": one.row, "field": one.field, "reason": one.reason, "values": one.values}
+            for one in bad
+        )
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        done.bad_file = str(path)
+
+
+def _refuse_again(project: Project, plan: Plan, log: EventLog, entry: Entry, *, dry_run: bool) -> None:
+    """Refuse events that the log holds already; what the online store lacks of them it still gets."""
+    if log.last_offsets([entry.partition]).get(entry.partition, -1) < entry.events - 1:
+        return
+    if not dry_run:
+        apply_imports(project, plan, log.source)
+    msg = f"These {entry.events:,} events were imported into {entry.topic!r} already: import {entry.id!r} of {entry.begun_at}."
+    raise IngestError(msg, cure="Nothing was done. An import of other events needs other events.")
+
+
+def _append(project: Project, plan: Plan, log: EventLog, entry: Entry, staging: Staging, done: Imported) -> None:
+    erased = ErasureFilter(project.erasure_path, known_of(project, plan, entry.topic).identities)
+    for rows in staging.groups(GROUP_ROWS):
+        batch = batch_of_rows(log.source, rows)
+        batch = replace(batch, partition=np.full(len(batch), entry.partition, np.int64), _values={})
+        (kept,) = erased.kept([batch])
+        done.erased += len(batch) - len(kept)
+        if len(batch):
+            appended = log.append(log_rows(log.source, [kept]), {entry.partition: int(batch.offset[-1])})
+            done.logged += appended.rows
+            done.version = appended.version if appended.version is not None else done.version
+    # What was left out as a repetition may come last: the log stands for it too.
+    ended = log.append(log_rows(log.source, []), {entry.partition: entry.events - 1})
+    done.version = ended.version if ended.version is not None else done.version
