@@ -35,6 +35,7 @@ def test_every_setting_has_a_default(tmp_path: Path, text: str) -> None:
     assert project.broker is None
     assert project.clock is Clock.SYSTEM
     assert (project.partitions, project.group) == (3, "headrace")
+    assert project.session_timeout == 6.0
     assert project.audit_path == tmp_path / ".headrace" / "audit"
     assert project.audit_sample == 0
 
@@ -51,6 +52,7 @@ def test_settings_are_read_from_the_file(tmp_path: Path) -> None:
         store = "redis://localhost:6379/1"
         partitions = 12
         group = "shop"
+        session_timeout = 2.5
         """,
     )
     assert project.repo == tmp_path / "features"
@@ -60,6 +62,7 @@ def test_settings_are_read_from_the_file(tmp_path: Path) -> None:
     assert project.broker == "one:9092,two:9092"
     assert project.store_url == "redis://localhost:6379/1"
     assert (project.partitions, project.group) == (12, "shop")
+    assert project.session_timeout == 2.5
 
 
 def test_environment_variables_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ broker = "embedded"         # or "host:port[,host:port]"
 store = "lmdb"              # or "redis://host:port/db"
 partitions = 3              # of topics that headrace creates
 group = "headrace"          # the workers' consumer group
+session_timeout = 6.0       # seconds of silence after which a worker's partitions go to others
 
 [audit]
 sample = 0.0                # the share of lookups recorded for `headrace audit` (HEADRACE_AUDIT_SAMPLE)
@@ -52,6 +53,7 @@ class _Settings(BaseModel):
     store: Annotated[str, Field(min_length=1)] = "lmdb"
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
     group: Annotated[str, Field(min_length=1)] = "headrace"
+    session_timeout: Annotated[float, Field(ge=1, le=60)] = 6.0
     audit_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
@@ -120,6 +122,11 @@ class Project:
         return self.state / "erasure"
 
     @property
+    def requests_path(self) -> Path:
+        """The folder of what the workers are asked to build."""
+        return self.state / "requests"
+
+    @property
     def audit_sample(self) -> float:
         """The share of lookups that clients record, 0 to 1."""
         return self._settings.audit_sample
@@ -153,6 +160,11 @@ class Project:
     def group(self) -> str:
         """The workers' consumer group."""
         return self._settings.group
+
+    @property
+    def session_timeout(self) -> float:
+        """How long the broker waits for a silent worker before its partitions go to others, in seconds."""
+        return self._settings.session_timeout
 
 
 def _read_settings(path: Path) -> _Settings:

@@ -198,8 +198,8 @@ def create_app(
         consumer_auto_offset_reset="earliest",
         broker_max_poll_records=5_000,
         consumer_max_fetch_size=4 << 20,
-        broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.0,
+        broker_session_timeout=project.session_timeout,
+        broker_heartbeat_interval=project.session_timeout / 6,
         broker_commit_interval=0.5,
     )
     app.set_up(project, plan, runtime, until)
