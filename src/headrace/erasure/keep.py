@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from headrace.erasure.ledger import LEDGER, Erasure, Ledger
 from headrace.events.batch import EventBatch
@@ -65,12 +63,7 @@ class ErasureFilter:
         for names in {erasure.names for erasure in self._ledger.erasures.values()}:
             if len(batch) and set(names) <= columns:
                 self._mark(batch, names, keep)
-        if keep.all():
-            return batch
-        arrays = {
-            name: getattr(batch, name)[keep] for name in ("ts_us", "partition", "offset", "record_ts_us", "known_us")
-        }
-        return replace(batch, table=batch.table.filter(pa.array(keep)), _values={}, **arrays)
+        return batch.where(keep)
 
     def _mark(self, batch: EventBatch, names: tuple[str, ...], keep: BoolArray) -> None:
         """Mark the events of erased entities with these join keys that may not be kept."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,19 @@ class EventBatch:
     def position(self) -> IntArray:
         """Source positions as one number that orders like (partition, offset)."""
         return (self.partition << 48) | self.offset
+
+    def of_partitions(self, partitions: Collection[int]) -> EventBatch:
+        """The events of some source partitions."""
+        return self.where(np.isin(self.partition, list(partitions)))
+
+    def where(self, keep: BoolArray) -> EventBatch:
+        """The events that a mask of shape (n,) keeps."""
+        if keep.all():
+            return self
+        arrays = {
+            name: getattr(self, name)[keep] for name in ("ts_us", "partition", "offset", "record_ts_us", "known_us")
+        }
+        return replace(self, table=self.table.filter(pa.array(keep)), _values={}, **arrays)
 
     def values(self, column: str) -> Values:
         """A column as numpy values and validity, converted once."""

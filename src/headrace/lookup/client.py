@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from headrace.config import Clock, Project
-from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
+from headrace.errors import LookupRequestError, LookupTimeError
 from headrace.events.columns import IntArray, Values
 from headrace.lookup.request import entity_columns, time_us
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.codec import Records, decode_records
-from headrace.online.meta import CLOCK, view_fact
+from headrace.online.meta import CLOCK, GENERATION, view_fact
+from headrace.online.versions import live_plan, live_view
 from headrace.plan import FeatureRef, Plan, read_plan
 from headrace.times import datetime_of, iso_time
 from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, value_at
@@ -55,12 +57,11 @@ class FeatureClient:
         if plan is None or store is None or audit:
             project = project if isinstance(project, Project) else Project.load(project)
             plan = plan or read_plan(project.plan_path)
+        self._declared = plan
         self._recorder = _recorder(project, plan, audit)
-        self.plan = plan
         self._owns_store = store is None
         self._store = store if store is not None else open_store(_url(project), writable=False)
-        self._layouts: dict[str, ViewLayout] = {}
-        self._facts = self._store.meta()
+        self._serving = self._read_serving()
 
     def get_online_features(
         self,
@@ -82,10 +83,16 @@ class FeatureClient:
             LookupRequestError: A name is unknown, or a row leaves out a key or gives one of a wrong type.
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
         """
-        refs = self.plan.resolve(features if isinstance(features, str) else list(features))
-        layouts = {ref.view: self._layout(ref.view) for ref in refs}
-        rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
-        moment = self._store.lookup({layout.view.hash: keys[name] for name, layout in layouts.items()})
+        asked = features if isinstance(features, str) else list(features)
+        serving = self._serving
+        while True:
+            refs = serving.plan.resolve(asked)
+            layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
+            rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
+            moment = self._store.lookup({layout.view.hash: keys[name] for name, layout in layouts.items()})
+            if moment.generation == serving.generation:
+                break
+            serving = self._serving = self._read_serving()  # another version of some view went live
         at_us = self._now_us(moment.positions) if at is None else time_us(at)
         t_us = np.full(len(rows), at_us, np.int64)
         values: dict[str, Values] = {}
@@ -99,7 +106,7 @@ class FeatureClient:
             answers[name] = lookup.answer()
         served = OnlineFeatures(
             at_us=at_us,
-            plan_hash=self.plan.hash,
+            plan_hash=serving.plan.hash,
             topics={name: layout.source.topic for name, layout in layouts.items()},
             entity_rows=rows,
             dtypes={ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs},
@@ -117,6 +124,11 @@ class FeatureClient:
     def positions(self) -> dict[SourcePartition, Position]:
         """How far each source partition has been applied."""
         return self._store.positions()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, with each view in the version that is served."""
+        return self._serving.plan
 
     @property
     def recorder(self) -> LookupRecorder | None:
@@ -139,28 +151,44 @@ class FeatureClient:
         self.close()
 
     def _now_us(self, positions: Mapping[SourcePartition, Position]) -> int:
-        if CLOCK not in self._facts:
-            self._facts = self._store.meta()  # the worker had not started when the client was made
-        if self._facts.get(CLOCK) != Clock.RECORD:
+        if CLOCK not in self._serving.facts:
+            self._serving = self._read_serving()  # the worker had not started when the client was made
+        if self._serving.facts.get(CLOCK) != Clock.RECORD:
             return time.time_ns() // 1000
         return max((position.record_ts_us for position in positions.values()), default=0)
 
-    def _layout(self, name: str) -> ViewLayout:
-        if name not in self._layouts:
-            view = self.plan.views[name]
-            stored = self._facts.get(view_fact(name))
-            if stored != view.hash:
-                self._facts = self._store.meta()  # the worker may have started, or been rebuilt, since
-                stored = self._facts.get(view_fact(name))
-            if stored != view.hash:
-                held = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
-                msg = f"The plan says {view.versioned_name}, but the online store {held}."
-                cure = (
-                    "Run `headrace stream --rebuild`, which fills the store from the log under the plan as it is now."
-                )
-                raise PlanMismatchError(msg, cure=cure)
-            self._layouts[name] = ViewLayout.of(view, self.plan.source_of(view))
-        return self._layouts[name]
+    def _read_serving(self) -> _Serving:
+        facts = self._store.meta()
+        plan = live_plan(self._declared, facts)
+        if self._recorder is not None:
+            self._recorder.follow(plan)
+        return _Serving(plan, facts, facts.get(GENERATION, ""), {})
+
+    def _layout(self, serving: _Serving, name: str) -> ViewLayout:
+        if name not in serving.layouts:
+            if serving.facts.get(view_fact(name)) != serving.plan.views[name].hash:
+                # The worker may have started since; otherwise this says what is the matter.
+                live_view(self._declared.views[name], self._store.meta())
+            view = serving.plan.views[name]
+            serving.layouts[name] = ViewLayout.of(view, serving.plan.source_of(view))
+        return serving.layouts[name]
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """What the store serves, as long as its generation is the same.
+
+    Attributes:
+        plan: The plan, with each view in the version served.
+        facts: What the store says of itself.
+        generation: The store's generation.
+        layouts: The layouts of the views asked for so far.
+    """
+
+    plan: Plan
+    facts: dict[str, str]
+    generation: str
+    layouts: dict[str, ViewLayout]
 
 
 class _ViewLookup:

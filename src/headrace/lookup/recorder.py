@@ -65,6 +65,10 @@ class LookupRecorder:
         self.dropped = 0
         """How many entities' answers should have been recorded, and were not."""
 
+    def follow(self, plan: Plan) -> None:
+        """Answers may from now on be made under another plan, too."""
+        self._join_keys = self._join_keys | {name: view.join_keys for name, view in plan.views.items()}
+
     def offer(self, answer: OnlineFeatures) -> None:
         """Record an answer, if chance picks it; it must not be changed afterwards.
 

@@ -7,7 +7,7 @@ replay therefore changes nothing, and a worker that lost its partition is refuse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from headrace.events.batch import EventBatch
 from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.online.base import OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import RecordHeader, Records, decode_records, encode_records, entity_key
-from headrace.plan import Column, DType, Plan
+from headrace.plan import Column, DType, Plan, View
 from headrace.transforms import Transformer
 from headrace.windows import Events, Tiles, ViewLayout, merge_tiles, prune_tiles, tile_events
 
@@ -37,21 +37,105 @@ class _Grouping:
     group: IntArray
 
 
+@dataclass
+class _Version:
+    """A version of a view, and what of its source it is given.
+
+    Attributes:
+        layout: How its records are laid out.
+        transformer: What makes its derived columns, if it has any.
+        partitions: The source partitions whose rounds it gets; None is all of them.
+    """
+
+    layout: ViewLayout
+    transformer: Transformer | None
+    partitions: set[int] | None
+
+    def given(self, batch: EventBatch) -> EventBatch:
+        """What it gets of a round."""
+        return batch if self.partitions is None else batch.of_partitions(self.partitions)
+
+    def sees(self, batch: EventBatch) -> EventBatch:
+        """The batch with the columns that the view's transforms make."""
+        return (
+            batch if self.transformer is None else replace(batch, table=self.transformer.apply(batch.table), _values={})
+        )
+
+
 class Applier:
     """Applies batches of a plan's sources to a store.
 
+    It serves one version of each view. Others, which are being built, can follow: they get the rounds of the source partitions that they have
+    caught up with.
+
     Args:
-        plan: The plan.
+        plan: The plan, with each view in the version that the store serves.
         store: The store.
         repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
     """
 
     def __init__(self, plan: Plan, store: OnlineStore, repo: Path | None = None) -> None:
         self._store = store
-        self._transformers = {view.name: Transformer(view, repo) for view in plan.views.values() if view.transforms}
-        self._layouts = {
-            name: [ViewLayout.of(view, source) for view in plan.views_of(name)] for name, source in plan.sources.items()
-        }
+        self._repo = repo
+        self._sources = plan.sources
+        self._versions = {view.hash: self._version(view, None) for view in plan.views.values()}
+
+    @property
+    def served(self) -> dict[str, View]:
+        """The views that get all rounds, by name."""
+        return {one.layout.view.name: one.layout.view for one in self._versions.values() if one.partitions is None}
+
+    @property
+    def following(self) -> list[View]:
+        """The versions that were prepared and get the rounds of some partitions, or of none yet."""
+        return [one.layout.view for one in self._versions.values() if one.partitions is not None]
+
+    def followed(self, view: View) -> frozenset[int]:
+        """The source partitions whose rounds a version that is being built gets."""
+        version = self._versions.get(view.hash)
+        return frozenset() if version is None or version.partitions is None else frozenset(version.partitions)
+
+    def prepare(self, view: View) -> None:
+        """Make ready to build a version; it gets no rounds yet.
+
+        Raises:
+            PlanError: A function of its transforms is missing or has changed.
+        """
+        if view.hash not in self._versions:
+            self._versions[view.hash] = self._version(view, set())
+
+    def follow(self, view: View, partitions: Iterable[int]) -> None:
+        """From the next round on, give a version that was prepared the rounds of some source partitions too."""
+        followed = self._versions[view.hash].partitions
+        if followed is not None:
+            followed.update(partitions)
+
+    def serve(self, view: View) -> None:
+        """From the next round on, give a version that was prepared all rounds, and no other version of its name any."""
+        self._versions[view.hash].partitions = None
+        for held in [one for one, version in self._versions.items() if version.layout.view.name == view.name]:
+            if held != view.hash:
+                del self._versions[held]
+
+    def drop(self, view: View) -> None:
+        """Build a version no further."""
+        self._versions.pop(view.hash, None)
+
+    def fill(self, view: View, batch: EventBatch) -> None:
+        """Apply events from the log to one version alone, which was prepared; positions stay as they are.
+
+        Args:
+            view: The version.
+            batch: Events of its source, those of each partition in offset order.
+
+        Raises:
+            StaleWriteError, StoreUnavailableError: As `apply`.
+        """
+        self._store.commit(self._writes(self._versions[view.hash], batch, None), {})
+
+    def _version(self, view: View, partitions: set[int] | None) -> _Version:
+        layout = ViewLayout.of(view, self._sources[view.source])
+        return _Version(layout, Transformer(view, self._repo) if view.transforms else None, partitions)
 
     def apply(
         self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None
@@ -80,11 +164,13 @@ class Applier:
             write
             for batch in batches
             if len(batch)
-            for layout in self._layouts[batch.source.name]
-            for write in self._apply_view(layout, batch, now_us)
+            for version in list(self._versions.values())
+            if version.layout.view.source == batch.source.name
+            for write in self._writes(version, version.given(batch), now_us)
         ]
 
-    def _apply_view(self, layout: ViewLayout, batch: EventBatch, now_us: int | None) -> list[Write]:
+    def _writes(self, version: _Version, batch: EventBatch, now_us: int | None) -> list[Write]:
+        layout = version.layout
         grouping = _group(layout, batch)
         if not grouping.keys:
             return []
@@ -93,7 +179,7 @@ class Applier:
         fresh = (grouping.group >= 0) & (batch.offset > applied[grouping.group])
         if not fresh.any():
             return []
-        merged = _merge(layout, records, self._seen(layout, batch), grouping.group, fresh, now_us)
+        merged = _merge(layout, records, version.sees(batch), grouping.group, fresh, now_us)
         touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
         encoded = encode_records(layout, merged)
         return [
@@ -103,11 +189,6 @@ class Applier:
             )
             if is_touched
         ]
-
-    def _seen(self, layout: ViewLayout, batch: EventBatch) -> EventBatch:
-        """The batch as the view sees it: with the columns that its transforms make."""
-        transformer = self._transformers.get(layout.view.name)
-        return batch if transformer is None else replace(batch, table=transformer.apply(batch.table), _values={})
 
 
 def _group(layout: ViewLayout, batch: EventBatch) -> _Grouping:

@@ -89,10 +89,12 @@ class Moment:
     Attributes:
         records: By view, for each entity asked for its records as (source partition, record), ascending by partition.
         positions: How far each source partition had been applied.
+        generation: What `meta.GENERATION` was: another one since means that other versions of views may be served.
     """
 
     records: dict[str, list[list[tuple[int, bytes]]]]
     positions: dict[SourcePartition, Position]
+    generation: str = ""
 
 
 class OnlineStore(ABC):
@@ -143,8 +145,8 @@ class OnlineStore(ABC):
         """Small facts about the store: its plan, clock and the topics it was built from."""
 
     @abstractmethod
-    def set_meta(self, facts: Mapping[str, str]) -> None:
-        """Set some of the facts."""
+    def set_meta(self, facts: Mapping[str, str | None]) -> None:
+        """Set some of the facts, all at one moment; None forgets one."""
 
     @abstractmethod
     def entities(self, view: str) -> list[bytes]:

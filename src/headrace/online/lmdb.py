@@ -21,6 +21,7 @@ from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, Re
 from headrace.online.codec import record_entity
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_stale
+from headrace.online.meta import GENERATION
 
 __all__ = ["LmdbStore"]
 
@@ -85,7 +86,8 @@ class LmdbStore(OnlineStore):
             positions = {
                 _source_partition(key): Position(*_POSITION.unpack(value)) for key, value in txn.cursor(self._positions)
             }
-        return Moment(records, positions)
+            generation = txn.get(GENERATION.encode(), b"", db=self._meta)
+        return Moment(records, positions, generation.decode())
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         with self._begin(write=True) as txn:
@@ -109,10 +111,13 @@ class LmdbStore(OnlineStore):
         with self._begin() as txn:
             return {key.decode(): value.decode() for key, value in txn.cursor(self._meta)}
 
-    def set_meta(self, facts: Mapping[str, str]) -> None:
+    def set_meta(self, facts: Mapping[str, str | None]) -> None:
         with self._begin(write=True) as txn:
             for key, value in facts.items():
-                txn.put(key.encode(), value.encode(), db=self._meta)
+                if value is None:
+                    txn.delete(key.encode(), db=self._meta)
+                else:
+                    txn.put(key.encode(), value.encode(), db=self._meta)
 
     def entities(self, view: str) -> list[bytes]:
         found: dict[bytes, None] = {}

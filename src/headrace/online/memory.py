@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from headrace.errors import StaleWriteError
 from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import applied_offset
+from headrace.online.meta import GENERATION
 
 __all__ = ["MemoryStore"]
 
@@ -35,7 +36,7 @@ class MemoryStore(OnlineStore):
             view: [sorted(self._records.get((view, entity), {}).items()) for entity in entities]
             for view, entities in wanted.items()
         }
-        return Moment(records, dict(self._positions))
+        return Moment(records, dict(self._positions), self._meta.get(GENERATION, ""))
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         self._journal.update({(entry.source, entry.last): entry for entry in entries})
@@ -49,8 +50,9 @@ class MemoryStore(OnlineStore):
     def meta(self) -> dict[str, str]:
         return dict(self._meta)
 
-    def set_meta(self, facts: Mapping[str, str]) -> None:
-        self._meta.update(facts)
+    def set_meta(self, facts: Mapping[str, str | None]) -> None:
+        known = {**self._meta, **facts}
+        self._meta = {name: value for name, value in known.items() if value is not None}
 
     def entities(self, view: str) -> list[bytes]:
         return [entity for of, entity in self._records if of == view]

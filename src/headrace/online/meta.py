@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-__all__ = ["CLOCK", "topic_fact", "view_fact", "view_facts"]
+import time
+from collections.abc import Iterable
+
+__all__ = [
+    "CLOCK",
+    "GENERATION",
+    "building_fact",
+    "built_fact",
+    "built_prefix",
+    "definition_fact",
+    "definitions",
+    "new_generation",
+    "previous_fact",
+    "topic_fact",
+    "upto_fact",
+    "upto_prefix",
+    "view_fact",
+    "view_facts",
+]
 
 CLOCK = "clock"
 """The clock the store was filled under."""
 
+GENERATION = "generation"
+"""Another value whenever another version of some view is served: who looks up notices by it."""
+
 _VIEW = "view:"
+_DEFINITION = "definition:"
 
 
 def view_fact(name: str) -> str:
@@ -18,6 +40,51 @@ def view_fact(name: str) -> str:
 def view_facts(facts: dict[str, str]) -> dict[str, str]:
     """The hashes of the views that the store serves, by view."""
     return {name.removeprefix(_VIEW): value for name, value in facts.items() if name.startswith(_VIEW)}
+
+
+def previous_fact(name: str) -> str:
+    """Under which name the hash is kept that a view was served under before."""
+    return f"previous:{name}"
+
+
+def building_fact(name: str) -> str:
+    """Under which name the hash is kept that a view is to be served under once its records have caught up."""
+    return f"building:{name}"
+
+
+def definition_fact(view_hash: str) -> str:
+    """Under which name the definition of a version is kept, as JSON."""
+    return f"{_DEFINITION}{view_hash}"
+
+
+def definitions(facts: Iterable[str]) -> list[str]:
+    """The hashes of the versions whose definition is kept."""
+    return [name.removeprefix(_DEFINITION) for name in facts if name.startswith(_DEFINITION)]
+
+
+def upto_fact(view_hash: str, partition: int) -> str:
+    """Under which name the offset is kept through which a version that is not served holds a source partition."""
+    return f"{upto_prefix(view_hash)}{partition}"
+
+
+def upto_prefix(view_hash: str) -> str:
+    """What the names of a version's `upto_fact` begin with."""
+    return f"upto:{view_hash}:"
+
+
+def built_fact(view_hash: str, partition: int) -> str:
+    """Under which name it is noted that a version has caught up with a source partition, and gets each of its rounds."""
+    return f"{built_prefix(view_hash)}{partition}"
+
+
+def built_prefix(view_hash: str) -> str:
+    """What the names of a version's `built_fact` begin with."""
+    return f"built:{view_hash}:"
+
+
+def new_generation() -> str:
+    """A value that `GENERATION` has not had."""
+    return str(time.time_ns())
 
 
 def topic_fact(topic: str) -> str:

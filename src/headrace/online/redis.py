@@ -33,6 +33,7 @@ from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavail
 from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import APPLIED
 from headrace.online.memory import refuse_stale
+from headrace.online.meta import GENERATION
 
 __all__ = ["RedisStore"]
 
@@ -132,15 +133,15 @@ class RedisStore(OnlineStore):
                 for entity in entities:
                     pipe.hgetall(_record_key(view, entity))
             pipe.hgetall(_POSITIONS)
-            *found, positions = pipe.execute()
+            pipe.hget(_META, GENERATION)
+            *found, positions, generation = pipe.execute()
         hashes = iter(found)
         records = {
             view: [sorted((int(field), record) for field, record in next(hashes).items()) for _ in entities]
             for view, entities in wanted.items()
         }
-        return Moment(
-            records, {_source(field): Position(*map(int, value.split())) for field, value in positions.items()}
-        )
+        moved = {_source(field): Position(*map(int, value.split())) for field, value in positions.items()}
+        return Moment(records, moved, (generation or b"").decode())
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         fields = {_entry_field(entry): _numbers(entry.first, entry.known_at_us) for entry in entries}
@@ -164,10 +165,15 @@ class RedisStore(OnlineStore):
             found: dict[bytes, bytes] = self._client.hgetall(_META)
         return {name.decode(): value.decode() for name, value in found.items()}
 
-    def set_meta(self, facts: Mapping[str, str]) -> None:
-        if facts:
-            with self._errors():
-                self._client.hset(_META, mapping=dict(facts))
+    def set_meta(self, facts: Mapping[str, str | None]) -> None:
+        known = {name: value for name, value in facts.items() if value is not None}
+        forgotten = facts.keys() - known.keys()
+        with self._errors(), self._client.pipeline(transaction=True) as pipe:
+            if known:
+                pipe.hset(_META, mapping=known)
+            if forgotten:
+                pipe.hdel(_META, *forgotten)
+            pipe.execute()
 
     def entities(self, view: str) -> list[bytes]:
         prefix = _record_key(view, b"")

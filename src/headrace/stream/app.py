@@ -31,6 +31,7 @@ BACKPRESSURE = 4
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _IDENTITY_CHECK_S = 5.0
+_REQUESTS_S = 1.0
 
 
 class StreamApp(FetchApp):
@@ -58,7 +59,9 @@ class StreamApp(FetchApp):
         self.project, self.plan, self.runtime, self.until = project, plan, runtime, until
         self.by_record_time = project.clock is Clock.RECORD
         self.stats = WorkerStats()
+        self._applying = asyncio.Lock()
         self._flushing = asyncio.Lock()
+        self._handing_off = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._oldest_epoch = 0
 
@@ -89,10 +92,17 @@ class StreamApp(FetchApp):
         """The next offset to read of each partition, from the stores; called whenever partitions are assigned."""
         runtime = self.running
         await asyncio.to_thread(runtime.pipeline.reload)
+        await asyncio.to_thread(runtime.handoff.resume)
         return await asyncio.to_thread(runtime.resume_offsets, sources)
 
     async def apply_round(self, fetches: list[Fetch]) -> None:
         """Make a round readable online; a store or broker that is away is waited for."""
+        async with self._applying:
+            await self._apply(fetches)
+        if self.running.pipeline.unlogged_events > BACKPRESSURE * FLUSH_EVENTS:
+            await self.flush()
+
+    async def _apply(self, fetches: list[Fetch]) -> None:
         if fetches[0].epoch < self._oldest_epoch:
             return  # read before the consumer was moved back: these records come again, in order
         self.stats.begin_round()
@@ -112,8 +122,6 @@ class StreamApp(FetchApp):
                 await self.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_S)
         self.stats.end_round(summary, {fetch.source: fetch.records[-1].offset + 1 for fetch in fetches})
-        if self.running.pipeline.unlogged_events > BACKPRESSURE * FLUSH_EVENTS:
-            await self.flush()
 
     async def flush(self) -> None:
         """Bring the log and the store up to date, and let Kafka know; what is away is tried again at the next turn."""
@@ -128,6 +136,31 @@ class StreamApp(FetchApp):
             if offsets:
                 self.fetches.set_durable(offsets)
                 self.stats.end_flush()
+
+    async def hand_off(self) -> bool:
+        """Go on with building versions of views that were asked for, if there are any.
+
+        Returns:
+            Whether there is more to build just now.
+        """
+        handoff = self.running.handoff
+        async with self._handing_off:
+            try:
+                more = await asyncio.to_thread(handoff.build, self._owns())
+                async with self._applying:
+                    if handoff.is_ready:
+                        await self.flush()
+                    if handoff.is_ready and not self.running.pipeline.has_unlogged:
+                        await asyncio.to_thread(handoff.join, self._owns())
+                    await asyncio.to_thread(handoff.settle, self._owns())
+            except (StaleWriteError, RetryableError) as error:
+                logger.warning("%s Building goes on from there.", error)
+                return False
+        return more or handoff.is_ready
+
+    def _owns(self) -> Callable[[str, int], bool]:
+        assigned = {(tp.topic, tp.partition) for tp in self.fetches.assignment()}
+        return lambda topic, partition: (topic, partition) in assigned
 
     @property
     def flush_is_due(self) -> bool:
@@ -237,9 +270,23 @@ def create_app(
                     continue
                 await app.flush()
                 if app.at_end and not app.running.pipeline.has_unlogged:
+                    while await app.hand_off():
+                        pass
                     await app.fetches.commit()
                     app.on_end()
                     return
+        except Exception as error:
+            await app.fail(error)
+            raise
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def hand_off_when_asked() -> None:
+        """Build versions of views that were asked for, beside the rounds."""
+        more = False
+        try:
+            while not app.should_stop:
+                await app.sleep(0.01 if more else _REQUESTS_S)
+                more = app.runtime is not None and await app.hand_off()
         except Exception as error:
             await app.fail(error)
             raise

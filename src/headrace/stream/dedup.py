@@ -13,11 +13,10 @@ counted is remembered from the log, wherever the worker starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from headrace.events.batch import EventBatch
 from headrace.events.columns import BoolArray
@@ -88,7 +87,7 @@ class Deduplicator:
         for partition in np.unique(batch.partition).tolist():
             rows = np.flatnonzero(batch.partition == partition)
             self._mark(batch, SourcePartition(batch.source.topic, partition), ids, rows.tolist(), keep)
-        return batch if keep.all() else _chosen(batch, keep)
+        return batch.where(keep)
 
     def _mark(
         self, batch: EventBatch, at: SourcePartition, ids: list[object], rows: list[int], keep: BoolArray
@@ -121,8 +120,3 @@ class Deduplicator:
             for event_id, record_ts_us in found:
                 seen.advance(event_id, max(seen.clock_us, record_ts_us), source.dedup_us)
         return self._seen[at]
-
-
-def _chosen(batch: EventBatch, keep: BoolArray) -> EventBatch:
-    arrays = {name: getattr(batch, name)[keep] for name in ("ts_us", "partition", "offset", "record_ts_us", "known_us")}
-    return replace(batch, table=batch.table.filter(pa.array(keep)), _values={}, **arrays)

@@ -83,6 +83,7 @@ class Pipeline:
         dead_letters: Where dead letters go.
         now_us: The wall clock, in µs.
         repo: The feature repo's folder, for the functions of transforms.
+        applier: What applies rounds to the store; None makes one that serves the plan.
         erased: What keeps the events of erased entities out; None where nothing ever is.
     """
 
@@ -97,6 +98,7 @@ class Pipeline:
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         repo: Path | None = None,
         erased: ErasureFilter | None = None,
+        applier: Applier | None = None,
     ) -> None:
         self._erased = erased
         self._decoders = decoders
@@ -105,7 +107,7 @@ class Pipeline:
         self._clock = clock
         self._dead_letters = dead_letters
         self._now_us = now_us
-        self._applier = Applier(plan, store, repo)
+        self._applier = applier or Applier(plan, store, repo)
         self._known_at = KnownAt(store.journal())
         self._deduplicator = Deduplicator(logs)
         self._unlogged = _Unlogged()

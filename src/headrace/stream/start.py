@@ -19,25 +19,30 @@ from headrace.broker.topics import (
     describe,
     ensure_topics,
 )
-from headrace.config import Clock, Project
+from headrace.config import Project
 from headrace.erasure import ErasureFilter
 from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError, TopicError
 from headrace.events.batch import EventBatch
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
 from headrace.log import EventLog
+from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
-from headrace.online.meta import CLOCK, topic_fact, view_fact, view_facts
+from headrace.online.meta import CLOCK, building_fact, definition_fact, topic_fact, view_fact
+from headrace.online.versions import live_plan, live_view, serving_facts
 from headrace.plan import Plan
 from headrace.stream.deadletters import KafkaDeadLetters
+from headrace.stream.handoff import Handoff, unreadable
 from headrace.stream.pipeline import Pipeline
+from headrace.stream.requests import read_requests
 from headrace.stream.rows import batch_of_rows
 
-__all__ = ["Runtime", "other_topic", "prepare", "refill", "topic_identities"]
+__all__ = ["Runtime", "hand_off_alone", "other_topic", "prepare", "refill", "topic_identities"]
 
 logger = logging.getLogger(__name__)
 
+_OBJECTION_S = 5.0
 _REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
 
 
@@ -53,6 +58,7 @@ class Runtime:
         store: The online store, writable.
         pipeline: The pipeline over both stores.
         dead_letters: Where dead letters go.
+        handoff: What builds other versions of views, and has the store serve them.
     """
 
     project: Project
@@ -62,6 +68,7 @@ class Runtime:
     store: OnlineStore
     pipeline: Pipeline
     dead_letters: KafkaDeadLetters
+    handoff: Handoff
 
     def resume_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition: behind the last one that both stores hold.
@@ -118,15 +125,76 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
     try:
         if rebuild:
             store.clear()
-        _check_facts(store, plan, project.clock, identities)
+        _check_facts(store, plan, project, identities)
         erased = ErasureFilter(project.erasure_path, identities)
-        _catch_up(store, plan, logs, {topic: info.partitions for topic, info in topics.items()}, project.repo, erased)
+        partitions = {topic: info.partitions for topic, info in topics.items()}
+        applier = Applier(_served(plan, store), store, project.repo)
+        handoff = Handoff(
+            plan,
+            store,
+            applier,
+            logs,
+            project.requests_path,
+            erased,
+            project.repo,
+            partitions,
+            objection_s=0.0 if project.store_url.startswith("lmdb:") else _OBJECTION_S,
+        )
+        _catch_up(store, applier, logs, partitions, erased)
         dead_letters = KafkaDeadLetters(bootstrap)
-        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, repo=project.repo, erased=erased)
+        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier)
     except BaseException:
         store.close()
         raise
-    return Runtime(project, plan, bootstrap, identities, store, pipeline, dead_letters)
+    return Runtime(project, plan, bootstrap, identities, store, pipeline, dead_letters, handoff)
+
+
+def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
+    """Build what is asked for and serve it, where no worker runs.
+
+    Args:
+        project: The project.
+        plan: Its plan.
+        store: The store, open to write.
+
+    Returns:
+        Whether that could be done: not so where the store holds events that the log does not yet, which a worker must first write.
+
+    Raises:
+        LogError: The log cannot be read.
+        StoreUnavailableError: The store is away.
+    """
+    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    for at, position in store.positions().items():
+        if at.topic in logs and logs[at.topic].last_offsets([at.partition]).get(at.partition, -1) < position.offset:
+            return False
+    facts = store.meta()
+    identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
+    erased = ErasureFilter(project.erasure_path, identities)
+    applier = Applier(_served(plan, store), store, project.repo)
+    handoff = Handoff(plan, store, applier, logs, project.requests_path, erased, project.repo)
+    while handoff.build():
+        pass
+    handoff.join()
+    handoff.settle()
+    handoff.build()  # withdraws what is met
+    store.sync()
+    return True
+
+
+def _served(plan: Plan, store: OnlineStore) -> Plan:
+    """The plan of what the store serves."""
+    facts = store.meta()
+    live = live_plan(plan, facts)
+    views = {name: view for name, view in live.views.items() if facts.get(view_fact(name)) == view.hash}
+    for view in views.values():
+        why = unreadable(view, plan.source_of(view))
+        if why is not None:
+            msg = (
+                f"The online store serves {view.versioned_name}, which cannot go on under the plan as it is now: {why}."
+            )
+            raise PlanMismatchError(msg, cure=_REBUILD)
+    return Plan(project=plan.project, sources=plan.sources, views=views)
 
 
 def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
@@ -142,12 +210,14 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     """
     facts, before = store.meta(), store.positions()
     logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
-    partitions = {topic: max((at.partition for at in before if at.topic == topic), default=-1) + 1 for topic in logs}
+    kafka = [at for at in before if at.partition < FIRST_IMPORT]
+    partitions = {topic: max((at.partition for at in kafka if at.topic == topic), default=-1) + 1 for topic in logs}
     identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
     store.clear()
     kept = {name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs)}}
-    store.set_meta(kept | {view_fact(view.name): view.hash for view in plan.views.values()})
-    _catch_up(store, plan, logs, partitions, project.repo, ErasureFilter(project.erasure_path, identities))
+    store.set_meta(kept | serving_facts(plan.views.values()))
+    applier = Applier(plan, store, project.repo)
+    _catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
     # Under the record clock the newest record is now, whosever it was: time does not go back.
     newest = {
         at: Position(found.offset, max(found.record_ts_us, before[at].record_ts_us), found.event_ts_us)
@@ -188,13 +258,19 @@ def _open(url: str) -> OnlineStore:
         return open_store(url, writable=True)
 
 
-def _check_facts(store: OnlineStore, plan: Plan, clock: Clock, identities: dict[str, str]) -> None:
+def _check_facts(store: OnlineStore, plan: Plan, project: Project, identities: dict[str, str]) -> None:
     """An empty store takes the plan, the clock and the topics as its own; a filled one must have been filled under them."""
     facts = store.meta()
-    wanted = {CLOCK: str(clock), **{view_fact(view.name): view.hash for view in plan.views.values()}}
-    wanted |= {topic_fact(topic): identity for topic, identity in identities.items()}
-    if store.positions():
-        _check_plan(facts, plan, clock)
+    wanted = {CLOCK: str(project.clock)} | {topic_fact(topic): identity for topic, identity in identities.items()}
+    if not store.positions():
+        wanted |= serving_facts(plan.views.values())
+    else:
+        _check_plan(facts, plan, project)
+        wanted |= {
+            definition_fact(view.hash): view.model_dump_json()
+            for view in plan.views.values()
+            if facts.get(view_fact(view.name)) == view.hash
+        }
         for topic, identity in identities.items():
             known = facts.get(topic_fact(topic), identity)
             if known != identity:
@@ -202,16 +278,17 @@ def _check_facts(store: OnlineStore, plan: Plan, clock: Clock, identities: dict[
     store.set_meta(wanted)
 
 
-def _check_plan(facts: dict[str, str], plan: Plan, clock: Clock) -> None:
-    if facts.get(CLOCK) != clock:
-        msg = f"The online store was filled under the {facts.get(CLOCK)} clock; the project now says {clock}."
+def _check_plan(facts: dict[str, str], plan: Plan, project: Project) -> None:
+    if facts.get(CLOCK) != project.clock:
+        msg = f"The online store was filled under the {facts.get(CLOCK)} clock; the project now says {project.clock}."
         raise PlanMismatchError(msg, cure=f"Set `clock` back, or start from nothing. {_REBUILD}")
-    stored = view_facts(facts)
+    asked = read_requests(project.requests_path)
     for view in plan.views.values():
-        if stored.get(view.name) != view.hash:
-            held = f"{view.name}@{stored[view.name]}" if view.name in stored else "no view of that name"
-            msg = f"The plan says {view.versioned_name}, but the online store holds {held}."
-            raise PlanMismatchError(msg, cure=_REBUILD)
+        meant = {facts.get(building_fact(view.name))}
+        if view.name in asked:
+            meant.add(asked[view.name].view.hash)
+        if view.hash not in meant:
+            live_view(view, facts)
 
 
 def other_topic(topic: str, known: str, found: str) -> TopicError:
@@ -226,19 +303,17 @@ def other_topic(topic: str, known: str, found: str) -> TopicError:
 
 def _catch_up(
     store: OnlineStore,
-    plan: Plan,
+    applier: Applier,
     logs: dict[str, EventLog],
     partitions: dict[str, int],
-    repo: Path,
     erased: ErasureFilter,
 ) -> None:
     """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule."""
-    applier = Applier(plan, store, repo)
     for topic, log in logs.items():
         at = {source.partition: position for source, position in store.positions().items() if source.topic == topic}
         behind = {
             partition: last
-            for partition, last in log.last_offsets(range(partitions[topic])).items()
+            for partition, last in log.last_offsets([*range(partitions[topic]), *log.imports()]).items()
             if partition not in at or at[partition].offset < last
         }
         if not behind:

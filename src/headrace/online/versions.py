@@ -1,0 +1,113 @@
+"""Which version of each view a store serves.
+
+A view whose definition changed is another view to the store, `name@hash`. The store serves one version of each name, keeps the definitions of
+those that it holds records of, and knows which version each name had before and which one is being built. So a worker and a model server go on
+with the version that is served, whatever the plan has come to say, until the new one has caught up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from headrace.errors import PlanMismatchError
+from headrace.online.meta import (
+    GENERATION,
+    building_fact,
+    built_prefix,
+    definition_fact,
+    new_generation,
+    previous_fact,
+    view_fact,
+)
+from headrace.plan import Plan, View
+
+__all__ = [
+    "building_views",
+    "built_partitions",
+    "definition_of",
+    "live_plan",
+    "live_view",
+    "serving_facts",
+]
+
+
+def serving_facts(views: Iterable[View]) -> dict[str, str]:
+    """The facts of a store that serves these versions from now on."""
+    facts = {GENERATION: new_generation()}
+    for view in views:
+        facts |= {view_fact(view.name): view.hash, definition_fact(view.hash): view.model_dump_json()}
+    return facts
+
+
+def definition_of(facts: Mapping[str, str], view_hash: str | None) -> View | None:
+    """A version's definition; None where the store does not know it."""
+    found = facts.get(definition_fact(view_hash)) if view_hash else None
+    return None if found is None else View.model_validate_json(found)
+
+
+def live_view(declared: View, facts: Mapping[str, str]) -> View:
+    """The version of a view that the store serves.
+
+    It is the declared one, or another where that is meant: the declared one is being built, or was rolled back, or the plan is the one from
+    before the handoff.
+
+    Args:
+        declared: The view as the plan has it.
+        facts: What the store says of itself.
+
+    Raises:
+        PlanMismatchError: The store serves no version of it, or one that the plan knows nothing of.
+    """
+    name = declared.name
+    stored = facts.get(view_fact(name))
+    if stored == declared.hash:
+        return declared
+    meant = declared.hash in {facts.get(building_fact(name)), facts.get(previous_fact(name))}
+    served = definition_of(facts, stored)
+    if meant and served is not None:
+        return served
+    if meant:
+        msg = f"{declared.versioned_name} is being built from the log, and no other version of it is served."
+        raise PlanMismatchError(msg, cure="`headrace status` shows when it is live.")
+    held = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
+    msg = f"The plan says {declared.versioned_name}, but the online store {held}."
+    cure = (
+        f"`headrace backfill {name}` builds it from the log while the stream runs; `headrace stream --rebuild` fills the whole store anew "
+        "under the plan as it is now."
+    )
+    raise PlanMismatchError(msg, cure=cure)
+
+
+def live_plan(declared: Plan, facts: Mapping[str, str]) -> Plan:
+    """The plan with each view in the version that the store serves; views that it does not serve are left as declared.
+
+    Args:
+        declared: The plan.
+        facts: What the store says of itself.
+    """
+    views: dict[str, View] = {}
+    for name, view in declared.views.items():
+        try:
+            views[name] = live_view(view, facts)
+        except PlanMismatchError:
+            views[name] = view
+    if all(views[name] is view for name, view in declared.views.items()):
+        return declared
+    return Plan(project=declared.project, sources=declared.sources, views=views, services=declared.services)
+
+
+def building_views(facts: Mapping[str, str]) -> dict[str, View]:
+    """The versions that are being built, by name."""
+    prefix = building_fact("")
+    found = {
+        name.removeprefix(prefix): definition_of(facts, value)
+        for name, value in facts.items()
+        if name.startswith(prefix)
+    }
+    return {name: view for name, view in found.items() if view is not None}
+
+
+def built_partitions(facts: Mapping[str, str], view: View) -> set[int]:
+    """The source partitions that a version which is being built has caught up with."""
+    prefix = built_prefix(view.hash)
+    return {int(name.removeprefix(prefix)) for name in facts if name.startswith(prefix)}
