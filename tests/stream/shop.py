@@ -128,8 +128,8 @@ def looked_up(store: OnlineStore, shops: Iterable[str], minute: float) -> dict[s
     return {name.removeprefix("shop_sales__"): values for name, values in answer.items() if name != "shop"}
 
 
-def brute_force(records: Iterable[Any], shops: Iterable[str], minute: float) -> dict[str, list[Any]]:
-    """The same, by a loop over all sales, each position once."""
+def brute_force(records: Iterable[Any], shops: Iterable[str], minute: float, window: int = 10) -> dict[str, list[Any]]:
+    """The same, by a loop over all sales, each position once; `window` is in minutes."""
     at = NOON * 1000 + round(minute * MINUTE)
     sales = {(one.partition, one.offset): (one, Sale.model_validate_json(one.value)) for one in records}
     result: dict[str, list[Any]] = {feature.name: [] for feature in SHOPS.features}
@@ -139,7 +139,7 @@ def brute_force(records: Iterable[Any], shops: Iterable[str], minute: float) -> 
             for one, sale in sales.values()
             if sale.shop == shop and one.timestamp * 1000 <= at
         ]
-        recent = [sale for ts, _, _, sale in mine if at // MINUTE - 10 < ts // MINUTE <= at // MINUTE]
+        recent = [sale for ts, _, _, sale in mine if at // MINUTE - window < ts // MINUTE <= at // MINUTE]
         result["sales_10m"].append(len(recent))
         result["mean_price_10m"].append(sum(sale.price for sale in recent) / len(recent) if recent else None)
         result["pieces_ever"].append(sum(sale.pieces for *_, sale in mine))
