@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,16 +59,18 @@ def feature(name: str, function: str, column: str, dtype: DType, minutes: int | 
     return Feature(name=name, function=function, column=column, window_us=window, slide_us=slide, dtype=dtype)
 
 
+_FEATURES = (
+    feature("n_10m", "count", "*", DType.INT64, 10),
+    feature("mean_10m", "mean", "price", DType.FLOAT64, 10),
+    feature("pieces_ever", "sum", "pieces", DType.INT64),
+    feature("last_price", "last", "price", DType.FLOAT64),
+)
 SHOPS = View(
     name="shops",
     source="sales",
     entities=(Column(name="shop", dtype=DType.STRING, nullable=False),),
-    features=(
-        feature("n_10m", "count", "*", DType.INT64, 10),
-        feature("mean_10m", "mean", "price", DType.FLOAT64, 10),
-        feature("pieces_ever", "sum", "pieces", DType.INT64),
-        feature("last_price", "last", "price", DType.FLOAT64),
-    ),
+    features=_FEATURES,
+    input=SOURCE.input_of(_FEATURES),
 )
 FEATURES = ["shops:n_10m", "shops:mean_10m", "shops:pieces_ever", "shops:last_price"]
 
@@ -178,6 +181,21 @@ def brute_force(
             }
         )
     return rows
+
+
+def random_sales(seed: int, n: int) -> list[Sale]:
+    draw = random.Random(seed)
+    minutes = [draw.randrange(0, 6_000) / 4 for _ in range(n)]
+    return [
+        Sale(
+            draw.choice("abc"), minute, draw.randrange(100) / 4, draw.randrange(5), minute + draw.choice([0, 0, 3, 90])
+        )
+        for minute in minutes
+    ]
+
+
+def same(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]) -> None:
+    assert [row | {"shops__mean_10m": pytest.approx(row["shops__mean_10m"])} for row in wanted] == list(found)
 
 
 def shop_at(folder: Path, clock: str = "record", source: Source = SOURCE) -> Shop:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,26 +20,11 @@ from headrace.ingest import run as ingest_run
 from headrace.log import EventLog
 from headrace.log.schema import FIRST_IMPORT
 from headrace.plan import write_plan
-from tests.ingest.conftest import SOURCE, START, Sale, Shop, brute_force, plan_of, shop_at, table_of
+from tests.ingest.conftest import SOURCE, START, Sale, Shop, brute_force, plan_of, random_sales, same, shop_at, table_of
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
 SALES = [Sale("a", 0, 1.0), Sale("a", 5, 2.0, 3), Sale("b", 6, 4.0), Sale("a", 12.5, 8.0)]
-
-
-def random_sales(seed: int, n: int) -> list[Sale]:
-    draw = random.Random(seed)
-    minutes = [draw.randrange(0, 6_000) / 4 for _ in range(n)]
-    return [
-        Sale(
-            draw.choice("abc"), minute, draw.randrange(100) / 4, draw.randrange(5), minute + draw.choice([0, 0, 3, 90])
-        )
-        for minute in minutes
-    ]
-
-
-def same(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]) -> None:
-    assert [row | {"shops__mean_10m": pytest.approx(row["shops__mean_10m"])} for row in wanted] == list(found)
 
 
 def test_imported_events_are_known_at_their_event_time_online_and_in_history(shop: Shop) -> None:

@@ -11,7 +11,8 @@ from headrace.errors import HeadraceError, StoreLockedError
 from headrace.log import EventLog
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
-from headrace.online.meta import CLOCK, topic_fact, view_fact, view_facts
+from headrace.online.meta import CLOCK, building_fact, topic_fact, view_facts
+from headrace.online.versions import serving_facts
 from headrace.plan import Plan, Source
 from headrace.stream.rows import batch_of_rows
 
@@ -100,16 +101,15 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
 
 def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan: Plan) -> str | None:
     """Why events cannot be applied under this plan, where they cannot; a store that is empty takes the plan as its own."""
-    wanted = {view_fact(view.name): view.hash for view in plan.views.values()}
     if not store.positions():
-        store.set_meta({CLOCK: str(project.clock), **wanted})
+        store.set_meta({CLOCK: str(project.clock), **serving_facts(plan.views.values())})
         return None
-    others = [name for name, value in facts.items() if name.startswith(("building:", "previous:")) and value]
+    building = any(name.startswith(building_fact("")) and value for name, value in facts.items())
     held = view_facts(dict(facts))
     if (
         facts.get(CLOCK) == project.clock
         and held == {view.name: view.hash for view in plan.views.values()}
-        and not others
+        and not building
     ):
         return None
     return "The online store serves other versions of the views than the plan has: a worker makes them readable online when it is started."
