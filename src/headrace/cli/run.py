@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.live import Live
@@ -103,8 +103,24 @@ def status(as_json: AsJson = False, folder: Folder = None) -> None:
         ]
         for row in found["partitions"]
     ]
+    _show_views(found["views"])
     title = f"{found['project']} · plan {found['plan']} · {found['clock']} clock"
     table(title, columns, rows, numbers=columns[1:6])
+
+
+def _show_views(views: list[dict[str, Any]]) -> None:
+    rows = []
+    for row in views:
+        remarks = []
+        if row["building"]:
+            remarks.append(f"building {row['building']}: {row['built']:.0%} of the log")
+        if row["asked_for"]:
+            remarks.append(f"asked for: {row['asked_for']}, which no worker has begun")
+        if row["live"] != row["declared"] and not row["building"] and not row["asked_for"]:
+            remarks.append("the plan says another: `headrace backfill` makes that live")
+        rows.append([row["view"], row["live"] or "–", row["declared"], row["before"] or "–", "; ".join(remarks) or "–"])
+    if any(row[1] != row[2] or row[4] != "–" or row[3] != "–" for row in rows):
+        table("views", ["view", "live", "plan", "before", ""], rows)
 
 
 @command

@@ -8,7 +8,10 @@ from typing import Any
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError
 from headrace.online import Position, open_store
-from headrace.plan import Plan, read_plan
+from headrace.online.meta import building_fact, previous_fact, view_fact
+from headrace.online.versions import built_share
+from headrace.plan import Plan, View, read_plan
+from headrace.stream.requests import read_requests
 from headrace.times import iso_time
 
 __all__ = ["project_status"]
@@ -34,12 +37,52 @@ def project_status(project: Project) -> dict[str, Any]:
     ends, committed = _broker_side(project, topics, notes)
     positions = _store_side(project, notes)
     logged = _log_side(project, plan, notes, {*ends, *positions})
+    views = _views(project, plan, logged)
     rows = [
         _row(source, ends, committed, positions.get(source), logged, project.clock)
         for source in sorted({*ends, *positions, *logged})
         if source[0] in topics
     ]
-    return {"project": plan.project, "plan": plan.hash, "clock": str(project.clock), "notes": notes, "partitions": rows}
+    return {
+        "project": plan.project,
+        "plan": plan.hash,
+        "clock": str(project.clock),
+        "notes": notes,
+        "views": views,
+        "partitions": rows,
+    }
+
+
+def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]]:
+    try:
+        with open_store(project.store_url, writable=False) as store:
+            facts = store.meta()
+    except HeadraceError:
+        return []  # said already
+    asked = read_requests(project.requests_path)
+    rows = []
+    for name, view in plan.views.items():
+        building = facts.get(building_fact(name))
+        waiting = asked[name].view.hash if name in asked and building is None else None
+        rows.append(
+            {
+                "view": name,
+                "declared": view.hash,
+                "live": facts.get(view_fact(name)),
+                "building": building,
+                "built": None
+                if building is None
+                else round(built_share(facts, building, _ends(plan, view, logged)), 4),
+                "asked_for": waiting if waiting != facts.get(view_fact(name)) else None,
+                "before": facts.get(previous_fact(name)),
+            }
+        )
+    return rows
+
+
+def _ends(plan: Plan, view: View, logged: Offsets) -> dict[int, int]:
+    topic = plan.source_of(view).topic
+    return {partition: offset for (of, partition), offset in logged.items() if of == topic}
 
 
 def _row(

@@ -18,7 +18,8 @@ from headrace.errors import LookupRequestError
 from headrace.events.batch import ARROW_TYPES
 from headrace.log import EventLog, LookupTable
 from headrace.online import OnlineStore
-from headrace.online.meta import topic_fact, view_facts
+from headrace.online.meta import definitions, topic_fact, view_facts
+from headrace.online.versions import definition_of
 from headrace.plan import DType, Plan, Source, View
 from headrace.times import iso_time
 
@@ -97,6 +98,7 @@ def forget(
     done = _noted(project, ledger, store, sources, entity)
     if not alone:
         time.sleep(grace_s)
+    views += _other_versions(store, views, entity)
     _erase_online(store, views, entity, done)
     values = _scalars(sources, entity)
     for source in sources:
@@ -142,6 +144,14 @@ def _holders(plan: Plan, entity: Entity) -> tuple[list[Source], list[View]]:
             msg = f"{sorted(derived)[0]!r}, a key of the view {view.name!r}, is made by a transform and is not in the log."
             raise LookupRequestError(msg, cure="Forget by the field of the event that it is made from.")
     return [source for source in plan.sources.values() if names <= {column.name for column in source.columns}], views
+
+
+def _other_versions(store: OnlineStore, views: list[View], entity: Entity) -> list[View]:
+    """The versions of views that the store holds beside the plan's: those before, and those being built."""
+    facts = store.meta()
+    known = {view.hash for view in views}
+    held = [definition_of(facts, one) for one in definitions(facts) if one not in known]
+    return [view for view in held if view is not None and set(entity) <= set(view.join_keys)]
 
 
 def _noted(project: Project, ledger: Ledger, store: OnlineStore, sources: list[Source], entity: Entity) -> Forgotten:

@@ -15,6 +15,7 @@ __all__ = [
     "definitions",
     "new_generation",
     "previous_fact",
+    "refused_fact",
     "topic_fact",
     "upto_fact",
     "upto_prefix",
@@ -50,6 +51,11 @@ def previous_fact(name: str) -> str:
 def building_fact(name: str) -> str:
     """Under which name the hash is kept that a view is to be served under once its records have caught up."""
     return f"building:{name}"
+
+
+def refused_fact(view_hash: str) -> str:
+    """Under which name it is kept why a worker cannot build a version that was asked for."""
+    return f"refused:{view_hash}"
 
 
 def definition_fact(view_hash: str) -> str:

@@ -13,10 +13,12 @@ from headrace.errors import PlanMismatchError
 from headrace.online.meta import (
     GENERATION,
     building_fact,
+    built_fact,
     built_prefix,
     definition_fact,
     new_generation,
     previous_fact,
+    upto_fact,
     view_fact,
 )
 from headrace.plan import Plan, View
@@ -24,6 +26,7 @@ from headrace.plan import Plan, View
 __all__ = [
     "building_views",
     "built_partitions",
+    "built_share",
     "definition_of",
     "live_plan",
     "live_view",
@@ -105,6 +108,22 @@ def building_views(facts: Mapping[str, str]) -> dict[str, View]:
         if name.startswith(prefix)
     }
     return {name: view for name, view in found.items() if view is not None}
+
+
+def built_share(facts: Mapping[str, str], view_hash: str, ends: Mapping[int, int]) -> float:
+    """How much of the log a version that is being built holds, 0 to 1.
+
+    Args:
+        facts: What the store says of itself.
+        view_hash: The version's hash.
+        ends: The log's last offset per source partition.
+    """
+    wanted = sum(end + 1 for end in ends.values())
+    held = 0
+    for partition, end in ends.items():
+        upto = end if built_fact(view_hash, partition) in facts else int(facts.get(upto_fact(view_hash, partition), -1))
+        held += min(upto, end) + 1
+    return held / wanted if wanted else 1.0
 
 
 def built_partitions(facts: Mapping[str, str], view: View) -> set[int]:

@@ -30,6 +30,7 @@ from headrace.online.meta import (
     definition_fact,
     definitions,
     previous_fact,
+    refused_fact,
     upto_fact,
     upto_prefix,
     view_fact,
@@ -213,16 +214,19 @@ class Handoff:
 
     def _take_requests(self, owns: Owns) -> None:
         facts = self._store.meta()
-        for name, request in read_requests(self._requests).items():
+        requests = read_requests(self._requests)
+        for name, view in building_views(facts).items():
+            if name not in requests and view.source in self._sources and owns(self._topic(view), 0):
+                self._store.set_meta({building_fact(name): None})
+        for name, request in requests.items():
             view = request.view
             if facts.get(view_fact(name)) == view.hash and building_fact(name) not in facts:
                 withdraw(self._requests, request)
             elif facts.get(building_fact(name)) != view.hash and self._can_meet(request) and owns(self._topic(view), 0):
                 # What an earlier attempt had caught up with, nobody has given its rounds since.
                 unbuilt = dict.fromkeys(fact for fact in facts if fact.startswith(built_prefix(view.hash)))
-                self._store.set_meta(
-                    {**unbuilt, building_fact(name): view.hash, definition_fact(view.hash): view.model_dump_json()}
-                )
+                taken = {building_fact(name): view.hash, definition_fact(view.hash): view.model_dump_json()}
+                self._store.set_meta({**unbuilt, **taken, refused_fact(view.hash): None})
                 logger.warning("Building %s from the log; what is served stays until then.", view.versioned_name)
 
     def _can_meet(self, request: Request) -> bool:
@@ -246,6 +250,7 @@ class Handoff:
     def _refuse(self, view: View, why: str) -> None:
         if view.hash not in self._refused:
             self._refused.add(view.hash)
+            self._store.set_meta({refused_fact(view.hash): why})
             logger.warning("%s is not built: %s", view.versioned_name, why)
 
     def _topic(self, view: View) -> str:

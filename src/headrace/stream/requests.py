@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from headrace.errors import ConfigError
 from headrace.plan import Source, View
 
-__all__ = ["Request", "ask", "read_requests", "withdraw"]
+__all__ = ["Request", "ask", "cancel", "read_requests", "withdraw"]
 
 
 class Request(BaseModel):
@@ -79,6 +79,22 @@ def withdraw(folder: Path, request: Request) -> None:
     current = read_requests(folder).get(request.view.name)
     if current is not None and current.view.hash == request.view.hash:
         path.unlink(missing_ok=True)
+
+
+def cancel(folder: Path, view: str) -> bool:
+    """Take a request back, whether or not it has been begun.
+
+    Args:
+        folder: The folder of requests.
+        view: The view's name.
+
+    Returns:
+        Whether there was one.
+    """
+    path = _path(folder, view)
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    return there
 
 
 def _path(folder: Path, view: str) -> Path:
