@@ -37,9 +37,15 @@ def verify_dataset(project: Project, path: Path) -> dict[str, Any]:
     """Build a dataset again from its manifest and compare.
 
     Returns:
-        JSON-ready: dataset, whether the bytes are the same, how many files, and what differs.
+        JSON-ready: dataset, whether the bytes are the same, how many files, what differs, and what else there is to know.
     """
     _, manifest = read_manifest(path)
     name = manifest["dataset"]
     report = verify_built(TrainingClient(project), load_dataset(project, name), path)
-    return {"dataset": name, "ok": report.ok, "files": report.files, "problems": list(report.problems)}
+    return {
+        "dataset": name,
+        "ok": report.ok,
+        "files": report.files,
+        "problems": list(report.problems),
+        "notes": list(report.notes),
+    }

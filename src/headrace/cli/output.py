@@ -21,7 +21,18 @@ from rich.table import Table
 
 from headrace.errors import HeadraceError, RetryableError
 
-__all__ = ["AsJson", "DIFFERENT", "Folder", "command", "console", "errors", "note", "print_json", "table"]
+__all__ = [
+    "AsJson",
+    "DIFFERENT",
+    "FAILED",
+    "Folder",
+    "command",
+    "console",
+    "errors",
+    "note",
+    "print_json",
+    "table",
+]
 
 P = ParamSpec("P")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from headrace.cli.output import DIFFERENT, AsJson, Folder, command, console, print_json, table
+from headrace.cli.output import FAILED, AsJson, Folder, command, console, note, print_json, table
 from headrace.config import Project
 from headrace.errors import LookupRequestError
 from headrace.plan import DType, Plan, View, read_plan
@@ -138,7 +139,7 @@ def verify(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Build a dataset again from its manifest and compare the bytes; exit code 3 if they differ."""
+    """Build a dataset again from its manifest and compare the bytes; exit code 1 if they differ."""
     from headrace.cli.datasets import verify_dataset
 
     report = verify_dataset(Project.load(folder), manifest)
@@ -146,11 +147,13 @@ def verify(
         print_json(report)
     elif report["ok"]:
         console.print(f"The same bytes: {report['files']} files.", highlight=False)
+        for remark in report["notes"]:
+            note(remark)
     else:
         for problem in report["problems"]:
-            console.print(f"[red]differs:[/] {problem}", highlight=False)
+            console.print("[red]differs:[/]", escape(problem), highlight=False, soft_wrap=True)
     if not report["ok"]:
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(FAILED)
 
 
 def _asked(plan: Plan, service: str | None, features: list[str] | None) -> str | list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from headrace.config import Clock, Project
-from headrace.errors import LookupRequestError, LookupTimeError
+from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
 from headrace.events.columns import IntArray, Values
 from headrace.lookup.request import entity_columns, time_us
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.codec import Records, decode_records
 from headrace.online.meta import CLOCK, GENERATION, view_fact
-from headrace.online.versions import live_plan, live_view
+from headrace.online.versions import live_plan, live_view, unasked_views
 from headrace.plan import FeatureRef, Plan, read_plan
 from headrace.times import datetime_of, iso_time
 from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, value_at
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from headrace.lookup.recorder import LookupRecorder
 
 __all__ = ["FeatureClient"]
+
+logger = logging.getLogger(__name__)
 
 
 class FeatureClient:
@@ -86,7 +89,7 @@ class FeatureClient:
         asked = features if isinstance(features, str) else list(features)
         serving = self._serving
         while True:
-            refs = serving.plan.resolve(asked)
+            refs = self._resolve(serving, asked)
             layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
             rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
             moment = self._store.lookup({layout.view.hash: keys[name] for name, layout in layouts.items()})
@@ -160,9 +163,25 @@ class FeatureClient:
     def _read_serving(self) -> _Serving:
         facts = self._store.meta()
         plan = live_plan(self._declared, facts)
+        for remark in unasked_views(self._declared, plan, facts):
+            logger.warning(remark)
         if self._recorder is not None:
             self._recorder.follow(plan)
         return _Serving(plan, facts, facts.get(GENERATION, ""), {})
+
+    def _resolve(self, serving: _Serving, asked: str | list[str]) -> list[FeatureRef]:
+        """What is asked for, as the plan has it; a version that is served still may lack some of it."""
+        try:
+            refs = serving.plan.resolve(asked)
+        except LookupRequestError:
+            refs = self._declared.resolve(asked)
+        for ref in refs:
+            view = serving.plan.views[ref.view]
+            if ref.feature not in {feature.name for feature in view.features}:
+                msg = f"The online store serves {view.versioned_name}, which has no feature {ref.feature!r}."
+                cure = f"`headrace backfill {view.name}` makes {self._declared.views[view.name].versioned_name} live."
+                raise PlanMismatchError(msg, cure=cure)
+        return refs
 
     def _layout(self, serving: _Serving, name: str) -> ViewLayout:
         if name not in serving.layouts:

@@ -31,6 +31,7 @@ __all__ = [
     "live_plan",
     "live_view",
     "serving_facts",
+    "unasked_views",
 ]
 
 
@@ -49,27 +50,23 @@ def definition_of(facts: Mapping[str, str], view_hash: str | None) -> View | Non
 
 
 def live_view(declared: View, facts: Mapping[str, str]) -> View:
-    """The version of a view that the store serves.
-
-    It is the declared one, or another where that is meant: the declared one is being built, or was rolled back, or the plan is the one from
-    before the handoff.
+    """The version of a view that the store serves: the declared one, or as long as nobody has built that, the one before.
 
     Args:
         declared: The view as the plan has it.
         facts: What the store says of itself.
 
     Raises:
-        PlanMismatchError: The store serves no version of it, or one that the plan knows nothing of.
+        PlanMismatchError: The store serves no version of it, or one whose definition it does not know.
     """
     name = declared.name
     stored = facts.get(view_fact(name))
     if stored == declared.hash:
         return declared
-    meant = declared.hash in {facts.get(building_fact(name)), facts.get(previous_fact(name))}
     served = definition_of(facts, stored)
-    if meant and served is not None:
+    if served is not None:
         return served
-    if meant:
+    if facts.get(building_fact(name)) == declared.hash:
         msg = f"{declared.versioned_name} is being built from the log, and no other version of it is served."
         raise PlanMismatchError(msg, cure="`headrace status` shows when it is live.")
     held = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
@@ -79,6 +76,24 @@ def live_view(declared: View, facts: Mapping[str, str]) -> View:
         "under the plan as it is now."
     )
     raise PlanMismatchError(msg, cure=cure)
+
+
+def unasked_views(declared: Plan, served: Plan, facts: Mapping[str, str]) -> list[str]:
+    """What to tell people: views served in another version than declared, though nobody has asked for that.
+
+    Args:
+        declared: The plan.
+        served: What is served instead.
+        facts: What the store says of itself.
+    """
+    found = []
+    for name, view in declared.views.items():
+        other = served.views.get(name)
+        meant = {facts.get(building_fact(name)), facts.get(previous_fact(name))}
+        if view.hash not in meant and (other is None or other.hash != view.hash):
+            held = "not at all" if other is None else f"as {other.versioned_name}"
+            found.append(f"{view.versioned_name} is served {held}: `headrace backfill {name}` makes it live.")
+    return found
 
 
 def live_plan(declared: Plan, facts: Mapping[str, str]) -> Plan:

@@ -29,13 +29,12 @@ from headrace.log import EventLog
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
-from headrace.online.meta import CLOCK, building_fact, definition_fact, topic_fact, view_fact
-from headrace.online.versions import live_plan, live_view, serving_facts
+from headrace.online.meta import CLOCK, definition_fact, topic_fact, view_fact
+from headrace.online.versions import live_plan, live_view, serving_facts, unasked_views
 from headrace.plan import Plan
 from headrace.stream.deadletters import KafkaDeadLetters
 from headrace.stream.handoff import Handoff, unreadable
 from headrace.stream.pipeline import Pipeline
-from headrace.stream.requests import read_requests
 from headrace.stream.rows import batch_of_rows
 
 __all__ = ["Runtime", "hand_off_alone", "other_topic", "prepare", "refill", "topic_identities"]
@@ -194,7 +193,10 @@ def _served(plan: Plan, store: OnlineStore) -> Plan:
                 f"The online store serves {view.versioned_name}, which cannot go on under the plan as it is now: {why}."
             )
             raise PlanMismatchError(msg, cure=_REBUILD)
-    return Plan(project=plan.project, sources=plan.sources, views=views)
+    served = Plan(project=plan.project, sources=plan.sources, views=views)
+    for remark in unasked_views(plan, served, facts):
+        logger.warning(remark)
+    return served
 
 
 def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
@@ -282,12 +284,8 @@ def _check_plan(facts: dict[str, str], plan: Plan, project: Project) -> None:
     if facts.get(CLOCK) != project.clock:
         msg = f"The online store was filled under the {facts.get(CLOCK)} clock; the project now says {project.clock}."
         raise PlanMismatchError(msg, cure=f"Set `clock` back, or start from nothing. {_REBUILD}")
-    asked = read_requests(project.requests_path)
     for view in plan.views.values():
-        meant = {facts.get(building_fact(view.name))}
-        if view.name in asked:
-            meant.add(asked[view.name].view.hash)
-        if view.hash not in meant:
+        if view_fact(view.name) in facts:
             live_view(view, facts)
 
 
