@@ -179,6 +179,11 @@ def change_plan(project: Project, folder: Path) -> Dataset:
     return DATASET
 
 
+def rename_view(project: Project, folder: Path) -> Dataset:
+    write_plan(plan_of(with_one_more("towns", VIEW)), project.plan_path)
+    return replace(DATASET, features=["city_rides:n_10m"])
+
+
 def change_spine(project: Project, folder: Path) -> Dataset:
     return replace(DATASET, spine=lambda _: SPINE.slice(1))
 
@@ -208,15 +213,9 @@ def lose_files(project: Project, folder: Path) -> Dataset:
             change_file,
             ["train/part-00001.parquet is missing", "test/part-00001.parquet was changed since it was built"],
         ),
-        (change_plan, ["the view city_rides was"]),
         (change_spine, ["the spine is another: it had 60 rows and has 59"]),
-        (
-            change_definition,
-            ["the definition's as_of was 'known' and is now 'event'", "rows_per_file was 20 and is now 21"],
-        ),
-        (change_service, ["the features were city_rides:n_10m, city_rides:mean_price_10m"]),
-        (lose_version, ["it cannot be built again: There is no log at"]),
-        (lose_files, ["it cannot be built again: The log at"]),
+        (lose_version, ["the log of 'rides' is gone: there is none at"]),
+        (lose_files, ["version 1 of the log of 'rides' pins 1 files, and 1 of them (120 events) are gone"]),
     ],
 )
 def test_verify_says_what_differs(
@@ -229,6 +228,30 @@ def test_verify_says_what_differs(
         assert wanted in said
 
 
+@pytest.mark.parametrize(
+    ("change", "notes"),
+    [
+        (change_plan, ["the view city_rides was"]),
+        (
+            change_definition,
+            ["the definition's as_of was 'known' and is now 'event'", "rows_per_file was 20 and is now 21"],
+        ),
+        (change_service, ["the definition's features was ['city_rides:n_10m', 'city_rides:mean_price_10m'"]),
+        (rename_view, ["the plan has gone on: There is no view named 'city_rides'"]),
+    ],
+)
+def test_verify_builds_by_what_the_manifest_holds(
+    project: Project, tmp_path: Path, change: Callable[[Project, Path], Dataset], notes: list[str]
+) -> None:
+    TrainingClient(project).export(DATASET, tmp_path / "out")
+    changed = change(project, tmp_path / "out")
+    report = verify_dataset(TrainingClient(project), changed, tmp_path / "out")
+    assert report.problems == ()
+    assert len(report.notes) == len(notes)
+    for said, wanted in zip(report.notes, notes, strict=True):
+        assert wanted in said
+
+
 def test_verify_says_where_other_bytes_came_out_and_of_which_library(project: Project, tmp_path: Path) -> None:
     out = tmp_path / "out"
     manifest: dict[str, Any] = TrainingClient(project).export(DATASET, out).manifest
@@ -237,11 +260,15 @@ def test_verify_says_where_other_bytes_came_out_and_of_which_library(project: Pr
     parquet.write_table(parquet.read_table(part), part, compression="none")
     manifest["files"][2]["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
     manifest["made_with"]["pyarrow"] = "25.0.0"
+    manifest["statistics"]["label"]["true"] = 29
     (out / "manifest.json").write_text(json.dumps(manifest))
     problems = verified(project, DATASET, out)
     assert problems[0].startswith("test/part-00000.parquet comes out with other bytes (20 rows before, 20 now)")
-    assert "made with headrace" in problems[1]
-    assert "pyarrow 25.0.0" in problems[1]
+    assert problems[0].endswith(f"wrote it, and {parquet.read_metadata(part).created_by} writes it now")
+    assert "and the same values: parquet-cpp-arrow version" in problems[0]
+    assert problems[1].startswith("the statistics of label were")
+    assert "made with headrace" in problems[2]
+    assert "pyarrow 25.0.0" in problems[2]
 
 
 def test_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -250,7 +277,7 @@ def test_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(DatasetError, match="no manifest of this version"):
         read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": 1}')
+    (tmp_path / "manifest.json").write_text('{"format": 2}')
     with pytest.raises(DatasetError, match="was edited: it has no 'as_of'"):
         read_manifest(tmp_path)
 

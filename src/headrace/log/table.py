@@ -125,6 +125,11 @@ class EventLog:
         table = open_table(self.path)
         return None if table is None else table.version()
 
+    def table_id(self) -> str | None:
+        """What tells this table from one that was made anew in its place; None where there is no table yet."""
+        table = open_table(self.path)
+        return None if table is None else str(table.metadata().id)
+
     def snapshot(self, version: int | None = None) -> LogSnapshot:
         """The files of a version.
 

@@ -21,6 +21,7 @@ from pyarrow import parquet
 
 from headrace.errors import DatasetError
 from headrace.history import moments_us
+from headrace.log import EventLog
 from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
 from headrace.training.dataset import Dataset
@@ -31,7 +32,7 @@ from headrace.training.statistics import column_statistics
 __all__ = ["MANIFEST", "Built", "export_dataset"]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def export_dataset(
                 "dataset": dataset.name,
                 "plan": joins.plan.hash,
                 "definitions": definitions_of(joins.plan, refs),
+                "compiled": archived_plan(joins.plan, refs),
                 "features": [f"{ref.view}:{ref.feature}" for ref in refs],
                 "as_of": dataset.as_of,
                 "time_column": dataset.time_column,
@@ -92,6 +94,7 @@ def export_dataset(
                 "splits": {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()},
                 "rows_per_file": dataset.rows_per_file,
                 "logs": settled,
+                "tables": {topic: _table_id(joins, topic) for topic in settled},
                 "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
                 "files": files,
                 "statistics": column_statistics(joined),
@@ -124,6 +127,13 @@ def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
     sources = {view.source: plan.source_of(view) for view in views.values()}
     named = {f"view {name}": view.hash for name, view in views.items()}
     return named | {f"source {name}": source.content_hash() for name, source in sources.items()}
+
+
+def archived_plan(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, Any]:
+    """What of the plan features are made from, whole: a dataset is built again by it, whatever the plan has become."""
+    views = {ref.view: plan.views[ref.view] for ref in refs}
+    sources = {view.source: plan.source_of(view) for view in views.values()}
+    return Plan(project=plan.project, sources=sources, views=views).model_dump(mode="json")
 
 
 def table_checksum(table: pa.Table) -> str:
@@ -165,6 +175,10 @@ class _Hashing(io.RawIOBase):
 
     def writable(self) -> bool:
         return True
+
+
+def _table_id(joins: FeatureJoins, topic: str) -> str | None:
+    return EventLog(joins.project.log_path, joins.plan.source_for_topic(topic)).table_id()
 
 
 def _splits(dataset: Dataset, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -58,14 +58,15 @@ class FeatureJoins:
 
     Args:
         project: The project, or a path in it; None is the current folder's.
+        plan: The plan, where it is not the project's.
 
     Raises:
         PlanError: There is no plan.
     """
 
-    def __init__(self, project: Project | str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, project: Project | str | os.PathLike[str] | None = None, *, plan: Plan | None = None) -> None:
         self.project = project if isinstance(project, Project) else Project.load(project)
-        self.plan: Plan = read_plan(self.project.plan_path)
+        self.plan: Plan = plan or read_plan(self.project.plan_path)
 
     def get_historical_features(
         self,

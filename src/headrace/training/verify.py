@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import DatasetError, HeadraceError
+import pyarrow as pa
+from pyarrow import parquet
+from pydantic import ValidationError
+
+from headrace.errors import DatasetError, HeadraceError, LookupRequestError
+from headrace.plan import Plan
 from headrace.training.dataset import Dataset
 from headrace.training.export import (
     FORMAT,
@@ -21,12 +27,13 @@ from headrace.training.export import (
     table_checksum,
 )
 from headrace.training.joins import FeatureJoins
+from headrace.training.pinned import lost_versions
 
 __all__ = ["VerifyReport", "read_manifest", "verify_dataset"]
 
 _KEYS = {
-    *("as_of", "dataset", "definitions", "features", "files", "label", "logs", "made_with", "plan"),
-    *("rows_per_file", "spine", "splits", "statistics", "time_column"),
+    *("as_of", "compiled", "dataset", "definitions", "features", "files", "label", "logs", "made_with", "plan"),
+    *("rows_per_file", "spine", "splits", "statistics", "tables", "time_column"),
 }
 
 
@@ -37,10 +44,12 @@ class VerifyReport:
     Attributes:
         files: How many files the manifest names.
         problems: What differs, or why the dataset cannot be built again; empty where the bytes are the same.
+        notes: What has changed since without changing the bytes.
     """
 
     files: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -77,7 +86,10 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyReport:
-    """Build a dataset again at the log versions that its manifest pins, and compare.
+    """Build a dataset again and compare the bytes.
+
+    Everything but the spine comes from the manifest: the definitions of features, the logs' versions, the splits. So the plan, the definition
+    and the logs may have gone on. The spine is made anew, and is refused where it is another.
 
     Args:
         joins: The project's joins; a `TrainingClient` is one.
@@ -85,30 +97,44 @@ def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyR
         path: The manifest, or the folder that holds it.
 
     Returns:
-        What differs.
+        What differs, or exactly why it cannot be built again.
 
     Raises:
         DatasetError: There is no manifest.
     """
     folder, manifest = read_manifest(path)
-    problems = _changed_files(folder, manifest)
+    plan, pinned = _archived(folder, dataset, manifest)
+    problems, notes = _changed_files(folder, manifest), _changes_since(joins, dataset, manifest)
+    why_not = lost_versions(joins.project, plan, manifest)
     try:
-        why_not = _changed_inputs(joins, dataset, manifest)
+        why_not += _changed_spine(joins, pinned, manifest)
+        if not why_not:
+            problems += _built_again(FeatureJoins(joins.project, plan=plan), pinned, folder, manifest)
     except HeadraceError as error:
-        why_not = [f"it cannot be built again: {error.what}"]
-    if not why_not:
-        with tempfile.TemporaryDirectory(prefix="headrace-verify-") as again:
-            try:
-                built = export_dataset(joins, dataset, Path(again) / "dataset", versions=manifest["logs"])
-            except HeadraceError as error:
-                why_not.append(f"it cannot be built again: {error.what}")
-            else:
-                problems += _compare(manifest, built.manifest)
-    if problems or why_not:
-        made = manifest.get("made_with")
-        if made != library_versions():
-            why_not.append(f"it was made with {_shown(made)}, and this is {_shown(library_versions())}")
-    return VerifyReport(len(manifest["files"]), tuple(problems + why_not))
+        why_not.append(f"it cannot be built again: {error.what}")
+    problems += why_not
+    made, here = manifest["made_with"], library_versions()
+    if made != here:
+        said = f"it was made with {_shown(made)}, and this is {_shown(here)}"
+        (problems if problems else notes).append(said)
+    return VerifyReport(len(manifest["files"]), tuple(problems), tuple(notes))
+
+
+def _archived(folder: Path, dataset: Dataset, manifest: dict[str, Any]) -> tuple[Plan, Dataset]:
+    """The plan and the definition that the manifest holds; the spine is the definition's own."""
+    try:
+        plan = Plan.model_validate(manifest["compiled"])
+        splits = {name: end and datetime.fromisoformat(end) for name, end in manifest["splits"].items()}
+        names = ("features", "as_of", "label", "time_column", "rows_per_file")
+        pinned = replace(dataset, splits=splits, **{name: manifest[name] for name in names})
+        refs = plan.resolve(list(manifest["features"]))
+        if definitions_of(plan, refs) != manifest["definitions"]:
+            msg = f"The manifest in {folder} was edited: its plan is not the one that its hashes are of."
+            raise DatasetError(msg, cure="Build the dataset again.")
+    except (ValidationError, LookupRequestError, AttributeError, TypeError, ValueError) as error:
+        msg = f"The manifest in {folder} was edited: {str(error).splitlines()[0]}"
+        raise DatasetError(msg, cure="Build the dataset again.") from error
+    return plan, pinned
 
 
 def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
@@ -117,53 +143,63 @@ def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
         path = folder / file["path"]
         if not path.is_file():
             problems.append(f"{file['path']} is missing")
-        elif file_checksum(path) != file["sha256"]:
-            problems.append(f"{file['path']} was changed since it was built")
+        elif (found := file_checksum(path)) != file["sha256"]:
+            problems.append(
+                f"{file['path']} was changed since it was built: its SHA-256 was {file['sha256']} and is now {found}"
+            )
     return problems
 
 
-def _changed_inputs(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
+    """What the plan and the definition say by now, where it is not what the manifest holds."""
+    try:
+        refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+    except LookupRequestError as error:
+        return [f"the plan has gone on: {error.what}"]
     definitions = definitions_of(joins.plan, refs)
-    found += [
+    found = [
         f"the {name} was {manifest['definitions'].get(name, 'not used')} and is now {definitions.get(name, 'not used')}"
         for name in {**manifest["definitions"], **definitions}
         if manifest["definitions"].get(name) != definitions.get(name)
     ]
-    features = [f"{ref.view}:{ref.feature}" for ref in refs]
-    if not found and features != manifest["features"]:
-        found.append(f"the features were {', '.join(manifest['features'])} and are now {', '.join(features)}")
-    splits = {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()}
     now = {
+        "features": [f"{ref.view}:{ref.feature}" for ref in refs],
         "as_of": dataset.as_of,
         "label": dataset.label,
         "time_column": dataset.time_column,
-        "splits": splits,
+        "splits": {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()},
         "rows_per_file": dataset.rows_per_file,
     }
-    found += [
+    return found + [
         f"the definition's {name} was {manifest[name]!r} and is now {value!r}"
         for name, value in now.items()
         if manifest[name] != value
     ]
-    spine = spine_of(joins, dataset)
-    if table_checksum(spine) != manifest["spine"]["sha256"]:
-        rows = manifest["spine"]["rows"]
-        found.append(f"the spine is another: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ")
-    return found
 
 
-def _compare(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _changed_spine(joins: FeatureJoins, pinned: Dataset, manifest: dict[str, Any]) -> list[str]:
+    spine = spine_of(joins, pinned)
+    if table_checksum(spine) == manifest["spine"]["sha256"]:
+        return []
+    rows = manifest["spine"]["rows"]
+    return [f"the spine is another: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ"]
+
+
+def _built_again(joins: FeatureJoins, pinned: Dataset, folder: Path, manifest: dict[str, Any]) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="headrace-verify-") as again:
+        built = export_dataset(joins, pinned, Path(again) / "dataset", versions=manifest["logs"])
+        return _compare(folder, manifest, built.folder, built.manifest)
+
+
+def _compare(folder: Path, before: dict[str, Any], built: Path, now: dict[str, Any]) -> list[str]:
     old = {file["path"]: file for file in before["files"]}
     new = {file["path"]: file for file in now["files"]}
     problems = [f"{path} comes out no more" for path in old.keys() - new.keys()]
     problems += [f"{path} comes out in addition" for path in new.keys() - old.keys()]
     for path in sorted(old.keys() & new.keys()):
         if old[path]["sha256"] != new[path]["sha256"]:
-            problems.append(
-                f"{path} comes out with other bytes ({old[path]['rows']:,} rows before, {new[path]['rows']:,} now)"
-            )
+            rows = f"{old[path]['rows']:,} rows before, {new[path]['rows']:,} now"
+            problems.append(f"{path} comes out with other bytes ({rows}){_same_values(folder / path, built / path)}")
     if problems:
         problems += [
             f"the statistics of {name} were {facts} and are now {now['statistics'].get(name)}"
@@ -171,6 +207,17 @@ def _compare(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             if now["statistics"].get(name) != facts
         ]
     return problems
+
+
+def _same_values(old: Path, new: Path) -> str:
+    """Says so where only the bytes differ, and who wrote them."""
+    try:
+        if table_checksum(parquet.read_table(old)) != table_checksum(parquet.read_table(new)):
+            return ""
+        wrote = [parquet.read_metadata(path).created_by for path in (old, new)]
+    except (OSError, pa.ArrowException):
+        return ""  # the file is not what was built; that is said of it already
+    return f" and the same values: {wrote[0]} wrote it, and {wrote[1]} writes it now"
 
 
 def _shown(versions: dict[str, str] | None) -> str:

@@ -1,0 +1,277 @@
+"""A dataset is built again months later, byte for byte, or it is said exactly why that cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from headrace import Dataset, TrainingClient
+from headrace.cli import app
+from headrace.config import Project
+from headrace.erasure import forget
+from headrace.errors import DatasetError
+from headrace.log import EventLog
+from headrace.online import open_store
+from headrace.plan import Column, DType, Plan, Transform, View, write_plan
+from headrace.training import verify_dataset
+from headrace.training.verify import VerifyReport
+from headrace.transforms.function import function_code, load_function
+from tests.training.conftest import MINUTE, SOURCE, START, START_US, VIEW, feature, plan_of, rides, spine_of
+
+SPINE = spine_of(range(60), ["a", "b"] * 30)
+DATASET = Dataset(
+    name="rides",
+    features="model",
+    spine=lambda _: SPINE,
+    label="label",
+    splits={"train": START + timedelta(minutes=30), "test": None},
+)
+
+runner = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"})
+
+
+def build(project: Project, folder: Path, dataset: Dataset = DATASET) -> Path:
+    return TrainingClient(project).export(dataset, folder).folder
+
+
+def verify(project: Project, folder: Path, dataset: Dataset = DATASET) -> VerifyReport:
+    return verify_dataset(TrainingClient(project), dataset, folder)
+
+
+def log_of(project: Project) -> EventLog:
+    return EventLog(project.log_path, SOURCE)
+
+
+def late_rides(minutes: range, first_offset: int) -> pa.Table:
+    """Rides that happened inside the dataset's range, and arrived after it was built."""
+    rows = rides(0, minutes)
+    offsets = pa.array(np.arange(first_offset, first_offset + len(minutes)))
+    return rows.set_column(rows.schema.get_field_index("_offset"), "_offset", offsets)
+
+
+def test_late_and_later_events_leave_the_bytes_as_they_were(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    log_of(project).append(rides(0, range(60, 200)), {0: 199})
+    log_of(project).append(late_rides(range(5, 50), 200), {0: 244})
+    early = late_rides(range(0, 30), 245)  # as imported history: known in the dataset's own time
+    log_of(project).append(early, {0: 274})
+    assert verify(project, out) == VerifyReport(2, ())
+    now = build(project, tmp_path / "now")
+    assert (now / "train" / "part-00000.parquet").read_bytes() != (out / "train" / "part-00000.parquet").read_bytes()
+    assert verify(project, now).ok
+    assert verify(project, out).ok
+
+
+def test_bytes_do_not_depend_on_how_many_threads_add_doubles(project: Project, tmp_path: Path) -> None:
+    n = 40_000
+    draw = np.random.default_rng(3)
+    offset = np.arange(60, 60 + n)
+    ts = START_US + draw.integers(0, 120 * MINUTE, n)
+    rows = pa.table(
+        {
+            "city": pa.array(draw.choice(list("abcdef"), n)),
+            "price": pa.array(draw.random(n) * 10.0 ** draw.integers(-12, 12, n)),
+            "seats": pa.array(draw.integers(0, 9, n)),
+            "at": pa.array(ts, pa.timestamp("us", "UTC")),
+            "_ts_us": pa.array(ts),
+            "_known_at_us": pa.array(ts + draw.integers(0, 5 * MINUTE, n)),
+            "_partition": pa.array(np.zeros(n), pa.int32()),
+            "_offset": pa.array(offset),
+            "_record_ts_us": pa.array(ts),
+        }
+    )
+    for part in range(0, n, 8_000):  # several files, as a worker leaves them
+        log_of(project).append(rows.slice(part, 8_000), {0: int(offset[part + 7_999])})
+    spine = spine_of(draw.integers(0, 120, 3_000).tolist(), draw.choice(list("abcdefg"), 3_000).tolist())
+    dataset = replace(DATASET, spine=lambda _: spine)
+    out = build(project, tmp_path / "out", dataset)
+    for again in range(3):
+        other = build(project, tmp_path / f"again-{again}", dataset)
+        for file in sorted(out.rglob("*.*")):
+            assert file.read_bytes() == (other / file.relative_to(out)).read_bytes(), file.name
+
+
+def test_vacuumed_version_is_named_with_what_is_missing(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    log_of(project).append(rides(0, range(60, 120)), {0: 119})
+    table = DeltaTable(log_of(project).path)
+    table.optimize.compact()
+    assert verify(project, out).ok  # the files are still there
+    table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    (problem,) = verify(project, out).problems
+    assert problem.startswith(
+        "version 1 of the log of 'rides' pins 1 files, and 1 of them (120 events) are gone, such as _date=2013-01-01"
+    )
+    assert "the log is at version" in problem
+    assert "an optimise and a vacuum" in problem
+    assert verify(project, build(project, tmp_path / "now")).ok
+
+
+def test_cleaned_up_commits_are_the_reason(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    log_of(project).append(rides(0, range(60, 120)), {0: 119})
+    DeltaTable(log_of(project).path).create_checkpoint()
+    for version in (0, 1):
+        (log_of(project).path / "_delta_log" / f"{version:020}.json").unlink()
+    (problem,) = verify(project, out).problems
+    assert problem.startswith("version 1 of the log of 'rides' is gone, though there is version 2: the commits")
+
+
+def test_log_made_anew_or_set_back_is_the_reason(project: Project, tmp_path: Path) -> None:
+    log_of(project).append(rides(0, range(60, 120)), {0: 119})
+    out = build(project, tmp_path / "out")
+    last = log_of(project).path / "_delta_log" / f"{2:020}.json"
+    last.rename(tmp_path / "commit")
+    (problem,) = verify(project, out).problems
+    assert problem == "the log of 'rides' was set back: it has versions up to 1, and version 2 is pinned"
+    shutil.rmtree(log_of(project).path)
+    log_of(project).append(rides(0, range(60)), {0: 59})
+    log_of(project).append(rides(0, range(60, 120)), {0: 119})
+    (problem,) = verify(project, out).problems
+    assert "the log of 'rides' was made anew: the table at" in problem
+
+
+def test_erased_entity_is_the_reason_and_its_receipt_is_named(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    plan = plan_of(VIEW)
+    with open_store(project.store_url, writable=True) as store:
+        done = forget(project, plan, store, {"city": "b"}, alone=True)
+    assert done.log == {"rides": 60}
+    (problem,) = verify(project, out).problems
+    assert problem.startswith("version 1 of the log of 'rides' pins 1 files, and 1 of them (120 events) are gone: ")
+    assert "events of an erased entity were in them, removed at 20" in problem
+    assert problem.endswith(f"(receipt {Path(done.receipt).name})")
+    now = build(project, tmp_path / "now")
+    assert verify(project, now).ok
+
+
+def test_erasure_of_events_that_the_dataset_did_not_pin_is_no_reason(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    other_day = rides(1, range(60 * 24, 60 * 25))
+    city = pa.array(["c"] * 60)
+    log_of(project).append(other_day.set_column(0, "city", city), {1: 60 * 25 - 1})
+    with open_store(project.store_url, writable=True) as store:
+        assert forget(project, plan_of(VIEW), store, {"city": "c"}, alone=True).log == {"rides": 60}
+    assert verify(project, out).ok
+
+
+def test_damaged_file_is_named_with_its_checksum(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    file = out / "test" / "part-00000.parquet"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    (entry,) = [one for one in json.loads((out / "manifest.json").read_text())["files"] if one["split"] == "test"]
+    (problem,) = verify(project, out).problems
+    assert problem.startswith(
+        f"test/part-00000.parquet was changed since it was built: its SHA-256 was {entry['sha256']} and is now "
+    )
+
+
+def test_other_library_with_the_same_bytes_is_a_remark(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text())
+    manifest["made_with"]["duckdb"] = "1.4.0"
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    report = verify(project, out)
+    assert report.ok
+    assert "duckdb 1.4.0" in report.notes[0]
+
+
+def test_plan_in_the_manifest_that_was_edited_is_refused(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    whole = json.loads((out / "manifest.json").read_text())
+    edits: list[Any] = [
+        {**whole["compiled"], "views": {}},
+        {**whole["compiled"], "project": 7},
+        json.loads(json.dumps(whole["compiled"]).replace('"mean"', '"max"')),
+    ]
+    for edited in edits:
+        (out / "manifest.json").write_text(json.dumps({**whole, "compiled": edited}))
+        with pytest.raises(DatasetError, match="was edited"):
+            verify(project, out)
+
+
+# --- transforms
+
+UDF = """
+def doubled(columns):
+    return {"twice": [value * 2 for value in columns["seats"]]}
+"""
+TWICE = Column(name="twice", dtype=DType.INT64)
+
+
+@pytest.fixture
+def udf_project(project: Project) -> Project:
+    """A view whose Python transform doubles the seats."""
+    project.repo.mkdir(parents=True, exist_ok=True)
+    (project.repo / "verify_udf.py").write_text(UDF)
+    code = function_code(load_function("verify_udf:doubled", project.repo))
+    made = Transform(kind="python", columns=(TWICE,), function="verify_udf:doubled", code=code)
+    features = (feature("twice_10m", "sum", "twice", DType.INT64, 10),)
+    view = View(name="doubles", source="rides", entities=VIEW.entities, features=features, transforms=(made,))
+    write_plan(Plan(project="test", sources={"rides": SOURCE}, views={"doubles": view}), project.plan_path)
+    return project
+
+
+DOUBLES = replace(DATASET, features=["doubles:twice_10m"])
+
+
+def test_transform_that_changed_is_the_reason(
+    udf_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = build(udf_project, tmp_path / "out", DOUBLES)
+    assert verify(udf_project, out, DOUBLES).ok
+    write_plan(plan_of(VIEW), udf_project.plan_path)  # the view itself may go, as long as its code is there
+    assert verify(udf_project, out, DOUBLES).ok
+    monkeypatch.setattr("headrace.transforms.transformer.function_code", lambda function: "0" * 16)
+    (problem,) = verify(udf_project, out, DOUBLES).problems
+    assert problem == (
+        "it cannot be built again: The transform 'verify_udf:doubled' of the view 'doubles' is no longer the one that was applied."
+    )
+
+
+# --- the command
+
+DEFINITION = """
+from headrace import Dataset
+
+dataset = Dataset(name="rides", features="model", spine="spine.parquet", label="label")
+"""
+
+
+def test_command_ends_with_1_where_the_bytes_differ(project: Project) -> None:
+    folder = project.root / "offline" / "datasets"
+    folder.mkdir(parents=True)
+    (folder / "rides.py").write_text(DEFINITION)
+    parquet.write_table(SPINE, project.root / "spine.parquet")
+    of = ["--project", str(project.root)]
+    assert runner.invoke(app, ["dataset", "build", "rides", *of]).exit_code == 0
+    built = project.state / "datasets" / "rides"
+    same = runner.invoke(app, ["dataset", "verify", str(built), *of])
+    assert (same.exit_code, same.stdout) == (0, "The same bytes: 1 files.\n")
+    (built / "all" / "part-00000.parquet").write_bytes(b"damaged")
+    text = runner.invoke(app, ["dataset", "verify", str(built), *of])
+    assert text.exit_code == 1
+    assert "differs: all/part-00000.parquet was changed since it was built" in text.stdout
+    found = runner.invoke(app, ["dataset", "verify", str(built), "--json", *of])
+    assert found.exit_code == 1
+    report = json.loads(found.stdout)
+    assert (report["ok"], report["files"], len(report["problems"]), report["notes"]) == (False, 1, 1, [])
+
+
+def test_split_ends_survive_the_manifest(project: Project, tmp_path: Path) -> None:
+    ends = {"early": datetime(2013, 1, 1, 0, 7, 0, 5, tzinfo=UTC), "rest": None}
+    dataset = replace(DATASET, splits=ends, as_of="event")
+    out = build(project, tmp_path / "out", dataset)
+    assert verify(project, out, DATASET).ok
