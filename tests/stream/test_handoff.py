@@ -3,196 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.config import Clock
-from headrace.erasure import ErasureFilter
-from headrace.errors import PlanMismatchError
-from headrace.events.decode import EventDecoder
-from headrace.log import EventLog
-from headrace.lookup import FeatureClient
-from headrace.lookup import client as client_module
-from headrace.online import OnlineStore, SourcePartition, open_store
-from headrace.online.apply import Applier
+from headrace.online import SourcePartition
 from headrace.online.memory import MemoryStore
-from headrace.online.meta import CLOCK, building_fact, definitions, previous_fact, view_fact
-from headrace.online.versions import serving_facts
-from headrace.plan import FeatureRef, Plan, View
+from headrace.online.meta import building_fact, definitions, previous_fact, view_fact
 from headrace.stream import handoff as module
-from headrace.stream.handoff import Handoff, unreadable
-from headrace.stream.pipeline import Pipeline
-from headrace.stream.requests import Request, ask, read_requests
+from headrace.stream.handoff import unreadable
+from headrace.stream.requests import read_requests
+from tests.stream.handoffs import VERSIONS, WINDOWS, Deployment, Sales
 from tests.stream.shop import (
-    MINUTE,
-    NAMES,
-    NOON,
-    PLAN,
     SHOPS,
     SOURCE,
-    KeptLetters,
-    Sale,
-    brute_force,
-    fetches,
-    record,
 )
-
-SHOP_NAMES = ["a", "b", "c"]
-PARTITIONS = 2
-
-
-def version(window: int) -> View:
-    """The shops' view with its windows so many minutes long."""
-    longer = tuple(
-        feature.model_copy(update={"window_us": window * MINUTE}) if feature.window_us else feature
-        for feature in SHOPS.features
-    )
-    return SHOPS.model_copy(update={"features": longer, "input": SOURCE.input_of(longer)})
-
-
-def plan_of(view: View) -> Plan:
-    return Plan(project="shop", sources=PLAN.sources, views={view.name: view})
-
-
-VERSIONS = {window: version(window) for window in (10, 20, 30)}
-WINDOWS = {view.hash: window for window, view in VERSIONS.items()}
-
-
-@dataclass
-class Deployment:
-    """A worker's pipeline and handoff over a store and a log, killed and started at will."""
-
-    folder: Path
-    store: OnlineStore
-    sent: list[Any] = field(default_factory=list)
-    owned: set[int] = field(default_factory=lambda: set(range(PARTITIONS)))
-    objection_s: float = 0.0
-    rounds: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.store.meta():
-            self.store.set_meta({CLOCK: str(Clock.RECORD), **serving_facts([VERSIONS[10]])})
-        self.start()
-
-    def start(self) -> None:
-        """Start a worker: what is online and not in the log comes again."""
-        self.log = EventLog(self.folder / "log", SOURCE)
-        logs, facts = {"sales": self.log}, self.store.meta()
-        served = Plan(project="shop", sources=PLAN.sources, views={SHOPS.name: self.live(facts)})
-        applier = Applier(served, self.store)
-        erased = ErasureFilter(self.folder / "erasure", {})
-        self.handoff = Handoff(
-            PLAN,
-            self.store,
-            applier,
-            logs,
-            self.requests,
-            erased,
-            partitions={"sales": PARTITIONS},
-            objection_s=self.objection_s,
-        )
-        decoders = {"sales": EventDecoder(SOURCE, Sale)}
-        self.pipeline = Pipeline(PLAN, decoders, self.store, logs, Clock.RECORD, KeptLetters(), applier=applier)
-
-    @staticmethod
-    def live(facts: dict[str, str]) -> View:
-        return VERSIONS[WINDOWS[facts[view_fact(SHOPS.name)]]]
-
-    @property
-    def requests(self) -> Path:
-        return self.folder / "requests"
-
-    def owns(self, topic: str, partition: int) -> bool:
-        return topic == "sales" and partition in self.owned
-
-    def crash(self) -> None:
-        self.start()
-        held = self.log.last_offsets()
-        lost = [one for one in self.sent if one.offset > held.get(one.partition, -1) and one.partition in self.owned]
-        if lost:
-            self.process(lost)
-
-    def send(self, records: list[Any]) -> None:
-        self.sent += records
-        self.process(records)
-
-    def process(self, records: list[Any]) -> None:
-        self.rounds += 1
-        self.pipeline.process(fetches(*records, round_=self.rounds))
-
-    def ask(self, window: int) -> None:
-        ask(self.requests, Request(view=VERSIONS[window], source=SOURCE))
-
-    def build(self) -> bool:
-        return self.handoff.build(self.owns)
-
-    def join(self) -> None:
-        self.pipeline.flush()
-        self.handoff.join(self.owns)
-
-    def settle(self) -> None:
-        self.handoff.settle(self.owns)
-
-    def hand_off(self) -> None:
-        """Everything that a worker does about it, to the end."""
-        while self.build():
-            pass
-        self.join()
-        self.settle()
-        self.build()
-
-    def check(self, declared: int) -> int:
-        """What is looked up is what a loop over all sales says of the version served; returns its windows' length."""
-        window = WINDOWS[self.store.meta()[view_fact(SHOPS.name)]]
-        client = FeatureClient(plan=plan_of(VERSIONS[declared]), store=self.store)
-        answer = client.get_online_features(NAMES, [{"shop": shop} for shop in SHOP_NAMES]).to_dict()
-        newest = max((one.timestamp for one in self.sent), default=NOON)
-        expected = brute_force(self.sent, SHOP_NAMES, (newest - NOON) / 60_000, window)
-        for name, values in expected.items():
-            assert answer[f"shop_sales__{name}"] == (pytest.approx(values) if name.startswith("mean") else values)
-        return window
-
-
-@pytest.fixture(params=["memory", "lmdb"])
-def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
-    opened = MemoryStore() if request.param == "memory" else open_store(f"lmdb:{tmp_path / 'online'}", writable=True)
-    with opened:
-        yield Deployment(tmp_path, opened)
-
-
-class Sales:
-    """Sales of three shops, in the offset order of each partition, some late."""
-
-    def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed)
-        self.offsets = [0] * PARTITIONS
-        self.minute = 0.0
-
-    def some(self, count: int, partitions: tuple[int, ...] = (0, 1)) -> list[Any]:
-        made = []
-        for _ in range(count):
-            partition = self.dice.choice(partitions)
-            self.minute += self.dice.random()
-            late = self.dice.choice([0, 0, 0, 5, 25])
-            made.append(
-                record(
-                    self.offsets[partition],
-                    self.dice.choice(SHOP_NAMES),
-                    self.minute - late,
-                    late=late,
-                    price=self.dice.randint(1, 80) / 8,
-                    pieces=self.dice.randint(0, 5),
-                    partition=partition,
-                )
-            )
-            self.offsets[partition] += 1
-        return made
 
 
 @pytest.fixture
@@ -238,71 +66,6 @@ def test_rolling_back_serves_the_version_before_with_what_it_has_missed(deployed
     assert deployed.check(declared=20) == 10  # the plan still says 20: rolled back is meant
     deployed.send(sales.some(3))
     assert deployed.check(declared=20) == 10
-
-
-def test_client_of_the_old_plan_follows_when_the_new_version_goes_live(deployed: Deployment) -> None:
-    sales = Sales(3)
-    deployed.send(sales.some(30))
-    client = FeatureClient(plan=plan_of(VERSIONS[10]), store=deployed.store)
-    before = client.get_online_features(NAMES, [{"shop": "a"}])
-    deployed.ask(30)
-    deployed.hand_off()
-    deployed.send(sales.some(10))
-    after = client.get_online_features(NAMES, [{"shop": "a"}])
-    assert client.plan.views[SHOPS.name].hash == VERSIONS[30].hash
-    assert (before.plan_hash, after.plan_hash) == (plan_of(VERSIONS[10]).hash, plan_of(VERSIONS[30]).hash)
-    newest = max(one.timestamp for one in deployed.sent)
-    expected = brute_force(deployed.sent, ["a"], (newest - NOON) / 60_000, 30)
-    assert after.to_dict()["shop_sales__sales_10m"] == expected["sales_10m"]
-
-
-def test_changed_view_that_nobody_asked_to_build_is_served_as_it_was_and_that_is_said(
-    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(client_module.logger, "warning", told.append)
-    deployed.send(Sales(11).some(10))
-    assert deployed.check(declared=20) == 10
-    assert len(told) == 1
-    assert f"{VERSIONS[20].versioned_name} is served as {VERSIONS[10].versioned_name}: `headrace backfill" in told[0]
-    deployed.ask(20)
-    deployed.hand_off()
-    assert deployed.check(declared=20) == 20
-    assert len(told) == 1
-
-
-def test_feature_that_only_the_new_version_has_is_refused_until_that_is_live(deployed: Deployment) -> None:
-    more = (*VERSIONS[20].features, VERSIONS[20].features[0].model_copy(update={"name": "sales_more"}))
-    view = SHOPS.model_copy(update={"features": more, "input": SOURCE.input_of(more)})
-    refs = tuple(FeatureRef(view=view.name, feature=name) for name in ("sales_10m", "sales_more"))
-    plan = Plan(project="shop", sources=PLAN.sources, views={view.name: view}, services={"model": refs})
-    client = FeatureClient(plan=plan, store=deployed.store)
-    deployed.send(Sales(13).some(10))
-    with pytest.raises(PlanMismatchError, match=r"(?s)has no feature 'sales_more'.*headrace backfill shop_sales"):
-        client.get_online_features("model", [{"shop": "a"}])
-    assert client.get_online_features(["shop_sales:sales_10m"], [{"shop": "a"}]).to_dict()
-    ask(deployed.requests, Request(view=view, source=SOURCE))
-    deployed.hand_off()
-    assert client.get_online_features("model", [{"shop": "a"}]).to_dict()["shop_sales__sales_more"][0] >= 0
-
-
-def test_view_that_the_store_has_never_held_is_refused_and_can_be_built(deployed: Deployment) -> None:
-    other = VERSIONS[20].model_copy(update={"name": "other"})
-    plan = Plan(project="shop", sources=PLAN.sources, views={"other": other})
-    client = FeatureClient(plan=plan, store=deployed.store)
-    sales = Sales(12)
-    deployed.send(sales.some(30))
-    with pytest.raises(PlanMismatchError, match=r"(?s)never held the view other.*headrace backfill other"):
-        client.get_online_features(["other:sales_10m"], [{"shop": "a"}])
-    ask(deployed.requests, Request(view=other, source=SOURCE))
-    deployed.build()
-    with pytest.raises(PlanMismatchError, match="is being built"):
-        client.get_online_features(["other:sales_10m"], [{"shop": "a"}])
-    deployed.hand_off()
-    deployed.send(sales.some(5))
-    answer = client.get_online_features(["other:sales_10m"], [{"shop": "a"}]).to_dict()
-    newest = max(one.timestamp for one in deployed.sent)
-    assert answer["other__sales_10m"] == brute_force(deployed.sent, ["a"], (newest - NOON) / 60_000, 20)["sales_10m"]
 
 
 @pytest.mark.usefixtures("small_portions")

@@ -225,6 +225,41 @@ def test_log_that_is_away_is_tried_again_with_everything_that_came_meanwhile(tmp
     assert logged(log) == [(0, 0), (0, 1)]
 
 
+@pytest.mark.parametrize("flush_fails", [False, True])
+def test_what_a_rebalance_has_read_again_before_it_was_logged_is_logged_once(tmp_path: Path, flush_fails: bool) -> None:
+    class SlowLog(EventLog):
+        meanwhile: Callable[[], object] | None = None
+
+        def append(self, table: pa.Table, positions: Mapping[int, int]) -> Any:
+            run, self.meanwhile = self.meanwhile, None
+            if run is not None:
+                run()
+                msg = "The disk is full."
+                raise LogUnavailableError(msg)
+            return super().append(table, positions)
+
+    sales = [record(offset, "a", offset, pieces=2) for offset in range(8)]
+    store, log = MemoryStore(), SlowLog(tmp_path, SOURCE)
+    pipeline = new_pipeline(store, log)
+    pipeline.process(fetches(*sales[:5]))
+
+    def read_again() -> None:
+        pipeline.reload()
+        pipeline.process(fetches(*sales[:3]))
+        pipeline.process(fetches(*sales[3:8]))
+
+    if flush_fails:
+        log.meanwhile = read_again
+        with pytest.raises(LogUnavailableError):
+            pipeline.flush()
+    else:
+        read_again()
+    assert pipeline.unlogged_events == 8
+    assert pipeline.flush() == {SourcePartition("sales", 0): 8}
+    assert logged(log) == [(0, offset) for offset in range(8)]
+    assert looked_up(store, ["a"], 8)["pieces_ever"] == [16]
+
+
 def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -> None:
     class AwayStore(MemoryStore):
         away = True

@@ -89,8 +89,14 @@ class FeatureClient:
         asked = features if isinstance(features, str) else list(features)
         serving = self._serving
         while True:
-            refs = self._resolve(serving, asked)
-            layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
+            try:
+                refs = self._resolve(serving, asked)
+                layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
+            except PlanMismatchError:
+                known, serving = serving.generation, self._read_serving()
+                if serving.generation == known:
+                    raise
+                continue
             rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
             moment = self._store.lookup({layout.view.hash: keys[name] for name, layout in layouts.items()})
             if moment.generation == serving.generation:
