@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +63,7 @@ def pipeline() -> KeptPipeline:
 
 
 @pytest.fixture
-def app(tmp_path: Path, pipeline: KeptPipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamApp]:
+def app(tmp_path: Path, pipeline: KeptPipeline, monkeypatch: pytest.MonkeyPatch) -> StreamApp:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     runtime = SimpleNamespace(
         bootstrap="127.0.0.1:9",

@@ -91,20 +91,27 @@ class StreamApp(FetchApp):
     async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition, from the stores; called whenever partitions are assigned."""
         runtime = self.running
-        await asyncio.to_thread(runtime.pipeline.reload)
-        await asyncio.to_thread(runtime.handoff.resume)
+        async with self._applying:
+            # Rounds read before the consumer is moved come again. Applied now, they would be taken for what follows the log,
+            # and events between the two with their ids for new ones.
+            self._oldest_epoch = self.fetches.epoch + 1
+            await asyncio.to_thread(runtime.pipeline.reload)
+            await asyncio.to_thread(runtime.handoff.resume)
         return await asyncio.to_thread(runtime.resume_offsets, sources)
 
     async def apply_round(self, fetches: list[Fetch]) -> None:
         """Make a round readable online; a store or broker that is away is waited for."""
         async with self._applying:
-            await self._apply(fetches)
+            refused = await self._apply(fetches)
+        if refused:
+            await self.fetches.perform_seek()
         if self.running.pipeline.unlogged_events > BACKPRESSURE * FLUSH_EVENTS:
             await self.flush()
 
-    async def _apply(self, fetches: list[Fetch]) -> None:
+    async def _apply(self, fetches: list[Fetch]) -> bool:
+        """Apply a round; whether it was refused, so that the worker has to read again."""
         if fetches[0].epoch < self._oldest_epoch:
-            return  # read before the consumer was moved back: these records come again, in order
+            return False  # read before the consumer was moved back: these records come again, in order
         self.stats.begin_round()
         delay = _FIRST_RETRY_S
         while True:
@@ -114,14 +121,13 @@ class StreamApp(FetchApp):
             except StaleWriteError as error:
                 logger.warning("%s Reading again from the committed offsets.", error)
                 self.stats.refuse_round()
-                await self.fetches.perform_seek()
-                self._oldest_epoch = self.fetches.epoch
-                return
+                return True
             except RetryableError as error:
                 logger.warning("%s Trying again in %.1f s.", error, delay)
                 await self.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_S)
         self.stats.end_round(summary, {fetch.source: fetch.records[-1].offset + 1 for fetch in fetches})
+        return False
 
     async def flush(self) -> None:
         """Bring the log and the store up to date, and let Kafka know; what is away is tried again at the next turn."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from headrace.config import Clock
 from headrace.erasure import ErasureFilter
 from headrace.events.batch import EventBatch
@@ -69,6 +71,19 @@ class _Unlogged:
     batches: dict[str, list[EventBatch]] = field(default_factory=dict)
     offsets: dict[SourcePartition, int] = field(default_factory=dict)
     events: int = 0
+
+    def add(self, batches: Iterable[EventBatch], offsets: Mapping[SourcePartition, int]) -> None:
+        """Take in what comes next, but for what is here: a rebalance has a worker read what it has not logged yet again."""
+        for batch in batches:
+            topic, keep = batch.source.topic, np.ones(len(batch), np.bool_)
+            for partition in np.unique(batch.partition).tolist():
+                held = self.offsets.get(SourcePartition(topic, partition), -1)
+                keep &= (batch.partition != partition) | (batch.offset > held)
+            fresh = batch.where(keep)
+            self.batches.setdefault(topic, []).append(fresh)
+            self.events += len(fresh)
+        for source, offset in offsets.items():
+            self.offsets[source] = max(offset, self.offsets.get(source, -1))
 
 
 class Pipeline:
@@ -155,10 +170,7 @@ class Pipeline:
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)
         with self._lock:
-            for batch in batches:
-                self._unlogged.batches.setdefault(batch.source.topic, []).append(batch)
-            self._unlogged.offsets.update({fetch.source: fetch.records[-1].offset for fetch in fetches})
-            self._unlogged.events += sum(len(batch) for batch in batches)
+            self._unlogged.add(batches, {fetch.source: fetch.records[-1].offset for fetch in fetches})
         newest = max(position.record_ts_us for position in positions.values())
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest)
 
@@ -228,10 +240,7 @@ class Pipeline:
     def _give_back(self, taken: _Unlogged) -> None:
         with self._lock:
             newer, self._unlogged = self._unlogged, taken
-            for topic, batches in newer.batches.items():
-                taken.batches.setdefault(topic, []).extend(batches)
-            taken.offsets.update(newer.offsets)
-            taken.events += newer.events
+            taken.add([batch for batches in newer.batches.values() for batch in batches], newer.offsets)
 
 
 def _position(fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
