@@ -122,6 +122,11 @@ class Project:
         return self.state / "erasure"
 
     @property
+    def plans_path(self) -> Path:
+        """The folder of the plans that recorded lookups were served under, by hash."""
+        return self.state / "plans"
+
+    @property
     def requests_path(self) -> Path:
         """The folder of what the workers are asked to build."""
         return self.state / "requests"

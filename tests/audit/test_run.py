@@ -18,7 +18,7 @@ from headrace.cli import app
 from headrace.errors import LookupRequestError
 from headrace.online import RecordKey, Write
 from headrace.online.codec import decode_records, encode_records, entity_key
-from headrace.plan import write_plan
+from headrace.plan import Plan, write_plan
 from headrace.windows import ViewLayout
 from tests.audit.conftest import Shop
 from tests.stream.shop import PLAN, SHOPS, SOURCE, record
@@ -122,9 +122,19 @@ def test_lookup_ahead_of_the_log_is_pending_until_the_log_has_caught_up(shop: Sh
     assert (report.pending, report.matches, report.ok) == (0, 2, True)
 
 
-def test_lookup_of_another_plan_is_counted_apart(shop: Shop) -> None:
+def test_lookup_of_an_earlier_plan_is_recomputed_by_that_plan(shop: Shop) -> None:
     shop.serve("a")
-    write_plan(PLAN.model_copy(update={"project": "renamed", "views": {}}), shop.project.plan_path)
+    renamed = Plan(project="renamed", sources=PLAN.sources, views={})
+    write_plan(renamed, shop.project.plan_path)
+    report = audit_lookups(shop.project)
+    assert (report.lookups, report.matches, report.other_plan) == (1, 1, 0)
+
+
+def test_lookup_of_a_plan_that_was_not_kept_is_counted_apart(shop: Shop) -> None:
+    shop.serve("a")
+    write_plan(Plan(project="renamed", sources=PLAN.sources, views={}), shop.project.plan_path)
+    for path in shop.project.plans_path.iterdir():
+        path.unlink()
     report = audit_lookups(shop.project)
     assert (report.lookups, report.other_plan, report.compared, report.share) == (1, 1, 0, None)
 

@@ -7,6 +7,7 @@ its time. Weights are powers of two of time differences that are at most 0, so n
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +28,7 @@ class Decayed(Aggregate):
 
     @classmethod
     def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:
-        if len(given) != 1 or not given[0] > 0:
+        if len(given) != 1 or not 0 < given[0] < math.inf:
             msg = f"{cls.name} takes a half-life in seconds, greater than 0: write '{cls.name}(3600)'"
             raise ValueError(msg)
         return given
@@ -62,8 +63,8 @@ class Decayed(Aggregate):
     def at(self, state: State, at: At) -> tuple[Array, Array]:
         """Weight and total as of the lookup."""
         n, ts, weight, total = state
-        fade = self._fade(n, at.t_us, ts)
         with np.errstate(invalid="ignore", over="ignore"):
+            fade = self._fade(n, at.t_us, ts)
             return weight * fade, _faded(total, fade)
 
     def _fade(self, n: IntArray, later: IntArray, ts: IntArray) -> Array:
@@ -76,5 +77,5 @@ class Decayed(Aggregate):
 
 
 def _faded(total: Array, fade: Array) -> Array:
-    """Totals that fade; an infinity stays one, also where its weight has become too small for a double."""
-    return np.where(np.isfinite(total), total * fade, total)
+    """Totals that fade; infinity and zero stay what they are, also where a weight is beyond what a double holds."""
+    return np.where(np.isfinite(total) & (total != 0), total * fade, total)

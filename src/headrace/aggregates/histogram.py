@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values
 from headrace.aggregates.objects import objects
 from headrace.plan import DType
 
@@ -28,8 +29,9 @@ class Histogram(Aggregate):
 
     @classmethod
     def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:
-        if not given or any(not low < high for low, high in zip(given, given[1:], strict=False)):
-            msg = "histogram takes its edges, ascending: write 'histogram(0, 10, 20)'"
+        ascending = all(low < high for low, high in zip(given, given[1:], strict=False))
+        if not given or not ascending or not all(map(math.isfinite, given)):
+            msg = "histogram takes its edges, ascending and finite: write 'histogram(0, 10, 20)'"
             raise ValueError(msg)
         return given
 
@@ -45,7 +47,7 @@ class Histogram(Aggregate):
         return tuple(np.zeros(n, np.int64) for _ in self.state)
 
     def add(self, values: Values, order: Order) -> State:
-        bucket = np.searchsorted(np.array(self.params), values.data, side="right")
+        bucket = np.searchsorted(self._edges(), values.data, side="right")
         return tuple(((bucket == number) & values.valid).astype(np.int64) for number in range(len(self.state)))
 
     def merge(self, state: State, starts: IntArray) -> State:
@@ -54,3 +56,10 @@ class Histogram(Aggregate):
     def result(self, state: State) -> Values:
         counts = np.stack(state, axis=1).tolist() if len(state[0]) else []
         return Values(objects(counts), np.ones(len(state[0]), np.bool_))
+
+    def _edges(self) -> Array:
+        if self.dtype is DType.FLOAT64:
+            return np.array(self.params, np.float64)
+        # A whole number is below an edge where it is below the next whole number; so all are compared as integers, and exactly.
+        edges = [math.ceil(edge) for edge in self.params]
+        return np.array(edges, np.int64 if all(-(2**63) <= edge < 2**63 for edge in edges) else object)

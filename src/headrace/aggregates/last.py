@@ -31,7 +31,7 @@ class Last(Aggregate):
     @property
     def result_dtype(self) -> DType:
         if self.dtype is None:
-            msg = "last needs a column"
+            msg = f"{self.name} needs a column"
             raise TypeError(msg)
         return self.dtype
 

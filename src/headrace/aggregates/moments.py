@@ -38,8 +38,10 @@ class Moments(Aggregate):
         return (np.zeros(n, np.int64), *(np.zeros(n) for _ in self.state[1:]))
 
     def add(self, values: Values, order: Order) -> State:
-        none = np.zeros(len(values.data))
-        return (count_valid(values), as_floats(values).data, *(none.copy() for _ in self.state[2:]))
+        data = as_floats(values).data
+        with np.errstate(invalid="ignore"):
+            # A value is no distance from itself, except for NaN and the infinities, whose distances are NaN.
+            return (count_valid(values), data, *(data - data for _ in self.state[2:]))
 
     def merge(self, state: State, starts: IntArray) -> State:
         n, mean, m2 = state[:3]

@@ -37,7 +37,7 @@ class Percentile(Aggregate):
 
     @classmethod
     def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:
-        if not given or not 0 <= given[0] <= 1:
+        if not 1 <= len(given) <= 2 or not 0 <= given[0] <= 1:
             msg = f"{cls.name} takes p between 0 and 1, and perhaps a size: write '{cls.name}(0.9)'"
             raise ValueError(msg)
         return (float(given[0]), *whole_numbers(cls.name, given[1:], ("size",), (SIZE,)))

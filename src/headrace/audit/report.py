@@ -62,7 +62,7 @@ class AuditReport:
         matches: How many of them match the log in every feature.
         values: How many values were compared.
         pending: How many know more than the log does so far; they are not compared yet.
-        other_plan: How many were served under another plan than the project's now; they are not compared.
+        other_plan: How many were served under a plan that was not kept; they are not compared.
         erased: How many were served before events that they may have counted were erased (`headrace forget`); they are
             not compared.
         unrecorded: How many lookups should have been recorded, and were not.

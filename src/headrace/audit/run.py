@@ -14,7 +14,7 @@ from headrace.config import Project
 from headrace.erasure import Erasure, Ledger
 from headrace.errors import LookupRequestError
 from headrace.log import EventLog, LookupTable
-from headrace.plan import DType, Plan
+from headrace.plan import DType, Plan, read_plan
 from headrace.times import iso_time
 from headrace.training import TrainingClient
 
@@ -61,22 +61,52 @@ def audit_lookups(project: Project, since: int | None = None) -> AuditReport:
         PlanError: There is no plan.
         LogError: The log or the table of recorded lookups cannot be read.
     """
-    client = TrainingClient(project)
+    clients = _Clients(project)
     report = AuditReport()
     erasures = list(Ledger.load(project.erasure_path).erasures.values())
     for rows in LookupTable(project.audit_path).read(since):
         report.lookups += len(rows)
         report.unrecorded += sum(row["unrecorded"] for row in rows)
-        of_plan = [row for row in rows if row["plan"] == client.plan.hash]
-        report.other_plan += len(rows) - len(of_plan)
-        read = [_record(client.plan, row) for row in of_plan]
-        records = [record for record in read if not _counted_erased(client.plan, erasures, record)]
-        report.erased += len(read) - len(records)
-        ends = _ends(project, client.plan, records)
-        known = [record for record in records if not _is_ahead(ends, record)]
-        report.pending += len(records) - len(known)
-        _compare(client, known, report)
+        for plan_hash in sorted({row["plan"] for row in rows}):
+            client = clients.of(plan_hash)
+            of_plan = [row for row in rows if row["plan"] == plan_hash]
+            if client is None:
+                report.other_plan += len(of_plan)
+            else:
+                _audit(project, client, erasures, of_plan, report)
     return report
+
+
+class _Clients:
+    """A training client per plan that lookups were served under."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        now = TrainingClient(project)
+        self._known: dict[str, TrainingClient | None] = {now.plan.hash: now}
+
+    def of(self, plan_hash: str) -> TrainingClient | None:
+        """The client of a plan; None where the plan was not kept, or cannot be computed by any more."""
+        if plan_hash not in self._known:
+            path = self._project.plans_path / f"{plan_hash}.json"
+            self._known[plan_hash] = TrainingClient(self._project, plan=read_plan(path)) if path.exists() else None
+        return self._known[plan_hash]
+
+
+def _audit(
+    project: Project,
+    client: TrainingClient,
+    erasures: Sequence[Erasure],
+    rows: Sequence[Mapping[str, Any]],
+    report: AuditReport,
+) -> None:
+    read = [_record(client.plan, row) for row in rows]
+    records = [record for record in read if not _counted_erased(client.plan, erasures, record)]
+    report.erased += len(read) - len(records)
+    ends = _ends(project, client.plan, records)
+    known = [record for record in records if not _is_ahead(ends, record)]
+    report.pending += len(records) - len(known)
+    _compare(client, known, report)
 
 
 def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _show(report: AuditReport, project: Project, since: str | None) -> None:
         ["match", report.matches],
         ["differ", report.mismatched],
         ["pending: the log is not that far yet", report.pending],
-        ["of another plan, not compared", report.other_plan],
+        ["of a plan that was not kept, not compared", report.other_plan],
         ["from before an erasure, not compared", report.erased],
         ["not recorded (queue full or table away)", report.unrecorded],
     ]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -37,7 +38,6 @@ __all__ = ["Imported", "import_history"]
 GROUP_ROWS = 500_000
 """How many events go into one commit of the log."""
 _SHOWN = 10
-_KEPT = 100_000
 _NO_TIME = -(2**63)
 
 
@@ -60,6 +60,7 @@ class Imported:
         version: The log's version since; None where nothing was logged.
         online: What became of them online; None for a dry run.
         bad_file: Where the rows that are no events are written; None where there are none.
+        first_bad: The first few of them.
     """
 
     source: str
@@ -76,7 +77,7 @@ class Imported:
     version: int | None = None
     online: Applied | None = None
     bad_file: str | None = None
-    _bad_rows: list[BadRow] = field(default_factory=list, repr=False)
+    first_bad: list[BadRow] = field(default_factory=list, repr=False)
 
 
 def import_history(
@@ -129,8 +130,10 @@ def import_history(
             tempfile.TemporaryDirectory(dir=project.state, prefix=".import-") as room,
             Staging(Path(room) / "events.arrow", declared) as staging,
         ):
-            digest = _stage(reader, fields, validator, staging, declared, done)
-            _judge_bad_rows(project, done, digest, skip_bad=skip_bad, dry_run=dry_run)
+            bad_rows = Path(room) / "bad.jsonl"
+            with bad_rows.open("w", encoding="utf-8") as bad_file:
+                digest = _stage(reader, fields, validator, staging, bad_file, declared, done)
+            _judge_bad_rows(done, skip_bad=skip_bad)
             files = {path: checksum for path, checksum in reader.checksums().items() if checksum is not None}
             entry = registry.find(declared.topic, digest, name, files)
             log = EventLog(project.log_path, declared)
@@ -139,6 +142,7 @@ def import_history(
             done.id = entry.id if entry is not None else name or digest[:16]
             if dry_run:
                 return done
+            _keep_bad_rows(project, bad_rows, digest, done)
             if entry is None:
                 known = known_of(project, plan, declared.topic)
                 partition = registry.next_partition(declared.topic, [*known.partitions, *log.imports()])
@@ -164,7 +168,13 @@ def _source(plan: Plan, name: str) -> Source:
 
 
 def _stage(
-    reader: Reader, fields: Fields, validator: Validator, staging: Staging, source: Source, done: Imported
+    reader: Reader,
+    fields: Fields,
+    validator: Validator,
+    staging: Staging,
+    bad_file: TextIO,
+    source: Source,
+    done: Imported,
 ) -> str:
     """Read and check everything; the digest of the events."""
     digest = Digest(source)
@@ -173,7 +183,8 @@ def _stage(
         batch, bad = validator.events(block)
         done.rows += block.table.num_rows
         done.bad += len(bad)
-        done._bad_rows += bad[: max(0, _KEPT - len(done._bad_rows))]  # noqa: SLF001 its own
+        done.first_bad += bad[: _SHOWN - len(done.first_bad)]
+        bad_file.writelines(json.dumps(row.to_json()) + "\n" for row in bad)
         # Offsets count the good rows alone, so that they depend on nothing that the digest does not.
         batch = replace(batch, offset=done.events + np.arange(len(batch), dtype=np.int64), _values={})
         digest.add(batch)
@@ -191,29 +202,26 @@ def _stage(
     return digest.hexdigest()
 
 
-def _judge_bad_rows(project: Project, done: Imported, digest: str, *, skip_bad: bool, dry_run: bool) -> None:
-    bad = done._bad_rows  # noqa: SLF001 its own
-    if bad and not skip_bad:
-        shown = "\n".join(f"  {row}" for row in bad[:_SHOWN])
+def _judge_bad_rows(done: Imported, *, skip_bad: bool) -> None:
+    if done.bad and not skip_bad:
+        shown = "\n".join(f"  {row}" for row in done.first_bad)
         more = f"\n  … and {done.bad - _SHOWN:,} more" if done.bad > _SHOWN else ""
-        of = f"{done.bad:,} of {done.rows:,} rows"
-        msg = f"{of} cannot be imported, so nothing was:\n{shown}{more}"
+        msg = f"{done.bad:,} of {done.rows:,} rows cannot be imported, so nothing was:\n{shown}{more}"
         cure = (
             "Mend them, name other columns with --map, or leave them out with --skip-bad, which writes them to a file."
         )
         raise IngestError(msg, cure=cure)
     if not done.events:
         msg = "There is no event to import."
-        raise IngestError(msg, cure="See that the file or query has rows.")
-    if bad and not dry_run:
+        raise IngestError(msg, cure="See that the file or query has rows that are events.")
+
+
+def _keep_bad_rows(project: Project, written: Path, digest: str, done: Imported) -> None:
+    if done.bad:
         folder = project.state / "imports"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{done.source}-{digest[:16]}-bad.jsonl"
-        rows = (
-            {"part": one.part, "row": one.row, "field": one.field, "reason": one.reason, "values": one.values}
-            for one in bad
-        )
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        written.replace(path)
         done.bad_file = str(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -43,6 +43,10 @@ class BadRow:
     field: str | None
     reason: str
     values: str
+
+    def to_json(self) -> dict[str, str | int | None]:
+        """The row as it is written to the file of bad rows."""
+        return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.part}, row {self.row:,}, {self.field or 'the whole row'}: {self.reason}"
@@ -94,7 +98,7 @@ class Validator:
         ]
         batch, dead = self._decoder.decode(records)
         for letter in dead:
-            reason = letter.reason
+            reason = letter.reason.replace("the record's timestamp", "its known_at")
             if "time zone" in reason or "timezone" in reason:
                 reason = f"{reason}; a time that {_NO_ZONE}"
             bad[letter.offset] = letter.field, reason
@@ -107,7 +111,7 @@ class Validator:
             BadRow(block.part, block.first_row + row, *why, values[row].decode("utf-8", "replace"))
             for row, why in sorted(bad.items())
         ]
-        return (_without(batch, late) if late.any() else batch), found
+        return batch.where(~late), found
 
     def _json(self, table: pa.Table, bad: dict[int, tuple[str | None, str]]) -> list[bytes]:
         held: list[tuple[Field, list[Any]]] = [
@@ -160,9 +164,3 @@ def _number(value: Decimal | None) -> int | float | None:
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else float(value)
-
-
-def _without(batch: EventBatch, left_out: np.ndarray[Any, np.dtype[np.bool_]]) -> EventBatch:
-    keep = ~left_out
-    arrays = {name: getattr(batch, name)[keep] for name in ("ts_us", "partition", "offset", "record_ts_us", "known_us")}
-    return replace(batch, table=batch.table.filter(pa.array(keep)), _values={}, **arrays)

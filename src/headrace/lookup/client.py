@@ -297,7 +297,7 @@ def _recorder(
     # Delta Lake is imported only by those who record.
     from headrace.lookup.recorder import LookupRecorder
 
-    return LookupRecorder(project.audit_path, plan, rate)
+    return LookupRecorder(project.audit_path, plan, rate, plans=project.plans_path)
 
 
 def _url(project: Project | str | os.PathLike[str] | None) -> str:

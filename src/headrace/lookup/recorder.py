@@ -21,7 +21,7 @@ from typing import Any
 from headrace.errors import ConfigError, HeadraceError
 from headrace.log import LookupTable
 from headrace.lookup.response import OnlineFeatures
-from headrace.plan import Plan
+from headrace.plan import Plan, write_plan
 
 __all__ = ["LookupRecorder"]
 
@@ -37,6 +37,7 @@ class LookupRecorder:
     Args:
         path: The folder of the table of recorded lookups.
         plan: The plan that answers are made under.
+        plans: The folder where plans are kept, by hash, for the audit to recompute by.
         rate: The share of answers to record, 0 to 1.
         capacity: How many answers may wait.
         every_s: How long answers wait for others to be written with, in seconds.
@@ -45,12 +46,22 @@ class LookupRecorder:
         ConfigError: `rate` is not a share.
     """
 
-    def __init__(self, path: Path, plan: Plan, rate: float, *, capacity: int = 10_000, every_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        rate: float,
+        *,
+        plans: Path | None = None,
+        capacity: int = 10_000,
+        every_s: float = 1.0,
+    ) -> None:
         if not 0 <= rate <= 1:
             msg = f"The share of lookups to record is {rate!r}, and it should be from 0 to 1."
             raise ConfigError(msg, cure="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
         self._table = LookupTable(path)
-        self._join_keys = {name: view.join_keys for name, view in plan.views.items()}
+        self._join_keys: dict[str, tuple[str, ...]] = {}
+        self._plans = plans
         self._rate = rate
         self._capacity = capacity
         self._every_s = every_s
@@ -64,10 +75,16 @@ class LookupRecorder:
         """How many entities' answers have been written."""
         self.dropped = 0
         """How many entities' answers should have been recorded, and were not."""
+        self.follow(plan)
 
     def follow(self, plan: Plan) -> None:
-        """Answers may from now on be made under another plan, too."""
+        """Answers may from now on be made under another plan, too: another version of a view went live."""
         self._join_keys = self._join_keys | {name: view.join_keys for name, view in plan.views.items()}
+        if self._plans is not None and not (self._plans / f"{plan.hash}.json").exists():
+            try:
+                write_plan(plan, self._plans / f"{plan.hash}.json")
+            except HeadraceError as error:
+                logger.warning("The audit will not know the plan %s: %s", plan.hash, error.what)
 
     def offer(self, answer: OnlineFeatures) -> None:
         """Record an answer, if chance picks it; it must not be changed afterwards.

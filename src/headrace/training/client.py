@@ -52,7 +52,7 @@ class TrainingClient(FeatureJoins):
             LookupRequestError: A record is not one, or names what the plan does not have.
             LogError: The log cannot be read.
         """
-        return verify_lookups(self.plan, self.snapshots, self._logged, records)
+        return verify_lookups(self.plan, self.snapshots, self._logged, records, self.project.repo)
 
     def _logged(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         return EventLog(self.project.log_path, self.plan.source_for_topic(topic)).last_offsets(partitions)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -70,6 +71,7 @@ def verify_lookups(
     snapshots: Callable[[Sequence[FeatureRef]], dict[str, LogSnapshot]],
     logged: Callable[[str, Iterable[int]], dict[int, int]],
     records: Sequence[Mapping[str, Any]],
+    repo: Path | None = None,
 ) -> LookupReport:
     """Recompute recorded lookups and compare.
 
@@ -78,6 +80,7 @@ def verify_lookups(
         snapshots: Gives the logs that features are made from.
         logged: Gives the last offset that a topic's log stands for, by partition.
         records: The lookups, as `OnlineFeatures.records()` gives them.
+        repo: The feature repo's folder, for the functions of transforms.
 
     Returns:
         The report.
@@ -101,7 +104,8 @@ def verify_lookups(
     for features, numbers in by_features.items():
         refs = [known[feature] for feature in features]
         chosen = [records[number] for number in numbers]
-        table = _recomputed(plan, snapshots(refs), refs, chosen)
+        join = PointInTimeJoin(plan, snapshots(refs), repo=repo)
+        table = _recomputed(plan, join, refs, chosen)
         for column in features:
             recomputed = table.column(column).to_pylist()
             for number, record, value in zip(numbers, chosen, recomputed, strict=True):
@@ -114,7 +118,7 @@ def verify_lookups(
 
 
 def _recomputed(
-    plan: Plan, logs: dict[str, LogSnapshot], refs: list[FeatureRef], records: Sequence[Mapping[str, Any]]
+    plan: Plan, join: PointInTimeJoin, refs: list[FeatureRef], records: Sequence[Mapping[str, Any]]
 ) -> pa.Table:
     entities = {entity.name: entity for ref in refs for entity in plan.views[ref.view].entities}
     columns = {
@@ -125,7 +129,7 @@ def _recomputed(
     while time_column in columns:
         time_column += "_"
     columns[time_column] = pa.array([record["at_us"] for record in records]).cast(pa.timestamp("us", "UTC"))
-    return PointInTimeJoin(plan, logs).features(
+    return join.features(
         pa.table(columns),
         refs,
         as_of=AsOf.EVIDENCE,
@@ -184,6 +188,12 @@ def _unrecomputable(plan: Plan, ends: Mapping[str, Mapping[int, int]], record: M
 
 
 def _same(served: Any, recomputed: Any) -> bool:
+    if isinstance(recomputed, list):
+        return (
+            isinstance(served, list)
+            and len(served) == len(recomputed)
+            and all(_same(one, other) for one, other in zip(served, recomputed, strict=True))
+        )
     if isinstance(recomputed, float):
         try:
             number = float(served)  # JSON has no NaN and no infinities: they were recorded as text
