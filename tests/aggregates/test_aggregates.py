@@ -1,4 +1,4 @@
-"""The whole family of aggregates against plain Python, and what every state must keep to."""
+"""Count, sum, mean, min, max and last against plain Python; the names of all; and that groups of one call stay apart."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from headrace.aggregates import AGGREGATES, Aggregate, IntArray, Order, State, Values, aggregate_of, canonical_name
+from headrace.aggregates import AGGREGATES, ALIASES, Order, Values, aggregate_of, canonical_name, parse_function
 from headrace.errors import HeadraceError
 from headrace.plan import Column, DType, Feature, Source
+from tests.aggregates.helpers import in_order, kinds_of, one_pass, python_value, side_by_side, starts, values_of
 
-GARBAGE: dict[DType, Any] = {DType.FLOAT64: math.nan, DType.STRING: "garbage"}
-"""What stands at a null is undefined; 77 for the other types."""
-
+SIX = ("count", "sum", "mean", "min", "max", "last")
 CASES: dict[str, tuple[DType, list[Any]]] = {
     "ints": (DType.INT64, [3, None, -2, 7]),
     "one int": (DType.INT64, [0]),
@@ -50,12 +47,9 @@ CASES: dict[str, tuple[DType, list[Any]]] = {
     "no texts": (DType.STRING, []),
 }
 ACCEPTED = [
-    (function, case)
-    for function, kind in AGGREGATES.items()
-    for case, (dtype, _) in CASES.items()
-    if dtype in kind.accepts
+    (function, case) for function in SIX for case, (dtype, _) in CASES.items() if dtype in AGGREGATES[function].accepts
 ]
-KINDS = [(function, dtype) for function, kind in AGGREGATES.items() for dtype in DType if dtype in kind.accepts]
+KINDS = kinds_of(*SIX)
 
 
 def by_hand(function: str, dtype: DType, values: Sequence[Any]) -> Any:
@@ -78,36 +72,6 @@ def by_hand(function: str, dtype: DType, values: Sequence[Any]) -> Any:
             return math.nan if len(numbers) < len(there) else max(there, default=None)
         case _:
             return there[-1] if there else None
-
-
-def values_of(dtype: DType, values: Sequence[Any]) -> Values:
-    kind = {DType.FLOAT64: "f8", DType.STRING: "O"}.get(dtype, "i8")
-    data = [GARBAGE.get(dtype, 77) if value is None else value for value in values]
-    return Values(np.array(data, kind), np.array([value is not None for value in values], np.bool_))
-
-
-def in_order(n: int) -> Order:
-    return Order(np.arange(n) * 10 - 50, np.arange(n))
-
-
-def starts(*rows: int) -> IntArray:
-    return np.array(rows, np.int64)
-
-
-def one_pass(aggregate: Aggregate, values: Values, order: Order) -> State:
-    """All events merged into one group, as far as there are any."""
-    state = aggregate.add(values, order)
-    return aggregate.merge(state, starts(0)) if len(values.data) else aggregate.init(1)
-
-
-def python_value(aggregate: Aggregate, state: State) -> Any:
-    """The result of a state of one group, in the type it says it has."""
-    data, valid = aggregate.result(state)
-    assert data.shape == valid.shape == (1,)
-    assert valid.dtype == np.bool_
-    expected = {DType.FLOAT64: np.float64, DType.STRING: np.object_}.get(aggregate.result_dtype, np.int64)
-    assert data.dtype == expected
-    return data.tolist()[0] if valid[0] else None
 
 
 def same(ours: Any, theirs: Any) -> bool:
@@ -175,77 +139,29 @@ def test_last_orders_by_event_time_and_then_position(order: list[tuple[int, int]
     assert python_value(last, one_pass(last, values_of(DType.STRING, ["a", "b", "c"]), Order(ts, position))) == expected
 
 
-def side_by_side(states: Sequence[State]) -> State:
-    return tuple(np.concatenate(columns) for columns in zip(*states, strict=True))
-
-
-INTS = st.integers(-(2**61), 2**61)
-ELEMENTS: dict[DType, st.SearchStrategy[Any]] = {
-    DType.INT64: INTS,
-    # Eighths of small integers add without rounding, so the order of merging cannot show.
-    DType.FLOAT64: st.integers(-8000, 8000).map(lambda n: n / 8) | st.sampled_from([math.nan, math.inf, -math.inf]),
-    DType.BOOL: st.booleans(),
-    DType.TIMESTAMP: INTS,
-    DType.STRING: st.text(max_size=3),
-}
-
-
-@given(kind=st.sampled_from(KINDS), data=st.data())
-@settings(max_examples=300, deadline=None)
-def test_merging_in_any_split_and_order_equals_one_pass_and_init_is_neutral(
-    kind: tuple[str, DType], data: st.DataObject
-) -> None:
-    function, dtype = kind
-    aggregate = AGGREGATES[function](dtype)
-    rows = data.draw(st.lists(st.none() | ELEMENTS[dtype], min_size=1, max_size=12), label="values")
-    if function == "sum" and dtype is DType.INT64:
-        rows = [None if value is None else value // 16 for value in rows]  # the sum stays within 64 bits
-    values = values_of(dtype, rows)
-    ts = np.array(data.draw(st.lists(st.integers(-3, 3), min_size=len(rows), max_size=len(rows)), label="times"))
-    order = Order(ts, np.arange(len(rows)))
-    whole = python_value(aggregate, one_pass(aggregate, values, order))
-
-    arrival = np.array(data.draw(st.permutations(range(len(rows))), label="arrival"))
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(rows))), label="cuts") | {len(rows)})
-    single = aggregate.add(values, order)
-    parts, start = [], 0
-    for cut in cuts:
-        part = tuple(column[arrival[start:cut]] for column in single)
-        parts += [aggregate.merge(part, starts(0))] if cut > start else []
-        parts += [aggregate.init(1)] if data.draw(st.booleans(), label="init here") else []
-        start = cut
-    shuffled = data.draw(st.permutations(parts), label="parts")
-    split = data.draw(st.integers(0, len(parts) - 1), label="tree")
-    branches = [group for group in (shuffled[:split], shuffled[split:]) if group]
-    merged = [aggregate.merge(side_by_side(group), starts(0)) for group in branches]
-    assert same(python_value(aggregate, aggregate.merge(side_by_side(merged), starts(0))), whole)
-
-
-@pytest.mark.parametrize(("function", "dtype"), KINDS)
-def test_groups_of_one_call_do_not_touch_each_other(function: str, dtype: DType) -> None:
-    aggregate = AGGREGATES[function](dtype)
-    groups: dict[DType, list[list[Any]]] = {
-        DType.FLOAT64: [[1.0, math.nan], [None], [2.5, math.inf, -1.0], [0.5]],
-        DType.STRING: [["a", "b"], [None], ["c", None, "d"], [""]],
-        DType.BOOL: [[True, True], [None], [False, True, False], [False]],
-    }
-    runs = groups.get(dtype, [[5, -9], [None], [2**40, None, 7], [0]])
-    flat = [value for run in runs for value in run]
-    first = np.cumsum([0, *(len(run) for run in runs[:-1])])
-    data, valid = aggregate.result(aggregate.merge(aggregate.add(values_of(dtype, flat), in_order(7)), first))
-    for run, value, is_there in zip(runs, data.tolist(), valid.tolist(), strict=True):
-        assert same(value if is_there else None, by_hand(function, dtype, run))
-
-
-@pytest.mark.parametrize("function", ["min", "max", "last"])
+@pytest.mark.parametrize("function", ["min", "max", "last", "first", "first_n", "last_n", "distinct_n", "top_k"])
 def test_aggregate_that_needs_a_column_says_so(function: str) -> None:
     with pytest.raises(TypeError, match=f"{function} needs a column"):
         _ = AGGREGATES[function](None).result_dtype
 
 
+NAMES = """
+    count sum mean min max last first var_pop var_samp stddev_pop stddev_samp skew first_n last_n distinct_n count_distinct
+    approx_count_distinct percentile median top_k value_counts histogram rate time_since_last time_since_first decayed_sum decayed_count
+    decayed_mean
+"""
+
+
 def test_names_and_aliases_lead_to_aggregates() -> None:
-    assert set(AGGREGATES) == {"count", "sum", "mean", "min", "max", "last"}
-    assert [canonical_name(name) for name in ("avg", "mean", "median")] == ["mean", "mean", None]
+    assert list(AGGREGATES) == NAMES.split()
+    assert {name: kind.name for name, kind in AGGREGATES.items()} == {name: name for name in AGGREGATES}
+    expected = {"avg": "mean", "var": "var_samp", "variance": "var_samp", "std": "stddev_samp", "stddev": "stddev_samp"}
+    assert expected == ALIASES
+    for alias, name in expected.items():
+        assert canonical_name(alias) == name
+        assert parse_function(alias) == (name, ())
+    assert canonical_name("mode") is None
+    assert canonical_name("percentile(0.9)") == "percentile"
 
 
 def test_aggregate_of_a_feature_has_its_columns_type() -> None:

@@ -71,7 +71,7 @@ class CountDistinct(Aggregate):
         sketches = [one[1:] for one in held if one.startswith(_SKETCH)]
         if not sketches:
             return self._state(values)
-        return _SKETCH + union_of([*sketches, sketch_of(values)])
+        return _SKETCH + union_of([*sketches, sketch_of(values)] if values else sketches)
 
     def _state(self, values: list[str]) -> bytes:
         """The values themselves up to the bound, their sketch past it: which one depends on the set of values alone."""

@@ -21,6 +21,8 @@ __all__ = ["estimate", "sketch_of", "union_of"]
 _LG_K = 12  # 4,096 registers: a standard error of 1.6%
 _FEW = {2: 8, 3: 12}
 """Where the values (32 bits of their hashes) start in a sketch that still keeps them, as a list or a hash table, by the first byte."""
+_FLAGS = 5
+_OUT_OF_ORDER = 0x10
 
 
 def sketch_of(values: Iterable[str]) -> bytes:
@@ -28,9 +30,8 @@ def sketch_of(values: Iterable[str]) -> bytes:
     library = _library()
     sketch = library.hll_sketch(_LG_K, library.tgt_hll_type.HLL_8)
     for value in values:
-        sketch.update(
-            json.dumps(value)
-        )  # never empty, which DataSketches would pass over, and ASCII whatever the text is
+        # As JSON it is never empty, which DataSketches would pass over, and ASCII whatever the text is.
+        sketch.update(json.dumps(value))
     alone = bytes(sketch.serialize_compact())
     return union_of([alone, alone])
 
@@ -41,7 +42,11 @@ def union_of(sketches: Iterable[bytes]) -> bytes:
     union = library.hll_union(_LG_K)
     for sketch in sketches:
         union.update(library.hll_sketch.deserialize(sketch))
-    return _in_order(bytes(union.get_result(library.tgt_hll_type.HLL_8).serialize_compact()))
+    merged = bytes(union.get_result(library.tgt_hll_type.HLL_8).serialize_compact())
+    if merged[0] in _FEW:
+        return _in_order(merged)
+    # Registers that were filled from few values, rather than from other registers, still carry the estimate made on the way.
+    return merged if merged[_FLAGS] & _OUT_OF_ORDER else union_of([merged, merged])
 
 
 def estimate(sketch: bytes) -> int:
@@ -51,10 +56,8 @@ def estimate(sketch: bytes) -> int:
 
 
 def _in_order(sketch: bytes) -> bytes:
-    """A sketch of few values with these in ascending order; one of many has them in its registers, in no order."""
-    start = _FEW.get(sketch[0])
-    if start is None:
-        return sketch
+    """A sketch of few values with these in ascending order."""
+    start = _FEW[sketch[0]]
     return sketch[:start] + np.sort(np.frombuffer(sketch, "<u4", offset=start)).tobytes()
 
 
