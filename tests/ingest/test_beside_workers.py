@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from kafka import KafkaProducer
+from typer.testing import CliRunner
 
+from headrace.audit import audit_lookups
 from headrace.broker import EmbeddedBroker
+from headrace.cli import app
+from headrace.config import Project
 from headrace.erasure import forget
+from headrace.errors import IngestError
+from headrace.ingest.registry import Registry
 from headrace.log import EventLog
 from headrace.log.schema import FIRST_IMPORT
+from headrace.lookup import FeatureClient
 from headrace.online import open_store
-from headrace.plan import read_plan
+from headrace.plan import DType, Feature, read_plan, write_plan
 from headrace.stream.start import refill
 from headrace.times import us_of
-from tests.ingest.conftest import SOURCE, Sale, Shop, brute_force, random_sales, same
+from tests.ingest.conftest import FEATURES, SOURCE, Sale, Shop, brute_force, random_sales, same
+from tests.online.conftest import RedisServer
+
+runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
 
 def agrees(shop: Shop, sales: Sequence[Sale]) -> None:
@@ -79,6 +90,82 @@ def test_log_whose_files_an_erasure_merged_still_tells_its_partitions(shop: Shop
     assert streamed.snapshot().partitions() == [0, 1, 2, FIRST_IMPORT]
     assert streamed.last_offsets() == {2: 1, FIRST_IMPORT: 1}
     assert shop.logged() == [("b", 1, 2, 1), ("b", 1, FIRST_IMPORT, 1)]
+
+
+def test_log_that_was_removed_takes_the_import_again(shop: Shop) -> None:
+    path = shop.put(random_sales(15, 80))
+    first = shop.load(path, known_at="seen")
+    shutil.rmtree(shop.log.path)
+    again = shop.load(path, known_at="seen")
+    assert (again.id, again.partition, again.logged) == (first.id, first.partition, 80)
+    agrees(shop, random_sales(15, 80))
+    # Where the list of imports went too, other events get a partition that the online store has not seen.
+    shutil.rmtree(shop.project.log_path)
+    other = shop.load(shop.put(random_sales(16, 80), "other.parquet"), known_at="seen")
+    assert other.partition == FIRST_IMPORT + 1
+
+
+def test_only_one_import_runs_at_a_time(shop: Shop) -> None:
+    path = shop.put(random_sales(17, 10))
+    with Registry(shop.project.log_path).locked(), pytest.raises(IngestError, match="Another import .* is under way"):
+        shop.load(path)
+    (shop.project.log_path / "_imports.json").write_text("{")
+    with pytest.raises(IngestError, match=r"(?s)cannot be read.*imported twice"):
+        shop.load(path)
+
+
+def test_audit_recomputes_lookups_from_before_and_after_an_import(shop: Shop) -> None:
+    for number, seed in enumerate((18, 19)):
+        shop.load(shop.put(random_sales(seed, 100), f"{number}.parquet"), known_at="seen")
+        with FeatureClient(shop.project, audit=1.0) as client:
+            rows = [{"shop": name} for name in "abcz"]
+            for one in rows:
+                client.get_online_features(FEATURES, [one])
+    report = audit_lookups(shop.project)
+    assert (report.matches, report.mismatched, report.pending) == (8, 0, 0)
+
+
+def test_version_that_is_backfilled_counts_imports_and_so_does_the_one_rolled_back_to(shop: Shop) -> None:
+    sales = random_sales(20, 120)
+    of = ["--project", str(shop.project.root)]
+    shop.load(shop.put(sales[:60]), known_at="seen")
+    plan = read_plan(shop.project.plan_path)
+    view = plan.views["shops"]
+    more = Feature(name="more", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64)
+    changed = view.model_copy(update={"features": (*view.features, more)})
+    write_plan(plan.model_copy(update={"views": {"shops": changed}}), shop.project.plan_path)
+    assert runner.invoke(app, ["backfill", "shops", *of]).exit_code == 0
+    agrees(shop, sales[:60])
+    shop.load(shop.put(sales[60:], "more.parquet"), known_at="seen")
+    agrees(shop, sales)
+    write_plan(plan, shop.project.plan_path)
+    back = runner.invoke(app, ["rollback", "shops", *of])
+    assert back.exit_code == 0, back.output
+    agrees(shop, sales)
+
+
+@pytest.fixture
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server of the test's own."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed; on Debian: apt-get install redis-server")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.redis
+def test_redis_has_imports_at_once(shop: Shop, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_STORE", redis_url)
+    on_redis = Shop(Project.load(shop.project.root))
+    one, two = random_sales(31, 150), random_sales(32, 150)
+    on_redis.load(on_redis.put(one), known_at="seen")
+    with open_store(redis_url, writable=True):  # as a worker has it: Redis lets others write beside it
+        on_redis.load(on_redis.put(two, "two.parquet"), known_at="seen")
+    agrees(on_redis, one + two)
+    rebuild(on_redis)
+    agrees(on_redis, one + two)
 
 
 # --- with a worker

@@ -27,8 +27,8 @@ class Digest:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._columns = {column.name: hashlib.sha256() for column in source.columns}
-        self._known = hashlib.sha256()
+        # What differs in length per event is hashed apart, so that where one batch ends and the next begins leaves no trace.
+        self._parts: dict[str, Any] = {}
         self._events = 0
 
     def add(self, batch: EventBatch) -> None:
@@ -38,27 +38,29 @@ class Digest:
             batch: The events.
         """
         self._events += len(batch)
-        self._known.update(batch.known_us.astype("<i8").tobytes())
+        self._update("known_at", batch.known_us.astype("<i8").tobytes())
         for column in self._source.columns:
-            values = batch.values(column.name)
-            digest = self._columns[column.name]
-            digest.update(values.valid.tobytes())
+            values, name = batch.values(column.name), f"column {column.name}"
+            self._update(f"{name} valid", values.valid.tobytes())
             if column.dtype is DType.STRING:
                 texts = [
                     b"" if text is None else text.encode("utf-8", "surrogatepass") for text in values.data.tolist()
                 ]
-                digest.update(np.array([len(text) for text in texts], "<i8").tobytes())
-                digest.update(b"".join(texts))
+                self._update(f"{name} lengths", np.array([len(text) for text in texts], "<i8").tobytes())
+                self._update(name, b"".join(texts))
             else:
                 kind = "<f8" if column.dtype is DType.FLOAT64 else "<i8"
-                digest.update(np.where(values.valid, values.data, 0).astype(kind).tobytes())
+                self._update(name, np.where(values.valid, values.data, 0).astype(kind).tobytes())
 
     def hexdigest(self) -> str:
         """64 hex digits."""
         whole = hashlib.sha256(f"{self._source.topic}\0{self._events}".encode())
-        for name, digest in (*self._columns.items(), ("known_at", self._known)):
-            whole.update(name.encode() + b"\0" + digest.digest())
+        for name in sorted(self._parts):
+            whole.update(name.encode() + b"\0" + self._parts[name].digest())
         return whole.hexdigest()
+
+    def _update(self, part: str, data: bytes) -> None:
+        self._parts.setdefault(part, hashlib.sha256()).update(data)
 
 
 class Staging:
