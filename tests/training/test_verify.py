@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from headrace import Dataset, TrainingClient
+from headrace.aggregates.registry import AGGREGATES, aggregate_of, parse_function
 from headrace.cli import app
 from headrace.config import Project
 from headrace.erasure import forget
 from headrace.errors import DatasetError
+from headrace.history import PointInTimeJoin
 from headrace.log import EventLog
+from headrace.log.schema import FIRST_IMPORT
 from headrace.online import open_store
-from headrace.plan import Column, DType, Plan, Transform, View, write_plan
+from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
 from headrace.training import verify_dataset
 from headrace.training.verify import VerifyReport
 from headrace.transforms.function import function_code, load_function
@@ -73,12 +77,39 @@ def test_late_and_later_events_leave_the_bytes_as_they_were(project: Project, tm
     assert verify(project, out).ok
 
 
-def test_bytes_do_not_depend_on_how_many_threads_add_doubles(project: Project, tmp_path: Path) -> None:
-    n = 40_000
-    draw = np.random.default_rng(3)
-    offset = np.arange(60, 60 + n)
+GIVEN = {
+    "first_n": "first_n(3)",
+    "last_n": "last_n(3)",
+    "distinct_n": "distinct_n(3)",
+    "percentile": "percentile(0.9)",
+    "top_k": "top_k(3)",
+    "histogram": "histogram(1, 2, 5)",
+    "decayed_sum": "decayed_sum(600)",
+    "decayed_count": "decayed_count(600)",
+    "decayed_mean": "decayed_mean(600)",
+}
+
+
+def every_aggregate() -> View:
+    """A view with each aggregate there is, of doubles where it takes them."""
+    features = []
+    for name, kind in AGGREGATES.items():
+        _, params = parse_function(GIVEN.get(name, name))
+        takes = [one for one in ("price", "seats", "city", "at") if SOURCE.column(one).dtype in kind.accepts]
+        column = "*" if name == "count" else takes[0]
+        window = 30 * MINUTE
+        plain = Feature(
+            name=name, function=name, column=column, window_us=window, slide_us=MINUTE, dtype=DType.INT64, params=params
+        )
+        features.append(plain.model_copy(update={"dtype": aggregate_of(plain, SOURCE).result_dtype}))
+    return View(name="all", source="rides", entities=VIEW.entities, features=tuple(features))
+
+
+def many_rides(n: int, partition: int) -> pa.Table:
+    """Rides of six cities with prices of all sizes, whose sums would show the order in which they were added."""
+    draw = np.random.default_rng(partition)
     ts = START_US + draw.integers(0, 120 * MINUTE, n)
-    rows = pa.table(
+    return pa.table(
         {
             "city": pa.array(draw.choice(list("abcdef"), n)),
             "price": pa.array(draw.random(n) * 10.0 ** draw.integers(-12, 12, n)),
@@ -86,20 +117,33 @@ def test_bytes_do_not_depend_on_how_many_threads_add_doubles(project: Project, t
             "at": pa.array(ts, pa.timestamp("us", "UTC")),
             "_ts_us": pa.array(ts),
             "_known_at_us": pa.array(ts + draw.integers(0, 5 * MINUTE, n)),
-            "_partition": pa.array(np.zeros(n), pa.int32()),
-            "_offset": pa.array(offset),
+            "_partition": pa.array(np.full(n, partition), pa.int32()),
+            "_offset": pa.array(np.arange(n)),
             "_record_ts_us": pa.array(ts),
         }
     )
-    for part in range(0, n, 8_000):  # several files, as a worker leaves them
-        log_of(project).append(rows.slice(part, 8_000), {0: int(offset[part + 7_999])})
-    spine = spine_of(draw.integers(0, 120, 3_000).tolist(), draw.choice(list("abcdefg"), 3_000).tolist())
-    dataset = replace(DATASET, spine=lambda _: spine)
-    out = build(project, tmp_path / "out", dataset)
-    for again in range(3):
-        other = build(project, tmp_path / f"again-{again}", dataset)
-        for file in sorted(out.rglob("*.*")):
-            assert file.read_bytes() == (other / file.relative_to(out)).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("as_of", ["known", "event"])
+def test_bytes_do_not_depend_on_threads(
+    bare_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str
+) -> None:
+    write_plan(plan_of(every_aggregate()), bare_project.plan_path)
+    for partition in (0, 1, FIRST_IMPORT):
+        rows = many_rides(900, partition)
+        for begin in range(0, 900, 300):  # several files, as a worker leaves them
+            log_of(bare_project).append(rows.slice(begin, 300), {partition: begin + 299})
+    draw = np.random.default_rng(7)
+    spine = spine_of(draw.integers(0, 120, 300).tolist(), draw.choice(list("abcdefg"), 300).tolist())
+    dataset = replace(DATASET, spine=lambda _: spine, features=["all:*"], as_of=as_of)
+    built: list[dict[str, bytes]] = []
+    for threads in (1, 5):
+        monkeypatch.setattr("headrace.training.joins.PointInTimeJoin", partial(PointInTimeJoin, threads=threads))
+        out = build(bare_project, tmp_path / f"with-{threads}", dataset)
+        built.append({str(one.relative_to(out)): one.read_bytes() for one in sorted(out.rglob("*.*"))})
+    assert len(built[0]) == 3
+    assert built[0] == built[1]
+    assert verify(bare_project, out, dataset).ok
 
 
 def test_vacuumed_version_is_named_with_what_is_missing(project: Project, tmp_path: Path) -> None:
