@@ -54,6 +54,7 @@ class Sample(NamedTuple):
     Attributes:
         values: The values that are not null, in the order of their events.
         times: The event time of each.
+        positions: The source position of each: partition << 48 | offset.
         t: The time of the lookup.
         window: The window's length; None is a lifetime.
         params: The function's parameters.
@@ -61,6 +62,7 @@ class Sample(NamedTuple):
 
     values: list[Any]
     times: list[int]
+    positions: list[int]
     t: int
     window: int | None
     params: tuple[int | float, ...]
@@ -95,7 +97,8 @@ def expected(meaning: Meaning, events: Sequence[Event], t: int, *, as_of_event: 
     if meaning.column != "*":
         counted = [event for event in counted if event.values[meaning.column] is not None]
     values = [1 if meaning.column == "*" else event.values[meaning.column] for event in counted]
-    sample = Sample(values, [event.ts for event in counted], t, meaning.window, meaning.params)
+    times, positions = [event.ts for event in counted], [event.partition << 48 | event.offset for event in counted]
+    sample = Sample(values, times, positions, t, meaning.window, meaning.params)
     return AGGREGATES[meaning.function](sample)
 
 
@@ -249,6 +252,20 @@ def skew(sample: Sample) -> Want:
     return Want(float(cubes / n) / float(squares / n) ** 1.5, 1e-9)
 
 
+def _drawn(sample: Sample, size: int) -> list[Any]:
+    """The values of the `size` events whose positions have the least hashes (SplitMix64); all where there are no more."""
+    mask = 2**64 - 1
+
+    def mixed(position: int) -> int:
+        z = (position + 0x9E3779B97F4A7C15) & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        return z ^ z >> 31
+
+    by_hash = sorted(range(len(sample.values)), key=lambda number: mixed(sample.positions[number]))
+    return [sample.values[number] for number in by_hash[:size]]
+
+
 def percentile(sample: Sample) -> Want:
     """The p-quantile, interpolated between its neighbours."""
     return _quantile(sample, sample.params[0])
@@ -262,7 +279,7 @@ def median(sample: Sample) -> Want:
 def _quantile(sample: Sample, p: float) -> Want:
     if not sample.values:
         return Want(None)
-    ordered = sorted((float(value) for value in sample.values), key=_order)
+    ordered = sorted((float(value) for value in _drawn(sample, int(sample.params[-1]))), key=_order)
     place = p * (len(ordered) - 1)
     below = math.floor(place)
     low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
@@ -272,22 +289,23 @@ def _quantile(sample: Sample, p: float) -> Want:
     return Want(low * (1 - share) + high * share, 1e-13 * (abs(low) + abs(high)) if math.isfinite(low + high) else 0.0)
 
 
-def _by_frequency(values: Sequence[Any]) -> list[tuple[Any, int]]:
-    counts: dict[Any, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
+def _by_frequency(sample: Sample) -> list[tuple[Any, int]]:
+    counts = {value: sample.values.count(value) for value in set(sample.values)}
+    if len(counts) > sample.params[-1]:
+        drawn, n = _drawn(sample, 1024), len(sample.values)
+        counts = {value: round(Fraction(drawn.count(value) * n, len(drawn))) for value in set(drawn)}
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def top_k(sample: Sample) -> Want:
     """The k most frequent values, ties in ascending order."""
-    return Want([value for value, _ in _by_frequency(sample.values)[: int(sample.params[0])]])
+    return Want([value for value, _ in _by_frequency(sample)[: int(sample.params[0])]])
 
 
 def value_counts(sample: Sample) -> Want:
     """Each value's count as a JSON object, most frequent first."""
     names = {True: "true", False: "false"}
-    counts = {names[value] if isinstance(value, bool) else str(value): n for value, n in _by_frequency(sample.values)}
+    counts = {names[value] if isinstance(value, bool) else str(value): n for value, n in _by_frequency(sample)}
     return Want(json.dumps(counts, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -319,7 +337,7 @@ def _weighed(sample: Sample, values: Sequence[float], t: int) -> Want:
     if special is not None:
         return Want(special)
     half_life = sample.params[0] * 1e6
-    parts = [2.0 ** ((ts - t) / half_life) * value for ts, value in zip(sample.times, values, strict=True)]
+    parts = [2.0 ** ((ts - t) / half_life) * value for ts, value in zip(sample.times, values, strict=True) if value]
     return Want(math.fsum(parts), 1e-12 * math.fsum(abs(part) for part in parts) + 1e-300)
 
 

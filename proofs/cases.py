@@ -226,9 +226,15 @@ class _Drawing:
 
     def params(self, function: str) -> tuple[int | float, ...]:
         dice = self.dice
+        # Half of the bounds are so low that they are passed.
+        bound = (dice.randint(1, 8),) if dice.random() < 0.5 else ()
         if function == "percentile":
-            return (dice.choice([0.0, 0.1, 0.5, 0.9, 1.0, dice.random()]),)
-        if function in ("first_n", "last_n", "distinct_n", "top_k"):
+            return (dice.choice([0.0, 0.1, 0.5, 0.9, 1.0, dice.random()]), *bound)
+        if function == "top_k":
+            return (dice.randint(1, 5), *bound)
+        if function in ("median", "value_counts", "count_distinct"):
+            return bound
+        if function in ("first_n", "last_n", "distinct_n"):
             return (dice.randint(1, 5),)
         if function == "histogram":
             return tuple(sorted(dice.sample([-1000, -1, 0, 0.5, 1, 2, 10, 1e15], dice.randint(1, 5))))

@@ -125,7 +125,8 @@ def brute_value(
     rows = zip(order.ts.tolist(), order.position.tolist(), values, strict=True)
     there = sorted((row for row in rows if row[2] is not None), key=lambda row: row[:2])
     held = [bool(value) if aggregate.dtype is DType.BOOL else value for _, _, value in there]
-    sample = brute.Sample(held, [ts for ts, _, _ in there], t_us, window_us, aggregate.params)
+    times, positions = [ts for ts, _, _ in there], [position for _, position, _ in there]
+    sample = brute.Sample(held, times, positions, t_us, window_us, aggregate.params)
     return brute.AGGREGATES[aggregate.name](sample)
 
 
