@@ -89,7 +89,8 @@ def test_decayed_values_are_those_of_the_formula_and_of_pandas(
         float(np.sum(weights)), rel=1e-9, abs=1e-290
     )
     moments = pd.to_datetime(pd.Series(times), unit="us")
-    theirs = pd.Series(values).ewm(halflife=pd.Timedelta(seconds=half_life), times=moments).mean().iloc[-1]
+    fading: Any = pd.Timedelta(seconds=half_life)  # which pandas takes, whatever its stubs say
+    theirs = pd.Series(values).ewm(halflife=fading, times=moments).mean().iloc[-1]
     ours = value_at("decayed_mean", values, times, t_us, half_life)
     assert ours == pytest.approx(float(theirs), rel=1e-6, abs=1e-6)  # pandas has whole nanoseconds of half-life
 
