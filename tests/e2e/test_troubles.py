@@ -203,24 +203,6 @@ def test_stores_that_are_gone_are_filled_again_though_the_group_has_committed(de
     assert deployment.json(*LOOKUP)["features"] == before["features"]
 
 
-def test_plan_that_does_not_match_the_store_is_refused_and_a_rebuild_cures_it(
-    deployment: Deployment, plan: Plan
-) -> None:
-    deployment.json("produce", "departures", "--limit", "2000")
-    deployment.json("stream", "--until-end")
-    body = json.loads((deployment.state / "plan.json").read_text())
-    window = body["views"]["origin_departures"]["features"][0]
-    window["window_us"] = window["window_us"] * 2
-    body.pop("hash")
-    write_plan(Plan.model_validate(body), deployment.state / "plan.json")
-    for command in (("stream",), LOOKUP):
-        out = deployment.run(*command, code=FAILED)
-        assert "origin_departures@" in out
-        assert "headrace stream --rebuild" in out
-    deployment.json("stream", "--until-end", "--rebuild")
-    assert deployment.json(*LOOKUP)["views"]["origin_departures"]["status"] == "present"
-
-
 @pytest.mark.parametrize("what", ["online", "log"])
 def test_path_that_cannot_be_written_is_named(deployment: Deployment, what: str) -> None:
     (deployment.state / what).write_text("a file where a folder should be")
