@@ -12,7 +12,7 @@ _FEW = 64
 
 
 class ApproxCountDistinct(CountDistinct):
-    """Count of distinct values by HyperLogLog, whose state stays below 4.1 KB; a standard error of 1.6%, and none for a few values.
+    """Count of distinct values by HyperLogLog, whose sketch takes 4.1 KB; a standard error of 1.6%, and none for 64 values or fewer.
 
     >>> import numpy as np
     >>> from headrace.aggregates import Order, Values
