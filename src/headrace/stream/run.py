@@ -73,7 +73,8 @@ def run_worker(
     try:
         until = _ends(bootstrap, [source.topic for source in plan.sources.values()]) if until_end else None
         app = create_app(project, plan=plan, runtime=runtime, until=until)
-        app.stats.next_offsets.update({source: at.offset + 1 for source, at in runtime.store.positions().items()})
+        # Not the store's positions: a worker that was killed may have left events there that the log lacks.
+        app.stats.next_offsets.update(runtime.resume_offsets(until or ()))
         with _watching(app.stats, watch):
             _run(app)
         if app.failure is not None:

@@ -8,6 +8,7 @@ in silence; Faust's ack and gap accounting thinks in single offsets, so the posi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
@@ -23,6 +24,9 @@ from headrace.stream.align import Aligner, Fetch
 
 __all__ = ["FetchApp", "FetchConsumer", "FetchTransport"]
 
+
+_POLL_S = 0.25
+"""How long one poll may wait for records, in seconds."""
 
 _LONG_POLL_MS = 50
 """How long the broker may hold a fetch request that finds nothing; see `_FetchThread`."""
@@ -51,6 +55,8 @@ class FetchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._aligner = Aligner(by_record_time=self.app.by_record_time)
         self._durable: dict[TP, int] = {}
+        self._moving = asyncio.Lock()
+        self._fetched_in = 0
 
     def _new_consumer_thread(self) -> _FetchThread:
         return _FetchThread(self, loop=self.loop, beacon=self.beacon)
@@ -63,15 +69,17 @@ class FetchConsumer(driver.Consumer):
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         if active_partitions is None:
             return {}  # a client-only app reads nothing
-        wanted = {tp for tp in active_partitions if self._aligner.wants(SourcePartition(*tp))}
-        if not wanted:
-            return {}
-        # With records held back, another partition's may just have become ready: do not wait long for new ones.
-        return await super()._getmany(wanted, min(timeout, 0.05) if self._aligner.holds else timeout)
+        async with self._moving:
+            self._fetched_in = self._aligner.epoch
+            wanted = {tp for tp in active_partitions if self._aligner.wants(SourcePartition(*tp))}
+            if not wanted:
+                return {}
+            # With records held back, another partition's may just have become ready: do not wait long for new ones.
+            # Nor may whoever moves the consumer have to wait long.
+            return await super()._getmany(wanted, min(timeout, 0.05 if self._aligner.holds else _POLL_S))
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch once, and yield each partition's part of the round as one message."""
-        epoch = self._aligner.epoch
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -79,8 +87,8 @@ class FetchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
-        if epoch != self._aligner.epoch:
-            return  # the consumer was moved while this was being fetched: these records come again
+        if self._fetched_in != self._aligner.epoch:
+            return  # a rebalance began while this was being fetched: the consumer will be moved, and these records come again
         current = {*(active or set()), *self._buffered_partitions}
         usable = {SourcePartition(*tp): fetched for tp, fetched in records.items() if tp in current}
         for fetch in self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end):
@@ -123,18 +131,23 @@ class FetchConsumer(driver.Consumer):
         return self._aligner.epoch
 
     async def perform_seek(self) -> None:
-        """Go to what the stores need next; what was held comes again."""
-        self._aligner.reset()
-        await super().perform_seek()
-        wanted = await self.app.resume_offsets([SourcePartition(*tp) for tp in self.assignment()])
-        elsewhere = {
-            TP(*source): offset
-            for source, offset in wanted.items()
-            if offset != (self._committed_offset[TP(*source)] or 0)
-        }
-        if elsewhere:
-            await self.seek_wait(elsewhere)
-        self._aligner.reset()  # also what was fetched while the seek was on its way is from before it
+        """Go to what the stores need next; what was held comes again.
+
+        Nothing is fetched meanwhile: what is fetched before the consumer has its new place comes again, and what is fetched after must be
+        kept, so the two must not be mistaken for one another.
+        """
+        async with self._moving:
+            self._aligner.reset()
+            await super().perform_seek()
+            wanted = await self.app.resume_offsets([SourcePartition(*tp) for tp in self.assignment()])
+            elsewhere = {
+                TP(*source): offset
+                for source, offset in wanted.items()
+                if offset != (self._committed_offset[TP(*source)] or 0)
+            }
+            if elsewhere:
+                await self.seek_wait(elsewhere)
+            self._aligner.reset()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the partitions that go."""
