@@ -24,9 +24,11 @@ from headrace.events.decode import EventDecoder
 from headrace.log import EventLog, LookupTable
 from headrace.lookup import FeatureClient
 from headrace.online import OnlineStore, open_store
-from headrace.online.meta import CLOCK, topic_fact, view_fact
+from headrace.online.apply import Applier
+from headrace.online.meta import CLOCK, definition_fact, previous_fact, topic_fact, view_fact
 from headrace.plan import Column, DType, Feature, Plan, View, write_plan
 from headrace.stream.pipeline import Pipeline
+from headrace.stream.rows import batch_of_rows
 from headrace.stream.start import refill
 from tests.stream.shop import NOON, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
 
@@ -210,6 +212,23 @@ def test_records_of_a_definition_before_the_last_apply_go_with_the_rebuild(shop:
     refill(shop.store, shop.project, PLAN)
     assert shop.store.meta()[view_fact("both")] == BOTH.hash
     assert shop.counts("both", shop="a", pieces=1) == 3
+
+
+def test_versions_of_a_view_before_the_one_served_forget_it_too(shop: Shop) -> None:
+    longer = tuple(
+        one.model_copy(update={"window_us": 2 * one.window_us} if one.window_us else {}) for one in SHOPS.features
+    )
+    before = SHOPS.model_copy(update={"features": longer})
+    shop.store.set_meta(
+        {definition_fact(before.hash): before.model_dump_json(), previous_fact("shop_sales"): before.hash}
+    )
+    applier = Applier(Plan(project="shop", sources=PLAN.sources, views={}), shop.store)
+    applier.prepare(before)
+    for rows in shop.log.scan():
+        applier.fill(before, batch_of_rows(SOURCE, rows))
+    done = shop.forget(shop="a")
+    assert [json.loads(key) for key in shop.store.entities(before.hash)] == [["b"], ["c"]]
+    assert done.online["shop_sales"] == 4
 
 
 def test_now_of_the_record_clock_does_not_go_back_with_the_newest_event_erased(shop: Shop) -> None:

@@ -119,14 +119,14 @@ def forget(
 
 def _stale(plan: Plan, store: OnlineStore, sources: list[Source], entity: Entity, done: Forgotten) -> list[str]:
     """The views that counted the entity's events for others, and those that the store holds under another definition."""
+    lost = {source.name for source in sources if done.log[source.topic]}
+    facts = store.meta()
+    versions = {view.hash: view for view in plan.views.values()} | _held_versions(facts)
     counted = {
-        view.name
-        for source in sources
-        for view in plan.views_of(source.name)
-        if done.log[source.topic] and not set(entity) <= set(view.join_keys)
+        view.name for view in versions.values() if view.source in lost and not set(entity) <= set(view.join_keys)
     }
     current = {view.name: view.hash for view in plan.views.values()}
-    outdated = {name for name, held in view_facts(store.meta()).items() if current.get(name) != held}
+    outdated = {name for name, held in view_facts(facts).items() if current.get(name) != held}
     return sorted(counted | outdated)
 
 
@@ -148,10 +148,14 @@ def _holders(plan: Plan, entity: Entity) -> tuple[list[Source], list[View]]:
 
 def _other_versions(store: OnlineStore, views: list[View], entity: Entity) -> list[View]:
     """The versions of views that the store holds beside the plan's: those before, and those being built."""
-    facts = store.meta()
     known = {view.hash for view in views}
-    held = [definition_of(facts, one) for one in definitions(facts) if one not in known]
-    return [view for view in held if view is not None and set(entity) <= set(view.join_keys)]
+    held = _held_versions(store.meta()).values()
+    return [view for view in held if view.hash not in known and set(entity) <= set(view.join_keys)]
+
+
+def _held_versions(facts: Mapping[str, str]) -> dict[str, View]:
+    found = {view_hash: definition_of(facts, view_hash) for view_hash in definitions(facts)}
+    return {view_hash: view for view_hash, view in found.items() if view is not None}
 
 
 def _noted(project: Project, ledger: Ledger, store: OnlineStore, sources: list[Source], entity: Entity) -> Forgotten:
