@@ -7,7 +7,7 @@ PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint format fast-tests prove bench docs lock clean
+.PHONY: help install demo test check lint format fast-tests prove crash bench docs lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make format   let ruff mend what it can"
 	@echo "make prove    20,000 random cases: online, history and brute force agree on every value"
+	@echo "make crash    kill workers at 50 random moments and at every failpoint: nothing is lost, nothing doubled"
 	@echo "make bench    run the benchmarks"
 	@echo "make docs     check README and docs: their links, their commands, their code"
 	@echo "make install  only set up $(VENV)"
@@ -59,6 +60,9 @@ format: $(READY)
 
 prove: $(READY)
 	$(BIN)/python -m proofs.prove --cases 20000
+
+crash: $(READY)
+	$(BIN)/python -m proofs.crash --kills 50
 
 bench: $(READY)
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file; done

@@ -1,0 +1,254 @@
+"""`python -m proofs.crash`: workers are killed, at random and where it hurts most; afterwards nothing is lost and nothing is doubled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from headrace.stream.failpoints import FAILPOINTS
+from proofs.crash_bed import CrashBed
+from proofs.crash_check import Findings
+from proofs.crash_workers import CrashError, Worker, wait_for
+
+__all__ = ["Part", "at_failpoints", "at_random", "joining_and_leaving", "main"]
+
+_SHOWN = 10
+_START_S = 3.5
+"""About how long a worker takes to its first event, so that some are killed on the way there."""
+
+_REST_S = 4.0
+"""After a worker came or was given up (twice the session's timeout), the group is at rest again."""
+
+REBALANCES_AT_START = 2
+"""A worker that starts is told twice of its partitions: that it has none, and then which."""
+
+
+@dataclass
+class Part:
+    """A part of the proof, and what came of it.
+
+    Attributes:
+        name: What was done.
+        kills: How many workers were killed with SIGKILL.
+        restarts: How many workers were started after the first.
+        left: How many workers left in good order (SIGTERM).
+        zombies: How many were stopped until others had their partitions, and went on.
+        refused: How many writes were refused.
+        seconds: How long it took.
+        findings: What the checks found.
+    """
+
+    name: str
+    kills: int = 0
+    restarts: int = 0
+    left: int = 0
+    zombies: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    findings: Findings = field(default_factory=Findings)
+
+
+def at_random(bed: CrashBed, part: Part, dice: random.Random, kills: int) -> None:
+    """Kill a worker again and again: some while they start, most while they apply, write and commit."""
+    for _ in range(kills):
+        worker = bed.workers.start()
+        if dice.random() < 0.3:
+            time.sleep(dice.uniform(0.05, _START_S))
+        else:
+            bed.workers.wait_progress(worker)
+            time.sleep(dice.uniform(0, 2))
+        worker.kill()
+        part.kills += 1
+
+
+def at_failpoints(bed: CrashBed, part: Part, dice: random.Random, failpoints: tuple[str, ...]) -> None:
+    """Have a worker kill itself at each failpoint."""
+    for name in failpoints:
+        times = dice.randint(1, REBALANCES_AT_START if name == "during-rebalance" else 5)
+        bed.workers.start(f"{name}:{times}").wait_killed()
+        part.kills += 1
+
+
+def joining_and_leaving(bed: CrashBed, part: Part, dice: random.Random, *, short: bool = False) -> None:
+    """Two workers, then three; they leave, die, die in the middle of a rebalance, and come back from the dead."""
+    running = [bed.workers.start()]
+    bed.workers.wait_progress(running[0])
+    running.append(_join(bed, dice))
+    if short:
+        _zombie(bed, part, dice, "before-online-write")
+        return
+    running.append(_join(bed, dice))
+    for turn in range(4):
+        if turn % 2:
+            _leave(bed, part, running.pop(dice.randrange(len(running))))
+        else:
+            time.sleep(dice.uniform(0, 1))
+            running.pop(dice.randrange(len(running))).kill()
+            part.kills += 1
+        running.append(_join(bed, dice))
+    _leave(bed, part, running.pop(0))
+    _killed_in_a_rebalance(bed, part, dice)
+    for failpoint in ("before-online-write", "before-log-append", "before-offset-commit", "before-online-write"):
+        running.append(_zombie(bed, part, dice, failpoint))
+        _leave(bed, part, running.pop(0))
+
+
+def _join(bed: CrashBed, dice: random.Random) -> Worker:
+    worker = bed.workers.start()
+    time.sleep(_START_S + dice.uniform(0, 1))
+    bed.all_move()
+    return worker
+
+
+def _leave(bed: CrashBed, part: Part, worker: Worker) -> None:
+    """SIGTERM, in a group that is at rest: Tansu never forgets a leader that leaves while others are joining."""
+    bed.all_move()
+    time.sleep(_REST_S)
+    worker.end()
+    part.left += 1
+    bed.all_move()
+
+
+def _killed_in_a_rebalance(bed: CrashBed, part: Part, dice: random.Random) -> None:
+    """A worker dies when a rebalance takes its partitions, and one when a rebalance has given it some."""
+    for times in (REBALANCES_AT_START + 1, REBALANCES_AT_START + 2):
+        victim = bed.workers.start(f"during-rebalance:{times}")
+        time.sleep(_START_S + dice.uniform(0, 1))
+        cause = bed.workers.start()  # its coming is a rebalance for all others
+        victim.wait_killed()
+        part.kills += 1
+        _leave(bed, part, cause)
+
+
+def _zombie(bed: CrashBed, part: Part, dice: random.Random, failpoint: str) -> Worker:
+    """Stop a worker until others have its partitions and have written, and let it go on where it was."""
+    zombie = bed.workers.start(f"{failpoint}:{dice.randint(2, 5)}:stop")
+    wait_for(lambda: zombie.stopped, f"The worker did not come to {failpoint}", 60, zombie)
+    bed.all_move()
+    zombie.process.send_signal(signal.SIGCONT)
+    part.zombies += 1
+    if failpoint == "before-online-write":
+        wait_for(lambda: zombie.refused_writes > 0, "The zombie's write was not refused", 30, zombie)
+    bed.all_move()
+    return zombie
+
+
+def _run(part: Part, bed: CrashBed, crash: Callable[[CrashBed, Part], None]) -> Part:
+    begun = time.monotonic()
+    with bed:
+        crash(bed, part)
+        part.kills += bed.workers.kill_all()
+        part.findings = bed.settle()
+        part.restarts = len(bed.workers.all) - 1
+        part.refused = bed.workers.refused_writes
+    if part.zombies and not part.refused:
+        part.findings.mismatches.append("No zombie's write was refused.")
+    part.seconds = round(time.monotonic() - begun, 1)
+    return part
+
+
+def crash(kills: int, seed: int, *, short: bool = False, tell: Callable[[str], None] = lambda _: None) -> list[Part]:
+    """Run all parts.
+
+    Args:
+        kills: How many workers to kill at random moments.
+        seed: What moments and events are drawn from.
+        short: Whether to leave most of it out, for `make test`.
+        tell: Called with what begins.
+
+    Returns:
+        The parts.
+
+    Raises:
+        CrashError: A worker did something other than what it was made to do.
+    """
+    dice = random.Random(seed)  # noqa: S311 a draw, not a secret
+    failpoints = ("after-online-write", "after-log-append") if short else FAILPOINTS
+    rate = 250
+    parts: list[Part] = []
+
+    def run(name: str, crash: Callable[[CrashBed, Part], None], *, on_redis: bool = False) -> None:
+        tell(name)
+        bed = CrashBed(dice.randrange(2**32), rate, on_redis=on_redis)
+        parts.append(_run(Part(name), bed, crash))
+
+    if short:
+
+        def both(bed: CrashBed, part: Part) -> None:
+            at_random(bed, part, dice, kills)
+            at_failpoints(bed, part, dice, failpoints)
+
+        run("one, killed at random moments and at failpoints", both)
+    else:
+        run(f"one, killed at {kills} random moments", lambda bed, part: at_random(bed, part, dice, kills))
+        run("one, killed at each failpoint", lambda bed, part: at_failpoints(bed, part, dice, failpoints))
+    run(
+        "two, one of them hangs" if short else "two, then three: join, leave, die, hang",
+        lambda bed, part: joining_and_leaving(bed, part, dice, short=short),
+        on_redis=True,
+    )
+    return parts
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Crash, check, print the table, and give the exit code: 1 where anything differs.
+
+    Args:
+        arguments: The command line's; None is the process's own.
+    """
+    parser = argparse.ArgumentParser(prog="python -m proofs.crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=None, help="kills at random moments (default 50; 5 with --short)")
+    parser.add_argument("--seed", type=int, default=None, help="what moments and events are drawn from")
+    parser.add_argument("--short", action="store_true", help="less than a minute of it, as make test runs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    given = parser.parse_args(arguments)
+    seed = secrets.randbelow(10**9) if given.seed is None else given.seed
+    kills = given.kills if given.kills is not None else 5 if given.short else 50
+    says = Console(stderr=True, highlight=False)
+    says.print(f"killing workers, seed {seed}")
+    try:
+        parts = crash(kills, seed, short=given.short, tell=lambda name: says.print(f"  {name} …"))
+    except CrashError as error:
+        says.print(f"[red]The proof could not be made[/] (seed {seed}): {error}", markup=True)
+        return 1
+    if given.json:
+        print(json.dumps({"seed": seed, "parts": [asdict(part) for part in parts]}, indent=2, ensure_ascii=False))
+    else:
+        _print(parts)
+    return 1 if any(part.findings.mismatches for part in parts) else 0
+
+
+def _print(parts: list[Part]) -> None:
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    table = Table(title="Proof by crash", title_justify="left", caption_justify="left")
+    table.add_column("workers")
+    names = ["kills", "restarts", "left", "zombies", "refused", "events", "dead", "values", "mismatches", "seconds"]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for part in parts:
+        found = part.findings
+        done = [part.kills, part.restarts, part.left, part.zombies, part.refused]
+        checked = [found.logged, found.dead_letters, found.compared, len(found.mismatches)]
+        table.add_row(part.name, *(f"{number:,}" for number in [*done, *checked]), f"{part.seconds:.0f}")
+    out.print(table)
+    wrong = [mismatch for part in parts for mismatch in part.findings.mismatches]
+    for mismatch in wrong[:_SHOWN]:
+        out.print(mismatch, markup=False)
+    if wrong:
+        out.print(f"FAILED: {len(wrong):,} mismatches.")
+    else:
+        out.print("Every feature equals brute force, the log holds each event once, every dead letter is there.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

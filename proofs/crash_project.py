@@ -1,0 +1,119 @@
+"""The project that `make crash` kills the workers of: payments by card and by shop, and what its features mean.
+
+Payments are keyed by card, so a shop's lie in every partition. Sums are of quarters, which doubles hold exactly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel
+
+from headrace.aggregates.registry import aggregate_of
+from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
+from proofs.brute import Meaning
+
+__all__ = ["DEDUP_US", "MEANINGS", "MODEL", "PARTITIONS", "PLAN", "TOPIC", "Payment", "write_project"]
+
+TOPIC = "payments"
+PARTITIONS = 6
+MINUTE, HOUR = 60_000_000, 3_600_000_000
+DEDUP_US = 10 * MINUTE
+MODEL = "proofs.crash_project:Payment"
+
+
+class Payment(BaseModel):
+    """A payment."""
+
+    id: str
+    card: str
+    shop: str
+    paid_at: AwareDatetime
+    amount: float | None
+    items: int
+
+
+_SOURCE = Source(
+    name="payments",
+    topic=TOPIC,
+    model=MODEL,
+    key="card",
+    timestamp_field="paid_at",
+    columns=(
+        Column(name="id", dtype=DType.STRING, nullable=False),
+        Column(name="card", dtype=DType.STRING, nullable=False),
+        Column(name="shop", dtype=DType.STRING, nullable=False),
+        Column(name="paid_at", dtype=DType.TIMESTAMP, nullable=False),
+        Column(name="amount", dtype=DType.FLOAT64, nullable=True),
+        Column(name="items", dtype=DType.INT64, nullable=False),
+    ),
+    max_future_us=HOUR,
+    event_id="id",
+    dedup_us=DEDUP_US,
+)
+MEANINGS: dict[str, list[Meaning]] = {
+    "card": [
+        Meaning("count_10m", "count", "*", 10 * MINUTE, MINUTE),
+        Meaning("sum_1h", "sum", "amount", HOUR, 5 * MINUTE),
+        Meaning("min_1h", "min", "amount", HOUR, 5 * MINUTE),
+        Meaning("max_2h", "max", "amount", 2 * HOUR, 10 * MINUTE),
+        Meaning("mean_30m", "mean", "amount", HOUR // 2, MINUTE),
+        Meaning("last_ever", "last", "amount", None, None),
+        Meaning("count_ever", "count", "*", None, None),
+        Meaning("shops_1h", "distinct_n", "shop", HOUR, 5 * MINUTE, (3,)),
+    ],
+    "shop": [
+        Meaning("count_30m", "count", "*", HOUR // 2, MINUTE),
+        Meaning("items_ever", "sum", "items", None, None),
+        Meaning("sum_ever", "sum", "amount", None, None),
+        Meaning("p90_10m", "percentile", "amount", 10 * MINUTE, MINUTE, (0.9, 8_192)),  # exact for so many
+        Meaning("last_1h", "last", "items", HOUR, MINUTE),
+    ],
+}
+"""What each view's features mean, by view; a view is keyed by the column it is named after."""
+
+
+def _feature(meaning: Meaning) -> Feature:
+    feature = Feature(
+        name=meaning.name,
+        function=meaning.function,
+        column=meaning.column,
+        window_us=meaning.window,
+        slide_us=meaning.slide,
+        dtype=DType.INT64,
+        params=meaning.params,
+    )
+    return feature.model_copy(update={"dtype": aggregate_of(feature, _SOURCE).result_dtype})
+
+
+def _view(name: str) -> View:
+    features = tuple(map(_feature, MEANINGS[name]))
+    key = Column(name=name, dtype=DType.STRING, nullable=False)
+    return View(
+        name=name, source=_SOURCE.name, entities=(key,), features=features, input=_SOURCE.input_of(features, ())
+    )
+
+
+PLAN = Plan(project="crash", sources={_SOURCE.name: _SOURCE}, views={name: _view(name) for name in MEANINGS})
+
+
+def write_project(root: Path, broker: str, store: str, session_timeout: float) -> None:
+    """Write a project that workers can be started in.
+
+    Args:
+        root: Its folder.
+        broker: The broker's address.
+        store: The online store, as in headrace.toml.
+        session_timeout: The workers', in seconds.
+    """
+    (root / "feature_repo").mkdir(parents=True)
+    settings = {
+        "clock": '"record"',
+        "broker": f'"{broker}"',
+        "store": f'"{store}"',
+        "partitions": PARTITIONS,
+        "session_timeout": session_timeout,
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    (root / "headrace.toml").write_text("\n".join(["[headrace]", *lines, ""]), encoding="utf-8")
+    write_plan(PLAN, root / ".headrace" / "plan.json")
