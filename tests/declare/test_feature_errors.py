@@ -52,7 +52,8 @@ def test_windows(feature_refused: Refuse, line_of: Where, arguments: str, what: 
         ('column="price"', "it has no function", "Functions are: count"),
         ('function="count"', "count of no column", 'Write column="*"'),
         ('function="mean"', "mean of no column", "Write column=, one of: shop, price, items, paid."),
-        ('function="sum", column="*"', "sum of '*': only count, rate, time_since_last, time_since_first or decayed_count take it", "Name the column: shop, price, items, paid."),
+        ('function="sum", column="*"', "sum of '*': only count, rate, time_since_last, time_since_first or decayed_count take it",
+         "Name the column: shop, price, items, paid."),
     ],
 )  # fmt: skip
 def test_functions_and_columns(feature_refused: Refuse, line_of: Where, arguments: str, what: str, cure: str) -> None:

@@ -50,7 +50,7 @@ def change(deployment: Deployment, hours: int) -> Plan:
 def departures(deployment: Deployment, plan: Plan) -> pd.DataFrame:
     """All departures from Newark that the log holds."""
     log = EventLog(deployment.state / "log", plan.sources["departures"])
-    rows = pd.concat([batch.to_pandas() for batch in log.scan()])
+    rows: pd.DataFrame = pd.concat([batch.to_pandas() for batch in log.scan()])
     return rows[rows["origin"] == "EWR"].rename(columns={"_ts_us": "ts", "_known_at_us": "known"})
 
 

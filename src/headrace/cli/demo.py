@@ -68,7 +68,9 @@ def _start_anew(project: Project) -> None:
     if project.broker is not None:
         msg = f"The demo runs on the embedded broker; the project is set to {project.broker}."
         raise ConfigError(msg, cure='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
-    made = [project.state / name for name in ("online", "log", "audit", "plans", "requests", "lookups.jsonl", "datasets")]
+    made = [
+        project.state / name for name in ("online", "log", "audit", "plans", "requests", "lookups.jsonl", "datasets")
+    ]
     marker = project.state / _MARKER
     if not marker.exists() and any(path.exists() for path in made):
         msg = f"{project.state} holds data that the demo did not make."
