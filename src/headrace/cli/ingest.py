@@ -124,8 +124,8 @@ def _show(done: Imported, *, dry_run: bool) -> None:
         rows.append(["logged", done.logged])
         if done.online is not None:
             rows.append(["applied online", done.online.events])
-    table(f"{done.source} · import {done.id}", ["", "count"], rows, numbers=["count"])
-    console.print(f"Events of {iso_time(done.first_us)} to {iso_time(done.last_us)}.", highlight=False)
+    table(done.source, ["", "count"], rows, numbers=["count"])
+    console.print(f"Import {done.id}: {iso_time(done.first_us)} to {iso_time(done.last_us)}", highlight=False)
     if done.bad_file:
         console.print(f"Bad rows: {done.bad_file}", highlight=False, soft_wrap=True)
     if dry_run:

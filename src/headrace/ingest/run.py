@@ -7,9 +7,11 @@ Kafka delivers has their positions, a worker's offsets are not touched, and ever
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -37,6 +39,7 @@ __all__ = ["Imported", "import_history"]
 
 GROUP_ROWS = 500_000
 """How many events go into one commit of the log."""
+_ROOM = ".import-"
 _SHOWN = 10
 _NO_TIME = -(2**63)
 
@@ -127,10 +130,10 @@ def import_history(
         project.state.mkdir(parents=True, exist_ok=True)
         with (
             registry.locked(),
-            tempfile.TemporaryDirectory(dir=project.state, prefix=".import-") as room,
-            Staging(Path(room) / "events.arrow", declared) as staging,
+            _room(project) as room,
+            Staging(room / "events.arrow", declared) as staging,
         ):
-            bad_rows = Path(room) / "bad.jsonl"
+            bad_rows = room / "bad.jsonl"
             with bad_rows.open("w", encoding="utf-8") as bad_file:
                 digest = _stage(reader, fields, validator, staging, bad_file, declared, done)
             _judge_bad_rows(done, skip_bad=skip_bad)
@@ -157,6 +160,15 @@ def import_history(
     finally:
         reader.close()
     return done
+
+
+@contextmanager
+def _room(project: Project) -> Iterator[Path]:
+    """A folder for what waits; those of imports that were killed are removed, as no other import is under way."""
+    for left in project.state.glob(f"{_ROOM}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=project.state, prefix=_ROOM) as room:
+        yield Path(room)
 
 
 def _source(plan: Plan, name: str) -> Source:
