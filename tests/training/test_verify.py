@@ -244,6 +244,9 @@ def test_plan_in_the_manifest_that_was_edited_is_refused(project: Project, tmp_p
         (out / "manifest.json").write_text(json.dumps({**whole, "compiled": edited}))
         with pytest.raises(DatasetError, match="was edited"):
             verify(project, out)
+    (out / "manifest.json").write_text(json.dumps({**whole, "logs": {}}))
+    with pytest.raises(DatasetError, match="was edited"):
+        verify(project, out)
 
 
 # --- transforms

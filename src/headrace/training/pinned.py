@@ -27,7 +27,9 @@ def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> 
         A reason for each log that is not; none where all versions are there.
     """
     reasons = (
-        _why_lost(project, EventLog(project.log_path, plan.source_for_topic(topic)), version, manifest["tables"][topic])
+        _why_lost(
+            project, EventLog(project.log_path, plan.source_for_topic(topic)), version, manifest["tables"].get(topic)
+        )
         for topic, version in manifest["logs"].items()
         if version is not None
     )

@@ -128,8 +128,9 @@ def _archived(folder: Path, dataset: Dataset, manifest: dict[str, Any]) -> tuple
         names = ("features", "as_of", "label", "time_column", "rows_per_file")
         pinned = replace(dataset, splits=splits, **{name: manifest[name] for name in names})
         refs = plan.resolve(list(manifest["features"]))
-        if definitions_of(plan, refs) != manifest["definitions"]:
-            msg = f"The manifest in {folder} was edited: its plan is not the one that its hashes are of."
+        topics = {source.topic for source in plan.sources.values()}
+        if definitions_of(plan, refs) != manifest["definitions"] or topics != set(manifest["logs"]):
+            msg = f"The manifest in {folder} was edited: its plan is not the one that its hashes and logs are of."
             raise DatasetError(msg, cure="Build the dataset again.")
     except (ValidationError, LookupRequestError, AttributeError, TypeError, ValueError) as error:
         msg = f"The manifest in {folder} was edited: {str(error).splitlines()[0]}"
