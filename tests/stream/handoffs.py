@@ -132,11 +132,15 @@ class Deployment:
     def settle(self) -> None:
         self.handoff.settle(self.owns)
 
-    def hand_off(self) -> None:
-        """Everything that a worker does about it, to the end."""
+    def catch_up(self) -> None:
+        """Build until rounds go into the version too; it is not live yet."""
         while self.build():
             pass
         self.join()
+
+    def hand_off(self) -> None:
+        """Everything that a worker does about it, to the end."""
+        self.catch_up()
         self.settle()
         self.build()
 

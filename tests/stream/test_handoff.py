@@ -108,14 +108,10 @@ def test_two_workers_each_build_their_own_partitions(deployed: Deployment) -> No
         worker.send(sales.some(20, tuple(worker.owned)))
         worker.pipeline.flush()
     other.ask(20)
-    while deployed.build():
-        pass
-    deployed.join()
+    deployed.catch_up()
     deployed.settle()
     assert deployed.store.meta()[view_fact(SHOPS.name)] == VERSIONS[10].hash  # the other has not caught up
-    while other.build():
-        pass
-    other.join()
+    other.catch_up()
     other.settle()
     assert deployed.store.meta()[view_fact(SHOPS.name)] == VERSIONS[10].hash  # partition 0's worker decides
     deployed.settle()
@@ -135,9 +131,7 @@ def test_worker_that_was_given_a_partition_objects_to_a_note_that_it_has_caught_
     deployed.ask(20)
     deployed.build()
     taker = Deployment(deployed.folder, deployed.store, objection_s=3600)
-    while deployed.build():
-        pass
-    deployed.join()  # it does not know yet that it has lost its partitions
+    deployed.catch_up()  # it does not know yet that it has lost its partitions
     taker.sent = list(deployed.sent)
     taker.send(sales.some(5))  # rounds that the version in building does not get
     taker.settle()
@@ -157,9 +151,7 @@ def test_worker_that_starts_gives_rounds_to_what_has_caught_up(deployed: Deploym
     sales = Sales(9)
     deployed.send(sales.some(30))
     deployed.ask(20)
-    while deployed.build():
-        pass
-    deployed.join()
+    deployed.catch_up()
     deployed.crash()
     deployed.send(sales.some(10))
     deployed.settle()
@@ -171,9 +163,7 @@ def test_what_had_caught_up_before_it_was_given_up_catches_up_again(deployed: De
     sales = Sales(10)
     deployed.send(sales.some(30))
     deployed.ask(20)
-    while deployed.build():
-        pass
-    deployed.join()
+    deployed.catch_up()
     deployed.ask(30)
     deployed.handoff._take_requests(deployed.owns)  # noqa: SLF001 and dies, before it removes the other's notes
     deployed.crash()
