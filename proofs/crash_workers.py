@@ -77,9 +77,9 @@ class Worker:
     def end(self, timeout_s: float = 30.0) -> None:
         """SIGTERM, and wait until it has left in good order."""
         self.process.terminate()
-        self.finish(timeout_s)
+        self.finish(timeout_s, (0, -signal.SIGTERM))  # the latter where it was still starting
 
-    def finish(self, timeout_s: float = 60.0) -> None:
+    def finish(self, timeout_s: float = 60.0, codes: tuple[int, ...] = (0,)) -> None:
         """Wait for its end, which must be a good one."""
         try:
             code = self.process.wait(timeout_s)
@@ -87,7 +87,7 @@ class Worker:
             self.kill()
             msg = f"The worker {self.log.name} did not end in {timeout_s:g} s:\n{self.said()}"
             raise CrashError(msg) from None
-        if code != 0:
+        if code not in codes:
             msg = f"The worker {self.log.name} ended with {code}:\n{self.said()}"
             raise CrashError(msg)
 
