@@ -70,6 +70,16 @@ def test_write_that_expects_a_record_is_refused_where_there_is_none(store: Onlin
         store.commit([write("a", 0, 5, 6)], {})
 
 
+def test_positions_never_go_back(store: OnlineStore) -> None:
+    for offset in (9, 10, 2**53, 2**53 + 1):
+        store.commit([], {HERE: Position(offset, offset, 0), THERE: Position(0, 0, 0)})
+        assert store.positions()[HERE] == Position(offset, offset, 0)
+    store.commit([], {HERE: Position(2**53, 1, 1), THERE: Position(1, 2, 3)})
+    assert store.positions() == {HERE: Position(2**53 + 1, 2**53 + 1, 0), THERE: Position(1, 2, 3)}
+    store.commit([], {HERE: Position(2**53 + 1, 5, 5)})
+    assert store.positions()[HERE] == Position(2**53 + 1, 5, 5)
+
+
 def test_positions_are_kept_per_source_partition(store: OnlineStore) -> None:
     store.commit([], {HERE: Position(3, 30, -300), THERE: Position(9, 90, 900)})
     store.commit([], {HERE: Position(4, 40, 400)})

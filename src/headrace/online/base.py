@@ -108,6 +108,9 @@ class OnlineStore(ABC):
     def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
         """Write records, each only if it is still the one that was read, and then the positions.
 
+        A position only ever moves forward: one that is behind what the store holds is passed over. (A replay brings those, and so does a
+        worker that has lost its partition, where a round of its has nothing to write that could be refused.)
+
         Raises:
             StaleWriteError: A record changed since it was read: another worker owns the partition now.
             StoreUnavailableError: The store is away; what was written before stays, and writing again changes nothing.

@@ -73,8 +73,11 @@ class LmdbStore(OnlineStore):
                 refuse_stale(write, txn.get(key, db=self._records))
                 txn.put(key, write.record, db=self._records)
             for source, position in positions.items():
-                packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
-                txn.put(_source_key(source), packed, db=self._positions)
+                key = _source_key(source)
+                held = txn.get(key, db=self._positions)
+                if held is None or _POSITION.unpack(held)[0] <= position.offset:
+                    packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
+                    txn.put(key, packed, db=self._positions)
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         with self._begin() as txn:

@@ -29,7 +29,9 @@ class MemoryStore(OnlineStore):
             refuse_stale(write, record)
         for write in writes:
             self._records.setdefault((write.key.view, write.key.entity), {})[write.key.partition] = write.record
-        self._positions.update(positions)
+        for source, position in positions.items():
+            if source not in self._positions or self._positions[source].offset <= position.offset:
+                self._positions[source] = position
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         records = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "CLOCK",
@@ -38,7 +38,7 @@ def view_fact(name: str) -> str:
     return f"{_VIEW}{name}"
 
 
-def view_facts(facts: dict[str, str]) -> dict[str, str]:
+def view_facts(facts: Mapping[str, str]) -> dict[str, str]:
     """The hashes of the views that the store serves, by view."""
     return {name.removeprefix(_VIEW): value for name, value in facts.items() if name.startswith(_VIEW)}
 

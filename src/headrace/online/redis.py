@@ -51,8 +51,8 @@ _EVERYSEC_LAG_S = 2.0
 """With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
 
 # KEYS: each write's hash, then that of the positions. ARGV: how many writes; per write its field, the applied offset
-# expected (eight bytes, or none) and the record; then fields and values of positions. Offsets are compared as bytes,
-# for Lua's numbers are exact to 2^53 only.
+# expected (eight bytes, or none) and the record; then fields and values of positions. Offsets are compared as
+# bytes, or as digits, for Lua's numbers are exact to 2^53 only.
 _COMMIT = f"""
 local writes = tonumber(ARGV[1])
 for i = 1, writes do
@@ -64,8 +64,15 @@ end
 for i = 1, writes do
   redis.call('HSET', KEYS[i], ARGV[3 * i - 1], ARGV[3 * i + 1])
 end
+local function is_before(one, other)
+  if #one ~= #other then return #one < #other end
+  return one < other
+end
 for i = 3 * writes + 2, #ARGV, 2 do
-  redis.call('HSET', KEYS[writes + 1], ARGV[i], ARGV[i + 1])
+  local held = redis.call('HGET', KEYS[writes + 1], ARGV[i])
+  if not held or not is_before(string.match(ARGV[i + 1], '^%d+'), string.match(held, '^%d+')) then
+    redis.call('HSET', KEYS[writes + 1], ARGV[i], ARGV[i + 1])
+  end
 end
 return {{}}
 """
