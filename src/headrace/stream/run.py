@@ -25,7 +25,11 @@ from headrace.stream.stats import WorkerStats
 
 __all__ = ["run_worker"]
 
+logger = logging.getLogger(__name__)
+
 _WATCH_S = 0.25
+_LEAVE_S = 20.0
+"""Leaving in good order takes a second or two. Below the thirty that Kubernetes and systemd wait before they kill."""
 _GC_THRESHOLDS = 100_000, 20, 20
 """Events are freed by reference counting; Python's default (700) walks the young objects of a fetch some thirty times for nothing."""
 
@@ -38,10 +42,47 @@ class _Worker(faust.Worker):
     def __init__(self, app: StreamApp) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
         self.spinner = None
+        self.leaving = Leaving(_LEAVE_S)
         app.on_end = self._on_sigterm
 
     def _on_sigint(self) -> None:
         self._on_sigterm()  # Faust's own shouts on standard error
+
+    def _on_sigterm(self) -> None:
+        self.leaving.begin()
+        super()._on_sigterm()
+
+
+class Leaving:
+    """Sees to it that a process that was asked to end does.
+
+    A connection that breaks while Faust leaves its group can end aiokafka's thread before its answer, for which Faust then waits for good. To end
+    all the same is safe at any moment: what is not logged yet is read again.
+
+    Args:
+        within_s: How long leaving in good order may take, in seconds.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self._timer = threading.Timer(within_s, self._end)
+        self._timer.daemon = True
+        self._within_s = within_s
+
+    def begin(self) -> None:
+        """Leaving begins; again is once."""
+        with suppress(RuntimeError):  # it has begun already
+            self._timer.start()
+
+    def done(self) -> None:
+        """It has been left in good order."""
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        logger.warning(
+            "The worker has not left its group in %g s and ends without. Nothing is lost by it.", self._within_s
+        )
+        logging.shutdown()
+        os._exit(0)
 
 
 def run_worker(
@@ -88,12 +129,15 @@ def run_worker(
 def _run(app: StreamApp) -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    worker = _Worker(app)
     with suppress(SystemExit):  # Faust ends its worker this way, whatever the reason
         try:
-            _Worker(app).execute_from_commandline()
+            worker.execute_from_commandline()
         except HeadraceError:
             if app.failure is None:
                 raise
+        finally:
+            worker.leaving.done()
 
 
 def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:
