@@ -30,6 +30,10 @@ class KeptPipeline:
     calls: list[str] = field(default_factory=list)
     refuses: bool = False
     unlogged_events: int = 0
+    has_unlogged: bool = False
+
+    def flush(self) -> dict[SourcePartition, int]:
+        return {}
 
     def process(self, fetches: list[Fetch]) -> RoundSummary:
         self.calls.append(f"round {fetches[0].round}")
@@ -43,6 +47,27 @@ class KeptPipeline:
         self.calls.append("reload")
 
 
+class ReadyHandoff:
+    """A handoff with a partition that waits to be joined."""
+
+    is_ready = True
+
+    def __init__(self) -> None:
+        self.joined = 0
+
+    def resume(self) -> None:
+        pass
+
+    def build(self, _owns: Any) -> bool:
+        return False
+
+    def join(self, _owns: Any) -> None:
+        self.joined += 1
+
+    def settle(self, _owns: Any) -> None:
+        pass
+
+
 class MovedConsumer:
     """A consumer as the app knows it: moving it asks for the offsets to resume at."""
 
@@ -50,6 +75,12 @@ class MovedConsumer:
 
     def __init__(self, app: StreamApp) -> None:
         self._app = app
+
+    def assignment(self) -> set[SourcePartition]:
+        return {SALES}
+
+    def rebalance(self) -> None:
+        self.epoch += 1
 
     async def perform_seek(self) -> None:
         self.epoch += 1
@@ -68,7 +99,7 @@ def app(tmp_path: Path, pipeline: KeptPipeline, monkeypatch: pytest.MonkeyPatch)
     runtime = SimpleNamespace(
         bootstrap="127.0.0.1:9",
         pipeline=pipeline,
-        handoff=SimpleNamespace(resume=lambda: None),
+        handoff=ReadyHandoff(),
         resume_offsets=lambda sources: dict.fromkeys(sources, 0),
     )
     made = create_app(Project.load(tmp_path), plan=PLAN, runtime=cast(Runtime, runtime))
@@ -131,3 +162,19 @@ def test_nothing_is_read_anew_from_the_log_while_a_round_is_being_applied(
 
     asyncio.run(both())
     assert pipeline.calls == ["round 1", "reload"]
+
+
+def test_version_joins_no_rounds_until_it_is_settled_where_reading_starts(app: StreamApp) -> None:
+    handoff, consumer = cast(ReadyHandoff, app.running.handoff), cast(MovedConsumer, app.fetches)
+
+    async def steps() -> None:
+        await app.hand_off()
+        assert handoff.joined == 0  # its partitions' worker before may yet log what it has applied
+        await app.fetches.perform_seek()
+        await app.hand_off()
+        assert handoff.joined == 1
+        consumer.rebalance()
+        await app.hand_off()
+        assert handoff.joined == 1
+
+    asyncio.run(steps())

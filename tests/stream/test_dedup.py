@@ -72,15 +72,15 @@ def record(offset: int, event: At, partition: int = 0) -> Any:
 class Worker:
     """A pipeline over a store and a log that outlive it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store, self.folder = MemoryStore(), folder
-        self.store.set_meta({CLOCK: str(Clock.RECORD), view_fact("users"): VIEW.hash})
+    def __init__(self, folder: Path, clock: Clock = Clock.RECORD) -> None:
+        self.store, self.folder, self.clock = MemoryStore(), folder, clock
+        self.store.set_meta({CLOCK: str(clock), view_fact("users"): VIEW.hash})
         self.start()
 
     def start(self) -> None:
         self.log = EventLog(self.folder, SOURCE)
         decoders = {"clicks": EventDecoder(SOURCE, Click)}
-        self.pipeline = Pipeline(PLAN, decoders, self.store, {"clicks": self.log}, Clock.RECORD, KeptLetters())
+        self.pipeline = Pipeline(PLAN, decoders, self.store, {"clicks": self.log}, self.clock, KeptLetters())
 
     def process(self, records: Sequence[Any]) -> None:
         self.pipeline.process([Fetch(SourcePartition("clicks", records[0].partition), list(records), 1, True)])
@@ -128,6 +128,17 @@ def test_a_failed_round_counts_nothing(tmp_path: Path) -> None:
             with pytest.raises(StoreUnavailableError):
                 worker.process([record(0, ("a", 0))])
     worker.process([record(0, ("a", 0)), record(1, ("a", 1))])
+    assert worker.counted() == (1, [0])
+
+
+def test_a_round_whose_time_could_not_be_journalled_is_not_taken_for_its_own_repetition(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, Clock.SYSTEM)
+    with (
+        patch.object(worker.store, "add_journal", side_effect=StoreUnavailableError("away")),
+        pytest.raises(StoreUnavailableError),
+    ):
+        worker.process([record(0, ("a", 0))])
+    worker.process([record(0, ("a", 0))])
     assert worker.counted() == (1, [0])
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.erasure import ErasureFilter
+from headrace.events.decode import EventDecoder
+from headrace.log import EventLog
+from headrace.log.schema import FIRST_IMPORT
 from headrace.online import SourcePartition
+from headrace.online.apply import Applier
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import building_fact, definitions, previous_fact, view_fact
 from headrace.stream import handoff as module
+from headrace.stream import start
 from headrace.stream.handoff import unreadable
 from headrace.stream.requests import read_requests
-from tests.stream.handoffs import VERSIONS, WINDOWS, Deployment, Sales
-from tests.stream.shop import (
-    SHOPS,
-    SOURCE,
-)
+from headrace.stream.rows import log_rows
+from tests.stream.handoffs import PARTITIONS, VERSIONS, WINDOWS, Deployment, Sales, plan_of
+from tests.stream.shop import SHOPS, SOURCE, Sale, record
 
 
 @pytest.fixture
@@ -174,6 +178,71 @@ def test_what_had_caught_up_before_it_was_given_up_catches_up_again(deployed: De
     assert deployed.check(declared=20) == 10
     deployed.hand_off()
     assert deployed.check(declared=20) == 20
+
+
+@pytest.mark.usefixtures("small_portions")
+def test_worker_that_is_given_a_partition_right_after_a_version_went_live_gives_it_the_first_round(
+    deployed: Deployment,
+) -> None:
+    sales = Sales(11)
+    deployed.owned = {0}
+    other = Deployment(deployed.folder, deployed.store, owned={1})
+    for worker in (deployed, other):
+        worker.send(sales.some(10, tuple(worker.owned)))
+        worker.pipeline.flush()
+    deployed.ask(20)
+    for worker in (deployed, other):
+        worker.catch_up()
+    deployed.settle()  # live, and the worker of partition 0 leaves before the other has noticed
+    deployed.pipeline.flush()
+    other.sent += deployed.sent
+    other.pipeline.reload()
+    other.handoff.resume()
+    other.owned = {0, 1}
+    other.send(sales.some(5, (0,)))
+    other.settle()
+    assert other.check(declared=20) == 20
+
+
+@pytest.mark.usefixtures("small_portions")
+def test_rolling_back_brings_history_that_was_imported_and_not_applied_before(deployed: Deployment) -> None:
+    sales = Sales(12)
+    deployed.send(sales.some(10))
+    deployed.pipeline.flush()
+    imported = [record(number, "a", -number, partition=FIRST_IMPORT, pieces=7) for number in range(10)]
+    batch, _ = EventDecoder(SOURCE, Sale).decode(imported, None)
+    deployed.log.append(log_rows(SOURCE, [batch]), {FIRST_IMPORT: 9})  # and the worker goes on
+    deployed.sent += imported
+    deployed.ask(20)
+    deployed.hand_off()
+    assert deployed.check(declared=20) == 20
+    deployed.ask(10)
+    deployed.hand_off()
+    assert deployed.check(declared=20) == 10
+
+
+def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
+    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sales = Sales(13)
+    deployed.send(sales.some(10))
+    deployed.pipeline.flush()
+    log = EventLog(deployed.folder / "log", SOURCE)
+    read = log.last_offsets
+
+    def last_offsets(partitions: Iterable[int] | None = None) -> dict[int, int]:
+        deployed.send(sales.some(10))  # the other worker goes on
+        deployed.pipeline.flush()
+        found = read(partitions)
+        deployed.send(sales.some(10))
+        return found
+
+    monkeypatch.setattr(log, "last_offsets", last_offsets)
+    applier = Applier(plan_of(VERSIONS[10]), deployed.store)
+    erased = ErasureFilter(deployed.folder / "erasure", {})
+    start._catch_up(deployed.store, applier, {"sales": log}, {"sales": PARTITIONS}, erased)  # noqa: SLF001 what `prepare` does
+    held = {at.partition: position.offset for at, position in deployed.store.positions().items()}
+    assert held == {partition: sales.offsets[partition] - 1 for partition in range(PARTITIONS)}
 
 
 STEPS = st.sampled_from(["send", "send", "flush", "build", "build", "join", "settle", "crash", "ask", "lookup"])

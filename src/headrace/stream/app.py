@@ -156,13 +156,21 @@ class StreamApp(FetchApp):
                 async with self._applying:
                     if handoff.is_ready:
                         await self.flush()
-                    if handoff.is_ready and not self.running.pipeline.has_unlogged:
+                    if handoff.is_ready and not self.running.pipeline.has_unlogged and self._is_placed:
                         await asyncio.to_thread(handoff.join, self._owns())
                     await asyncio.to_thread(handoff.settle, self._owns())
             except (StaleWriteError, RetryableError) as error:
                 logger.warning("%s Building goes on from there.", error)
                 return False
         return more or handoff.is_ready
+
+    @property
+    def _is_placed(self) -> bool:
+        """Whether the consumer stands where the log ended when its partitions were assigned.
+
+        Until then a worker that had them may log what it has applied: reading starts behind that, and a version that joined before would lack it.
+        """
+        return self.fetches.epoch == self._oldest_epoch
 
     def _owns(self) -> Callable[[str, int], bool]:
         assigned = {(tp.topic, tp.partition) for tp in self.fetches.assignment()}

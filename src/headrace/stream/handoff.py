@@ -98,6 +98,7 @@ class Handoff:
         objection_s: float = 0.0,
     ) -> None:
         self._sources = plan.sources
+        self._declared = set(plan.views)
         self._store = store
         self._applier = applier
         # What it builds beside rounds goes through an applier of its own: they run in two threads.
@@ -120,9 +121,11 @@ class Handoff:
         return any(self._ready.values())
 
     def resume(self) -> None:
-        """Go on with what the store says is being built: before the first round of partitions that were assigned."""
+        """Go on with what the store says is served and being built: before the first round of partitions that were assigned."""
         self._reassigned = True
         facts = self._store.meta()
+        # Another worker may have let a version go live since; it gets these rounds from nobody else.
+        self._serve_live(facts)
         for view in building_views(facts).values():
             if self._can_build(view):
                 self._applier.follow(view, built_partitions(facts, view))
@@ -167,6 +170,8 @@ class Handoff:
         waiting, self._ready = self._ready, {}
         facts = self._store.meta()
         for view in building_views(facts).values():
+            if not self._can_build(view):
+                continue
             partitions = {one for one in waiting.get(view.hash, set()) if self._is_mine(view, one, owns)}
             for partition in sorted(partitions):
                 for portion in self._portions(view, partition, _upto(facts, view, partition)):
@@ -188,8 +193,17 @@ class Handoff:
             if self._can_build(view) and owns(self._topic(view), 0) and self._has_caught_up(view, facts):
                 self._go_live(view, facts)
         facts = self._store.meta()
+        changed = self._serve_live(facts)
+        building = {view.hash for view in building_views(facts).values()}
+        for view in self._applier.following:
+            if view.hash not in building:
+                self._applier.drop(view)
+        return changed
+
+    def _serve_live(self, facts: Mapping[str, str]) -> list[View]:
+        """Give all rounds to what the store serves; the versions that this worker serves since."""
         known = {view.hash: view for view in (*self._applier.served.values(), *self._applier.following)}
-        names = {view.name for view in known.values()}
+        names = self._declared | {view.name for view in known.values()}
         changed: list[View] = []
         for name, live in view_facts(facts).items():
             served = self._applier.served.get(name)
@@ -199,14 +213,12 @@ class Handoff:
             if version is not None and self._can_build(version):
                 self._applier.serve(version)
                 changed.append(version)
-        building = {view.hash for view in building_views(facts).values()}
-        for view in self._applier.following:
-            if view.hash not in building:
-                self._applier.drop(view)
         return changed
 
     def _has_caught_up(self, view: View, facts: Mapping[str, str]) -> bool:
-        if not self._partitions(view) <= built_partitions(facts, view):
+        built = built_partitions(facts, view)
+        # Kafka's partitions are known; only where they are all there, the log is asked for more.
+        if not (built.issuperset(range(self._counts.get(self._topic(view), 0))) and self._partitions(view) <= built):
             self._complete_since.pop(view.hash, None)
             return False
         since = self._complete_since.setdefault(view.hash, time.monotonic())
@@ -269,6 +281,10 @@ class Handoff:
         return owns(topic, partition if partition < self._counts.get(topic, 0) else 0)
 
     def _build(self, view: View, facts: Mapping[str, str], owns: Owns) -> bool:
+        begun = next((at for at in self._scans if at[0] == view.hash), None)
+        if begun is not None:
+            self._apply_portion(view, begun)
+            return True
         topic = self._topic(view)
         waiting = self._ready.setdefault(view.hash, set())
         unfollowed = self._partitions(view) - self._applier.followed(view) - waiting
@@ -277,21 +293,21 @@ class Handoff:
                 # Whoever had it before noted that after this worker had looked: it is not so.
                 self._store.set_meta({built_fact(view.hash, partition): None})
             after = _upto(facts, view, partition)
-            at = (view.hash, partition)
-            if at not in self._scans:
-                missing = self._logs[topic].last_offsets([partition]).get(partition, -1) - after
-                if missing <= PORTION:
-                    waiting.add(partition)  # it is applied between two rounds
-                    continue
-                self._scans[at] = self._portions(view, partition, after)
-            portion = next(self._scans[at], None)
-            if portion is None:
-                del self._scans[at]
-            else:
-                self._filler.fill(view, portion.batch)
-                self._store.set_meta({upto_fact(view.hash, partition): str(portion.last)})
+            if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= PORTION:
+                waiting.add(partition)  # it is applied between two rounds
+                continue
+            self._scans[view.hash, partition] = self._portions(view, partition, after)
+            self._apply_portion(view, (view.hash, partition))
             return True
         return False
+
+    def _apply_portion(self, view: View, at: tuple[str, int]) -> None:
+        portion = next(self._scans[at], None)
+        if portion is None:
+            del self._scans[at]
+        else:
+            self._filler.fill(view, portion.batch)
+            self._store.set_meta({upto_fact(*at): str(portion.last)})
 
     def _portions(self, view: View, partition: int, after: int) -> Iterator[_Portion]:
         source = self._sources[view.source]
@@ -307,9 +323,15 @@ class Handoff:
         changes: dict[str, str | None] = {**serving_facts([view]), building_fact(view.name): None}
         changes |= dict.fromkeys(_notes_on(view.hash, facts))
         if before is not None and before != view.hash:
-            # It has got every round, and so holds at least what the log holds.
-            ends = self._logs[self._topic(view)].last_offsets()
-            changes |= {upto_fact(before, partition): str(end) for partition, end in ends.items()}
+            # It has got every round up to the store's positions. The log may hold more: an import that no worker has applied yet.
+            topic = self._topic(view)
+            ends = self._logs[topic].last_offsets()
+            positions = {at.partition: one.offset for at, one in self._store.positions().items() if at.topic == topic}
+            changes |= {
+                upto_fact(before, partition): str(min(end, positions[partition]))
+                for partition, end in ends.items()
+                if partition in positions
+            }
             changes[previous_fact(view.name)] = before
         self._store.set_meta(changes)
         logger.warning("%s is live.", view.versioned_name)

@@ -166,11 +166,12 @@ class Pipeline:
         failpoints.reach("before-online-write")
         self._store.commit(writes, positions)
         failpoints.reach("after-online-write")
-        self._deduplicator.accept()
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)
         with self._lock:
             self._unlogged.add(batches, {fetch.source: fetch.records[-1].offset for fetch in fetches})
+        # Last: where the journal could not be written the round comes again, and its own ids must not be taken for repetitions.
+        self._deduplicator.accept()
         newest = max(position.record_ts_us for position in positions.values())
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest)
 

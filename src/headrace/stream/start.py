@@ -308,11 +308,11 @@ def _catch_up(
 ) -> None:
     """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule."""
     for topic, log in logs.items():
+        # The log first: what other workers log meanwhile they have applied, and the store is not behind for it.
+        ends = log.last_offsets([*range(partitions[topic]), *log.imports()])
         at = {source.partition: position for source, position in store.positions().items() if source.topic == topic}
         behind = {
-            partition: last
-            for partition, last in log.last_offsets([*range(partitions[topic]), *log.imports()]).items()
-            if partition not in at or at[partition].offset < last
+            partition: last for partition, last in ends.items() if partition not in at or at[partition].offset < last
         }
         if not behind:
             continue
@@ -325,7 +325,7 @@ def _catch_up(
             (kept,) = erased.kept([batch])  # an erasure that was cut short may have left some in the log
             applier.apply([kept], moved)
             applied += len(kept)
-        ends = {
+        stands_for = {
             SourcePartition(topic, partition): Position(
                 last,
                 at[partition].record_ts_us if partition in at else 0,
@@ -333,7 +333,7 @@ def _catch_up(
             )
             for partition, last in behind.items()
         }
-        applier.apply([], ends)  # the log may stand for dead letters past its last row
+        applier.apply([], stands_for)  # the log may stand for dead letters past its last row
         logger.warning("Applied %d events of %r from the log.", applied, topic)
 
 
