@@ -44,6 +44,7 @@ class Part:
         left: How many workers left in good order (SIGTERM).
         zombies: How many were stopped until others had their partitions, and went on.
         refused: How many writes were refused.
+        changes: How many times the views were changed, and the new versions went live.
         seconds: How long it took.
         findings: What the checks found.
     """
@@ -54,6 +55,7 @@ class Part:
     left: int = 0
     zombies: int = 0
     refused: int = 0
+    changes: int = 0
     seconds: float = 0.0
     findings: Findings = field(default_factory=Findings)
 
@@ -102,6 +104,24 @@ def joining_and_leaving(bed: CrashBed, part: Part, dice: random.Random, *, short
         running.append(_zombie(bed, part, dice, failpoint))
         _leave(bed, part, running.pop(0))
     _refused_zombie(bed, part, dice)
+
+
+def changing_views(bed: CrashBed, part: Part, dice: random.Random, changes: tuple[int, ...], workers: int) -> None:
+    """Views change again and again; workers are killed while they build the new versions, and what was asked for goes live."""
+    running = [bed.workers.start() for _ in range(workers)]
+    for worker in running:
+        bed.workers.wait_progress(worker)
+    for longer in changes:
+        time.sleep(dice.uniform(0, 2))
+        bed.change(longer)
+        for _ in range(2):
+            time.sleep(dice.uniform(0.2, 2.5))
+            running.pop(dice.randrange(len(running))).kill()
+            part.kills += 1
+            running.append(bed.workers.start())
+            bed.workers.wait_progress(running[-1])
+        bed.wait_live()
+        part.changes += 1
 
 
 def _join(bed: CrashBed, dice: random.Random) -> Worker:
@@ -208,8 +228,9 @@ def crash(
         def both(bed: CrashBed, part: Part) -> None:
             at_random(bed, part, dice, kills)
             at_failpoints(bed, part, dice, failpoints)
+            changing_views(bed, part, dice, (2,), workers=1)
 
-        run(1, "one, killed at random moments and at failpoints", both)
+        run(1, "one, killed at random moments and at failpoints; views change", both)
     else:
         run(1, f"one, killed at {kills} random moments", lambda bed, part: at_random(bed, part, dice, kills))
         run(2, "one, killed at each failpoint", lambda bed, part: at_failpoints(bed, part, dice, failpoints))
@@ -219,6 +240,14 @@ def crash(
         lambda bed, part: joining_and_leaving(bed, part, dice, short=short),
         on_redis=True,
     )
+    if not short:
+        run(4, "one; views change", lambda bed, part: changing_views(bed, part, dice, (2, 3, 1, 2, 3), workers=1))
+        run(
+            5,
+            "two; views change",
+            lambda bed, part: changing_views(bed, part, dice, (2, 1, 3), workers=2),
+            on_redis=True,
+        )
     return parts
 
 
@@ -232,7 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=None, help="kills at random moments (default 50; 5 with --short)")
     parser.add_argument("--seed", type=int, default=None, help="what moments and events are drawn from")
     parser.add_argument("--short", action="store_true", help="less than a minute of it, as make test runs")
-    parser.add_argument("--part", type=int, choices=(1, 2, 3), help="run only this part")
+    parser.add_argument("--part", type=int, choices=(1, 2, 3, 4, 5), help="run only this part")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args(arguments)
     seed = secrets.randbelow(10**9) if given.seed is None else given.seed
@@ -255,12 +284,24 @@ def _print(parts: list[Part]) -> None:
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     table = Table(title="Proof by crash", title_justify="left", caption_justify="left")
     table.add_column("workers")
-    names = ["kills", "restarts", "left", "zombies", "refused", "events", "dead", "values", "mismatches", "seconds"]
+    names = [
+        "kills",
+        "restarts",
+        "left",
+        "zombies",
+        "refused",
+        "changes",
+        "events",
+        "dead",
+        "values",
+        "mismatches",
+        "seconds",
+    ]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for part in parts:
         found = part.findings
-        done = [part.kills, part.restarts, part.left, part.zombies, part.refused]
+        done = [part.kills, part.restarts, part.left, part.zombies, part.refused, part.changes]
         checked = [found.logged, found.dead_letters, found.compared, len(found.mismatches)]
         table.add_row(part.name, *(f"{number:,}" for number in [*done, *checked]), f"{part.seconds:.0f}")
     out.print(table)

@@ -14,11 +14,15 @@ from typing import Self
 import redis
 
 from headrace.broker import EmbeddedBroker, end_offsets, ensure_topics
+from headrace.config import Project
 from headrace.events.deadletter import DeadLetter, dead_letter_topic
+from headrace.online.meta import view_fact
+from headrace.plan import write_plan
 from headrace.produce.records import read_records
+from headrace.stream.requests import Request, ask
 from proofs.crash_check import Findings, check_all, truth_of
 from proofs.crash_producers import Producers
-from proofs.crash_project import PARTITIONS, PLAN, TOPIC, write_project
+from proofs.crash_project import PARTITIONS, PLAN, TOPIC, plan_of, write_project
 from proofs.crash_workers import CrashError, Workers, wait_for
 
 __all__ = ["CrashBed"]
@@ -41,6 +45,7 @@ class CrashBed:
         self._rate = rate
         self._on_redis = on_redis
         self._keep = keep
+        self.longer = 1
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -75,12 +80,30 @@ class CrashBed:
 
         wait_for(has_moved, "Not every partition was read on", timeout_s)
 
+    def change(self, longer: int) -> None:
+        """Apply other definitions of the views, and ask for them to be built and served.
+
+        Args:
+            longer: Which; see `crash_project.meanings_of`.
+        """
+        self.longer = longer
+        plan = plan_of(longer)
+        project = Project.load(self.root)
+        write_plan(plan, project.plan_path)
+        for view in plan.views.values():
+            ask(project.requests_path, Request(view=view, source=plan.source_of(view)))
+
+    def wait_live(self, timeout_s: float = 90.0) -> None:
+        """Wait until what was asked for last is served."""
+        wanted = {view_fact(view.name): view.hash for view in plan_of(self.longer).views.values()}
+        wait_for(lambda: wanted.items() <= self.workers.facts().items(), "The views did not go live", timeout_s)
+
     def settle(self) -> Findings:
         """Stop producing, let a last worker drain the topic alone, and check everything."""
         self.producers.stop()
         self.workers.start(None, "--until-end").finish(120)
         truth = truth_of(self.bootstrap)
-        return check_all(self.root, truth, self.producers.ledger, self._letters(), self._seed)
+        return check_all(self.root, truth, self.producers.ledger, self._letters(), self._seed, self.longer)
 
     def _letters(self) -> list[tuple[int, int]]:
         """The position of each dead letter, as often as it was written."""

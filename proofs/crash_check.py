@@ -22,10 +22,10 @@ from headrace.config import Project
 from headrace.lookup import FeatureClient
 from headrace.produce.records import read_records
 from headrace.training import TrainingClient
-from proofs.brute import Event, expected
+from proofs.brute import Event, Meaning, expected
 from proofs.cases import moment
 from proofs.check import same
-from proofs.crash_project import DEDUP_US, MEANINGS, TOPIC
+from proofs.crash_project import DEDUP_US, TOPIC, meanings_of, plan_of
 
 __all__ = ["Findings", "Truth", "check_all", "check_log", "payment_of", "truth_of"]
 
@@ -126,7 +126,12 @@ def payment_of(value: bytes, known_us: int) -> dict[str, Any] | None:
 
 
 def check_all(
-    root: Path, truth: Truth, ledger: Mapping[tuple[int, int], bytes], letters: Sequence[tuple[int, int]], seed: int
+    root: Path,
+    truth: Truth,
+    ledger: Mapping[tuple[int, int], bytes],
+    letters: Sequence[tuple[int, int]],
+    seed: int,
+    longer: int = 1,
 ) -> Findings:
     """Compare everything that the stores hold with what the topic holds.
 
@@ -136,6 +141,7 @@ def check_all(
         ledger: What the producers sent, as the broker confirmed it.
         letters: The positions of all dead letters found, repeated ones included.
         seed: What the times of lookups are drawn from.
+        longer: Which version of the views must be served; see `crash_project.meanings_of`.
     """
     findings = Findings(logged=len(truth.accepted), dead_letters=len(truth.dead))
     wrong = findings.mismatches
@@ -147,8 +153,8 @@ def check_all(
     wrong += [f"The dead letter of {at} is missing." for at in sorted(truth.dead - set(found))]
     wrong += [f"There is a dead letter of {at}, which is an event." for at in sorted(set(found) - truth.dead)]
     project = Project.load(root)
-    _check_online(project, truth, findings)
-    _check_history(project, truth, findings, random.Random(seed))  # noqa: S311 a draw, not a secret
+    _check_online(project, truth, longer, findings)
+    _check_history(project, truth, longer, findings, random.Random(seed))  # noqa: S311 a draw, not a secret
     return findings
 
 
@@ -169,24 +175,27 @@ def check_log(root: Path, truth: Truth) -> list[str]:
     return wrong
 
 
-def _check_online(project: Project, truth: Truth, findings: Findings) -> None:
+def _check_online(project: Project, truth: Truth, longer: int, findings: Findings) -> None:
     with FeatureClient(project) as client:
+        if client.plan.views != plan_of(longer).views:
+            findings.mismatches.append("Other versions of the views are served than were asked for last.")
+            return
         reached = {at.partition: position.offset + 1 for at, position in client.positions().items()}
         for partition, end in truth.ends.items():
             if reached.get(partition, 0) != end:
                 findings.mismatches.append(f"Partition {partition} is applied to {reached.get(partition)}, not {end}.")
-        for view in MEANINGS:
+        for view, meanings in meanings_of(longer).items():
             events = truth.by_entity(view)
             for t in (truth.newest_us + minutes * MINUTE for minutes in (0, 1, 7, 31, 90, 200)):
                 answer = client.get_online_features([f"{view}:*"], [{view: entity} for entity in events], at=moment(t))
                 rows = [{view: keys, "t": t} for keys in events]
-                _compare("online", view, rows, answer.to_dict(), events, findings, as_of_event=False)
+                _compare("online", view, meanings, rows, answer.to_dict(), events, findings, as_of_event=False)
 
 
-def _check_history(project: Project, truth: Truth, findings: Findings, dice: random.Random) -> None:
+def _check_history(project: Project, truth: Truth, longer: int, findings: Findings, dice: random.Random) -> None:
     training = TrainingClient(project)
     first = min(event.known for event in truth.accepted.values())
-    for view in MEANINGS:
+    for view, meanings in meanings_of(longer).items():
         events = truth.by_entity(view)
         rows = [
             {view: entity, "t": dice.randint(first, truth.newest_us + 60 * MINUTE)}
@@ -198,12 +207,13 @@ def _check_history(project: Project, truth: Truth, findings: Findings, dice: ran
         for as_of in ("known", "event"):
             found = training.get_historical_features(spine, [f"{view}:*"], as_of=as_of).to_arrow().to_pydict()
             what = f"history as of {as_of}"
-            _compare(what, view, rows, found, events, findings, as_of_event=as_of == "event")
+            _compare(what, view, meanings, rows, found, events, findings, as_of_event=as_of == "event")
 
 
 def _compare(
     what: str,
     view: str,
+    meanings: Sequence[Meaning],
     rows: Sequence[Mapping[str, Any]],
     found: Mapping[str, Sequence[Any]],
     events: Mapping[str, list[Event]],
@@ -213,7 +223,7 @@ def _compare(
 ) -> None:
     for number, row in enumerate(rows):
         mine = events[row[view]]
-        for meaning in MEANINGS[view]:
+        for meaning in meanings:
             want = expected(meaning, mine, row["t"], as_of_event=as_of_event)
             value = found[f"{view}__{meaning.name}"][number]
             findings.compared += 1

@@ -5,6 +5,7 @@ Payments are keyed by card, so a shop's lie in every partition. Sums are of quar
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel
@@ -13,7 +14,7 @@ from headrace.aggregates.registry import aggregate_of
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
 from proofs.brute import Meaning
 
-__all__ = ["DEDUP_US", "MEANINGS", "MODEL", "PARTITIONS", "PLAN", "TOPIC", "Payment", "write_project"]
+__all__ = ["DEDUP_US", "MODEL", "PARTITIONS", "PLAN", "TOPIC", "Payment", "meanings_of", "plan_of", "write_project"]
 
 TOPIC = "payments"
 PARTITIONS = 6
@@ -51,7 +52,7 @@ _SOURCE = Source(
     event_id="id",
     dedup_us=DEDUP_US,
 )
-MEANINGS: dict[str, list[Meaning]] = {
+_MEANINGS: dict[str, list[Meaning]] = {
     "card": [
         Meaning("count_10m", "count", "*", 10 * MINUTE, MINUTE),
         Meaning("sum_1h", "sum", "amount", HOUR, 5 * MINUTE),
@@ -70,7 +71,18 @@ MEANINGS: dict[str, list[Meaning]] = {
         Meaning("last_1h", "last", "items", HOUR, MINUTE),
     ],
 }
-"""What each view's features mean, by view; a view is keyed by the column it is named after."""
+
+
+def meanings_of(longer: int = 1) -> dict[str, list[Meaning]]:
+    """What each view's features mean, by view; a view is keyed by the column it is named after.
+
+    Args:
+        longer: How many times as long the windows are: another number is another version of the views.
+    """
+    return {
+        view: [replace(one, window=None if one.window is None else longer * one.window) for one in meanings]
+        for view, meanings in _MEANINGS.items()
+    }
 
 
 def _feature(meaning: Meaning) -> Feature:
@@ -86,15 +98,21 @@ def _feature(meaning: Meaning) -> Feature:
     return feature.model_copy(update={"dtype": aggregate_of(feature, _SOURCE).result_dtype})
 
 
-def _view(name: str) -> View:
-    features = tuple(map(_feature, MEANINGS[name]))
+def _view(name: str, meanings: list[Meaning]) -> View:
+    features = tuple(map(_feature, meanings))
     key = Column(name=name, dtype=DType.STRING, nullable=False)
     return View(
         name=name, source=_SOURCE.name, entities=(key,), features=features, input=_SOURCE.input_of(features, ())
     )
 
 
-PLAN = Plan(project="crash", sources={_SOURCE.name: _SOURCE}, views={name: _view(name) for name in MEANINGS})
+def plan_of(longer: int = 1) -> Plan:
+    """The plan of a version of the views; see `meanings_of`."""
+    views = {name: _view(name, meanings) for name, meanings in meanings_of(longer).items()}
+    return Plan(project="crash", sources={_SOURCE.name: _SOURCE}, views=views)
+
+
+PLAN = plan_of()
 
 
 def write_project(root: Path, broker: str, store: str, session_timeout: float) -> None:

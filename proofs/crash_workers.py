@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from headrace.errors import StoreUnavailableError
@@ -17,6 +18,7 @@ from headrace.stream.failpoints import VARIABLE
 __all__ = ["CrashError", "Worker", "Workers", "wait_for"]
 
 _ROOT = Path(__file__).parents[1]
+_PORTION = 100
 _REFUSED = "The write was refused."
 
 
@@ -41,7 +43,11 @@ class Worker:
             environment[VARIABLE] = failpoint
         self.log = log
         self.failpoint = failpoint
-        command = [sys.executable, "-m", "headrace.cli", "stream", "--project", str(root), *options]
+        # Small portions, so that a version is built in many steps between which a worker may die.
+        program = (
+            f"from headrace.stream import handoff; handoff.PORTION = {_PORTION}; import headrace.cli as c; c.main()"
+        )
+        command = [sys.executable, "-c", program, "stream", "--project", str(root), *options]
         with log.open("wb") as said:
             self.process = subprocess.Popen(  # noqa: S603 our own command
                 command, env=environment, cwd=_ROOT, stdout=said, stderr=subprocess.STDOUT
@@ -126,12 +132,19 @@ class Workers:
 
     def applied(self) -> dict[SourcePartition, int]:
         """The last offset applied, by partition; empty before there is a store."""
+        store = self._opened()
+        return {} if store is None else {source: at.offset for source, at in store.positions().items()}
+
+    def facts(self) -> dict[str, str]:
+        """What the store says of itself; nothing before there is one."""
+        store = self._opened()
+        return {} if store is None else store.meta()
+
+    def _opened(self) -> OnlineStore | None:
         if self._store is None:
-            try:
+            with suppress(StoreUnavailableError):
                 self._store = open_store(self._store_url, writable=False)
-            except StoreUnavailableError:
-                return {}
-        return {source: position.offset for source, position in self._store.positions().items()}
+        return self._store
 
     def wait_progress(self, worker: Worker, timeout_s: float = 60.0) -> None:
         """Wait until something has been applied since now."""
