@@ -15,7 +15,8 @@
     ├── StoreError                       the online store cannot be used
     │   ├── StoreDamagedError            a store or record file does not read back
     │   ├── StoreLockedError             another worker holds the store
-    │   └── StaleWriteError              a write by a worker that no longer owns the partition: refused
+    │   ├── StaleWriteError              a write by a worker that no longer owns the partition: refused
+    │   └── StoreBehindError             the store has lost writes that it had acknowledged
     ├── LookupRequestError               a lookup that names something unknown or leaves out a key
     │   └── LookupTimeError              a lookup at a time the store can no longer answer: refused, not guessed
     ├── LogError                         the log cannot be read or does not hold what it should
@@ -44,6 +45,7 @@ __all__ = [
     "RetryableError",
     "SpineError",
     "StaleWriteError",
+    "StoreBehindError",
     "StoreDamagedError",
     "StoreError",
     "StoreLockedError",
@@ -120,6 +122,10 @@ class StoreDamagedError(StoreError):
 
 class StoreLockedError(StoreError):
     """Another worker holds the store."""
+
+
+class StoreBehindError(StoreError):
+    """The store has lost writes that it had acknowledged; a worker that starts applies them again from the log."""
 
 
 class StaleWriteError(StoreError):

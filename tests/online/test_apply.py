@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from headrace.errors import LookupTimeError, StaleWriteError
 from headrace.events.batch import EventBatch
 from headrace.lookup import FeatureClient, Status
-from headrace.online import Position, RecordKey, SourcePartition, Write
+from headrace.online import Position, RecordKey, SourcePartition
 from headrace.online.apply import Applier
+from headrace.online.base import NOTHING
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import view_fact
 from headrace.plan import Column, DType, Feature, Plan, Source, View
@@ -280,7 +281,7 @@ def test_write_of_a_worker_that_lost_its_partition_is_refused_and_changes_nothin
             Applier(PLAN, store).apply([batch_of(other)], positions_of(other))
             return found
 
-        def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+        def commit(self, writes: Any, positions: Any, held: Any = NOTHING) -> None:
             store.commit(writes, positions)
 
     first = [order(0, 5)]

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from headrace.errors import StaleWriteError
+from headrace.errors import StaleWriteError, StoreBehindError
 from headrace.online import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 
 VIEW, OTHER = "00112233445566aa", "ffeeddccbbaa9988"
@@ -68,6 +68,17 @@ def test_write_is_refused_unless_the_record_is_the_one_read(store: OnlineStore, 
 def test_write_that_expects_a_record_is_refused_where_there_is_none(store: OnlineStore) -> None:
     with pytest.raises(StaleWriteError):
         store.commit([write("a", 0, 5, 6)], {})
+
+
+def test_store_that_has_lost_writes_is_noticed_before_anything_is_written(store: OnlineStore) -> None:
+    store.commit([], {HERE: Position(4, 40, 400)})
+    store.commit([], {HERE: Position(5, 50, 500)}, {HERE: 4})
+    store.commit([], {HERE: Position(9, 50, 500)}, {HERE: 5})
+    for held in ({HERE: 10}, {HERE: 9, THERE: 0}, {HERE: 100}):
+        with pytest.raises(StoreBehindError, match=r"(?s)has lost writes.*Start the worker again"):
+            store.commit([write("a", 0, None, 12)], {HERE: Position(12, 90, 900)}, held)
+    assert store.positions() == {HERE: Position(9, 50, 500)}
+    assert store.lookup({VIEW: [b"a"]}).records == {VIEW: [[]]}
 
 
 def test_positions_never_go_back(store: OnlineStore) -> None:

@@ -78,20 +78,20 @@ class Deployment:
         self.log = EventLog(self.folder / "log", SOURCE)
         logs, facts = {"sales": self.log}, self.store.meta()
         served = Plan(project="shop", sources=PLAN.sources, views={SHOPS.name: self.live(facts)})
-        applier = Applier(served, self.store)
-        erased = ErasureFilter(self.folder / "erasure", {})
+        self.applier = Applier(served, self.store)
+        self.erased = ErasureFilter(self.folder / "erasure", {})
         self.handoff = Handoff(
             PLAN,
             self.store,
-            applier,
+            self.applier,
             logs,
             self.requests,
-            erased,
+            self.erased,
             partitions={"sales": PARTITIONS},
             objection_s=self.objection_s,
         )
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
-        self.pipeline = Pipeline(PLAN, decoders, self.store, logs, Clock.RECORD, KeptLetters(), applier=applier)
+        self.pipeline = Pipeline(PLAN, decoders, self.store, logs, Clock.RECORD, KeptLetters(), applier=self.applier)
 
     @staticmethod
     def live(facts: dict[str, str]) -> View:

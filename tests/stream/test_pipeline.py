@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 from headrace.config import Clock
 from headrace.errors import LogUnavailableError, StoreUnavailableError
 from headrace.log import EventLog
-from headrace.online import Position, SourcePartition, Write
+from headrace.online import SourcePartition
+from headrace.online.base import NOTHING
 from headrace.online.lmdb import LmdbStore
 from headrace.online.memory import MemoryStore
 from headrace.stream.pipeline import Pipeline
@@ -114,8 +115,8 @@ class FailingStore(LmdbStore):
 
     failpoint: Failpoint
 
-    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
-        self.failpoint.around("online commit", lambda: super(FailingStore, self).commit(writes, positions))
+    def commit(self, writes: Any, positions: Any, held: Any = NOTHING) -> None:
+        self.failpoint.around("online commit", lambda: super(FailingStore, self).commit(writes, positions, held))
 
     def add_journal(self, entries: Any) -> None:
         self.failpoint.around("journal", lambda: super(FailingStore, self).add_journal(entries))
@@ -264,11 +265,11 @@ def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -
     class AwayStore(MemoryStore):
         away = True
 
-        def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+        def commit(self, writes: Any, positions: Any, held: Any = NOTHING) -> None:
             if self.away:
                 msg = "Away."
                 raise StoreUnavailableError(msg)
-            super().commit(writes, positions)
+            super().commit(writes, positions, held)
 
     store, log = AwayStore(), EventLog(tmp_path, SOURCE)
     pipeline: Pipeline = new_pipeline(store, log)

@@ -97,6 +97,9 @@ class Moment:
     generation: str = ""
 
 
+NOTHING: Mapping[SourcePartition, int] = {}
+
+
 class OnlineStore(ABC):
     """Where the records live."""
 
@@ -105,14 +108,25 @@ class OnlineStore(ABC):
         """The records of `keys`, None where there is none."""
 
     @abstractmethod
-    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+    def commit(
+        self,
+        writes: Sequence[Write],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int] = NOTHING,
+    ) -> None:
         """Write records, each only if it is still the one that was read, and then the positions.
 
         A position only ever moves forward: one that is behind what the store holds is passed over. (A replay brings those, and so does a
         worker that has lost its partition, where a round of its has nothing to write that could be refused.)
 
+        Args:
+            writes: The records.
+            positions: How far source partitions have been read with them.
+            held: Per source partition, the offset that the store must have come to already: what the worker has committed before.
+
         Raises:
             StaleWriteError: A record changed since it was read: another worker owns the partition now.
+            StoreBehindError: The store has not come so far: it has lost writes. Nothing was written.
             StoreUnavailableError: The store is away; what was written before stays, and writing again changes nothing.
         """
 

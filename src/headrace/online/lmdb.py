@@ -17,10 +17,10 @@ from typing import IO, Any
 import lmdb
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
-from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import record_entity
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
-from headrace.online.memory import refuse_stale
+from headrace.online.memory import refuse_behind, refuse_stale
 from headrace.online.meta import GENERATION
 
 __all__ = ["LmdbStore"]
@@ -66,16 +66,24 @@ class LmdbStore(OnlineStore):
         with self._begin() as txn:
             return [txn.get(_record_key(key), db=self._records) for key in keys]
 
-    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+    def commit(
+        self,
+        writes: Sequence[Write],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int] = NOTHING,
+    ) -> None:
         with self._begin(write=True) as txn:
+            for source, offset in held.items():
+                found = txn.get(_source_key(source), db=self._positions)
+                refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
             for write in writes:
                 key = _record_key(write.key)
                 refuse_stale(write, txn.get(key, db=self._records))
                 txn.put(key, write.record, db=self._records)
             for source, position in positions.items():
                 key = _source_key(source)
-                held = txn.get(key, db=self._positions)
-                if held is None or _POSITION.unpack(held)[0] <= position.offset:
+                before = txn.get(key, db=self._positions)
+                if before is None or _POSITION.unpack(before)[0] <= position.offset:
                     packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
                     txn.put(key, packed, db=self._positions)
 

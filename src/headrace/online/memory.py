@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from headrace.errors import StaleWriteError
-from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.errors import StaleWriteError, StoreBehindError
+from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import applied_offset
 from headrace.online.meta import GENERATION
 
@@ -24,7 +24,15 @@ class MemoryStore(OnlineStore):
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         return [self._records.get((key.view, key.entity), {}).get(key.partition) for key in keys]
 
-    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+    def commit(
+        self,
+        writes: Sequence[Write],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int] = NOTHING,
+    ) -> None:
+        for source, offset in held.items():
+            found = self._positions.get(source)
+            refuse_behind(source, offset, None if found is None else found.offset)
         for write, record in zip(writes, self.read([write.key for write in writes]), strict=True):
             refuse_stale(write, record)
         for write in writes:
@@ -71,6 +79,17 @@ class MemoryStore(OnlineStore):
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+
+def refuse_behind(source: SourcePartition, offset: int, found: int | None) -> None:
+    """Raise StoreBehindError unless the position found has come to an offset."""
+    if found is None or found < offset:
+        came = "nothing" if found is None else f"offset {found}"
+        msg = f"The online store has lost writes: {source.topic}-{source.partition} had been applied up to offset {offset}, and it holds {came}."
+        cure = (
+            "Start the worker again: it applies what is missing from the log. (Redis: see appendonly and appendfsync.)"
+        )
+        raise StoreBehindError(msg, cure=cure)
 
 
 def refuse_stale(write: Write, record: bytes | None) -> None:

@@ -30,9 +30,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
-from headrace.online.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import APPLIED
-from headrace.online.memory import refuse_stale
+from headrace.online.memory import refuse_behind, refuse_stale
 from headrace.online.meta import GENERATION
 
 __all__ = ["RedisStore"]
@@ -50,25 +50,31 @@ _SYNC_TIMEOUT_MS = 3_000
 _EVERYSEC_LAG_S = 2.0
 """With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
 
-# KEYS: each write's hash, then that of the positions. ARGV: how many writes; per write its field, the applied offset
-# expected (eight bytes, or none) and the record; then fields and values of positions. Offsets are compared as
+# KEYS: each write's hash, then that of the positions. ARGV: how many writes and checks; per write its field, the applied
+# offset expected (eight bytes, or none) and the record; per check a position's field and the least offset; then fields and
+# values of positions. Offsets are compared as
 # bytes, or as digits, for Lua's numbers are exact to 2^53 only.
 _COMMIT = f"""
-local writes = tonumber(ARGV[1])
-for i = 1, writes do
-  local found = redis.call('HGET', KEYS[i], ARGV[3 * i - 1])
-  local applied = ''
-  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
-  if applied ~= ARGV[3 * i] then return {{i, found}} end
-end
-for i = 1, writes do
-  redis.call('HSET', KEYS[i], ARGV[3 * i - 1], ARGV[3 * i + 1])
-end
 local function is_before(one, other)
   if #one ~= #other then return #one < #other end
   return one < other
 end
-for i = 3 * writes + 2, #ARGV, 2 do
+local writes, checks = tonumber(ARGV[1]), tonumber(ARGV[2])
+local moves = 3 * writes + 3
+for i = moves, moves + 2 * checks - 1, 2 do
+  local held = redis.call('HGET', KEYS[writes + 1], ARGV[i])
+  if not held or is_before(string.match(held, '^%d+'), ARGV[i + 1]) then return {{'behind', ARGV[i], held}} end
+end
+for i = 1, writes do
+  local found = redis.call('HGET', KEYS[i], ARGV[3 * i])
+  local applied = ''
+  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
+  if applied ~= ARGV[3 * i + 1] then return {{'stale', i, found}} end
+end
+for i = 1, writes do
+  redis.call('HSET', KEYS[i], ARGV[3 * i], ARGV[3 * i + 2])
+end
+for i = moves + 2 * checks, #ARGV, 2 do
   local held = redis.call('HGET', KEYS[writes + 1], ARGV[i])
   if not held or not is_before(string.match(ARGV[i + 1], '^%d+'), string.match(held, '^%d+')) then
     redis.call('HSET', KEYS[writes + 1], ARGV[i], ARGV[i + 1])
@@ -120,19 +126,28 @@ class RedisStore(OnlineStore):
             records: list[bytes | None] = pipe.execute()
             return records
 
-    def commit(self, writes: Sequence[Write], positions: Mapping[SourcePartition, Position]) -> None:
+    def commit(
+        self,
+        writes: Sequence[Write],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int] = NOTHING,
+    ) -> None:
         keys = [_record_key(write.key.view, write.key.entity) for write in writes]
-        arguments: list[bytes | int] = [len(writes)]
+        arguments: list[bytes | int] = [len(writes), len(held)]
         for write in writes:
             expected = b"" if write.expected is None else _APPLIED.pack(write.expected)
             arguments += (write.key.partition, expected, write.record)
+        for source, offset in held.items():
+            arguments += (_source_field(source), offset)
         for source, position in positions.items():
             arguments += (_source_field(source), _numbers(position.offset, position.record_ts_us, position.event_ts_us))
         with self._errors():
             refused = self._commit(keys=[*keys, _POSITIONS], args=arguments)
-        if refused:
-            number, record = refused
-            refuse_stale(writes[number - 1], record)
+        if refused and refused[0] == b"behind":
+            source = _source(refused[1])
+            refuse_behind(source, held[source], None if refused[2] is None else int(refused[2].split()[0]))
+        elif refused:
+            refuse_stale(writes[refused[1] - 1], refused[2])
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         with self._errors(), self._client.pipeline(transaction=True) as pipe:

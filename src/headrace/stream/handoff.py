@@ -112,6 +112,7 @@ class Handoff:
         self._reassigned = False
         self._refused: set[str] = set()
         self._scans: dict[tuple[str, int], Iterator[_Portion]] = {}
+        self._reached: dict[tuple[str, int], int] = {}
         self._ready: dict[str, set[int]] = {}
         self.resume()
 
@@ -282,7 +283,9 @@ class Handoff:
 
     def _build(self, view: View, facts: Mapping[str, str], owns: Owns) -> bool:
         begun = next((at for at in self._scans if at[0] == view.hash), None)
-        if begun is not None:
+        if begun is not None and _upto(facts, view, begun[1]) < self._reached.get(begun, -1):
+            self._scans.clear()  # the store has lost writes: on from what it holds
+        elif begun is not None:
             self._apply_portion(view, begun)
             return True
         topic = self._topic(view)
@@ -296,6 +299,7 @@ class Handoff:
             if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= PORTION:
                 waiting.add(partition)  # it is applied between two rounds
                 continue
+            self._reached[view.hash, partition] = after
             self._scans[view.hash, partition] = self._portions(view, partition, after)
             self._apply_portion(view, (view.hash, partition))
             return True
@@ -308,6 +312,7 @@ class Handoff:
         else:
             self._filler.fill(view, portion.batch)
             self._store.set_meta({upto_fact(*at): str(portion.last)})
+            self._reached[at] = portion.last
 
     def _portions(self, view: View, partition: int, after: int) -> Iterator[_Portion]:
         source = self._sources[view.source]

@@ -126,6 +126,7 @@ class Pipeline:
         self._known_at = KnownAt(store.journal())
         self._deduplicator = Deduplicator(logs)
         self._unlogged = _Unlogged()
+        self._held: dict[SourcePartition, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -143,6 +144,7 @@ class Pipeline:
         with self._lock:
             self._known_at = KnownAt(self._store.journal())
             self._deduplicator.forget()
+            self._held.clear()
 
     def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
         """Make a round readable online.
@@ -155,6 +157,7 @@ class Pipeline:
 
         Raises:
             StaleWriteError: The worker has lost one of the partitions; nothing of the round is kept.
+            StoreBehindError: The store has lost writes; nothing of the round is kept, and the worker must start anew.
             StoreUnavailableError: The store is away; processing the round again is safe.
         """
         now = self._now_us() if self._clock is Clock.SYSTEM else None
@@ -164,7 +167,8 @@ class Pipeline:
         positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
         writes = self._applier.writes(batches, now)
         failpoints.reach("before-online-write")
-        self._store.commit(writes, positions)
+        self._store.commit(writes, positions, {at: self._held[at] for at in positions if at in self._held})
+        self._held.update({at: position.offset for at, position in positions.items()})
         failpoints.reach("after-online-write")
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)

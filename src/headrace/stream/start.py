@@ -21,7 +21,7 @@ from headrace.broker.topics import (
 )
 from headrace.config import Project
 from headrace.erasure import ErasureFilter
-from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError, TopicError
+from headrace.errors import LogUnavailableError, PlanMismatchError, StaleWriteError, StoreDamagedError, TopicError
 from headrace.events.batch import EventBatch
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
@@ -42,6 +42,7 @@ __all__ = ["Runtime", "hand_off_alone", "other_topic", "prepare", "refill", "top
 logger = logging.getLogger(__name__)
 
 _OBJECTION_S = 5.0
+_ATTEMPTS = 30
 _REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
 
 
@@ -80,6 +81,9 @@ class Runtime:
 
         Returns:
             Offsets; 0 where nothing is held.
+
+        Raises:
+            StoreBehindError: The online store holds less than the log: it has lost writes since the worker started.
         """
         wanted = sorted(sources)
         offsets: dict[SourcePartition, int] = {}
@@ -87,6 +91,8 @@ class Runtime:
             partitions = [at.partition for at in wanted if at.topic == source.topic]
             held = EventLog(self.project.log_path, source).last_offsets(partitions) if partitions else {}
             offsets.update({SourcePartition(source.topic, one): held.get(one, -1) + 1 for one in partitions})
+        # After the log: what another worker logs meanwhile it has applied before.
+        self.store.commit([], {}, {at: offset - 1 for at, offset in offsets.items() if offset})
         return offsets
 
     def close(self) -> None:
@@ -137,9 +143,9 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
             erased,
             project.repo,
             partitions,
-            objection_s=0.0 if project.store_url.startswith("lmdb:") else _OBJECTION_S,
+            objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
         )
-        _catch_up(store, applier, logs, partitions, erased)
+        _catch_up_beside_others(store, applier, logs, partitions, erased)
         dead_letters = KafkaDeadLetters(bootstrap)
         pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier)
     except BaseException:
@@ -297,6 +303,25 @@ def other_topic(topic: str, known: str, found: str) -> TopicError:
         "be taken for replays. Start from nothing: stop the worker and remove the state folder's online and log folders."
     )
     return TopicError(msg, cure=cure)
+
+
+def _catch_up_beside_others(
+    store: OnlineStore,
+    applier: Applier,
+    logs: dict[str, EventLog],
+    partitions: dict[str, int],
+    erased: ErasureFilter,
+) -> None:
+    """Catch up, where other workers that start may be doing the same: whoever is refused looks again at what is left."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            _catch_up(store, applier, logs, partitions, erased)
+        except StaleWriteError:
+            if not left:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _catch_up(
