@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from headrace.audit import audit_lookups
 from headrace.cli import app
 from headrace.config import Clock, Project
-from headrace.erasure import ErasureFilter, Forgotten, Ledger, forget
+from headrace.erasure import Erasure, ErasureFilter, Forgotten, Ledger, forget
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog, LookupTable
@@ -313,6 +313,15 @@ def test_erasure_cut_short_is_finished_by_forgetting_again(shop: Shop, monkeypat
 
 
 # --- what is left to read
+
+
+def test_two_erasures_at_once_are_both_kept(shop: Shop) -> None:
+    folder = shop.project.erasure_path
+    shop.forget(shop="c")
+    one, other = Ledger.load(folder), Ledger.load(folder)
+    for ledger, name in ((one, "a"), (other, "b")):
+        ledger.add(Erasure(("shop",), ledger.digest({"shop": name}), 1, 2, {"sales": {0: 3}}, {}))
+    assert set(Ledger.load(folder).erasures) == {one.digest({"shop": name}) for name in "abc"}
 
 
 def test_receipt_says_what_and_where_but_not_who(shop: Shop) -> None:

@@ -96,6 +96,7 @@ def fill(
     partition: int = 0,
     first: int = 0,
     now: int | None = None,
+    plan: Plan = PLAN,
 ) -> None:
     """Apply a fetch of one partition, its offsets counting from `first`; `at` and `known` are in µs, `known` is `at` unless given."""
     n = len(events)
@@ -110,7 +111,7 @@ def fill(
     declared = PLAN.sources[source]
     batch = EventBatch(declared, table, ts, ints([partition] * n), np.arange(first, first + n), known, known)
     position = Position(first + n - 1, int(known.max()), int(ts.max()))
-    Applier(PLAN, store).apply([batch], {SourcePartition(declared.topic, partition): position}, now)
+    Applier(plan, store).apply([batch], {SourcePartition(declared.topic, partition): position}, now)
 
 
 def order(us: int, **more: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from headrace.lookup import FeatureClient, Status
 from headrace.online import OnlineStore, open_store
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import CLOCK, view_fact
-from headrace.plan import write_plan
+from headrace.plan import Plan, write_plan
 from tests.lookup.conftest import PLAN, at, facts, fill, order
 
 A = [{"shop": "a"}]
@@ -57,6 +57,22 @@ def test_entity_of_which_a_lifetime_counts_is_present_for_good(store: OnlineStor
         "shops": [Status.PRESENT],
         "windows": [Status.EXPIRED],
     }
+
+
+def test_events_that_no_window_reaches_yet_are_not_present(store: OnlineStore) -> None:
+    lagging = PLAN.views["windows"].feature("count_60").model_copy(update={"offset_us": 100})
+    view = PLAN.views["windows"].model_copy(update={"features": (lagging,)})
+    plan = Plan(project="p", sources=PLAN.sources, views={"windows": view})
+    store.set_meta(facts(plan))
+    fill(store, order(1_000), plan=plan)
+    client = FeatureClient(plan=plan, store=store)
+    found = {t: client.get_online_features(["windows:*"], [{"shop": "a"}], at=at(t)) for t in (1_000, 1_100, 1_200)}
+    assert [one.views["windows"].status[0] for one in found.values()] == [
+        Status.EXPIRED,
+        Status.PRESENT,
+        Status.EXPIRED,
+    ]
+    assert [one.to_dict()["windows__count_60"][0] for one in found.values()] == [0, 1, 0]
 
 
 def test_status_is_each_views_own(store: OnlineStore, client: FeatureClient) -> None:

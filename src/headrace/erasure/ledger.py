@@ -6,6 +6,7 @@ only the ledger, a receipt or a backup of them cannot tell the entity, nor try n
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -21,6 +22,7 @@ from headrace.errors import ConfigError
 __all__ = ["LEDGER", "Entity", "Erasure", "Ledger"]
 
 LEDGER = "ledger.json"
+_LOCK = "ledger.lock"
 _SECRET = "secret"  # noqa: S105 the file's name
 _SECRET_BYTES = 32
 
@@ -109,15 +111,24 @@ class Ledger:
         return hmac.new(self._secret, text.encode("ascii"), hashlib.sha256).hexdigest()
 
     def add(self, erasure: Erasure) -> None:
-        """Add an erasure, or widen the one that is there, and write the ledger in one step.
+        """Add an erasure, or widen the one that is there, and write the ledger in one step; what others have added meanwhile stays.
 
         Args:
             erasure: The erasure.
+
+        Raises:
+            ConfigError: The ledger cannot be read any more.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.erasures |= Ledger.load(self.folder).erasures
+            self._write(erasure)
+
+    def _write(self, erasure: Erasure) -> None:
         known = self.erasures.get(erasure.digest)
         self.erasures[erasure.digest] = erasure if known is None else _widened(known, erasure)
         document = {"format": 1, "erasures": [asdict(one) for one in self.erasures.values()]}
-        self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f"{LEDGER}.{os.getpid()}"
         with draft.open("w", encoding="utf-8") as file:
             file.write(json.dumps(document, indent=1) + "\n")

@@ -171,7 +171,12 @@ class EventLog:
         Raises:
             LogError: A file is missing or does not read.
         """
-        return scan_in_order(self.snapshot(), dict(after or {}), batch_rows, partitions)
+        snapshot = self.snapshot()
+        try:
+            yield from scan_in_order(snapshot, dict(after or {}), batch_rows, partitions)
+        except LogError as error:
+            self._retryable_where_it_changed(snapshot, error)
+            raise
 
     def recent_ids(self, partition: int, before: int, horizon_us: int) -> list[LoggedId]:
         """The ids of a partition's newest events; see `headrace.log.recent`.
@@ -187,7 +192,18 @@ class EventLog:
         if self.source.event_id is None:
             msg = f"The source {self.source.name!r} declares no event_id."
             raise LogError(msg)
-        return recent_ids(self.snapshot(), self.source.event_id, partition, before, horizon_us)
+        snapshot = self.snapshot()
+        try:
+            return recent_ids(snapshot, self.source.event_id, partition, before, horizon_us)
+        except LogError as error:
+            self._retryable_where_it_changed(snapshot, error)
+            raise
+
+    def _retryable_where_it_changed(self, snapshot: LogSnapshot, error: LogError) -> None:
+        """An erasure removes files at once, also those that a reader of the version before it has yet to read."""
+        if self.version() != snapshot.version:
+            msg = f"The log of {self.source.topic!r} was rewritten while it was read, by an erasure: {error.what}"
+            raise LogUnavailableError(msg, cure="Read it again.") from error
 
     def erase(self, values: Mapping[str, pa.Scalar], *, alone: bool) -> Erased:
         """Erase the events whose columns have these values, from every version of the log.

@@ -24,7 +24,7 @@ from headrace.online.meta import CLOCK, GENERATION, view_fact
 from headrace.online.versions import live_plan, live_view, unasked_views
 from headrace.plan import FeatureRef, Plan, read_plan
 from headrace.times import datetime_of, iso_time
-from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window, merge_tiles, value_at
+from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, merge_tiles, value_at
 
 if TYPE_CHECKING:
     from headrace.lookup.recorder import LookupRecorder
@@ -248,11 +248,9 @@ class _ViewLookup:
         newest = np.full(n, NEVER, np.int64)
         np.maximum.at(newest, self._row, np.array([header.newest_ts_us for header in self._records.headers], np.int64))
         present = np.zeros(n, np.bool_)
-        for number, family in enumerate(self._layout.families):
+        for number, window in {(place.family, place.window) for place in self._layout.places.values()}:
             tiles = self._tiles(number)
-            length = None if family.tiles is None or family.slide_us is None else family.tiles * family.slide_us
-            reached = Window(length, family.slide_us).reaches(tiles.tile, self._t_us[tiles.group])
-            present[tiles.group[reached]] = True
+            present[tiles.group[window.reaches(tiles.tile, self._t_us[tiles.group])]] = True
         applied: list[dict[int, int]] = [{} for _ in range(n)]
         for row, partition, header in zip(self._row.tolist(), self._partition, self._records.headers, strict=True):
             applied[row][partition] = header.applied

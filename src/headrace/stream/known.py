@@ -32,25 +32,33 @@ class KnownAt:
             self._entries.setdefault(entry.source, []).append(entry)
 
     def note(self, ranges: Sequence[tuple[SourcePartition, int, int]], known_at_us: int) -> list[JournalEntry]:
-        """Note ranges of offsets as readable since `known_at_us`, but for those noted before.
+        """What to journal: ranges of offsets as readable since `known_at_us`, but for those noted before. `accept` it once it is.
 
         Args:
             ranges: Source partition, first and last offset.
             known_at_us: The time.
 
         Returns:
-            The entries that are new, to be journalled.
+            The entries that are new.
         """
         added: list[JournalEntry] = []
         with self._lock:
             for source, first, last in ranges:
-                entries = self._entries.setdefault(source, [])
+                entries = self._entries.get(source)
                 noted_through = entries[-1].last if entries else -1
                 if last > noted_through:
-                    entry = JournalEntry(source, max(first, noted_through + 1), last, known_at_us)
-                    entries.append(entry)
-                    added.append(entry)
+                    added.append(JournalEntry(source, max(first, noted_through + 1), last, known_at_us))
         return added
+
+    def accept(self, entries: Iterable[JournalEntry]) -> None:
+        """Entries have been journalled: from now on they are known.
+
+        Args:
+            entries: What `note` gave.
+        """
+        with self._lock:
+            for entry in entries:
+                self._entries.setdefault(entry.source, []).append(entry)
 
     def of(self, batch: EventBatch) -> IntArray:
         """When each event of a batch became readable; what is not noted (the log has it already) keeps the batch's time."""

@@ -199,7 +199,9 @@ class Pipeline:
         acknowledged = self._now_us()
         ranges = [(fetch.source, fetch.records[0].offset, fetch.records[-1].offset) for fetch in fetches]
         with self._lock:
-            self._store.add_journal(self._known_at.note(ranges, acknowledged))
+            noted = self._known_at.note(ranges, acknowledged)
+            self._store.add_journal(noted)
+            self._known_at.accept(noted)
         for batch in batches:
             batch.known_us = self._known_at.of(batch)
 
