@@ -123,6 +123,7 @@ class Worker:
         """Empty the store, and fill it with the events known at a time, in one round."""
         self.store.clear()
         self.store.set_meta(self._facts)
+        self._pipeline.reload()
         self._held, self._ends, self._newest_known_us = set(), {}, {}
         self.deliver(one for sent in _known(at_us, rounds) for one in sent)
 
