@@ -145,9 +145,10 @@ def _killed_in_a_rebalance(bed: CrashBed, part: Part, dice: random.Random) -> No
     for times in (REBALANCES_AT_START + 1, REBALANCES_AT_START + 2):
         victim = bed.workers.start(f"during-rebalance:{times}")
         time.sleep(_START_S)
-        for _ in range(3):
-            cause = bed.workers.start()  # its coming is a rebalance for all others, if it has not come with the victim
-            time.sleep(_START_S + dice.uniform(0, 1))
+        for patience in range(1, 6):
+            # Its coming is a rebalance for all others, if it has not come with the victim, and if a busy machine lets it come at all.
+            cause = bed.workers.start()
+            time.sleep(patience * _START_S + dice.uniform(0, 1))
             _leave(bed, part, cause)
             if not victim.alive:
                 break
