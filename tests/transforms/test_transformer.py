@@ -127,8 +127,34 @@ def test_the_type_of_an_expression_is_what_duckdb_says(expression: str, dtype: D
 
 
 @pytest.mark.parametrize(
-    "expression", ["nothing > 1", "price >", "[price]", "CURRENT_DATE", "price + random()", "now()", "sum(price)"]
+    "expression",
+    ["nothing > 1", "price >", "[price]", "CURRENT_DATE", "price + random()", '"random"()', "now()", "sum(price)"],
 )
 def test_an_expression_that_cannot_be_a_column_is_refused(expression: str) -> None:
     with pytest.raises(HeadraceError):
         sql_dtype(expression, [Column(name="price", dtype=DType.FLOAT64)])
+
+
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("row_number() OVER () > 1", "window function"),
+        ("price > lag(price) OVER (ORDER BY price)", "window function"),
+        ("price > (SELECT avg(price) FROM events)", "subquery"),
+        ("price IN (SELECT 1.0)", "subquery"),
+        ("EXISTS (FROM read_text('/etc/hostname'))", "subquery"),
+        ("unnest([price])", "unnest"),
+        ("epoch(age(to_timestamp(price)))", "today"),
+    ],
+)
+def test_an_expression_over_more_than_its_event_is_refused(expression: str, what: str) -> None:
+    """Fetches and the log's scan cut events differently, so the two sides would differ."""
+    with pytest.raises(HeadraceError, match=what):
+        sql_dtype(expression, [Column(name="price", dtype=DType.FLOAT64)])
+
+
+@pytest.mark.parametrize(
+    "expression", ["list_sum([q * 2 FOR q IN [price]])", "price BETWEEN 1 AND 2", "price IN (1, 2)"]
+)
+def test_an_expression_over_its_event_alone_is_taken(expression: str) -> None:
+    sql_dtype(expression, [Column(name="price", dtype=DType.FLOAT64)])

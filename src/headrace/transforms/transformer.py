@@ -7,9 +7,10 @@ on both sides; so one event that a transform cannot digest neither stops the str
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
     Raises:
         HeadraceError: It does not compile, or makes a type that no column has.
     """
-    _refuse_unsteady(expression)
+    nodes = _parsed(expression)
+    _refuse_unsteady(expression, nodes)
+    _refuse_other_rows(nodes)
     empty = pa.table({column.name: pa.array([], ARROW_TYPES[column.dtype]) for column in columns})
     try:
         made = _select(_connection(), {"made": expression}, empty)
@@ -105,9 +108,10 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
     raise HeadraceError(msg, cure="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR or TIMESTAMPTZ.")
 
 
-def _refuse_unsteady(expression: str) -> None:
+def _refuse_unsteady(expression: str, nodes: list[dict[str, Any]]) -> None:
     """Refuse functions that give another value each time: the stream and the log would not agree."""
     called = {word.lower() for word in _CALLED.findall(expression)}
+    called |= {str(node["function_name"]).lower() for node in nodes if "function_name" in node}
     found = (
         _connection()
         .sql("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'")
@@ -119,6 +123,36 @@ def _refuse_unsteady(expression: str) -> None:
         msg = f"the expression uses {unsteady[0]}, whose value depends on when it is computed"
         raise HeadraceError(msg, cure="Take times from the event's own fields.")
 
+
+def _refuse_other_rows(nodes: list[dict[str, Any]]) -> None:
+    """Refuse what sees more than its own event: the stream's fetches and the log's scan hold different ones beside it."""
+    for node in nodes:
+        found = _OTHER_ROWS.get(node.get("class", ""))
+        function = node.get("function_name")
+        if function == "unnest":
+            found = "unnest, which makes rows"
+        if function == "age" and len(node.get("arguments", node.get("children", []))) == 1:
+            found = "age of one time, which counts to today"
+        if found:
+            msg = f"the expression uses {found}, and an expression is computed row by row"
+            raise HeadraceError(msg, cure="Take the event's own fields, and aggregate with aggregations=[…].")
+
+
+def _parsed(expression: str) -> list[dict[str, Any]]:
+    """The nodes of an expression's syntax tree; where it is no expression, what DuckDB says comes later."""
+    [(parsed,)] = _connection().execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()
+    return list(_nodes(json.loads(parsed)))
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    if isinstance(tree, dict | list):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _nodes(part)
+
+
+_OTHER_ROWS = {"WINDOW": "a window function (OVER)", "SUBQUERY": "a subquery"}
 
 _ARROW_KINDS: list[tuple[DType, Callable[[pa.DataType], bool]]] = [
     (DType.BOOL, pa.types.is_boolean),
