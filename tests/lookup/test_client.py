@@ -21,7 +21,8 @@ from headrace.lookup import FeatureClient, Status
 from headrace.online import OnlineStore, open_store
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import CLOCK, view_fact
-from headrace.plan import Plan, write_plan
+from headrace.online.versions import serving_facts
+from headrace.plan import Column, DType, Plan, write_plan
 from tests.lookup.conftest import PLAN, at, facts, fill, order
 
 A = [{"shop": "a"}]
@@ -289,6 +290,25 @@ def test_store_of_another_plan_is_a_mismatch_that_names_both(store: OnlineStore,
     assert "headrace stream --rebuild" in str(caught.value.cure)
     # Views that agree are served.
     assert client.get_online_features(["shops:count_60"], A).to_dict()["shops__count_60"] == [0]
+
+
+@pytest.mark.parametrize("fields", [{"pieces": DType.FLOAT64}, {"pieces": None}])
+def test_version_whose_fields_have_other_types_by_now_is_refused_not_misread(
+    store: OnlineStore, fields: dict[str, DType | None]
+) -> None:
+    """The integers of the version served would be read as doubles, or not at all, where only the plan has changed."""
+    orders, shops = PLAN.sources["orders"], PLAN.views["shops"]
+    served = shops.model_copy(update={"input": orders.input_of(shops.features)})
+    kept = [column for column in orders.columns if column.name not in fields]
+    kept += [Column(name=name, dtype=dtype) for name, dtype in fields.items() if dtype is not None]
+    now = orders.model_copy(update={"columns": tuple(kept)})
+    features = tuple(feature for feature in shops.features if feature.column != "pieces")
+    declared = shops.model_copy(update={"input": now.input_of(features), "features": features})
+    store.set_meta(serving_facts([served]))
+    plan = Plan(project="shop", sources={**PLAN.sources, "orders": now}, views={**PLAN.views, "shops": declared})
+    with pytest.raises(PlanMismatchError, match="'pieces' as int64") as caught:
+        FeatureClient(plan=plan, store=store).get_online_features(["shops:count_60"], A)
+    assert "headrace stream --rebuild" in str(caught.value.cure)
 
 
 def test_client_may_be_made_before_the_worker_started() -> None:

@@ -18,9 +18,9 @@ from headrace.online import SourcePartition
 from headrace.online.apply import Applier
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import building_fact, definitions, previous_fact, view_fact
+from headrace.online.versions import unreadable
 from headrace.stream import handoff as module
 from headrace.stream import start
-from headrace.stream.handoff import unreadable
 from headrace.stream.requests import read_requests
 from headrace.stream.rows import log_rows
 from tests.stream.handoffs import PARTITIONS, VERSIONS, WINDOWS, Deployment, Sales, plan_of

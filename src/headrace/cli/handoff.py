@@ -15,7 +15,7 @@ from headrace.errors import HeadraceError, LookupRequestError, PlanMismatchError
 from headrace.log import EventLog
 from headrace.online import open_store
 from headrace.online.meta import building_fact, previous_fact, refused_fact, view_fact
-from headrace.online.versions import built_share, definition_of
+from headrace.online.versions import built_share, definition_of, unreadable
 from headrace.plan import Plan, View, read_plan
 
 __all__ = ["backfill", "register", "rollback"]
@@ -60,8 +60,6 @@ def backfill(
 @command
 def rollback(view: ViewName, no_wait: NoWait = False, as_json: AsJson = False, folder: Folder = None) -> None:
     """Serve the version that a view had before, once it has been brought up to date from the log."""
-    from headrace.stream.handoff import unreadable
-
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
     declared = _declared(plan, view)

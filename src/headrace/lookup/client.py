@@ -21,7 +21,7 @@ from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.codec import Records, decode_records
 from headrace.online.meta import CLOCK, GENERATION, view_fact
-from headrace.online.versions import live_plan, live_view, unasked_views
+from headrace.online.versions import live_plan, live_view, unasked_views, unreadable
 from headrace.plan import FeatureRef, Plan, read_plan
 from headrace.times import datetime_of, iso_time
 from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, merge_tiles, value_at
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["FeatureClient"]
 
 logger = logging.getLogger(__name__)
+
+_REBUILD = "Change the source back and apply, or run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
 
 
 class FeatureClient:
@@ -195,7 +197,12 @@ class FeatureClient:
                 # The worker may have started since; otherwise this says what is the matter.
                 live_view(self._declared.views[name], self._store.meta())
             view = serving.plan.views[name]
-            serving.layouts[name] = ViewLayout.of(view, serving.plan.source_of(view))
+            source = serving.plan.source_of(view)
+            why = None if view.hash == self._declared.views[name].hash else unreadable(view, source)
+            if why is not None:  # its records hold values of the types that fields had, and would be read as others
+                msg = f"The online store serves {view.versioned_name}, which the plan can no longer read: {why}."
+                raise PlanMismatchError(msg, cure=_REBUILD)
+            serving.layouts[name] = ViewLayout.of(view, source)
         return serving.layouts[name]
 
 

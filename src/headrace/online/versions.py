@@ -21,7 +21,7 @@ from headrace.online.meta import (
     upto_fact,
     view_fact,
 )
-from headrace.plan import Plan, View
+from headrace.plan import Plan, Source, View
 
 __all__ = [
     "building_views",
@@ -32,6 +32,7 @@ __all__ = [
     "live_view",
     "serving_facts",
     "unasked_views",
+    "unreadable",
 ]
 
 
@@ -76,6 +77,20 @@ def live_view(declared: View, facts: Mapping[str, str]) -> View:
         "under the plan as it is now."
     )
     raise PlanMismatchError(msg, cure=cure)
+
+
+def unreadable(view: View, source: Source) -> str | None:
+    """Why a version cannot be computed from its source as it is declared now; None where it can."""
+    read = view.input
+    if read is None or view.source != source.name:
+        return f"it reads the source {view.source!r}"
+    if (read.topic, read.timestamp_field) != (source.topic, source.timestamp_field):
+        return f"it reads {read.timestamp_field!r} of the topic {read.topic!r}"
+    types = {column.name: column.dtype for column in source.columns}
+    for name, dtype in read.columns.items():
+        if types.get(name) is not dtype:
+            return f"it reads the field {name!r} as {dtype}"
+    return None
 
 
 def unasked_views(declared: Plan, served: Plan, facts: Mapping[str, str]) -> list[str]:

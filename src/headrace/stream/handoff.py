@@ -36,12 +36,12 @@ from headrace.online.meta import (
     view_fact,
     view_facts,
 )
-from headrace.online.versions import building_views, built_partitions, definition_of, serving_facts
-from headrace.plan import Plan, Source, View
+from headrace.online.versions import building_views, built_partitions, definition_of, serving_facts, unreadable
+from headrace.plan import Plan, View
 from headrace.stream.requests import Request, read_requests, withdraw
 from headrace.stream.rows import batch_of_rows
 
-__all__ = ["Handoff", "unreadable"]
+__all__ = ["Handoff"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +50,6 @@ Owns = Callable[[str, int], bool]
 PORTION = 20_000
 """About so many events of the log are applied at a time, and no more between two rounds."""
 _DELETED_AT_A_TIME = 1_000
-
-
-def unreadable(view: View, source: Source) -> str | None:
-    """Why a version cannot be computed from its source as it is declared now; None where it can."""
-    read = view.input
-    if read is None or view.source != source.name:
-        return f"it reads the source {view.source!r}"
-    if (read.topic, read.timestamp_field) != (source.topic, source.timestamp_field):
-        return f"it reads {read.timestamp_field!r} of the topic {read.topic!r}"
-    types = {column.name: column.dtype for column in source.columns}
-    for name, dtype in read.columns.items():
-        if types.get(name) is not dtype:
-            return f"it reads the field {name!r} as {dtype}"
-    return None
 
 
 class Handoff:

@@ -30,10 +30,10 @@ from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
 from headrace.online.meta import CLOCK, definition_fact, topic_fact, view_fact
-from headrace.online.versions import live_plan, live_view, serving_facts, unasked_views
+from headrace.online.versions import live_plan, live_view, serving_facts, unasked_views, unreadable
 from headrace.plan import Plan
 from headrace.stream.deadletters import KafkaDeadLetters
-from headrace.stream.handoff import Handoff, unreadable
+from headrace.stream.handoff import Handoff
 from headrace.stream.pipeline import Pipeline
 from headrace.stream.rows import batch_of_rows
 
