@@ -215,6 +215,13 @@ def test_damaged_file_is_named(shop: Shop) -> None:
         shop.load(str(path))
 
 
+def test_file_is_called_as_it_is_at_the_beginning_of_a_message(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.project.root)
+    Path("sales.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(IngestError, match=r"^sales\.csv has no column"):
+        shop.load("sales.csv")
+
+
 def test_empty_history_is_refused(shop: Shop) -> None:
     with pytest.raises(IngestError, match="There is no event to import"):
         shop.load(shop.put([]))

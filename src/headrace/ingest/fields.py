@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import AliasChoices, BaseModel
 
 from headrace.errors import IngestError
+from headrace.ingest.reader import opening
 from headrace.plan import Source
 
 __all__ = ["KNOWN_AT", "Field", "Fields"]
@@ -86,7 +87,7 @@ class Fields:
             if name in columns:
                 return name
         if field.required:
-            msg = f"{part[:1].upper()}{part[1:]} has no column {field.name!r}, which {self._source.model} needs."
+            msg = f"{opening(part)} has no column {field.name!r}, which {self._source.model} needs."
             cure = f"Say which it is: --map {field.name}=COLUMN. There are: {', '.join(columns)}."
             raise IngestError(msg, cure=cure)
         return None
@@ -94,7 +95,7 @@ class Fields:
     def _found(self, part: str, column: str, columns: Sequence[str], option: str) -> str:
         if column in columns:
             return column
-        msg = f"{part[:1].upper()}{part[1:]} has no column {column!r}, which {option} names."
+        msg = f"{opening(part)} has no column {column!r}, which {option} names."
         raise IngestError(msg, cure=f"There are: {', '.join(columns)}.")
 
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 from headrace.errors import IngestError
 from headrace.history.text import literal, quoted, unglobbed
 
-__all__ = ["Block", "Origin", "Reader"]
+__all__ = ["Block", "Origin", "Reader", "opening"]
 
 _BLOCK_ROWS = 10_000
+_QUERY = "the query"
 _CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _PARQUET = (".parquet", ".pq")
 
@@ -76,7 +77,7 @@ class Reader:
             raise IngestError(msg, cure="Give --query 'FROM a_table' too.")
         self._con = _connect(origin.database)
         if origin.query is not None:
-            self._parts = {"the query": f"({origin.query.strip().rstrip(';')}\n)"}
+            self._parts = {_QUERY: f"({origin.query.strip().rstrip(';')}\n)"}
         else:
             self._parts = {path: _scan(path) for path in _paths(origin.files or "")}
         self._sorted = origin.query is not None
@@ -112,7 +113,7 @@ class Reader:
                 yield from self._blocks_of(part, relation, wanted)
             except (duckdb.Error, pa.ArrowException) as error:
                 said = str(error).strip().splitlines()[0]
-                msg = f"{part[:1].upper()}{part[1:]} cannot be read: {said}"
+                msg = f"{opening(part)} cannot be read: {said}"
                 raise IngestError(msg, cure="Nothing was imported. Mend it, and import again.") from error
 
     def close(self) -> None:
@@ -128,6 +129,11 @@ class Reader:
             if batch.num_rows:
                 yield Block(part, row, pa.Table.from_batches([batch]))
                 row += batch.num_rows
+
+
+def opening(part: str) -> str:
+    """A part's name as the beginning of a sentence: a file's path is written as it is."""
+    return "The query" if part == _QUERY else part
 
 
 def _connect(database: Path | None) -> duckdb.DuckDBPyConnection:
