@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -125,11 +124,10 @@ def test_without_a_worker_the_command_builds_it_itself(deployment: Deployment) -
     deployment.json("produce", "departures", "--limit", "5000", "--late", "0.05")
     deployment.json("stream", "--until-end")
     second = change(deployment, 2)
-    before = subprocess.run(
-        ["headrace", *LOOKUP, "--json"], env=deployment.environment, capture_output=True, text=True, check=True
-    )
-    assert json.loads(before.stdout)["features"][FEATURE] == expected(deployment, second, 1)  # still served as it was
-    assert f"headrace backfill {VIEW}" in before.stderr
+    with deployment.start(*LOOKUP, "--json") as before:
+        out, err = before.communicate(timeout=60)
+    assert json.loads(out)["features"][FEATURE] == expected(deployment, second, 1)  # still served as it was
+    assert f"headrace backfill {VIEW}" in err
     deployment.json("produce", "departures", "--resume", "--late", "0.05", "--limit", "10000")
     assert deployment.json("stream", "--until-end")["events"] == 5_000  # a worker starts all the same
     assert deployment.json("backfill", VIEW)["live"]
