@@ -4,10 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/pytest
+# The benchmarks' peers would weigh on everything else: they have an environment of their own.
+BENCH_VENV  ?= .venv-bench
+BENCH       := $(BENCH_VENV)/bin
+BENCH_READY := $(BENCH_VENV)/.ready
+PEERS       := pathway quix
+BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line("' benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint format fast-tests prove crash bench docs lock clean
+.PHONY: help install demo test check lint format fast-tests prove crash bench plots docs lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
@@ -17,24 +23,38 @@ help:
 	@echo "make format   let ruff mend what it can"
 	@echo "make prove    20,000 random cases: online, history and brute force agree on every value"
 	@echo "make crash    kill workers at 50 random moments and at every failpoint: nothing is lost, nothing doubled"
-	@echo "make bench    run the benchmarks"
+	@echo "make bench    ours and the peers side by side (BENCH_FLAGS=--quick: small; BENCHMARKS=stream: that one)"
+	@echo "make plots    draw how cost grows, to docs/plots"
 	@echo "make docs     check README and docs: their links, their commands, their code"
 	@echo "make install  only set up $(VENV)"
-	@echo "make lock     write requirements.lock anew from pyproject.toml"
-	@echo "make clean    remove $(VENV), .headrace and the caches"
+	@echo "make lock     write requirements.lock and the benchmarks' locks anew"
+	@echo "make clean    remove $(VENV), $(BENCH_VENV), .headrace and the caches"
 
 install: $(READY)
 
 # uv installs the lock in seconds where pip takes a minute, so pip fetches uv alone, by the lock's own hashes; without uv, pip does it all.
-$(READY): requirements.lock pyproject.toml
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrace needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	@echo "setting up $(VENV)"
-	$(PYTHON) -m venv --clear $(VENV)
-	@awk '/^[^ #]/ { uv = /^uv==/ } uv' requirements.lock > $(VENV)/uv.lock
-	@( $(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/uv.lock \
-	   && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock ) \
-	 || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "setting up $(1)"
+	$(PYTHON) -m venv --clear $(1)
+	@awk '/^[^ #]/ { uv = /^uv==/ } uv' requirements.lock > $(1)/uv.lock
+	@( $(1)/bin/python -m pip install --quiet --require-hashes -r $(1)/uv.lock \
+	   && VIRTUAL_ENV=$(abspath $(1)) $(1)/bin/uv pip install --quiet --require-hashes -r $(2) ) \
+	 || $(1)/bin/python -m pip install --quiet --require-hashes -r $(2)
+	@$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+endef
+
+$(READY): requirements.lock pyproject.toml
+	$(call environment,$(VENV),requirements.lock)
+	@touch $@
+
+# A peer that cannot be installed here is left out, and the benchmark says so.
+$(BENCH_READY): requirements-bench.lock $(PEERS:%=benchmarks/peers/%.lock) pyproject.toml
+	$(call environment,$(BENCH_VENV),requirements-bench.lock)
+	@for peer in $(PEERS); do echo "setting up $(BENCH_VENV)/peers/$$peer"; \
+	  ( $(PYTHON) -m venv --clear $(BENCH_VENV)/peers/$$peer \
+	    && $(BENCH)/uv pip install --quiet --require-hashes --python $(BENCH_VENV)/peers/$$peer/bin/python -r benchmarks/peers/$$peer.lock ) \
+	  || rm -rf $(BENCH_VENV)/peers/$$peer; done
 	@touch $@
 
 demo: $(READY)
@@ -64,19 +84,32 @@ prove: $(READY)
 crash: $(READY)
 	$(BIN)/python -m proofs.crash --kills 50
 
-bench: $(READY)
-	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+bench: $(BENCH_READY)
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BENCH)/python -m benchmarks.$$name $(BENCH_FLAGS); done
+
+plots: $(BENCH_READY)
+	$(BENCH)/python -m benchmarks.plots
 
 docs: $(READY)
 	$(PYTEST) tests/docs
 
+# Any platform, by hashes. The benchmarks' environment has what they need, in the versions that the tests run with.
+COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+          --generate-hashes --no-emit-index-url --no-header --no-annotate $(LOCK_FLAGS)
+
 lock: $(READY)
-	@echo "# Everything headrace runs and is tested with, all extras, any platform. Written by \`make lock\` from pyproject.toml." \
+	@echo "# Everything headrace runs and is tested with, any platform. Written by \`make lock\` from pyproject.toml." \
 	  > requirements.lock.new
-	@env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate $(LOCK_FLAGS) >> requirements.lock.new
+	@$(COMPILE) pyproject.toml --extra dev >> requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+	@echo "# What the benchmarks run with, any platform. Written by \`make lock\` from pyproject.toml." > requirements-bench.lock.new
+	@$(COMPILE) pyproject.toml --extra bench --constraint requirements.lock >> requirements-bench.lock.new
+	@mv requirements-bench.lock.new requirements-bench.lock
+	@for peer in $(PEERS); do \
+	  echo "# Written by \`make lock\` from $$peer.in." > benchmarks/peers/$$peer.lock.new; \
+	  $(COMPILE) benchmarks/peers/$$peer.in >> benchmarks/peers/$$peer.lock.new; \
+	  mv benchmarks/peers/$$peer.lock.new benchmarks/peers/$$peer.lock; done
 
 clean:
-	rm -rf $(VENV) .headrace .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks build dist
+	rm -rf $(VENV) $(BENCH_VENV) .headrace .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

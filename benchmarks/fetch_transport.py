@@ -1,81 +1,88 @@
-"""Records per second through a Faust agent: stock Faust, one event per record, and headrace's transport, one message per fetch.
+"""Records per second through a Faust agent: headrace's transport, one message per fetch, beside stock Faust, one event per record.
 
-    python benchmarks/fetch_transport.py [--events 100000] [--json]
+    python -m benchmarks.fetch_transport [--quick] [--json] [--rounds N]
 
-Both read the same topic on the embedded broker, in turns, and must count the same records and the same sum of offsets before times are
-compared. Absolute rates mean little on a shared machine; the ratio does.
+Both read the same topic of raw bytes on the embedded broker with the same settings, each run in a process and a consumer group of its own, and
+must count the same records and the same sum of offsets. The agents do nothing else, so this is what the transport costs.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-_ROUNDS = 3
+import faust
+
+from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
+from headrace.broker import EmbeddedBroker
+from headrace.broker.kafka_import import KafkaProducer
+from headrace.stream.transport import FetchApp
+
+_OURS, _STOCK = "headrace FetchApp", "stock Faust"
+_ROOT = Path(__file__).parents[1]
+_TOPIC = "numbers"
+_VALUE = b"x" * 200
+_CHILD = "--side"
+_RUNS = count(1)
 
 
-def main() -> None:
-    """Run both sides in turns and print them side by side."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--side", nargs=4, metavar=("SIDE", "BROKER", "GROUP", "EVENTS"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        side, broker, group, events = arguments.side
-        print(json.dumps(_consume(side, broker, group, int(events))))
-        return
-    found = _compare(arguments.events)
-    if arguments.json:
-        print(json.dumps(found))
-        return
-    for side in ("stock", "fetch"):
-        print(f"{side:>6}: {found[side]:>12,.0f} records/s")
-    print(f" ratio: {found['ratio']:>12.1f}")
+def run(options: Options) -> Report:
+    """Compare the two transports.
 
-
-def _compare(events: int) -> dict[str, float]:
-    from kafka import KafkaProducer
-
-    from headrace.broker import EmbeddedBroker
-
-    best = {"stock": 0.0, "fetch": 0.0}
+    Args:
+        options: How often, and how much.
+    """
+    events = 1_000 if options.quick else 30_000
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(Path(folder) / "broker.json") as broker:
-        producer = KafkaProducer(bootstrap_servers=broker.address, batch_size=1 << 18, linger_ms=20)
-        for _ in range(events):
-            producer.send("numbers", b"x" * 200, partition=0)
-        producer.flush()
-        producer.close()
-        for turn in range(_ROUNDS):
-            answers = {side: _in_a_process(side, broker.address, f"{side}-{turn}", events) for side in best}
-            counts = {side: (answer["records"], answer["sum"]) for side, answer in answers.items()}
-            assert set(counts.values()) == {(events, events * (events - 1) // 2)}, f"the sides disagree: {counts}"
-            for side, answer in answers.items():
-                best[side] = max(best[side], events / answer["seconds"])
-    return {**best, "ratio": best["fetch"] / best["stock"]}
+        _fill(broker.address, events)
+        sides = {side: partial(_in_a_process, side, broker.address, events) for side in (_OURS, _STOCK)}
+        found = in_turns(sides, options.rounds)
+    right = events, events * (events - 1) // 2
+    for side, answers in found.items():
+        for answer in answers:
+            counted = answer["records"], answer["offsets"]
+            assert counted == right, f"{side} counted (records, sum of offsets) {counted}, not {right}"
+    rates = {side: [answer["rate"] for answer in answers] for side, answers in found.items()}
+    measure = Measure("records through an agent", "records/s", rates, _OURS, _STOCK, more_is_better=True)
+    return Report("fetch_transport", {"events": events, "rounds": options.rounds}, [measure])
 
 
-def _in_a_process(side: str, broker: str, group: str, events: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--side", side, broker, group, str(events)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+def _fill(broker: str, events: int) -> None:
+    producer = KafkaProducer(bootstrap_servers=broker, batch_size=1 << 18, linger_ms=20)
+    for _ in range(events):
+        producer.send(_TOPIC, _VALUE, partition=0)
+    producer.flush()
+    producer.close()
+
+
+def _in_a_process(side: str, broker: str, events: int) -> dict[str, Any]:
+    """One run: a Faust worker takes over its process's signals and event loop, so it gets one of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.fetch_transport",
+        _CHILD,
+        side,
+        broker,
+        f"{side.split()[0]}-{next(_RUNS)}",
+        str(events),
+    ]
+    done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
 def _consume(side: str, broker: str, group: str, events: int) -> dict[str, Any]:
-    import time
-
-    import faust
-
-    from headrace.stream.transport import FetchApp
-
-    kind = FetchApp if side == "fetch" else faust.App
+    """Read the topic to its end with one side's agent."""
+    kind = FetchApp if side == _OURS else faust.App
     app = kind(
         group,
         broker=f"kafka://{broker}",
@@ -85,38 +92,65 @@ def _consume(side: str, broker: str, group: str, events: int) -> dict[str, Any]:
         web_enabled=False,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
-        broker_max_poll_records=5_000,
-        broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.0,
+        broker_max_poll_records=min(5_000, events // 5),  # several polls, as the first only starts the clock
+        broker_session_timeout=3.0,
+        broker_heartbeat_interval=0.5,
     )
-    numbers = app.topic("numbers", key_serializer="raw", value_serializer="raw")
-    seen: dict[str, Any] = {"records": 0, "sum": 0, "seconds": 0.0}
-    begun: list[float] = []
+    tally = _Tally(events)
+    worker = _Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None
 
-    @app.agent(numbers)
-    async def count(stream: Any) -> None:
+    async def read_fetches(stream: Any) -> None:
         async for event in stream.events():
-            if not begun:
-                begun.append(time.monotonic())
-            offsets = [record.offset for record in event.value.records] if side == "fetch" else [event.message.offset]
-            seen["records"] += len(offsets)
-            seen["sum"] += sum(offsets)
-            if seen["records"] >= events:
-                seen["seconds"] = time.monotonic() - begun[0]
+            records = event.value.records
+            if tally.add(len(records), sum(record.offset for record in records)):
                 worker.end()
 
-    class Worker(faust.Worker):
-        """A worker that can be told to end."""
+    async def read_records(stream: Any) -> None:
+        async for event in stream.events():
+            if tally.add(1, event.message.offset):
+                worker.end()
 
-        def end(self) -> None:
-            self._on_sigterm()
-
-    worker = Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
-    worker.spinner = None
+    topic = app.topic(_TOPIC, key_serializer="raw", value_serializer="raw")
+    app.agent(topic)(read_fetches if side == _OURS else read_records)
     with suppress(SystemExit):  # Faust ends its worker this way
         worker.execute_from_commandline()
-    return seen
+    return {"records": tally.records, "offsets": tally.offsets, "rate": tally.rate}
+
+
+class _Worker(faust.Worker):
+    def end(self) -> None:
+        self._on_sigterm()
+
+
+class _Tally:
+    """Counts records. Its clock starts with the first message, whose records are left out of the rate."""
+
+    def __init__(self, events: int) -> None:
+        self.records = self.offsets = 0
+        self._events = events
+        self._first = 0
+        self._began = self._ended = 0.0
+
+    def add(self, records: int, offsets: int) -> bool:
+        """Count a message; whether everything has been read."""
+        if not self.records:
+            self._began, self._first = time.perf_counter(), records
+        self.records += records
+        self.offsets += offsets
+        if self.records < self._events:
+            return False
+        self._ended = time.perf_counter()
+        return True
+
+    @property
+    def rate(self) -> float:
+        """Records per second."""
+        return (self.records - self._first) / (self._ended - self._began)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [_CHILD]:
+        print(json.dumps(_consume(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))))
+    else:
+        command_line("fetch_transport", run)
