@@ -29,6 +29,9 @@ _START_S = 3.5
 _REST_S = 3.0
 """After a worker came or was given up (more than the session's timeout), the group is at rest again."""
 
+_VICTIMS = 3
+"""How many workers may be tried until one dies in the middle of a rebalance."""
+
 REBALANCES_AT_START = 2
 """A worker that starts is told twice of its partitions: that it has none, and then which."""
 
@@ -143,17 +146,29 @@ def _leave(bed: CrashBed, part: Part, worker: Worker) -> None:
 def _killed_in_a_rebalance(bed: CrashBed, part: Part, dice: random.Random) -> None:
     """A worker dies when a rebalance takes its partitions, and one when a rebalance has given it some."""
     for times in (REBALANCES_AT_START + 1, REBALANCES_AT_START + 2):
-        victim = bed.workers.start(f"during-rebalance:{times}")
-        time.sleep(_START_S)
-        for patience in range(1, 6):
-            # Its coming is a rebalance for all others, if it has not come with the victim, and if a busy machine lets it come at all.
-            cause = bed.workers.start()
-            time.sleep(patience * _START_S + dice.uniform(0, 1))
-            _leave(bed, part, cause)
+        for _ in range(_VICTIMS):
+            victim = bed.workers.start(f"during-rebalance:{times}")
+            time.sleep(_START_S)
+            _rebalance_until_dead(bed, part, dice, victim)
+            part.kills += 1
             if not victim.alive:
+                victim.wait_killed()
                 break
-        victim.wait_killed(1)
-        part.kills += 1
+            victim.kill()  # on a busy machine the group may not have let it in: the next one comes to a group of others
+        else:
+            msg = f"{victim.failpoint} was not reached by any of {_VICTIMS} workers:\n{victim.said()}"
+            raise CrashError(msg)
+
+
+def _rebalance_until_dead(bed: CrashBed, part: Part, dice: random.Random, victim: Worker) -> None:
+    """Have workers come and go, each a rebalance for all others, for as long as the victim lives."""
+    for patience in range(1, 6):
+        # One may have come with the victim, or not at all if the machine is busy.
+        cause = bed.workers.start()
+        time.sleep(patience * _START_S + dice.uniform(0, 1))
+        _leave(bed, part, cause)
+        if not victim.alive:
+            return
 
 
 def _zombie(bed: CrashBed, part: Part, dice: random.Random, failpoint: str) -> Worker:
