@@ -11,20 +11,19 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
-from headrace.events.columns import IntArray, Values
+from headrace.events.columns import Values
 from headrace.lookup.request import entity_columns, time_us
-from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
+from headrace.lookup.response import OnlineFeatures, ViewAnswer
+from headrace.lookup.view import AskedView, ViewLookup
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
-from headrace.online.codec import Records, decode_records
+from headrace.online.expiry import reach_us
 from headrace.online.meta import CLOCK, GENERATION, view_fact
 from headrace.online.versions import live_plan, live_view, unasked_views, unreadable
-from headrace.plan import FeatureRef, Plan, read_plan
+from headrace.plan import DType, FeatureRef, Plan, View, read_plan
 from headrace.times import datetime_of, iso_time
-from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, merge_tiles, value_at
+from headrace.windows import ViewLayout
 
 if TYPE_CHECKING:
     from headrace.lookup.recorder import LookupRecorder
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["FeatureClient"]
 
 logger = logging.getLogger(__name__)
+
+_REQUESTS = 1_000
+"""How many ways to ask are kept worked out."""
 
 _REBUILD = "Change the source back and apply, or run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
 
@@ -88,40 +90,38 @@ class FeatureClient:
             LookupRequestError: A name is unknown, or a row leaves out a key or gives one of a wrong type.
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
         """
-        asked = features if isinstance(features, str) else list(features)
-        serving = self._serving
+        serving, asked = self._serving, features if isinstance(features, str) else tuple(features)
         while True:
             try:
-                refs = self._resolve(serving, asked)
-                layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
+                request = self._request(serving, asked)
             except PlanMismatchError:
                 known, serving = serving.generation, self._read_serving()
                 if serving.generation == known:
                     raise
                 continue
-            rows, keys = entity_columns(entity_rows, [layout.view for layout in layouts.values()])
-            moment = self._store.lookup({layout.view.hash: keys[name] for name, layout in layouts.items()})
+            rows, keys = entity_columns(entity_rows, request.views.values())
+            moment = self._store.lookup({view.hash: keys[name] for name, view in request.views.items()})
             if moment.generation == serving.generation:
                 break
             serving = self._serving = self._read_serving()  # another version of some view went live
         at_us = self._now_us(moment.positions) if at is None else time_us(at)
-        t_us = np.full(len(rows), at_us, np.int64)
+        if at is not None:
+            self._refuse_forgotten(request, at_us)
         values: dict[str, Values] = {}
         answers: dict[str, ViewAnswer] = {}
-        for name, layout in layouts.items():
-            lookup = _ViewLookup(layout, keys[name], moment.records[layout.view.hash], t_us)
-            wanted = [ref for ref in refs if ref.view == name]
+        for name, view in request.asked.items():
+            lookup = ViewLookup(view, keys[name], moment.records[view.layout.view.hash], at_us)
             if at is not None:
-                lookup.refuse_unanswerable(wanted)
-            values.update({ref.column: lookup.value(ref) for ref in wanted})
+                lookup.refuse_unanswerable()
+            values.update(lookup.values())
             answers[name] = lookup.answer()
         served = OnlineFeatures(
             at_us=at_us,
             plan_hash=serving.plan.hash,
-            topics={name: layout.source.topic for name, layout in layouts.items()},
+            topics=request.topics.copy(),
             entity_rows=rows,
-            dtypes={ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs},
-            values={ref.column: values[ref.column] for ref in refs},
+            dtypes=request.dtypes.copy(),
+            values={column: values[column] for column in request.dtypes},
             views=answers,
         )
         if self._recorder is not None:
@@ -168,6 +168,19 @@ class FeatureClient:
             return time.time_ns() // 1000
         return max((position.record_ts_us for position in positions.values()), default=0)
 
+    def _refuse_forgotten(self, request: _Request, at_us: int) -> None:
+        """Refuse a time at which records may have counted that the store has forgotten since."""
+        remembers = self._store.remembers_us
+        if remembers is None or self._serving.facts.get(CLOCK) == Clock.RECORD:
+            return
+        if at_us >= time.time_ns() // 1000 - remembers:
+            return
+        for view in request.views.values():
+            if reach_us(view) is not None:
+                msg = f"{view.name} cannot be looked up exactly at {iso_time(at_us)}: records that counted then may have expired."
+                cure = "Look up at a later time, or ask the log: `headrace history` answers for any time."
+                raise LookupTimeError(msg, cure=cure)
+
     def _read_serving(self) -> _Serving:
         facts = self._store.meta()
         plan = live_plan(self._declared, facts)
@@ -175,9 +188,21 @@ class FeatureClient:
             logger.warning(remark)
         if self._recorder is not None:
             self._recorder.follow(plan)
-        return _Serving(plan, facts, facts.get(GENERATION, ""), {})
+        return _Serving(plan, facts, facts.get(GENERATION, ""), {}, {})
 
-    def _resolve(self, serving: _Serving, asked: str | list[str]) -> list[FeatureRef]:
+    def _request(self, serving: _Serving, asked: str | tuple[str, ...]) -> _Request:
+        """What a request's features mean, worked out once as long as the store serves the same versions."""
+        known = serving.requests.get(asked)
+        if known is None:
+            refs = self._resolve(serving, asked)
+            layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
+            known = _Request.of(refs, layouts)
+            if len(serving.requests) >= _REQUESTS:
+                serving.requests.clear()
+            serving.requests[asked] = known
+        return known
+
+    def _resolve(self, serving: _Serving, asked: str | tuple[str, ...]) -> list[FeatureRef]:
         """What is asked for, as the plan has it; a version that is served still may lack some of it."""
         try:
             refs = serving.plan.resolve(asked)
@@ -215,82 +240,41 @@ class _Serving:
         facts: What the store says of itself.
         generation: The store's generation.
         layouts: The layouts of the views asked for so far.
+        requests: What was asked for so far, worked out.
     """
 
     plan: Plan
     facts: dict[str, str]
     generation: str
     layouts: dict[str, ViewLayout]
+    requests: dict[str | tuple[str, ...], _Request]
 
 
-class _ViewLookup:
-    """One view's part of a lookup: its records merged over source partitions, a group per row."""
+@dataclass(frozen=True)
+class _Request:
+    """What a request asks for, worked out.
 
-    def __init__(
-        self, layout: ViewLayout, entities: list[bytes], found: list[list[tuple[int, bytes]]], t_us: IntArray
-    ) -> None:
-        self._layout = layout
-        self._t_us = t_us
-        self._row = np.array([row for row, partials in enumerate(found) for _ in partials], np.int64)
-        self._partition = [partition for partials in found for partition, _ in partials]
-        encoded = [record for partials in found for _, record in partials]
-        owners = [entities[row] for row in self._row.tolist()]
-        self._records: Records = decode_records(layout, encoded, owners)
-        self._merged: dict[int, Tiles] = {}
+    Attributes:
+        asked: What is asked of each view, by name.
+        views: The views, by name.
+        topics: Their topics.
+        dtypes: The features' types by column, in the order asked for.
+    """
 
-    def value(self, ref: FeatureRef) -> Values:
-        place = self._layout.places[ref.feature]
-        return value_at(self._layout.families[place.family], place, self._tiles(place.family), self._t_us)
+    asked: dict[str, AskedView]
+    views: dict[str, View]
+    topics: dict[str, str]
+    dtypes: dict[str, DType]
 
-    def _tiles(self, family: int) -> Tiles:
-        """The family's tiles with the partitions' partials merged: groups are rows of the request."""
-        if family not in self._merged:
-            partials = self._records.tiles[family]
-            by_row = Tiles(self._row[partials.group], partials.tile, partials.known_us, partials.states)
-            self._merged[family] = merge_tiles(self._layout.families[family], [by_row])
-        return self._merged[family]
-
-    def answer(self) -> ViewAnswer:
-        n = len(self._t_us)
-        newest = np.full(n, NEVER, np.int64)
-        np.maximum.at(newest, self._row, np.array([header.newest_ts_us for header in self._records.headers], np.int64))
-        present = np.zeros(n, np.bool_)
-        for number, window in {(place.family, place.window) for place in self._layout.places.values()}:
-            tiles = self._tiles(number)
-            present[tiles.group[window.reaches(tiles.tile, self._t_us[tiles.group])]] = True
-        applied: list[dict[int, int]] = [{} for _ in range(n)]
-        for row, partition, header in zip(self._row.tolist(), self._partition, self._records.headers, strict=True):
-            applied[row][partition] = header.applied
-        seen = newest != NEVER
-        status = [
-            Status.PRESENT if is_present else Status.EXPIRED if is_seen else Status.UNKNOWN_KEY
-            for is_present, is_seen in zip(present.tolist(), seen.tolist(), strict=True)
-        ]
-        return ViewAnswer(status, [ts if ts != NEVER else None for ts in newest.tolist()], applied)
-
-    def refuse_unanswerable(self, refs: list[FeatureRef]) -> None:
-        """Refuse a time whose tiles were pruned, or whose tiles already hold events that were not known then."""
-        for ref in refs:
-            place = self._layout.places[ref.feature]
-            self._refuse_pruned(ref, place)
-            tiles = self._records.tiles[place.family]
-            t_us = self._t_us[self._row[tiles.group]]
-            unknown_then = place.window.reaches(tiles.tile, t_us) & (tiles.known_us > t_us)
-            if unknown_then.any():
-                known = iso_time(int(tiles.known_us[unknown_then].max()))
-                self._refuse(ref, f"its tiles also hold events that became known later (the newest at {known})")
-
-    def _refuse_pruned(self, ref: FeatureRef, place: FeaturePlace) -> None:
-        if place.window.tiles is None:
-            return
-        oldest_needed = place.window.oldest(self._t_us[self._row])
-        if (self._records.dropped[place.family] >= oldest_needed).any():
-            self._refuse(ref, "tiles that it would need have been pruned")
-
-    def _refuse(self, ref: FeatureRef, why: str) -> None:
-        msg = f"{ref.view}:{ref.feature} cannot be looked up exactly at {iso_time(int(self._t_us[0]))}: {why}."
-        cure = "Look up at a later time, or ask the log: `headrace history` answers for any time."
-        raise LookupTimeError(msg, cure=cure)
+    @classmethod
+    def of(cls, refs: Sequence[FeatureRef], layouts: Mapping[str, ViewLayout]) -> _Request:
+        """Work a request out."""
+        return cls(
+            {name: AskedView.of(layout, [ref for ref in refs if ref.view == name]) for name, layout in layouts.items()},
+            {name: layout.view for name, layout in layouts.items()},
+            {name: layout.source.topic for name, layout in layouts.items()},
+            {ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs},
+        )
 
 
 def _recorder(

@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, overload
+
+import numpy as np
 
 from headrace.errors import LookupRequestError
 from headrace.online.codec import entity_key
 from headrace.plan import Column, DType, View
 from headrace.times import us_of
 
-__all__ = ["entity_columns", "time_us"]
+__all__ = ["EntityRows", "entity_columns", "time_us"]
 
 _TYPES: dict[DType, type] = {DType.INT64: int, DType.STRING: str, DType.BOOL: bool, DType.TIMESTAMP: datetime}
 
 _SHAPES = 'Write a list of rows, [{"origin": "EWR"}], or a mapping of columns, {"origin": ["EWR"]}.'
+
+_OWN = frozenset({int, str, bool, float, type(None), datetime, bytes})
+"""Types of Python's own, which `_plain` leaves as they are."""
+
+
+class EntityRows(Sequence[dict[str, Any]]):
+    """The rows of a request: mappings of names to values, made only when someone asks for one.
+
+    Args:
+        columns: The values by name, one per row, where every row has the same names.
+        rows: The rows, where they do not.
+    """
+
+    def __init__(
+        self, columns: dict[str, list[Any]] | None = None, rows: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        self._columns = columns
+        self._rows = None if rows is None else [dict(row) for row in rows]
+        self._length = len(self._rows) if self._rows is not None else len(next(iter((columns or {}).values()), ()))
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of each name, one per row; None where a row does not have it. The lists are not to be changed."""
+        if self._columns is None:
+            rows = self._made()
+            names = dict.fromkeys(name for row in rows for name in row)
+            self._columns = {name: [row.get(name) for row in rows] for name in names}
+        return self._columns
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        return self._made()[place]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(self._made())
+
+    def _made(self) -> list[dict[str, Any]]:
+        if self._rows is None:
+            columns = self._columns or {}
+            self._rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return self._rows
 
 
 def time_us(at: datetime) -> int:
@@ -31,8 +88,8 @@ def time_us(at: datetime) -> int:
 
 
 def entity_columns(
-    entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], views: Sequence[View]
-) -> tuple[list[dict[str, Any]], dict[str, list[bytes]]]:
+    entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], views: Iterable[View]
+) -> tuple[EntityRows, dict[str, list[bytes]]]:
     """The rows of a request, and each view's entity keys for them.
 
     Args:
@@ -47,23 +104,46 @@ def entity_columns(
             length; something is neither.
     """
     rows = _rows(entity_rows)
-    return rows, {view.name: [_key(view, row, number) for number, row in enumerate(rows)] for view in views}
+    return rows, {view.name: _keys(view, rows) for view in views}
 
 
-def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> EntityRows:
     if not isinstance(entity_rows, Mapping):
+        alike = _alike(entity_rows)
+        if alike is not None:
+            return EntityRows(alike)
         try:
-            return [{name: _plain(value) for name, value in dict(row).items()} for row in entity_rows]
+            rows = [{name: _plain(value) for name, value in dict(row).items()} for row in entity_rows]
         except (TypeError, ValueError) as error:
             msg = "entity_rows holds a row that is no mapping of join keys to values."
             raise LookupRequestError(msg, cure=_SHAPES) from error
+        return EntityRows(rows=rows)
     lengths = {name: _length(name, column) for name, column in entity_rows.items()}
     if len(set(lengths.values())) > 1:
         msg = f"The columns of entity_rows differ in length: {lengths}."
         raise LookupRequestError(msg, cure="Give each join key one value per row.")
-    names = list(entity_rows)
-    columns = ([_plain(value) for value in column] for column in entity_rows.values())
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    if not any(lengths.values()):
+        return EntityRows({})
+    return EntityRows({name: _plain_column(column) for name, column in entity_rows.items()})
+
+
+def _alike(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
+    """The columns of rows that are dicts of the same names to Python's own values; None of other rows."""
+    if type(rows) not in (list, tuple) or set(map(type, rows)) != {dict} or len(set(map(len, rows))) != 1:
+        return None
+    try:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+    except KeyError:
+        return None
+    return columns if columns and all(_OWN.issuperset(map(type, column)) for column in columns.values()) else None
+
+
+def _plain_column(column: Any) -> list[Any]:
+    if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "biufU":
+        values: list[Any] = column.tolist()  # what `item` makes of each
+        return values
+    values = list(column)
+    return values if _OWN.issuperset(map(type, values)) else [_plain(value) for value in values]
 
 
 def _length(name: str, column: Any) -> int:
@@ -77,6 +157,26 @@ def _length(name: str, column: Any) -> int:
 def _plain(value: Any) -> Any:
     """The value as Python's own, where it is a scalar of numpy's (or of another library that follows it)."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+
+
+_WRITTEN: dict[type, Callable[[Any], str]] = {
+    int: int.__repr__,
+    str: encode_basestring,
+    bool: {True: "true", False: "false"}.__getitem__,
+}
+"""How JSON writes values of these very types (not of others derived from them)."""
+
+
+def _keys(view: View, rows: EntityRows) -> list[bytes]:
+    columns = [rows.columns.get(entity.name) for entity in view.entities]
+    written: list[Iterable[str]] = []
+    for entity, column in zip(view.entities, columns, strict=True):
+        wanted = _TYPES[entity.dtype]
+        if column is None or wanted not in _WRITTEN or set(map(type, column)) != {wanted}:
+            return [_key(view, row, number) for number, row in enumerate(rows)]  # it says what is wrong, if anything
+        written.append(map(_WRITTEN[wanted], column))
+    texts = written[0] if len(written) == 1 else map(",".join, zip(*written, strict=True))
+    return [f"[{text}]".encode("utf-8", "surrogatepass") for text in texts]
 
 
 def _key(view: View, row: Mapping[str, Any], number: int) -> bytes:

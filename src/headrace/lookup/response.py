@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from headrace.events.columns import Values
+from headrace.events.columns import BoolArray, IntArray, Values
+from headrace.lookup.request import EntityRows
 from headrace.plan import DType
 from headrace.times import datetime_of, iso_time
+from headrace.windows import NEVER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,19 +34,52 @@ class Status(StrEnum):
     UNKNOWN_KEY = "unknown_key"
 
 
-@dataclass(frozen=True)
 class ViewAnswer:
-    """What one view said, per row of the request.
+    """What one view said, per row of the request; each part is made when it is first asked for.
 
-    Attributes:
-        status: The status of each row's entity.
-        newest_event_us: The time of the newest event applied for the entity, in µs; None where there is none.
-        applied: The evidence: per source partition, the offset that the entity's record had applied.
+    Args:
+        newest_event_us: The time of the newest event applied for each row's entity, in µs; `NEVER` where there is none, shape (rows,).
+        is_present: Whether any event counts at the time asked for, shape (rows,).
+        row: The row that each record found belongs to, ascending, shape (records,).
+        partition: Each record's source partition.
+        applied: Each record's applied offset, shape (records,).
     """
 
-    status: list[Status]
-    newest_event_us: list[int | None]
-    applied: list[dict[int, int]]
+    def __init__(
+        self,
+        newest_event_us: IntArray,
+        is_present: BoolArray,
+        row: IntArray,
+        partition: Sequence[int],
+        applied: IntArray,
+    ) -> None:
+        self._newest = newest_event_us
+        self._is_present = is_present
+        self._row = row
+        self._partition = partition
+        self._applied = applied
+
+    @cached_property
+    def status(self) -> list[Status]:
+        """The status of each row's entity."""
+        seen = (self._newest != NEVER).tolist()
+        return [
+            Status.PRESENT if is_present else Status.EXPIRED if is_seen else Status.UNKNOWN_KEY
+            for is_present, is_seen in zip(self._is_present.tolist(), seen, strict=True)
+        ]
+
+    @cached_property
+    def newest_event_us(self) -> list[int | None]:
+        """The time of the newest event applied for each row's entity, in µs; None where there is none."""
+        return [ts if ts != NEVER else None for ts in self._newest.tolist()]
+
+    @cached_property
+    def applied(self) -> list[dict[int, int]]:
+        """The evidence: per row, by source partition, the offset that the entity's record had applied."""
+        found: list[dict[int, int]] = [{} for _ in range(len(self._newest))]
+        for row, partition, offset in zip(self._row.tolist(), self._partition, self._applied.tolist(), strict=True):
+            found[row][partition] = offset
+        return found
 
 
 @dataclass(frozen=True)
@@ -63,7 +99,7 @@ class OnlineFeatures:
     at_us: int
     plan_hash: str
     topics: dict[str, str]
-    entity_rows: list[dict[str, Any]]
+    entity_rows: Sequence[dict[str, Any]]
     dtypes: dict[str, DType]
     values: dict[str, Values]
     views: dict[str, ViewAnswer]
@@ -75,9 +111,11 @@ class OnlineFeatures:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Columns of Python values: the request's keys, then the features by `view__feature`."""
-        names = dict.fromkeys(name for row in self.entity_rows for name in row)
-        keys = {name: [row.get(name) for row in self.entity_rows] for name in names}
-        return {**keys, **{name: self._python(name) for name in self.values}}
+        rows = self.entity_rows if isinstance(self.entity_rows, EntityRows) else EntityRows(rows=self.entity_rows)
+        columns: dict[str, list[Any]] = {name: list(values) for name, values in rows.columns.items()}
+        for name in self.values:
+            columns[name] = self._python(name)
+        return columns
 
     def to_arrow(self) -> pa.Table:
         """The same columns as an Arrow table, features typed as the plan says."""
@@ -123,7 +161,9 @@ class OnlineFeatures:
     def _python(self, name: str) -> list[Any]:
         data, valid = self.values[name]
         dtype = self.dtypes[name]
-        known = [value if ok else None for value, ok in zip(data.tolist(), valid.tolist(), strict=True)]
+        known: list[Any] = data.tolist()
+        if not valid.all():
+            known = [value if ok else None for value, ok in zip(known, valid.tolist(), strict=True)]
         made = _MADE.get(dtype.element or dtype)
         if made is None:
             return known

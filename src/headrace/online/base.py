@@ -103,6 +103,9 @@ NOTHING: Mapping[SourcePartition, int] = {}
 class OnlineStore(ABC):
     """Where the records live."""
 
+    remembers_us: int | None = None
+    """Up to how long before now, in µs of the system clock, the store still has every record that a window reached; None is for good."""
+
     @abstractmethod
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         """The records of `keys`, None where there is none."""

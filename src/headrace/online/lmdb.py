@@ -30,6 +30,7 @@ _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
 _DIGEST_BYTES = 16
+_PREFIX_BYTES = 8 + _DIGEST_BYTES
 
 
 class LmdbStore(OnlineStore):
@@ -60,6 +61,7 @@ class LmdbStore(OnlineStore):
             self._release()
             raise
         self._env = self._environment.env
+        self._known_positions: dict[bytes, tuple[bytes, tuple[SourcePartition, Position]]] = {}
         self._records, self._positions, self._journal, self._meta = self._environment.databases
 
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
@@ -90,15 +92,18 @@ class LmdbStore(OnlineStore):
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         with self._begin() as txn:
             cursor = txn.cursor(self._records)
-            records = {
-                view: [_partials(cursor, _entity_prefix(view, entity)) for entity in entities]
-                for view, entities in wanted.items()
-            }
-            positions = {
-                _source_partition(key): Position(*_POSITION.unpack(value)) for key, value in txn.cursor(self._positions)
-            }
+            records = {view: _found(cursor, bytes.fromhex(view), entities) for view, entities in wanted.items()}
+            positions = dict(self._position(*item) for item in txn.cursor(self._positions))
             generation = txn.get(GENERATION.encode(), b"", db=self._meta)
         return Moment(records, positions, generation.decode())
+
+    def _position(self, key: bytes, value: bytes) -> tuple[SourcePartition, Position]:
+        """A position as it is read, made once for as long as it stays the same."""
+        known = self._known_positions.get(key)
+        if known is None or known[0] != value:
+            known = value, (_source_partition(key), Position(*_POSITION.unpack(value)))
+            self._known_positions[key] = known
+        return known[1]
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         with self._begin(write=True) as txn:
@@ -213,16 +218,25 @@ def _lock(path: Path) -> IO[str]:
 
 def _entity_prefix(view: str, entity: bytes) -> bytes:
     # LMDB keys end at 511 bytes and an entity's key may be longer; the record itself carries it and is checked when read.
-    return bytes.fromhex(view) + hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+    return _prefix(bytes.fromhex(view), entity)
 
 
-def _partials(cursor: Any, prefix: bytes) -> list[tuple[int, bytes]]:
-    found: list[tuple[int, bytes]] = []
-    if cursor.set_range(prefix):
-        for key, record in cursor:
-            if not key.startswith(prefix):
-                break
-            found.append((int(_PARTITION.unpack(key[len(prefix) :])[0]), record))
+def _prefix(view: bytes, entity: bytes) -> bytes:
+    return view + hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+
+
+def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+    """Each entity's records, which are neighbours, in the order of their partitions."""
+    found: list[list[tuple[int, bytes]]] = []
+    seek, key_of, record_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
+    for entity in entities:
+        prefix = _prefix(view, entity)
+        partials: list[tuple[int, bytes]] = []
+        is_there = seek(prefix)
+        while is_there and (key := key_of()).startswith(prefix):
+            partials.append((int.from_bytes(key[_PREFIX_BYTES:]), record_of()))
+            is_there = advance()
+        found.append(partials)
     return found
 
 
