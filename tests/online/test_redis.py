@@ -203,3 +203,34 @@ def test_a_sync_on_a_newer_server_waits_for_its_file(redis_url: str, monkeypatch
         assert sent == [("SET", b"headrace:sync", b"1"), ("WAITAOF", 1, 0, 3000)]
         with pytest.raises(StoreUnavailableError, match="append-only file"):
             store.sync()
+
+
+def test_a_long_commit_under_the_system_clock_is_several_writes_and_the_positions_come_last(redis_url: str) -> None:
+    many = [write(b"%d" % n, None, 5) for n in range(1_000)]
+    taken = write(b"900", None, 3)
+    with RedisStore(redis_url) as store:
+        store.set_meta({"clock": "system"})
+        store.commit([taken], {DEPARTURES: Position(3, 30, 300)})
+        with pytest.raises(StaleWriteError, match="offset 3, not None"):
+            store.commit(many, {DEPARTURES: Position(5, 50, 500)})
+        assert store.positions() == {DEPARTURES: Position(3, 30, 300)}
+        kept = store.read([one.key for one in many])
+        assert kept[900] == taken.record
+        assert kept[0] == many[0].record
+        assert kept[999] is None
+        # What was written is not written again: from what the store holds, the rest goes through.
+        rest = [one._replace(expected=3) if n == 900 else one for n, one in enumerate(many) if kept[n] != one.record]
+        store.commit(rest, {DEPARTURES: Position(5, 50, 500)}, {DEPARTURES: 3})
+        assert store.read([one.key for one in many]) == [one.record for one in many]
+        assert store.positions() == {DEPARTURES: Position(5, 50, 500)}
+
+
+def test_a_long_commit_under_the_record_clock_is_one_write(redis_url: str) -> None:
+    many = [write(b"%d" % n, None, 5) for n in range(1_000)]
+    with RedisStore(redis_url) as store:
+        store.set_meta({"clock": "record"})
+        store.commit([write(b"900", None, 3)], {})
+        with pytest.raises(StaleWriteError):
+            store.commit(many, {DEPARTURES: Position(5, 50, 500)})
+        assert store.read([many[0].key, many[999].key]) == [None, None]
+        assert store.positions() == {}

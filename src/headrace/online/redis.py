@@ -5,9 +5,14 @@
     headrace:journal               hash: PARTITION:LAST OFFSET:TOPIC → first offset, known_at
     headrace:meta                  hash: the store's facts
 
-One Redis database holds one project. A commit is one Lua script: it compares every record's applied offset
-(`codec.APPLIED`) with the one that was read, and writes all records and positions, or nothing. A `lookup` is one round
-trip and one moment, whatever the number of keys.
+One Redis database holds one project. A write is one Lua script, whatever the number of views: it compares every record's
+applied offset (`codec.APPLIED`) with the one that was read, and writes all records and positions, or nothing. Under the system
+clock a commit of many records is several such writes, the positions with the last, so that no reader waits long for a script
+to end: each record is right by itself, and what a lookup finds of a fetch that is half written is what its evidence says.
+Under the record clock, where what is known at a time must become readable together, a commit is one write. A `lookup` is one
+script, one round trip and one moment, whatever the number of keys.
+
+Under the system clock, records of views without lifetimes expire by themselves (see `expiry`).
 
 Durability is the server's: where it keeps an append-only file, a `sync` waits for that (`WAITAOF` since Redis 7.2;
 before, for as long as `everysec` may lag). A server that keeps none forgets the store with a power cut;
@@ -29,11 +34,14 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from headrace.config import Clock
 from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
 from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
-from headrace.online.codec import APPLIED
+from headrace.online.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.online.memory import refuse_behind, refuse_stale
-from headrace.online.meta import GENERATION
+from headrace.online.meta import CLOCK, definition_fact
+from headrace.online.redis_scripts import COMMIT, LOOKUP, READ
+from headrace.plan import View
 
 __all__ = ["RedisStore"]
 
@@ -50,38 +58,12 @@ _SYNC_TIMEOUT_MS = 3_000
 _EVERYSEC_LAG_S = 2.0
 """With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
 
-# KEYS: each write's hash, then that of the positions. ARGV: how many writes and checks; per write its field, the applied
-# offset expected (eight bytes, or none) and the record; per check a position's field and the least offset; then fields and
-# values of positions. Offsets are compared as
-# bytes, or as digits, for Lua's numbers are exact to 2^53 only.
-_COMMIT = f"""
-local function is_before(one, other)
-  if #one ~= #other then return #one < #other end
-  return one < other
-end
-local writes, checks = tonumber(ARGV[1]), tonumber(ARGV[2])
-local moves = 3 * writes + 3
-for i = moves, moves + 2 * checks - 1, 2 do
-  local held = redis.call('HGET', KEYS[writes + 1], ARGV[i])
-  if not held or is_before(string.match(held, '^%d+'), ARGV[i + 1]) then return {{'behind', ARGV[i], held}} end
-end
-for i = 1, writes do
-  local found = redis.call('HGET', KEYS[i], ARGV[3 * i])
-  local applied = ''
-  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
-  if applied ~= ARGV[3 * i + 1] then return {{'stale', i, found}} end
-end
-for i = 1, writes do
-  redis.call('HSET', KEYS[i], ARGV[3 * i], ARGV[3 * i + 2])
-end
-for i = moves + 2 * checks, #ARGV, 2 do
-  local held = redis.call('HGET', KEYS[writes + 1], ARGV[i])
-  if not held or not is_before(string.match(ARGV[i + 1], '^%d+'), string.match(held, '^%d+')) then
-    redis.call('HSET', KEYS[writes + 1], ARGV[i], ARGV[i + 1])
-  end
-end
-return {{}}
-"""
+_KEPT_MS = KEPT_US // 1000
+_AT_ONCE = 100_000
+"""Under the record clock, how many records are written in one moment at most: what is known at a time becomes readable together."""
+_PORTION = 200
+"""Under the system clock, how many are: no reader waits longer than they take."""
+_READ_AT_ONCE = 500
 
 # Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
 _UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
@@ -99,6 +81,8 @@ class RedisStore(OnlineStore):
         StoreError: The server refuses us.
     """
 
+    remembers_us = REMEMBERED_US
+
     def __init__(self, url: str) -> None:
         self._name = _without_password(url)
         self._told_volatile = False
@@ -111,7 +95,9 @@ class RedisStore(OnlineStore):
             msg = f"`store` is {self._name!r}, which is no Redis URL: {error}."
             cure = "Write redis://host:port/db, rediss://host:port/db or unix:///path?db=N."
             raise ConfigError(msg, cure=cure) from error
-        self._commit = self._client.register_script(_COMMIT)
+        self._commit, self._look_up, self._read = map(self._client.register_script, (COMMIT, LOOKUP, READ))
+        self._clock: str | None = None
+        self._reach: dict[str, int | None] = {}
         try:
             with self._errors():
                 self._client.ping()
@@ -120,11 +106,13 @@ class RedisStore(OnlineStore):
             raise
 
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
-        with self._errors(), self._client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hget(_record_key(key.view, key.entity), key.partition)
-            records: list[bytes | None] = pipe.execute()
-            return records
+        found: list[bytes | None] = []
+        with self._errors():
+            for start in range(0, len(keys), _READ_AT_ONCE):
+                portion = keys[start : start + _READ_AT_ONCE]
+                hashes = [_record_key(key.view, key.entity) for key in portion]
+                found += self._read(keys=hashes, args=[_KEPT_MS, *(key.partition for key in portion)])
+        return found
 
     def commit(
         self,
@@ -132,37 +120,64 @@ class RedisStore(OnlineStore):
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
     ) -> None:
-        keys = [_record_key(write.key.view, write.key.entity) for write in writes]
+        with self._errors():
+            self._learn({write.key.view for write in writes})
+        most = _PORTION if self._clock == Clock.SYSTEM else _AT_ONCE
+        for start in range(0, max(len(writes), 1), most):
+            is_last = start + most >= len(writes)
+            self._write(writes[start : start + most], positions if is_last else {}, held)
+
+    def _write(
+        self,
+        writes: Sequence[Write],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int],
+    ) -> None:
         arguments: list[bytes | int] = [len(writes), len(held)]
         for write in writes:
             expected = b"" if write.expected is None else _APPLIED.pack(write.expected)
-            arguments += (write.key.partition, expected, write.record)
+            arguments += (write.key.partition, expected, write.record, self._expires(write))
         for source, offset in held.items():
             arguments += (_source_field(source), offset)
         for source, position in positions.items():
             arguments += (_source_field(source), _numbers(position.offset, position.record_ts_us, position.event_ts_us))
+        keys = [_record_key(write.key.view, write.key.entity) for write in writes]
         with self._errors():
-            refused = self._commit(keys=[*keys, _POSITIONS], args=arguments)
+            refused = self._commit(keys=[*keys, _POSITIONS, _META], args=arguments)
         if refused and refused[0] == b"behind":
             source = _source(refused[1])
             refuse_behind(source, held[source], None if refused[2] is None else int(refused[2].split()[0]))
         elif refused:
             refuse_stale(writes[refused[1] - 1], refused[2])
 
+    def _learn(self, views: set[str]) -> None:
+        """Ask the store for its clock, and for the windows of views, where they are not known yet."""
+        unknown = [view for view in views if view not in self._reach]
+        if self._clock is not None and not unknown:
+            return
+        clock, *definitions = self._client.hmget(_META, CLOCK, *map(definition_fact, unknown))
+        self._clock = None if clock is None else clock.decode()
+        for view, definition in zip(unknown, definitions, strict=True):
+            if definition is not None:
+                self._reach[view] = reach_us(View.model_validate_json(definition))
+
+    def _expires(self, write: Write) -> int | bytes:
+        """When a record may be forgotten, in ms; nothing where never, or while the store does not know its view's windows."""
+        reach = self._reach.get(write.key.view)
+        at = None if reach is None else expires_ms(write.record, reach)
+        return b"" if at is None else at
+
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
-        with self._errors(), self._client.pipeline(transaction=True) as pipe:
-            for view, entities in wanted.items():
-                for entity in entities:
-                    pipe.hgetall(_record_key(view, entity))
-            pipe.hgetall(_POSITIONS)
-            pipe.hget(_META, GENERATION)
-            *found, positions, generation = pipe.execute()
+        keys: list[bytes] = []
+        for view, entities in wanted.items():
+            prefix = _record_key(view, b"")
+            keys += [prefix + entity for entity in entities]
+        with self._errors():
+            found, positions, generation = self._look_up(keys=[*keys, _POSITIONS, _META])
         hashes = iter(found)
-        records = {
-            view: [sorted((int(field), record) for field, record in next(hashes).items()) for _ in entities]
-            for view, entities in wanted.items()
-        }
-        moved = {_source(field): Position(*map(int, value.split())) for field, value in positions.items()}
+        records = {view: [_partials(next(hashes)) for _ in entities] for view, entities in wanted.items()}
+        pairs = zip(positions[::2], positions[1::2], strict=True)
+        moved = {_source(field): Position(*map(int, value.split())) for field, value in pairs}
         return Moment(records, moved, (generation or b"").decode())
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
@@ -188,6 +203,7 @@ class RedisStore(OnlineStore):
         return {name.decode(): value.decode() for name, value in found.items()}
 
     def set_meta(self, facts: Mapping[str, str | None]) -> None:
+        self._clock = None
         known = {name: value for name, value in facts.items() if value is not None}
         forgotten = facts.keys() - known.keys()
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
@@ -216,6 +232,7 @@ class RedisStore(OnlineStore):
             return sum(pipe.execute()[::2])
 
     def clear(self) -> None:
+        self._clock = None
         with self._errors():
             # Records go last: a clear cut short leaves records without positions, which a replay passes over, and not
             # positions without their records, which nothing would ever fill again.
@@ -301,6 +318,13 @@ def _version(text: str) -> tuple[int, int]:
 
 def _record_key(view: str, entity: bytes) -> bytes:
     return _RECORD + view.encode() + b":" + entity
+
+
+def _partials(fields: list[bytes]) -> list[tuple[int, bytes]]:
+    """The records of an entity's hash, given as fields and values by turns."""
+    if len(fields) == 2:
+        return [(int(fields[0]), fields[1])]
+    return sorted((int(field), record) for field, record in zip(fields[::2], fields[1::2], strict=True))
 
 
 def _numbers(*values: int) -> bytes:

@@ -1,0 +1,74 @@
+"""The scripts that the Redis server runs for the online store: each is one round trip and one moment.
+
+Offsets are compared as bytes, or as digits, for Lua's numbers are exact to 2^53 only. Arrays of keys and answers are walked, never unpacked:
+what Lua can unpack ends at some thousand.
+"""
+
+from __future__ import annotations
+
+from headrace.config import Clock
+from headrace.online.codec import APPLIED
+from headrace.online.meta import CLOCK, GENERATION
+
+__all__ = ["COMMIT", "LOOKUP", "READ"]
+
+# KEYS: the entities' hashes, then those of the positions and of the facts.
+LOOKUP = f"""
+local n = #KEYS - 2
+local found = {{}}
+for i = 1, n do found[i] = redis.call('HGETALL', KEYS[i]) end
+return {{found, redis.call('HGETALL', KEYS[n + 1]), redis.call('HGET', KEYS[n + 2], '{GENERATION}')}}
+"""
+
+# KEYS: each record's hash. ARGV: for how many ms from now a record that is read must still be there, then each record's field.
+# (GT leaves a key that never expires as it is.)
+READ = """
+local found = {}
+for i = 1, #KEYS do
+  found[i] = redis.call('HGET', KEYS[i], ARGV[i + 1])
+  if found[i] then redis.call('PEXPIRE', KEYS[i], ARGV[1], 'GT') end
+end
+return found
+"""
+
+# KEYS: each write's hash, then those of the positions and of the facts. ARGV: how many writes and checks; per write its field,
+# the applied offset expected (eight bytes, or none), the record, and when it expires in ms (or nothing: never); per check a
+# position's field and the least offset; then fields and values of positions.
+COMMIT = f"""
+local function is_before(one, other)
+  if #one ~= #other then return #one < #other end
+  return one < other
+end
+local writes, checks = tonumber(ARGV[1]), tonumber(ARGV[2])
+local positions = KEYS[writes + 1]
+local moves = 4 * writes + 3
+for i = moves, moves + 2 * checks - 1, 2 do
+  local held = redis.call('HGET', positions, ARGV[i])
+  if not held or is_before(string.match(held, '^%d+'), ARGV[i + 1]) then return {{'behind', ARGV[i], held}} end
+end
+for i = 1, writes do
+  local found = redis.call('HGET', KEYS[i], ARGV[4 * i - 1])
+  local applied = ''
+  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
+  if applied ~= ARGV[4 * i] then return {{'stale', i, found}} end
+end
+local expire = redis.call('HGET', KEYS[writes + 2], '{CLOCK}') == '{Clock.SYSTEM}'
+for i = 1, writes do
+  local key, expires = KEYS[i], ARGV[4 * i + 2]
+  local is_new = redis.call('HSET', key, ARGV[4 * i - 1], ARGV[4 * i + 1])
+  if expire and expires ~= '' then
+    if is_new == 1 and redis.call('HLEN', key) == 1 then
+      redis.call('PEXPIREAT', key, expires)
+    else
+      redis.call('PEXPIREAT', key, expires, 'GT')
+    end
+  end
+end
+for i = moves + 2 * checks, #ARGV, 2 do
+  local held = redis.call('HGET', positions, ARGV[i])
+  if not held or not is_before(string.match(ARGV[i + 1], '^%d+'), string.match(held, '^%d+')) then
+    redis.call('HSET', positions, ARGV[i], ARGV[i + 1])
+  end
+end
+return {{}}
+"""
