@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from headrace.errors import HeadraceError, LogError, PlanError, SpineError
 from headrace.events.batch import ARROW_TYPES
 from headrace.history import PointInTimeJoin
-from headrace.history.builder import Delays
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from tests.history.conftest import EPOCH, LogOf
@@ -200,7 +199,7 @@ def test_every_aggregate_is_what_brute_force_finds(
         if settle_us is None or as_of != "known":
             assert_as_brute_force(view, log, events, rows, as_of)
         else:  # how long the frame waits changes how an answer is found, never the answer
-            with patch("headrace.history.join._delays", return_value=Delays(settle_us, gaps=True)):
+            with patch("headrace.history.timeline.settle_of", return_value=settle_us):
                 assert_as_brute_force(view, log, events, rows, as_of)
 
 
@@ -226,7 +225,8 @@ def test_filters_and_offsets_are_what_brute_force_finds(
     )
     view = plain.model_copy(update={"features": features})
     log = log_of(SOURCE, events)
-    with patch("headrace.history.gather._PAIRS", portion):  # runs cut anywhere are put together again
+    # Runs of pairs that are cut anywhere are put together again.
+    with patch("headrace.history.gather._PAIRS", portion), patch("headrace.history.lookups._PAIRS", portion):
         for as_of in ("known", "event", "evidence"):
             assert_as_brute_force(view, log, events, rows, as_of)
 
@@ -252,7 +252,7 @@ def test_late_events_are_found_in_gaps_of_any_length(
     if settle_us is None:
         assert_as_brute_force(view, log, events, rows, "known")
     else:
-        with patch("headrace.history.join._delays", return_value=Delays(settle_us, gaps=True)):
+        with patch("headrace.history.timeline.settle_of", return_value=settle_us):
             assert_as_brute_force(view, log, events, rows, "known")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from headrace.history.builder import Delays
 from headrace.history.exact import DoubleShape
 from headrace.history.matching import AsOf, ViewMatch, match_views
 from headrace.history.query import features_sql
@@ -50,37 +49,26 @@ def match() -> ViewMatch:
     return match_views(plan, plan.resolve("flights:*"))[0]
 
 
-def script(as_of: AsOf, delays: Delays, shape: DoubleShape = ONE_LIMB) -> str:
+def script(shape: DoubleShape) -> str:
     asked = match()
     statements = [
         log_sql(["log/departures/2013-01-01.parquet", "it's.parquet"], SOURCE, ["origin", "carrier", "at", "delay"]),
         keys_sql(asked.view.join_keys),
-        *moments_sql(asked.view.join_keys, as_of),
-        events_sql(asked, as_of, asked.bounds(HOUR, 2 * HOUR, as_of)),
-        features_sql(asked, as_of, delays, {"delay": shape}),
+        moments_sql(asked.view.join_keys),
+        events_sql(asked, asked.bounds(HOUR, 2 * HOUR, AsOf.EVIDENCE)),
+        features_sql(asked, {"delay": shape}),
     ]
     return ";\n\n".join(statements) + ";\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "as_of", "delays", "shape"),
-    [
-        ("known", AsOf.KNOWN, Delays(0, gaps=True), ONE_LIMB),
-        ("known_all_late", AsOf.KNOWN, Delays(5_000_000, gaps=True), ONE_LIMB),
-        ("event", AsOf.EVENT, Delays(), ONE_LIMB),
-        ("evidence", AsOf.EVIDENCE, Delays(), ONE_LIMB),
-        ("wide_doubles", AsOf.EVENT, Delays(), DoubleShape(exponent=-1074, width=110, limbs=2, finite=False)),
-    ],
+    ("name", "shape"),
+    [("evidence", ONE_LIMB), ("wide_doubles", DoubleShape(exponent=-1074, width=110, limbs=2, finite=False))],
 )
-def test_sql_is_as_written_down(name: str, as_of: AsOf, delays: Delays, shape: DoubleShape) -> None:
+def test_sql_is_as_written_down(name: str, shape: DoubleShape) -> None:
     path = SNAPSHOTS / f"{name}.sql"
-    written = script(as_of, delays, shape)
+    written = script(shape)
     if "HEADRACE_UPDATE_SNAPSHOTS" in os.environ:
         path.parent.mkdir(exist_ok=True)
         path.write_text(written, encoding="utf-8")
     assert written == path.read_text(encoding="utf-8")
-
-
-def test_no_work_is_done_for_delays_where_there_are_none() -> None:
-    assert "gaps" not in script(AsOf.KNOWN, Delays())
-    assert "ranked" not in script(AsOf.KNOWN, Delays())

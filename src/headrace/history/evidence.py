@@ -7,7 +7,7 @@ from headrace.history.builder import QueryBuilder
 from headrace.history.matching import Group
 from headrace.history.text import quoted, selected
 
-__all__ = ["add_lifetime_by_evidence", "add_window_by_evidence"]
+__all__ = ["add_lifetime_by_evidence", "add_window_by_evidence", "pairs_sql"]
 
 
 def add_lifetime_by_evidence(query: QueryBuilder, group: Group) -> None:
@@ -65,3 +65,26 @@ JOIN evidence AS v
 GROUP BY w.moment_id""",
     )
     query.join_by_moment(group, columns, counted)
+
+
+def pairs_sql(group: Group) -> str:
+    """SQL of a group's (moment_id, event_row) pairs, by moment."""
+    moments, events, within = "moments", "events", ""
+    if group.window_us is not None:
+        slide, window = group.slide_us, group.window_us
+        edges = [(group.opens_us, "from_us"), (group.closes_us, "until_us")]
+        bounds = (f"tile_start(t_us, {slide}) + ({at}) AS {name}" for at, name in edges)
+        # Time is cut into stretches as long as the window, so that events and windows meet by equality.
+        stretches = (
+            f"unnest(list_distinct([tile_start(from_us, {window}), tile_start(until_us - 1, {window})])) AS stretch"
+        )
+        moments = f"(SELECT *, {stretches} FROM (SELECT *, {', '.join(bounds)} FROM moments))"
+        events = f"(SELECT *, tile_start(ts_us, {window}) AS stretch FROM events)"
+        within = " AND e.stretch = m.stretch AND e.ts_us >= m.from_us AND e.ts_us < m.until_us"
+    return f"""\
+SELECT m.moment_id, e.event_row
+FROM {moments} AS m
+JOIN {events} AS e ON e.key_id = m.key_id{within}
+JOIN evidence AS v ON v.moment_id = m.moment_id AND v.source_partition = e.source_partition
+WHERE v.applied_offset >= e.source_offset
+ORDER BY m.moment_id, e.event_row"""

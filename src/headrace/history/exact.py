@@ -40,7 +40,9 @@ class DoubleShape(NamedTuple):
         return self.exponent + self.width * limb
 
 
-def shape_of(least: float | None, greatest: float | None, rows: int, *, finite: bool = True) -> DoubleShape:
+def shape_of(
+    least: float | None, greatest: float | None, rows: int, *, finite: bool = True, bits: int = _INTEGER_BITS
+) -> DoubleShape:
     """The shape that holds any sum of a column's values exactly.
 
     Args:
@@ -48,13 +50,14 @@ def shape_of(least: float | None, greatest: float | None, rows: int, *, finite: 
         greatest: The greatest absolute value that is finite.
         rows: How many values there are.
         finite: Whether every value is finite.
+        bits: How many bits a sum of limbs may take.
     """
-    width = _INTEGER_BITS - rows.bit_length()
+    width = bits - rows.bit_length()
     if least is None or not greatest:
         return DoubleShape(0, width, 1, finite)
     exponent = max(math.frexp(least)[1] - _MANTISSA_BITS, _LEAST_EXPONENT)
-    bits = math.frexp(greatest)[1] - exponent
-    return DoubleShape(exponent, width, -(-bits // width), finite)
+    span = math.frexp(greatest)[1] - exponent
+    return DoubleShape(exponent, width, -(-span // width), finite)
 
 
 def limb_sql(value: str, shape: DoubleShape, limb: int) -> str:

@@ -47,10 +47,12 @@ class State(NamedTuple):
     Attributes:
         kind: What it keeps.
         column: Of which column; None for the number of events.
+        where: The filter that events must pass; None is none.
     """
 
     kind: StateKind
     column: str | None = None
+    where: str | None = None
 
     @property
     def is_total(self) -> bool:
@@ -143,7 +145,7 @@ class ViewMatch:
     Attributes:
         view: The view.
         source: Its source, as the view sees it.
-        groups: Those of its features that one query computes, by window.
+        groups: Those of its features that are read off running totals and frames, by window.
         gathered: The others, by window: their events are gathered, and aggregated by the code that the stream runs.
         features: The features asked for, in their order.
     """
@@ -156,15 +158,15 @@ class ViewMatch:
 
     @property
     def queried(self) -> tuple[Feature, ...]:
-        """The features that one query computes, in the order asked for."""
-        return tuple(feature for feature in self.features if is_queried(feature))
+        """The features of its groups, in the order asked for."""
+        names = {feature.name for group in self.groups for feature in group.features}
+        return tuple(feature for feature in self.features if feature.name in names)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The event columns that are aggregated, each once."""
-        found = dict.fromkeys(state.column for group in self.groups for state in group.states)
-        found |= dict.fromkeys(name for group in self.gathered for one in group.features for name in one.columns)
-        return tuple(column for column in found if column is not None)
+        """The event columns that are read, each once."""
+        every = (feature for group in (*self.groups, *self.gathered) for feature in group.features)
+        return tuple(dict.fromkeys(name for feature in every for name in feature.columns))
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -187,25 +189,26 @@ class ViewMatch:
         )
 
 
-def is_queried(feature: Feature) -> bool:
-    """Whether a feature's aggregate is one that SQL adds up, of all events, in a window that ends now."""
-    plain = not feature.params and feature.where is None and not feature.offset_us
-    return plain and feature.function in _STATES
+def is_queried(feature: Feature, *, by_evidence: bool = False) -> bool:
+    """Whether a feature is read off running totals and frames; by evidence, only of all events in a window that ends now."""
+    plain = feature.where is None and not feature.offset_us
+    return feature.function in _STATES and not feature.params and (plain or not by_evidence)
 
 
 def states_of(feature: Feature) -> tuple[State, ...]:
     """The states that a queried feature is read off."""
     if feature.function == "count" and feature.column == "*":
-        return (State(StateKind.ROWS),)
-    return tuple(State(kind, feature.column) for kind in _STATES[feature.function])
+        return (State(StateKind.ROWS, None, feature.where),)
+    return tuple(State(kind, feature.column, feature.where) for kind in _STATES[feature.function])
 
 
-def match_views(plan: Plan, refs: Iterable[FeatureRef]) -> list[ViewMatch]:
+def match_views(plan: Plan, refs: Iterable[FeatureRef], *, by_evidence: bool = False) -> list[ViewMatch]:
     """Sort the features asked for by view and by window.
 
     Args:
         plan: The plan.
         refs: The features, as ``Plan.resolve`` gives them.
+        by_evidence: Whether events count by what a lookup says it knew.
 
     Returns:
         One match per view, in the order in which the views first appear.
@@ -213,17 +216,17 @@ def match_views(plan: Plan, refs: Iterable[FeatureRef]) -> list[ViewMatch]:
     asked: dict[str, list[Feature]] = {}
     for ref in refs:
         asked.setdefault(ref.view, []).append(plan.views[ref.view].feature(ref.feature))
-    return [_match(plan, plan.views[name], features) for name, features in asked.items()]
+    return [_match(plan, plan.views[name], features, by_evidence=by_evidence) for name, features in asked.items()]
 
 
-def _match(plan: Plan, view: View, features: Sequence[Feature]) -> ViewMatch:
+def _match(plan: Plan, view: View, features: Sequence[Feature], *, by_evidence: bool) -> ViewMatch:
     source = view.sees(plan.source_of(view))
     for feature in features:
         if feature.function not in AGGREGATES:
             msg = f"The plan's feature {feature.name!r} has a function that this headrace does not know: {feature.function}."
             raise PlanError(msg, cure="Run `headrace apply` with this version.")
-    queried = _by_window([feature for feature in features if is_queried(feature)])
-    gathered = _by_window([feature for feature in features if not is_queried(feature)])
+    queried = _by_window([feature for feature in features if is_queried(feature, by_evidence=by_evidence)])
+    gathered = _by_window([feature for feature in features if not is_queried(feature, by_evidence=by_evidence)])
     match = ViewMatch(view, source, queried, gathered, tuple(features))
     _refuse_names_alike(source, {*match.columns, *view.join_keys})
     return match

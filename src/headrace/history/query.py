@@ -1,16 +1,14 @@
-"""SQL for one view: from its tables to the value of each feature at each row of the spine."""
+"""SQL for one view: from its tables to the value of each feature at each lookup."""
 # ruff: noqa: S608  (values are numbers, names are quoted, and the user's data enters as tables)
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headrace.history.builder import Delays, QueryBuilder
+from headrace.history.builder import QueryBuilder
 from headrace.history.evidence import add_lifetime_by_evidence, add_window_by_evidence
 from headrace.history.exact import DoubleShape, scaled_sql
-from headrace.history.frames import add_framed
-from headrace.history.matching import AsOf, Group, ViewMatch
-from headrace.history.running import add_lifetime, add_swept
+from headrace.history.matching import Group, ViewMatch
 from headrace.history.states import limb_name
 from headrace.history.text import quoted, selected, value_name
 from headrace.plan import DType, Feature
@@ -18,25 +16,20 @@ from headrace.plan import DType, Feature
 __all__ = ["features_sql"]
 
 
-def features_sql(match: ViewMatch, as_of: AsOf, delays: Delays, shapes: Mapping[str, DoubleShape]) -> str:
-    """The query of one view.
+def features_sql(match: ViewMatch, shapes: Mapping[str, DoubleShape]) -> str:
+    """The query of one view: its features as lookups knew them, by evidence.
 
     Args:
         match: What is asked of the view.
-        as_of: By what events are known.
-        delays: How late events became known.
         shapes: How the columns of doubles that are summed are cut into integers.
 
     Returns:
         SQL whose result has ``spine_row`` and one column per queried feature, in the order asked for, by ``spine_row``. Sums
         of integers come as HUGEINT, timestamps as microseconds.
     """
-    query = QueryBuilder(match, as_of, delays, shapes)
-    if delays.gaps and any(group.extremes and group.window_us is not None for group in match.groups):
-        by_time = "row_number() OVER (PARTITION BY key_id ORDER BY t_us) - 1 AS rank"
-        query.add("ranked", f"SELECT *, {by_time}\nFROM moments")
+    query = QueryBuilder(match, shapes)
     for group in match.groups:
-        _add_group(query, group)
+        (add_lifetime_by_evidence if group.window_us is None else add_window_by_evidence)(query, group)
     groups = {feature.name: group for group in match.groups for feature in group.features}
     read = [f"{_read_off(query, groups[feature.name], feature)} AS {_column(n)}" for n, feature in _numbered(match)]
     lasts = [(n, feature) for n, feature in _numbered(match) if feature.function == "last"]
@@ -46,20 +39,9 @@ def features_sql(match: ViewMatch, as_of: AsOf, delays: Delays, shapes: Mapping[
     return f"""\
 {query.with_features(read)}
 SELECT
-{selected("s.spine_row", columns)}
-FROM spine_rows AS s
-JOIN features AS f ON f.moment_id = s.moment_id{fetches}
-ORDER BY s.spine_row"""
-
-
-def _add_group(query: QueryBuilder, group: Group) -> None:
-    if query.as_of is AsOf.EVIDENCE:
-        (add_lifetime_by_evidence if group.window_us is None else add_window_by_evidence)(query, group)
-    elif group.window_us is None:
-        add_lifetime(query, group)
-    else:
-        add_swept(query, group)
-        add_framed(query, group)
+{selected("f.moment_id AS spine_row", columns)}
+FROM features AS f{fetches}
+ORDER BY f.moment_id"""
 
 
 def _numbered(match: ViewMatch) -> list[tuple[int, Feature]]:

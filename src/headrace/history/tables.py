@@ -2,8 +2,7 @@
 
 - `log`: a view of the log's files
 - `keys`: the entities that the spine names, numbered
-- `moments`: the distinct (entity, time) of the spine's rows
-- `spine_rows`: which moment each row asks for
+- `moments`: the entity and time of each of the spine's rows
 - `events`: the log's events of those entities
 """
 # ruff: noqa: S608  (values are numbers, names are quoted, and the user's data enters as tables)
@@ -12,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from headrace.history.matching import AsOf, TimeBounds, ViewMatch
+from headrace.history.matching import TimeBounds, ViewMatch
 from headrace.history.spine import key_name
 from headrace.history.text import literal, quoted, selected, unglobbed, value_name
 from headrace.plan import DType, Source
 
 __all__ = [
     "TILE_START",
-    "delays_sql",
     "doubles_sql",
     "events_sql",
     "keys_sql",
@@ -74,33 +72,14 @@ SELECT row_number() OVER () AS key_id, *
 FROM (SELECT DISTINCT {names} FROM spine)"""
 
 
-def moments_sql(join_keys: Iterable[str], as_of: AsOf) -> list[str]:
-    """The tables ``moments`` and ``spine_rows``."""
+def moments_sql(join_keys: Iterable[str]) -> str:
+    """The table ``moments``: each row's own, as two lookups at one moment may have known different things."""
     on = " AND ".join(f"k.{name} = s.{name}" for name in (quoted(key_name(key)) for key in join_keys))
-    if as_of is AsOf.EVIDENCE:  # two lookups at one moment may have known different things
-        return [
-            f"""\
+    return f"""\
 CREATE OR REPLACE TEMP TABLE moments AS
 SELECT s.spine_row AS moment_id, k.key_id, s.t_us
 FROM spine AS s
-JOIN keys AS k ON {on}""",
-            """\
-CREATE OR REPLACE TEMP TABLE spine_rows AS
-SELECT moment_id AS spine_row, moment_id
-FROM moments""",
-        ]
-    return [
-        f"""\
-CREATE OR REPLACE TEMP TABLE moments AS
-SELECT row_number() OVER () AS moment_id, *
-FROM (SELECT DISTINCT k.key_id, s.t_us FROM spine AS s JOIN keys AS k ON {on})""",
-        f"""\
-CREATE OR REPLACE TEMP TABLE spine_rows AS
-SELECT s.spine_row, m.moment_id
-FROM spine AS s
-JOIN keys AS k ON {on}
-JOIN moments AS m ON m.key_id = k.key_id AND m.t_us = s.t_us""",
-    ]
+JOIN keys AS k ON {on}"""
 
 
 def raw_events_sql(source: Source, join_keys: Iterable[str], bounds: TimeBounds) -> str:
@@ -125,19 +104,15 @@ def _within(bounds: TimeBounds) -> str:
     return f"\nWHERE {' AND '.join(where)}" if where else ""
 
 
-def events_sql(match: ViewMatch, as_of: AsOf, bounds: TimeBounds, *, logged: str = "log") -> str:
+def events_sql(match: ViewMatch, bounds: TimeBounds, *, logged: str = "log") -> str:
     """The table ``events``.
 
     Args:
         match: What is asked of the view.
-        as_of: By what events are known.
         bounds: The event times that can matter.
         logged: The table to take them from.
     """
-    known_at = "e._ts_us" if as_of is AsOf.EVENT else "e._known_at_us"
-    columns = ["k.key_id", "e._ts_us AS ts_us", f"{known_at} AS known_at_us"]
-    if as_of is AsOf.EVIDENCE:
-        columns += ["e._partition AS source_partition", "e._offset AS source_offset"]
+    columns = ["k.key_id", "e._ts_us AS ts_us", "e._partition AS source_partition", "e._offset AS source_offset"]
     if match.gathered:
         columns += [
             "row_number() OVER () - 1 AS event_row",
@@ -155,17 +130,6 @@ SELECT
 {selected(columns)}
 FROM {logged} AS e
 JOIN keys AS k ON {_on_keys(match.view.join_keys)}{_within(bounds)}"""
-
-
-def delays_sql() -> str:
-    """How many events there are, came to be known late, or early; and the delay that 99% stay within, in µs."""
-    return """\
-SELECT
-    count(*) AS events,
-    count(*) FILTER (known_at_us > ts_us) AS late,
-    count(*) FILTER (known_at_us < ts_us) AS early,
-    quantile_disc(known_at_us - ts_us, 0.99) AS most_us
-FROM events"""
 
 
 def doubles_sql(columns: Iterable[str]) -> str:

@@ -14,15 +14,10 @@ SELECT s.spine_row AS moment_id, k.key_id, s.t_us
 FROM spine AS s
 JOIN keys AS k ON k."key(origin)" = s."key(origin)" AND k."key(carrier)" = s."key(carrier)";
 
-CREATE OR REPLACE TEMP TABLE spine_rows AS
-SELECT moment_id AS spine_row, moment_id
-FROM moments;
-
 CREATE OR REPLACE TEMP TABLE events AS
 SELECT
     k.key_id,
     e._ts_us AS ts_us,
-    e._known_at_us AS known_at_us,
     e._partition AS source_partition,
     e._offset AS source_offset,
     row_number() OVER (ORDER BY e._ts_us, e._partition, e._offset) AS event_seq,
@@ -91,13 +86,12 @@ features AS (
     LEFT JOIN counted_2 ON counted_2.moment_id = m.moment_id
 )
 SELECT
-    s.spine_row,
+    f.moment_id AS spine_row,
     f.feature_1 AS "n_1h",
     f.feature_2 AS "mean_1h",
     f.feature_3 AS "max_1h",
     f.feature_4 AS "cancelled",
     last_5."value(at)" AS "last_at"
-FROM spine_rows AS s
-JOIN features AS f ON f.moment_id = s.moment_id
+FROM features AS f
 LEFT JOIN events AS last_5 ON last_5.event_seq = f.feature_5
-ORDER BY s.spine_row;
+ORDER BY f.moment_id;

@@ -10,155 +10,92 @@ SELECT row_number() OVER () AS key_id, *
 FROM (SELECT DISTINCT "key(origin)", "key(carrier)" FROM spine);
 
 CREATE OR REPLACE TEMP TABLE moments AS
-SELECT row_number() OVER () AS moment_id, *
-FROM (SELECT DISTINCT k.key_id, s.t_us FROM spine AS s JOIN keys AS k ON k."key(origin)" = s."key(origin)" AND k."key(carrier)" = s."key(carrier)");
-
-CREATE OR REPLACE TEMP TABLE spine_rows AS
-SELECT s.spine_row, m.moment_id
+SELECT s.spine_row AS moment_id, k.key_id, s.t_us
 FROM spine AS s
-JOIN keys AS k ON k."key(origin)" = s."key(origin)" AND k."key(carrier)" = s."key(carrier)"
-JOIN moments AS m ON m.key_id = k.key_id AND m.t_us = s.t_us;
+JOIN keys AS k ON k."key(origin)" = s."key(origin)" AND k."key(carrier)" = s."key(carrier)";
 
 CREATE OR REPLACE TEMP TABLE events AS
 SELECT
     k.key_id,
     e._ts_us AS ts_us,
-    e._ts_us AS known_at_us,
+    e._partition AS source_partition,
+    e._offset AS source_offset,
     row_number() OVER (ORDER BY e._ts_us, e._partition, e._offset) AS event_seq,
     e."delay" AS "value(delay)",
     e."cancelled" AS "value(cancelled)",
     epoch_us(e."at") AS "value(at)"
 FROM log AS e
-JOIN keys AS k ON k."key(origin)" = e."origin" AND k."key(carrier)" = e."carrier"
-WHERE e._ts_us <= 7200000000;
+JOIN keys AS k ON k."key(origin)" = e."origin" AND k."key(carrier)" = e."carrier";
 
 WITH
-active_1 AS (
+windows_1 AS (
     SELECT
-        *,
-        greatest(known_at_us, tile_start(ts_us, 60000000)) AS active_from_us,
-        tile_start(ts_us, 60000000) + 3600000000 AS active_until_us
-    FROM events
-    WHERE known_at_us < tile_start(ts_us, 60000000) + 3600000000
-),
-changes_1 AS (
-    SELECT
-        key_id,
-        active_from_us AS at_us,
-        1 AS "rows",
-        CASE WHEN isfinite("value(delay)") THEN CAST(("value(delay)" - CASE WHEN abs("value(delay)") >= pow(2, -911) THEN "value(delay)" ELSE trunc("value(delay)" * pow(2, 964)) * pow(2, -964) END) * pow(2, 537) * pow(2, 537) AS HUGEINT) END AS "sum(delay) limb 0",
-        CASE WHEN isfinite("value(delay)") THEN CAST(CASE WHEN abs("value(delay)") >= pow(2, -911) THEN "value(delay)" ELSE trunc("value(delay)" * pow(2, 964)) * pow(2, -964) END * pow(2, 964) AS HUGEINT) END AS "sum(delay) limb 1",
-        CAST(isnan("value(delay)") AS BIGINT) AS "nan(delay)",
-        CAST("value(delay)" = CAST('inf' AS DOUBLE) AS BIGINT) AS "inf(delay)",
-        CAST("value(delay)" = CAST('-inf' AS DOUBLE) AS BIGINT) AS "-inf(delay)",
-        CAST("value(delay)" IS NOT NULL AS BIGINT) AS "count(delay)"
-    FROM active_1
-    UNION ALL
-    SELECT
-        key_id,
-        active_until_us,
-        -1,
-        -CASE WHEN isfinite("value(delay)") THEN CAST(("value(delay)" - CASE WHEN abs("value(delay)") >= pow(2, -911) THEN "value(delay)" ELSE trunc("value(delay)" * pow(2, 964)) * pow(2, -964) END) * pow(2, 537) * pow(2, 537) AS HUGEINT) END,
-        -CASE WHEN isfinite("value(delay)") THEN CAST(CASE WHEN abs("value(delay)") >= pow(2, -911) THEN "value(delay)" ELSE trunc("value(delay)" * pow(2, 964)) * pow(2, -964) END * pow(2, 964) AS HUGEINT) END,
-        -CAST(isnan("value(delay)") AS BIGINT),
-        -CAST("value(delay)" = CAST('inf' AS DOUBLE) AS BIGINT),
-        -CAST("value(delay)" = CAST('-inf' AS DOUBLE) AS BIGINT),
-        -CAST("value(delay)" IS NOT NULL AS BIGINT)
-    FROM active_1
-),
-steps_1 AS (
-    SELECT
-        key_id,
-        at_us,
-        sum("rows") AS "rows",
-        sum("sum(delay) limb 0") AS "sum(delay) limb 0",
-        sum("sum(delay) limb 1") AS "sum(delay) limb 1",
-        sum("nan(delay)") AS "nan(delay)",
-        sum("inf(delay)") AS "inf(delay)",
-        sum("-inf(delay)") AS "-inf(delay)",
-        sum("count(delay)") AS "count(delay)"
-    FROM changes_1
-    GROUP BY key_id, at_us
-),
-running_1 AS (
-    SELECT
-        key_id,
-        at_us,
-        sum("rows") OVER so_far AS "rows",
-        sum("sum(delay) limb 0") OVER so_far AS "sum(delay) limb 0",
-        sum("sum(delay) limb 1") OVER so_far AS "sum(delay) limb 1",
-        sum("nan(delay)") OVER so_far AS "nan(delay)",
-        sum("inf(delay)") OVER so_far AS "inf(delay)",
-        sum("-inf(delay)") OVER so_far AS "-inf(delay)",
-        sum("count(delay)") OVER so_far AS "count(delay)"
-    FROM steps_1
-    WINDOW so_far AS (PARTITION BY key_id ORDER BY at_us ROWS UNBOUNDED PRECEDING)
-),
-timeline_1 AS (
-    SELECT
-        key_id,
-        ts_us AS at_us,
-        NULL AS moment_id,
-        0 AS reach_us,
-        "value(delay)" AS "max(delay)"
-    FROM events
-    WHERE known_at_us - ts_us <= 0
-    UNION ALL
-    SELECT
-        key_id,
-        t_us,
         moment_id,
-        t_us - tile_start(t_us, 60000000) - (-3540000000),
-        NULL
+        key_id,
+        tile_start(t_us, 60000000) + (-3540000000) AS from_us,
+        tile_start(t_us, 60000000) + 60000000 AS until_us
     FROM moments
 ),
-framed_1 AS (
+counted_1 AS (
     SELECT
-        moment_id,
-        max("max(delay)") OVER frame AS "max(delay)"
-    FROM timeline_1
-    WINDOW frame AS (PARTITION BY key_id ORDER BY at_us RANGE BETWEEN reach_us PRECEDING AND CURRENT ROW)
-    QUALIFY moment_id IS NOT NULL
-),
-steps_2 AS (
-    SELECT
-        key_id,
-        known_at_us AS at_us,
-        sum(CAST("value(cancelled)" AS HUGEINT)) AS "sum(cancelled)",
-        max(CASE WHEN "value(at)" IS NOT NULL THEN event_seq END) AS "last(at)"
-    FROM events
-    GROUP BY key_id, known_at_us
+        w.moment_id,
+        sum(1) AS "rows",
+        sum(CASE WHEN isfinite("value(delay)") THEN CAST(("value(delay)" - CASE WHEN abs("value(delay)") >= pow(2, -911) THEN "value(delay)" ELSE trunc("value(delay)" * pow(2, 964)) * pow(2, -964) END) * pow(2, 537) * pow(2, 537) AS HUGEINT) END) AS "sum(delay) limb 0",
+        sum(CASE WHEN isfinite("value(delay)") THEN CAST(CASE WHEN abs("value(delay)") >= pow(2, -911) THEN "value(delay)" ELSE trunc("value(delay)" * pow(2, 964)) * pow(2, -964) END * pow(2, 964) AS HUGEINT) END) AS "sum(delay) limb 1",
+        sum(CAST(isnan("value(delay)") AS BIGINT)) AS "nan(delay)",
+        sum(CAST("value(delay)" = CAST('inf' AS DOUBLE) AS BIGINT)) AS "inf(delay)",
+        sum(CAST("value(delay)" = CAST('-inf' AS DOUBLE) AS BIGINT)) AS "-inf(delay)",
+        sum(CAST("value(delay)" IS NOT NULL AS BIGINT)) AS "count(delay)",
+        max("value(delay)") AS "max(delay)"
+    FROM (
+        SELECT *, unnest(list_distinct([tile_start(from_us, 3600000000), tile_start(until_us - 1, 3600000000)])) AS stretch
+        FROM windows_1
+    ) AS w
+    JOIN (SELECT *, tile_start(ts_us, 3600000000) AS stretch FROM events) AS e
+        ON e.key_id = w.key_id AND e.stretch = w.stretch AND e.ts_us >= w.from_us AND e.ts_us < w.until_us
+    JOIN evidence AS v
+        ON v.moment_id = w.moment_id AND v.source_partition = e.source_partition AND v.applied_offset >= e.source_offset
+    GROUP BY w.moment_id
 ),
 running_2 AS (
     SELECT
         key_id,
-        at_us,
-        sum("sum(cancelled)") OVER so_far AS "sum(cancelled)",
-        max("last(at)") OVER so_far AS "last(at)"
-    FROM steps_2
-    WINDOW so_far AS (PARTITION BY key_id ORDER BY at_us ROWS UNBOUNDED PRECEDING)
+        source_partition,
+        source_offset,
+        sum(CAST("value(cancelled)" AS HUGEINT)) OVER so_far AS "sum(cancelled)",
+        max(CASE WHEN "value(at)" IS NOT NULL THEN event_seq END) OVER so_far AS "last(at)"
+    FROM events
+    WINDOW so_far AS (PARTITION BY key_id, source_partition ORDER BY source_offset ROWS UNBOUNDED PRECEDING)
+),
+counted_2 AS (
+    SELECT
+        v.moment_id,
+        sum("sum(cancelled)") AS "sum(cancelled)",
+        max("last(at)") AS "last(at)"
+    FROM (SELECT * FROM evidence JOIN moments USING (moment_id)) AS v
+    ASOF JOIN running_2 AS r
+        ON r.key_id = v.key_id AND r.source_partition = v.source_partition AND r.source_offset <= v.applied_offset
+    GROUP BY v.moment_id
 ),
 features AS (
     SELECT
         m.moment_id,
-        CAST(coalesce(running_1."rows", 0) AS BIGINT) AS feature_1,
-        CASE WHEN running_1."count(delay)" > 0 THEN CAST(CASE WHEN running_1."nan(delay)" > 0 OR (running_1."inf(delay)" > 0 AND running_1."-inf(delay)" > 0) THEN CAST('nan' AS DOUBLE) WHEN running_1."inf(delay)" > 0 THEN CAST('inf' AS DOUBLE) WHEN running_1."-inf(delay)" > 0 THEN CAST('-inf' AS DOUBLE) ELSE (CAST(coalesce(running_1."sum(delay) limb 1", 0) AS DOUBLE) * pow(2, -964) + CAST(coalesce(running_1."sum(delay) limb 0", 0) AS DOUBLE) * pow(2, -537) * pow(2, -537)) END AS DOUBLE) / running_1."count(delay)" END AS feature_2,
-        framed_1."max(delay)" AS feature_3,
-        coalesce(running_2."sum(cancelled)", 0) AS feature_4,
-        running_2."last(at)" AS feature_5
+        CAST(coalesce(counted_1."rows", 0) AS BIGINT) AS feature_1,
+        CASE WHEN counted_1."count(delay)" > 0 THEN CAST(CASE WHEN counted_1."nan(delay)" > 0 OR (counted_1."inf(delay)" > 0 AND counted_1."-inf(delay)" > 0) THEN CAST('nan' AS DOUBLE) WHEN counted_1."inf(delay)" > 0 THEN CAST('inf' AS DOUBLE) WHEN counted_1."-inf(delay)" > 0 THEN CAST('-inf' AS DOUBLE) ELSE (CAST(coalesce(counted_1."sum(delay) limb 1", 0) AS DOUBLE) * pow(2, -964) + CAST(coalesce(counted_1."sum(delay) limb 0", 0) AS DOUBLE) * pow(2, -537) * pow(2, -537)) END AS DOUBLE) / counted_1."count(delay)" END AS feature_2,
+        counted_1."max(delay)" AS feature_3,
+        coalesce(counted_2."sum(cancelled)", 0) AS feature_4,
+        counted_2."last(at)" AS feature_5
     FROM moments AS m
-    ASOF LEFT JOIN running_1 ON running_1.key_id = m.key_id AND running_1.at_us <= m.t_us
-    LEFT JOIN framed_1 ON framed_1.moment_id = m.moment_id
-    ASOF LEFT JOIN running_2 ON running_2.key_id = m.key_id AND running_2.at_us <= m.t_us
+    LEFT JOIN counted_1 ON counted_1.moment_id = m.moment_id
+    LEFT JOIN counted_2 ON counted_2.moment_id = m.moment_id
 )
 SELECT
-    s.spine_row,
+    f.moment_id AS spine_row,
     f.feature_1 AS "n_1h",
     f.feature_2 AS "mean_1h",
     f.feature_3 AS "max_1h",
     f.feature_4 AS "cancelled",
     last_5."value(at)" AS "last_at"
-FROM spine_rows AS s
-JOIN features AS f ON f.moment_id = s.moment_id
+FROM features AS f
 LEFT JOIN events AS last_5 ON last_5.event_seq = f.feature_5
-ORDER BY s.spine_row;
+ORDER BY f.moment_id;

@@ -1,0 +1,194 @@
+"""The features of a view at the rows of a spine: entities are dealt to shards, and shards to threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.aggregates import Array, BoolArray, IntArray
+from headrace.errors import HeadraceError
+from headrace.events.batch import ARROW_TYPES
+from headrace.history.events import Events, in_threads
+from headrace.history.held import Held
+from headrace.history.matching import ViewMatch
+from headrace.history.shard import Answer, Shard
+from headrace.history.timeline import Rows
+from headrace.plan import DType, Feature
+
+__all__ = ["Deal", "compute_features", "deals"]
+
+_SHARD_EVENTS = 1_000_000
+"""About how many events a shard has: they are sorted and summed in the processor's cache, or not far from it."""
+
+_LEAST_SHARD = 50_000
+_PACKED = 1 << 62
+
+
+class Deal(NamedTuple):
+    """A shard's events and rows.
+
+    Attributes:
+        number: Which events are of its entities; None is all.
+        key: Their entities, from 0.
+        rows: The rows.
+    """
+
+    number: IntArray | None
+    key: IntArray
+    rows: Rows
+
+
+class _Cut(NamedTuple):
+    """Entities dealt to shards, in runs.
+
+    Attributes:
+        shards: How many shards there are.
+        of_key: By entity, its shard, shape (entities,).
+        first_key: By shard, its first entity.
+    """
+
+    shards: int
+    of_key: IntArray
+    first_key: IntArray
+
+
+def compute_features(
+    match: ViewMatch, events: Events, key_id: IntArray, t_us: IntArray, entities: int, threads: int
+) -> dict[str, pa.Array]:
+    """The features that are read off running totals and frames.
+
+    Args:
+        match: What is asked of the view.
+        events: Its events.
+        key_id: Each row's entity, shape (rows,).
+        t_us: Each row's moment.
+        entities: How many entities there are.
+        threads: How many shards to compute at a time.
+
+    Returns:
+        By feature, its values in the rows' order.
+
+    Raises:
+        HeadraceError: A sum of integers does not fit 64 bits.
+    """
+    held = Held(events, match)
+    found: dict[str, Answer] = {feature.name: _blank(match, feature, len(key_id)) for feature in match.queried}
+
+    def compute(deal: Callable[[], Deal]) -> None:
+        number, key, rows = deal()
+        shard = Shard(held, match, number, key, rows)
+        for group in match.groups:
+            for name, answer in shard.answers(group).items():
+                _note(answer, found[name], rows.spine_row)
+
+    in_threads(threads, compute, deals(events, key_id, t_us, entities, threads))
+    return _arrays(match, held, found)
+
+
+def deals(events: Events, key_id: IntArray, t_us: IntArray, entities: int, threads: int) -> list[Callable[[], Deal]]:
+    """Deal entities to shards of about as much work each.
+
+    Args:
+        events: The events.
+        key_id: Each row's entity, shape (rows,).
+        t_us: Each row's moment.
+        entities: How many entities there are.
+        threads: How many shards there should be at least, where they are worth it.
+
+    Returns:
+        By shard, what makes it.
+    """
+    cut = _cut(events, key_id, t_us, entities, threads)
+    events_of, rows_of = _dealt(cut, events.key_id), _dealt(cut, key_id)
+
+    def deal(shard: int) -> Deal:
+        number, mine, first = events_of[shard], rows_of[shard], cut.first_key[shard]
+        rows = np.arange(len(key_id)) if mine is None else mine
+        key = (events.key_id if number is None else events.key_id[number]) - first
+        return Deal(number, key, Rows.sorted(key_id[rows] - first, t_us[rows], rows))
+
+    return [partial(deal, shard) for shard in range(cut.shards)]
+
+
+def _cut(events: Events, key_id: IntArray, t_us: IntArray, entities: int, threads: int) -> _Cut:
+    """Shards of about as much work each, whose entities and times pack into 64 bits."""
+    weights = np.bincount(events.key_id, minlength=entities) + np.bincount(key_id, minlength=entities)
+    work = int(weights.sum())
+    wanted = max(1, -(-work // _SHARD_EVENTS), min(threads, work // _LEAST_SHARD))
+    of_key = np.minimum((np.cumsum(weights) - weights) * wanted // max(1, work), wanted - 1)
+    most_keys = max(1, _PACKED // _span(events, t_us))
+    if entities > most_keys:
+        of_key = of_key * entities + np.arange(entities) // most_keys
+    first_key = np.flatnonzero(np.append(True, of_key[1:] != of_key[:-1]))
+    of_key = np.cumsum(np.append(False, of_key[1:] != of_key[:-1]))
+    return _Cut(len(first_key), of_key, first_key)
+
+
+def _span(events: Events, t_us: IntArray) -> int:
+    times = [array for array in (events.ts_us, events.known_us, t_us) if len(array)]
+    return max(int(array.max()) for array in times) - min(int(array.min()) for array in times) + 1
+
+
+def _dealt(cut: _Cut, key_id: IntArray) -> list[IntArray | None]:
+    """By shard, which of some events or rows are its entities'; None is all."""
+    if cut.shards == 1:
+        return [None]
+    of_each = cut.of_key.astype(np.uint16 if cut.shards < 1 << 16 else np.int64)[key_id]
+    order = np.argsort(of_each, kind="stable")
+    ends = np.cumsum(np.bincount(of_each, minlength=cut.shards))
+    return list(np.split(order, ends[:-1]))
+
+
+def _blank(match: ViewMatch, feature: Feature, rows: int) -> Answer:
+    """Room for a feature's values."""
+    doubles = feature.function == "mean" or (
+        feature.function in ("sum", "min", "max") and match.source.column(feature.column).dtype is DType.FLOAT64
+    )
+    return Answer(np.zeros(rows, np.float64 if doubles else np.int64), np.ones(rows, np.bool_))
+
+
+def _note(answer: Answer, into: Answer, rows: IntArray) -> None:
+    into.data[rows] = answer.data
+    if answer.valid is not None and into.valid is not None:
+        into.valid[rows] = answer.valid
+
+
+def _arrays(match: ViewMatch, held: Held, found: Mapping[str, Answer]) -> dict[str, pa.Array]:
+    arrays = {
+        feature.name: _array(match, feature, found[feature.name])
+        for feature in match.queried
+        if feature.function != "last"
+    }
+    for columns, numbers in _last_values(match, held, found):
+        values = held.events.take(list(dict.fromkeys(columns.values())), numbers)
+        for name, column in columns.items():
+            arrays[name] = values.column(column).combine_chunks()
+    return arrays
+
+
+def _last_values(match: ViewMatch, held: Held, found: Mapping[str, Answer]) -> list[tuple[dict[str, str], IntArray]]:
+    """Features whose values are those of the same events, with their columns; and which events these are."""
+    alike: dict[Any, tuple[dict[str, str], IntArray]] = {}
+    for group in match.groups:
+        for feature in group.features:
+            if feature.function == "last":
+                column = feature.column if held.valid(feature.column) is not None else None
+                key = (group.number, column, feature.where)
+                columns, _ = alike.setdefault(key, ({}, found[feature.name].data))
+                columns[feature.name] = feature.column
+    return list(alike.values())
+
+
+def _array(match: ViewMatch, feature: Feature, answer: Answer) -> pa.Array:
+    valid = answer.valid
+    missing: BoolArray | None = None if valid is None or valid.all() else ~valid
+    if feature.function == "sum" and missing is not None:
+        msg = f"{match.view.name}:{feature.name}: a sum of integers does not fit 64 bits."
+        raise HeadraceError(msg, cure="Declare the column as float in the event's model, or sum a smaller unit.")
+    data: Array = answer.data
+    wanted = ARROW_TYPES[feature.dtype]
+    return pa.array(data, mask=missing).cast(wanted)

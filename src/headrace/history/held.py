@@ -1,0 +1,65 @@
+"""What of the events is held in memory while a view is computed: each column once, however many threads ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Lock
+
+from headrace.aggregates import BoolArray, IntArray
+from headrace.history.events import Cells, Events
+from headrace.history.matching import StateKind, ViewMatch
+
+__all__ = ["Held"]
+
+
+class Held:
+    """Columns of events.
+
+    Args:
+        events: The events.
+        match: What is asked of the view: the columns it needs are read at once.
+    """
+
+    def __init__(self, events: Events, match: ViewMatch) -> None:
+        self.events = events
+        self.key_id = events.key_id
+        self.ts_us = events.ts_us
+        self.known_us = events.known_us
+        self._lock = Lock()
+        self._position: IntArray | None = None
+        summed = _needed(match, (StateKind.SUM, StateKind.MIN, StateKind.MAX))
+        self._cells: dict[str, Cells] = {column: events.cells(column) for column in summed}
+        counted = [column for column in _needed(match, (StateKind.COUNT, StateKind.LAST)) if column not in summed]
+        self._valid = {column: events.valid(column) for column in counted}
+        self._valid |= {column: cells.valid for column, cells in self._cells.items()}
+        filters = dict.fromkeys(feature.where for feature in match.queried if feature.where is not None)
+        self._passes = {column: _true(events.cells(column)) for column in filters}
+
+    def cells(self, column: str) -> Cells:
+        """The values of a column that is summed, or whose least or greatest is asked for."""
+        return self._cells[column]
+
+    def valid(self, column: str) -> BoolArray | None:
+        """Where a column is not null; None where it never is."""
+        return self._valid[column]
+
+    def passes(self, where: str) -> BoolArray:
+        """Where a filter is true."""
+        return self._passes[where]
+
+    def position(self) -> IntArray:
+        """Source positions as one number that orders like (partition, offset)."""
+        with self._lock:
+            if self._position is None:
+                self._position = self.events.position()
+            return self._position
+
+
+def _needed(match: ViewMatch, kinds: Iterable[StateKind]) -> list[str]:
+    wanted = tuple(kinds)
+    return list(dict.fromkeys(s.column for s in match.states if s.kind in wanted and s.column is not None))
+
+
+def _true(cells: Cells) -> BoolArray:
+    passes: BoolArray = cells.data.astype(bool)
+    return passes if cells.valid is None else passes & cells.valid

@@ -1,0 +1,206 @@
+"""Features as lookups were served them, by evidence: an event counts where the lookup's record had applied its offset. Run on DuckDB."""
+# ruff: noqa: S608  (values are numbers, names are quoted, and the user's data enters as tables)
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.aggregates import IntArray, Order
+from headrace.errors import HeadraceError, LogError, SpineError
+from headrace.events.batch import ARROW_TYPES, column_values
+from headrace.history.evidence import pairs_sql
+from headrace.history.exact import DoubleShape, shape_of
+from headrace.history.gather import Gatherer, Pairs, run_starts, typed_array
+from headrace.history.matching import AsOf, Group, ViewMatch
+from headrace.history.query import features_sql
+from headrace.history.spine import T_US
+from headrace.history.states import doubles_summed
+from headrace.history.tables import TILE_START, doubles_sql, events_sql, keys_sql, log_sql, moments_sql, raw_events_sql
+from headrace.history.text import value_name
+from headrace.log import LogSnapshot
+from headrace.plan import Source
+from headrace.transforms import Transformer
+
+__all__ = ["Evidence", "LookupsJoin"]
+
+Evidence = Mapping[str, Mapping[int, int]]
+"""What a lookup knew: by view and source partition, the last offset applied. What is left out knew no event."""
+
+_PAIRS = 1_000_000
+
+
+class LookupsJoin:
+    """Recomputes what lookups were served.
+
+    Args:
+        con: A connection that `connection` gave.
+        lookups: The lookups' entities and times, as `read_spine` gives them.
+        evidence: What each knew, in their order.
+        repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
+    """
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, lookups: pa.Table, evidence: Sequence[Evidence], repo: Path | None
+    ) -> None:
+        self._con = con
+        self._lookups = lookups
+        self._evidence = evidence
+        self._repo = repo
+        con.register("spine", lookups)
+
+    @staticmethod
+    @contextmanager
+    def connection(config: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that spills to a temporary folder.
+
+        Args:
+            config: DuckDB's settings.
+
+        Raises:
+            HeadraceError: Memory and disk did not suffice.
+        """
+        with tempfile.TemporaryDirectory(prefix="headrace-") as spill:
+            con = duckdb.connect(":memory:", config={"temp_directory": spill, **config})
+            try:
+                # Views of one topic read the same files, so their footers are kept.
+                con.execute("SET parquet_metadata_cache = true").complete()
+                con.execute(TILE_START).complete()
+                yield con
+            except duckdb.OutOfMemoryException as error:
+                cure = "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or verify fewer lookups."
+                msg = f"Recomputing the lookups ran out of memory: {_first_line(error)}"
+                raise HeadraceError(msg, cure=cure) from error
+            finally:
+                con.close()
+
+    def features(self, match: ViewMatch, source: Source, snapshot: LogSnapshot) -> dict[str, pa.Array]:
+        """Each feature of a view at each lookup.
+
+        Args:
+            match: What is asked of the view.
+            source: The view's source, as logged.
+            snapshot: The log.
+
+        Raises:
+            LogError: The log is damaged, or a version's files are gone.
+            HeadraceError: A sum of integers does not fit 64 bits.
+        """
+        self._con.register("evidence", _evidence_table(self._evidence, match.view.name, self._lookups.num_rows))
+        try:
+            self._make_tables(match, source, snapshot)
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            cure = "If the log was vacuumed since, take its newest version; else restore its folder from a copy."
+            msg = f"The log at {snapshot.path} (version {snapshot.version}) cannot be read: {_first_line(error)}"
+            raise LogError(msg, cure=cure) from error
+        return self._gathered(match) | self._queried(match)
+
+    def _make_tables(self, match: ViewMatch, source: Source, snapshot: LogSnapshot) -> None:
+        extent = pc.min_max(self._lookups.column(T_US)).as_py()
+        bounds = match.bounds(extent["min"], extent["max"], AsOf.EVIDENCE)
+        join_keys = match.view.join_keys
+        files = snapshot.between(bounds.from_us, bounds.until_us)
+        for statement in (log_sql(files, source, snapshot.schema.names), keys_sql(join_keys), moments_sql(join_keys)):
+            self._con.execute(statement).complete()
+        logged = "log"
+        if match.view.transforms:
+            raw = self._con.sql(raw_events_sql(source, join_keys, bounds)).to_arrow_table()
+            self._con.register("transformed", Transformer(match.view, self._repo).apply(raw))
+            logged = "transformed"
+        self._con.execute(events_sql(match, bounds, logged=logged)).complete()
+
+    def _queried(self, match: ViewMatch) -> dict[str, pa.Array]:
+        if not match.queried:
+            return {}
+        result = self._con.sql(features_sql(match, self._shapes(match))).to_arrow_table()
+        return {
+            feature.name: _typed(result.column(number), ARROW_TYPES[feature.dtype], f"{match.view.name}:{feature.name}")
+            for number, feature in enumerate(match.queried, 1)
+        }
+
+    def _shapes(self, match: ViewMatch) -> dict[str, DoubleShape]:
+        columns = doubles_summed(match)
+        if not columns:
+            return {}
+        rows, *found = self._con.sql(doubles_sql(columns)).fetchall()[0]
+        return {
+            column: shape_of(found[3 * number], found[3 * number + 1], rows, finite=found[3 * number + 2])
+            for number, column in enumerate(columns)
+        }
+
+    def _gathered(self, match: ViewMatch) -> dict[str, pa.Array]:
+        if not match.gathered:
+            return {}
+        events = self._con.sql("SELECT * FROM events ORDER BY event_row").to_arrow_table()
+        order = Order(_ints(events, "ts_us"), _ints(events, "position"))
+        found: dict[str, pa.Array] = {}
+        for group in match.gathered:
+            names = {name for feature in group.features for name in feature.columns}
+            columns = {name: column_values(events.column(value_name(name))) for name in names}
+            gatherer = Gatherer(match, group, columns, order)
+            for pairs in self._pairs(group):
+                gatherer.add(pairs)
+            for feature, values in gatherer.values(_ints(self._lookups, T_US)):
+                found[feature.name] = typed_array(values, feature.dtype)
+        return found
+
+    def _pairs(self, group: Group) -> Iterator[Pairs]:
+        """Portions of pairs that hold whole lookups."""
+        reader: pa.RecordBatchReader = self._con.sql(pairs_sql(group)).to_arrow_reader(_PAIRS)
+        held = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        for batch in reader:
+            row = np.concatenate([held[0], batch.column(0).to_numpy()])
+            event = np.concatenate([held[1], batch.column(1).to_numpy()])
+            whole = int(np.searchsorted(row, row[-1])) if len(row) else 0
+            if whole:
+                yield Pairs(row[:whole], event[:whole], run_starts(row[:whole]))
+            held = (row[whole:], event[whole:])
+        if len(held[0]):
+            yield Pairs(*held, run_starts(held[0]))
+
+
+def _evidence_table(evidence: Sequence[Evidence], view: str, rows: int) -> pa.Table:
+    if len(evidence) != rows:
+        msg = f"There are {rows} rows in the spine and evidence for {len(evidence)}."
+        raise SpineError(msg, cure="Give one for each row.")
+    known = [
+        (row, int(partition), int(offset))
+        for row, views in enumerate(evidence)
+        for partition, offset in views.get(view, {}).items()
+    ]
+    moment, partition, offset = zip(*known, strict=True) if known else ((), (), ())
+    return pa.table(
+        {
+            "moment_id": pa.array(moment, pa.int64()),
+            "source_partition": pa.array(partition, pa.int32()),
+            "applied_offset": pa.array(offset, pa.int64()),
+        }
+    )
+
+
+def _typed(column: pa.ChunkedArray, wanted: pa.DataType, feature: str) -> pa.Array:
+    try:
+        return column.cast(wanted).combine_chunks()
+    except pa.ArrowInvalid as error:
+        msg = f"{feature}: a sum of integers does not fit 64 bits."
+        cure = "Declare the column as float in the event's model, or sum a smaller unit."
+        raise HeadraceError(msg, cure=cure) from error
+
+
+def _ints(table: pa.Table, name: str) -> IntArray:
+    values: IntArray = table.column(name).to_numpy().astype(np.int64)
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
