@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.events.schema import columns_of
 from headrace.plan import Source
 from headrace.times import datetime_of
@@ -104,7 +105,7 @@ def order(**changes: Any) -> bytes:
 def dead(value: bytes | None) -> DeadLetter:
     """The dead letter of a record that stands between two good ones, which both hold."""
     records = [Record(order(pieces=1), 6), Record(value, 7), Record(order(pieces=2), 8)]
-    batch, (letter,) = DECODER.decode(records)
+    batch, (letter,) = DECODER.decode(RawRecords.of(records))
     assert batch.offset.tolist() == [6, 8]
     assert batch.table.column("pieces").to_pylist() == [1, 2]
     assert letter.position == ("orders", 2, 7)
@@ -188,7 +189,7 @@ def test_bad_event_becomes_a_dead_letter_and_its_neighbours_hold(case: str) -> N
 
 def test_good_event_becomes_a_row_of_typed_columns() -> None:
     value = order(price=2, gift=True, due="2020-02-29T01:00:00.000001+02:00", kind="web", note="ü \u0000")
-    batch, letters = DECODER.decode([Record(value, offset=41, partition=3)])
+    batch, letters = DECODER.decode(RawRecords.of([Record(value, offset=41, partition=3)]))
     assert letters == []
     assert batch.source is SOURCE
     assert batch.table.to_pylist() == [
@@ -219,7 +220,7 @@ def test_good_event_becomes_a_row_of_typed_columns() -> None:
     ],
 )
 def test_event_time_is_in_microseconds_utc(at: str | int, us: int) -> None:
-    batch, letters = DECODER.decode([Record(order(at=at))])
+    batch, letters = DECODER.decode(RawRecords.of([Record(order(at=at))]))
     assert (batch.ts_us.tolist(), letters) == ([us], [])
     assert batch.table.column("at").to_pylist() == [datetime_of(us)]
 
@@ -230,7 +231,7 @@ def test_ends_of_64_bits_nan_and_infinity_are_values() -> None:
         order(price=math.inf),
         order().replace(b"}", b', "price": 1e999}'),
     ]
-    batch, letters = DECODER.decode([Record(value, offset) for offset, value in enumerate(values)])
+    batch, letters = DECODER.decode(RawRecords.of([Record(value, offset) for offset, value in enumerate(values)]))
     assert letters == []
     assert batch.table.column("pieces").to_pylist() == [2**63 - 1, 1, 1]
     prices = batch.values("price")
@@ -243,14 +244,14 @@ def test_ends_of_64_bits_nan_and_infinity_are_values() -> None:
 def test_max_future_is_exact_to_the_microsecond(max_future_us: int, past_us: int) -> None:
     decoder = EventDecoder(SOURCE.model_copy(update={"max_future_us": max_future_us}), Order)
     at = datetime_of(NOON_MS * 1000 + max_future_us + past_us).isoformat()
-    batch, letters = decoder.decode([Record(order(at=at))])
+    batch, letters = decoder.decode(RawRecords.of([Record(order(at=at))]))
     assert (len(batch), [letter.field for letter in letters]) == ((0, ["at"]) if past_us > 0 else (1, []))
 
 
 def test_future_is_told_by_each_records_own_timestamp() -> None:
     at = datetime_of(NOON_MS * 1000 + HOUR_US).isoformat()
     records = [Record(order(at=at), offset, timestamp=NOON_MS + shift) for offset, shift in enumerate([0, -1, 1])]
-    batch, letters = DECODER.decode(records)
+    batch, letters = DECODER.decode(RawRecords.of(records))
     assert batch.offset.tolist() == [0, 2]
     assert batch.record_ts_us.tolist() == [NOON_MS * 1000, NOON_MS * 1000 + 1000]
     assert [letter.offset for letter in letters] == [1]
@@ -258,18 +259,18 @@ def test_future_is_told_by_each_records_own_timestamp() -> None:
 
 def test_known_at_is_the_records_timestamp_or_what_the_worker_says() -> None:
     records = [Record(order(), 0), Record(order(pieces=0), 1), Record(order(), 2, timestamp=NOON_MS + 9)]
-    by_record, _ = DECODER.decode(records)
+    by_record, _ = DECODER.decode(RawRecords.of(records))
     assert by_record.known_us.tolist() == [NOON_MS * 1000, (NOON_MS + 9) * 1000]
-    by_worker, _ = DECODER.decode(records, known_us=123)
+    by_worker, _ = DECODER.decode(RawRecords.of(records), known_us=123)
     assert by_worker.known_us.tolist() == [123, 123]
     assert by_worker.record_ts_us.tolist() == by_record.record_ts_us.tolist() == by_record.known_us.tolist()
 
 
 @pytest.mark.parametrize("records", [[], [Record(None)], [Record(order(note="no time"))]])
 def test_fetch_without_a_good_event_is_an_empty_batch_of_the_same_columns(records: list[Record]) -> None:
-    batch, letters = DECODER.decode(records)
+    batch, letters = DECODER.decode(RawRecords.of(records))
     assert (len(batch), len(letters)) == (0, len(records))
-    assert batch.table.schema == DECODER.decode([Record(order())])[0].table.schema
+    assert batch.table.schema == DECODER.decode(RawRecords.of([Record(order())]))[0].table.schema
     for column in (batch.ts_us, batch.partition, batch.offset, batch.record_ts_us, batch.known_us):
         assert (column.dtype, column.shape) == (np.dtype(np.int64), (0,))
 
@@ -286,7 +287,7 @@ def test_any_mix_of_good_and_bad_is_told_apart(kinds: list[str | None], partitio
         moment = datetime_of(NOON_MS * 1000) - timedelta(seconds=offset)
         value = BAD[kind][0] if kind else order(at=moment.isoformat(), pieces=offset + 100)
         records.append(Record(value, offset, partition, key=b"%d" % offset))
-    batch, letters = DECODER.decode(records)
+    batch, letters = DECODER.decode(RawRecords.of(records))
     good = [record for record, kind in zip(records, kinds, strict=True) if kind is None]
     assert batch.offset.tolist() == [record.offset for record in good]
     assert batch.partition.tolist() == [record.partition for record in good]

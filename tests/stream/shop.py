@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel
 from headrace.config import Clock
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.lookup import FeatureClient
 from headrace.online import OnlineStore, SourcePartition
 from headrace.online.meta import CLOCK, topic_fact, view_fact
@@ -105,7 +106,7 @@ def fetches(*records: Any, round_: int = 1) -> list[Fetch]:
         by_partition.setdefault(one.partition, []).append(one)
     last = len(by_partition) - 1
     return [
-        Fetch(SourcePartition("sales", partition), found, round_, number == last)
+        Fetch(SourcePartition("sales", partition), RawRecords.of(found), round_, number == last)
         for number, (partition, found) in enumerate(sorted(by_partition.items()))
     ]
 

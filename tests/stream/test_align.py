@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.stream.align import IDLE_S, Aligner, Fetch
 
@@ -22,12 +22,15 @@ class Clock:
         return self.now
 
 
-def records(*timestamps: int, first: int = 0) -> list[Any]:
-    return [SimpleNamespace(offset=first + n, timestamp=ts) for n, ts in enumerate(timestamps)]
+def records(*timestamps: int, first: int = 0) -> RawRecords:
+    return RawRecords.of(
+        SimpleNamespace(partition=0, offset=first + n, timestamp=ts, key=None, value=b"%d" % (first + n))
+        for n, ts in enumerate(timestamps)
+    )
 
 
 def times(fetches: list[Fetch]) -> dict[SourcePartition, list[int]]:
-    return {fetch.source: [record.timestamp for record in fetch.records] for fetch in fetches}
+    return {fetch.source: fetch.records.timestamps.tolist() for fetch in fetches}
 
 
 def never_ends(_: SourcePartition) -> int | None:
@@ -103,7 +106,7 @@ def test_every_record_comes_once_in_order_and_never_before_its_time(data: st.Dat
     ends = {source: len(log) for source, log in history.items()}
     read = dict.fromkeys(history, 0)
     aligner = Aligner(by_record_time=True)
-    given_: dict[SourcePartition, list[Any]] = {source: [] for source in history}
+    given_: dict[SourcePartition, list[RawRecords]] = {source: [] for source in history}
     while any(read[source] < len(log) for source, log in history.items()):
         fetched = {}
         for source, log in history.items():
@@ -111,11 +114,15 @@ def test_every_record_comes_once_in_order_and_never_before_its_time(data: st.Dat
             fetched[source] = log[read[source] : read[source] + count]
             read[source] += len(fetched[source])
         for fetch in aligner.cut(fetched, list(history), ends.get):
-            given_[fetch.source] += fetch.records
-        newest = max((log[-1].timestamp for log in given_.values() if log), default=-1)
+            given_[fetch.source].append(fetch.records)
+        newest = max((int(parts[-1].timestamps[-1]) for parts in given_.values() if parts), default=-1)
         for source, log in history.items():
-            unread = log[read[source] :]
-            assert not unread or unread[0].timestamp >= newest or log[read[source] - 1].timestamp >= newest
+            times_, at = log.timestamps, read[source]
+            assert at == len(log) or times_[at] >= newest or times_[at - 1] >= newest
     for fetch in aligner.cut({}, list(history), ends.get):
-        given_[fetch.source] += fetch.records
-    assert given_ == history
+        given_[fetch.source].append(fetch.records)
+    for source, log in history.items():
+        came = RawRecords.concat(given_[source])
+        assert came.offsets.tolist() == log.offsets.tolist()
+        assert came.timestamps.tolist() == log.timestamps.tolist()
+        assert came.values == log.values

@@ -13,6 +13,7 @@ import pytest
 
 from headrace.config import Project
 from headrace.errors import StaleWriteError
+from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.stream.align import Fetch
 from headrace.stream.app import StreamApp, create_app
@@ -109,7 +110,7 @@ def app(tmp_path: Path, pipeline: KeptPipeline, monkeypatch: pytest.MonkeyPatch)
 
 
 def fetched(number: int, epoch: int) -> list[Fetch]:
-    return [Fetch(SALES, [record(number, "a", number)], number, ends_round=True, epoch=epoch)]
+    return [Fetch(SALES, RawRecords.of([record(number, "a", number)]), number, ends_round=True, epoch=epoch)]
 
 
 def run(*steps: Any) -> None:

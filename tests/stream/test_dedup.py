@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel
 from headrace.config import Clock
 from headrace.errors import StoreUnavailableError
 from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.online import SourcePartition
@@ -83,7 +84,8 @@ class Worker:
         self.pipeline = Pipeline(PLAN, decoders, self.store, {"clicks": self.log}, self.clock, KeptLetters())
 
     def process(self, records: Sequence[Any]) -> None:
-        self.pipeline.process([Fetch(SourcePartition("clicks", records[0].partition), list(records), 1, True)])
+        source = SourcePartition("clicks", records[0].partition)
+        self.pipeline.process([Fetch(source, RawRecords.of(records), 1, True)])
 
     def counted(self) -> tuple[int, list[int]]:
         self.pipeline.flush()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.erasure import ErasureFilter
 from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.log import EventLog
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import SourcePartition
@@ -210,7 +211,7 @@ def test_rolling_back_brings_history_that_was_imported_and_not_applied_before(de
     deployed.send(sales.some(10))
     deployed.pipeline.flush()
     imported = [record(number, "a", -number, partition=FIRST_IMPORT, pieces=7) for number in range(10)]
-    batch, _ = EventDecoder(SOURCE, Sale).decode(imported, None)
+    batch, _ = EventDecoder(SOURCE, Sale).decode(RawRecords.of(imported))
     deployed.log.append(log_rows(SOURCE, [batch]), {FIRST_IMPORT: 9})  # and the worker goes on
     deployed.sent += imported
     deployed.ask(20)

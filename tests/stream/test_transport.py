@@ -95,7 +95,7 @@ async def read(consumer: Any, enough: Callable[[list[int]], bool]) -> list[int]:
     found: list[tuple[int, int]] = []
     while not enough([offset for _, offset in found]):
         async for _, message in consumer.getmany(1.0):
-            found += [(message.value.epoch, one.offset) for one in message.value.records]
+            found += [(message.value.epoch, offset) for offset in message.value.records.offsets.tolist()]
     return [offset for epoch, offset in found if epoch >= consumer.epoch]
 
 

@@ -1,26 +1,35 @@
 """From the bytes of a fetch to columns: every record is validated by the source's model, and what fails becomes a dead letter.
 
-Records are validated one by one: pydantic parses and checks a record's JSON in one call, and a whole fetch joined into one JSON array measured no
-faster, while two malformed records could then mend each other across the comma.
+A fetch of a plain model (`events.plain`) that has nothing out of the ordinary is parsed by Arrow as a whole (`events.arrowjson`). Else records are
+validated one by one: joined into one JSON array they are not validated faster, and two malformed ones could mend each other across the comma.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
+from headrace.events.arrowjson import PlainReader
 from headrace.events.batch import ARROW_TYPES, EventBatch, column_values
 from headrace.events.columns import IntArray
 from headrace.events.deadletter import DeadLetter
+from headrace.events.plain import plain_model
+from headrace.events.raw import RawRecord, RawRecords
 from headrace.plan import DType, Source
 from headrace.times import iso_time, us_of
 
-__all__ = ["EventDecoder", "RawRecord"]
+__all__ = ["EventDecoder", "RawRecord", "RawRecords"]
+
+_FEW = 16
+"""Fetches of fewer records are validated one by one: asking Arrow costs more."""
 
 _FIRST_US = us_of(datetime(1, 1, 1, tzinfo=UTC))
 _LAST_US = us_of(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
@@ -33,30 +42,6 @@ _CANNOT: dict[DType, str] = {
     DType.STRING: "is no text in UTF-8",
     DType.TIMESTAMP: "is no time on the calendar in UTC",
 }
-
-
-class RawRecord(Protocol):
-    """What decoding reads of a Kafka record; aiokafka's and kafka-python's records both fit."""
-
-    @property
-    def partition(self) -> int:
-        """Its partition."""
-
-    @property
-    def offset(self) -> int:
-        """Its offset."""
-
-    @property
-    def timestamp(self) -> int:
-        """Its timestamp in milliseconds."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Its value."""
 
 
 class EventDecoder:
@@ -72,9 +57,11 @@ class EventDecoder:
         self._model = model
         # A record without a value is refused by pydantic like any other malformed one.
         self._validate: Callable[[Any], BaseModel] = model.__pydantic_validator__.validate_json
+        plain = plain_model(model, source.columns)
+        self._reader = None if plain is None else PlainReader(plain)
         self._table([])  # the first conversion makes Arrow import pandas where it is installed: not in the first fetch
 
-    def decode(self, records: Sequence[RawRecord], known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
+    def decode(self, records: RawRecords, known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
         """Validate records and lay the good ones out as columns.
 
         Args:
@@ -85,38 +72,47 @@ class EventDecoder:
             The events that hold, in order, and a dead letter for each record that does not.
         """
         dead: list[DeadLetter] = []
-        validate = self._validate
-        try:
-            good, rows = list(records), [validate(record.value).__dict__ for record in records]
-        except Exception:  # one of them does not hold: find out which
-            good, rows = self._one_by_one(records, dead)
-        table = self._table_or_none(rows)
+        table = self._reader.table(records.values) if self._reader is not None and len(records) >= _FEW else None
+        good = records
         if table is None:
-            good, rows, table = self._what_columns_hold(good, rows, dead)
+            good, table = self._by_pydantic(records, dead)
         batch = self._batch(good, table, known_us)
         future = batch.ts_us > batch.record_ts_us + self._source.max_future_us
         if future.any():
             field = self._source.timestamp_field
-            dead += [self._dead(good[row], self._too_far(batch, row), field) for row in np.flatnonzero(future).tolist()]
-            keep = np.flatnonzero(~future)
-            batch = self._batch([good[row] for row in keep.tolist()], table.take(pa.array(keep)), known_us)
+            dead += [self._dead(good, row, self._too_far(batch, row), field) for row in np.flatnonzero(future).tolist()]
+            batch = batch.where(~future)
         return batch, dead
 
-    def _one_by_one(
-        self, records: Sequence[RawRecord], dead: list[DeadLetter]
-    ) -> tuple[list[RawRecord], list[dict[str, Any]]]:
+    def _by_pydantic(self, records: RawRecords, dead: list[DeadLetter]) -> tuple[RawRecords, pa.Table]:
+        """The records that hold, with their columns."""
+        try:
+            good, rows = records, self._all_at_once(records.values)
+        except Exception:  # one of them does not hold: find out which
+            good, rows = self._one_by_one(records, dead)
+        table = self._table_or_none(rows)
+        return (good, table) if table is not None else self._what_columns_hold(good, rows, dead)
+
+    def _all_at_once(self, values: Sequence[bytes | None]) -> list[dict[str, Any]]:
+        """Each record's values; an exception where one of them does not hold."""
+        validate = self._validate
+        with _without_gc():
+            return [validate(value).__dict__ for value in values]
+
+    def _one_by_one(self, records: RawRecords, dead: list[DeadLetter]) -> tuple[RawRecords, list[dict[str, Any]]]:
         """Validate records apart: those that hold, with their values; for each that does not, a dead letter."""
-        good: list[RawRecord] = []
+        good: list[int] = []
         rows: list[dict[str, Any]] = []
-        for record in records:
+        for row, value in enumerate(records.values):
             try:
-                rows.append(self._validate(record.value).__dict__)
-                good.append(record)
+                rows.append(self._validate(value).__dict__)
+                good.append(row)
             except ValidationError as error:
-                dead.append(self._dead(record, *_first_failure(error)))
+                dead.append(self._dead(records, row, *_first_failure(error)))
             except Exception as error:  # noqa: BLE001 a user's validator broke; one event must not stop the partition
-                dead.append(self._dead(record, f"The model's validation raised {type(error).__name__}: {error}", None))
-        return good, rows
+                why = f"The model's validation raised {type(error).__name__}: {error}"
+                dead.append(self._dead(records, row, why, None))
+        return records.take(good), rows
 
     def _table_or_none(self, rows: list[dict[str, Any]]) -> pa.Table | None:
         """The columns; None where a row does not fit them."""
@@ -140,8 +136,8 @@ class EventDecoder:
         return all((value := row[name]) is None or getattr(value, "tzinfo", None) is not None for row in rows)
 
     def _what_columns_hold(
-        self, records: list[RawRecord], rows: list[dict[str, Any]], dead: list[DeadLetter]
-    ) -> tuple[list[RawRecord], list[dict[str, Any]], pa.Table]:
+        self, records: RawRecords, rows: list[dict[str, Any]], dead: list[DeadLetter]
+    ) -> tuple[RawRecords, pa.Table]:
         """Take out what the model accepts and the columns cannot hold: naive times, integers beyond 64 bits and the like."""
         keep: list[int] = []
         for n, row in enumerate(rows):
@@ -149,9 +145,8 @@ class EventDecoder:
             if why is None:
                 keep.append(n)
             else:
-                dead.append(self._dead(records[n], *why))
-        rows = [rows[n] for n in keep]
-        return [records[n] for n in keep], rows, self._table(rows)
+                dead.append(self._dead(records, n, *why))
+        return records.take(keep), self._table([rows[n] for n in keep])
 
     def _misfit(self, row: dict[str, Any]) -> tuple[str, str] | None:
         """Why the columns cannot hold a row, and which of them; None where they can."""
@@ -170,41 +165,46 @@ class EventDecoder:
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.table(
             {
-                column.name: pa.array([row[column.name] for row in rows], type=ARROW_TYPES[column.dtype])
+                column.name: pa.array(list(map(itemgetter(column.name), rows)), type=ARROW_TYPES[column.dtype])
                 for column in self._source.columns
             }
         )
 
-    def _batch(self, records: list[RawRecord], table: pa.Table, known_us: int | None) -> EventBatch:
+    def _batch(self, records: RawRecords, table: pa.Table, known_us: int | None) -> EventBatch:
         ts = table.column(self._source.timestamp_field).combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
-        record_ts = _ints([record.timestamp for record in records]) * 1000
-        return EventBatch(
-            self._source,
-            table,
-            ts,
-            _ints([record.partition for record in records]),
-            _ints([record.offset for record in records]),
-            record_ts,
-            record_ts if known_us is None else np.full(len(records), known_us, np.int64),
-        )
+        record_ts = records.timestamps * 1000
+        known = record_ts if known_us is None else np.full(len(records), known_us, np.int64)
+        return EventBatch(self._source, table, ts, records.partitions, records.offsets, record_ts, known)
 
     def _too_far(self, batch: EventBatch, row: int) -> str:
         event, record = (iso_time(int(us)) for us in (batch.ts_us[row], batch.record_ts_us[row]))
         allowed = self._source.max_future_us / 1e6
         return f"{event} is more than {allowed:g} s past the record's timestamp, {record} (max_future of the source)."
 
-    def _dead(self, record: RawRecord, reason: str, field: str | None) -> DeadLetter:
+    def _dead(self, records: RawRecords, row: int, reason: str, field: str | None) -> DeadLetter:
         return DeadLetter(
             topic=self._source.topic,
-            partition=record.partition,
-            offset=record.offset,
+            partition=int(records.partitions[row]),
+            offset=int(records.offsets[row]),
             reason=reason,
             field=field,
             model=self._source.model,
-            key=record.key,
-            value=record.value,
-            recorded_at_ms=record.timestamp,
+            key=records.keys[row],
+            value=records.values[row],
+            recorded_at_ms=int(records.timestamps[row]),
         )
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Events are freed by reference counting; to look for cycles among those being made takes as long as to make them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _first_failure(error: ValidationError) -> tuple[str, str | None]:
@@ -233,7 +233,3 @@ def _shown(value: object) -> str:
     except ValueError:  # Python writes no int of more than 4,300 digits
         shown = f"a value of type {type(value).__name__}"
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
-
-
-def _ints(values: list[int]) -> IntArray:
-    return np.array(values, np.int64)

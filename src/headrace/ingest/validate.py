@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from headrace.events.batch import EventBatch
 from headrace.events.columns import IntArray
 from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.ingest.fields import KNOWN_AT, Field, Fields
 from headrace.ingest.reader import Block
 from headrace.log.schema import FIRST_IMPORT
@@ -52,17 +53,6 @@ class BadRow:
         return f"{self.part}, row {self.row:,}, {self.field or 'the whole row'}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class _Record:
-    """A row, as the decoder takes it."""
-
-    offset: int
-    timestamp: int
-    value: bytes
-    partition: int = FIRST_IMPORT
-    key: None = None
-
-
 class Validator:
     """Turns blocks into batches of events.
 
@@ -91,12 +81,9 @@ class Validator:
         bad: dict[int, tuple[str | None, str]] = {}
         values = self._json(block.table, bad)
         known = self._known(block.table, bad)
-        records = [
-            _Record(row, _ANY_TIME_MS if known is None else -(-int(known[row]) // 1000), value)
-            for row, value in enumerate(values)
-            if row not in bad
-        ]
-        batch, dead = self._decoder.decode(records)
+        batch, dead = self._decoder.decode(
+            _records(values, known, [row for row in range(len(values)) if row not in bad])
+        )
         for letter in dead:
             reason = letter.reason.replace("the record's timestamp", "its known_at")
             if "time zone" in reason or "timezone" in reason:
@@ -148,6 +135,19 @@ class Validator:
                 shown = value.isoformat() if isinstance(value, datetime) else repr(value)
                 bad[row] = KNOWN_AT, f"{said}; got {shown}; a time that {_NO_ZONE}"
         return moments
+
+
+def _records(values: list[bytes], known: IntArray | None, rows: list[int]) -> RawRecords:
+    """Some of the rows, as the decoder takes them."""
+    offsets = np.array(rows, np.int64)
+    times = np.full(len(rows), _ANY_TIME_MS) if known is None else -(-known[offsets] // 1000)
+    return RawRecords(
+        np.full(len(rows), FIRST_IMPORT, np.int64),
+        offsets,
+        times.astype(np.int64),
+        [None] * len(rows),
+        [values[row] for row in rows],
+    )
 
 
 def _plain(column: pa.ChunkedArray) -> list[Any]:

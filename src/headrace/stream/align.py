@@ -12,8 +12,8 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 
 __all__ = ["IDLE_S", "Aligner", "Fetch"]
@@ -22,28 +22,36 @@ IDLE_S = 5.0
 """How long a silent partition holds the others back, in seconds."""
 
 
-@dataclass(frozen=True)
+_NONE = RawRecords.of([])
+
+
+@dataclass(frozen=True, eq=False)
 class Fetch:
     """Records of one source partition, part of a round.
 
     Attributes:
         source: The source partition.
-        records: Kafka records in offset order, at least one.
+        records: Its records in offset order, at least one.
         round: The round's number.
         ends_round: Whether it is the round's last fetch.
         epoch: The aligner's epoch when it was cut: fetches from before a seek have an older one.
     """
 
     source: SourcePartition
-    records: list[Any]
+    records: RawRecords
     round: int
     ends_round: bool
     epoch: int = 0
 
+    @property
+    def last_offset(self) -> int:
+        """The offset of its last record."""
+        return int(self.records.offsets[-1])
+
 
 @dataclass
 class _Partition:
-    held: list[Any]
+    held: RawRecords
     next_offset: int
     heard_at: float
 
@@ -80,11 +88,11 @@ class Aligner:
     @property
     def holds(self) -> bool:
         """Whether any record is held back."""
-        return any(partition.held for partition in self._partitions.values())
+        return any(len(partition.held) for partition in self._partitions.values())
 
     def cut(
         self,
-        records: Mapping[SourcePartition, list[Any]],
+        records: Mapping[SourcePartition, RawRecords],
         assigned: Iterable[SourcePartition],
         ends: Callable[[SourcePartition], int | None],
     ) -> list[Fetch]:
@@ -100,19 +108,19 @@ class Aligner:
         """
         now = self._monotonic()
         for source, fetched in records.items():
-            partition = self._partitions.setdefault(source, _Partition([], 0, now))
-            partition.held += fetched
-            if fetched:
-                partition.next_offset, partition.heard_at = fetched[-1].offset + 1, now
+            partition = self._partitions.setdefault(source, _Partition(_NONE, 0, now))
+            if len(fetched):
+                held = partition.held
+                partition.held = RawRecords.concat([held, fetched]) if len(held) else fetched
+                partition.next_offset, partition.heard_at = int(fetched.offsets[-1]) + 1, now
         until = self._horizon(assigned, ends, now) if self._by_record_time else None
-        ready = [
-            (source, released) for source in sorted(self._partitions) if (released := self._release(source, until))
-        ]
+        released = ((source, self._release(source, until)) for source in sorted(self._partitions))
+        ready = [(source, records) for source, records in released if len(records)]
         self._round += bool(ready)
         last = len(ready) - 1
         return [
-            Fetch(source, released, self._round, number == last, self.epoch)
-            for number, (source, released) in enumerate(ready)
+            Fetch(source, records, self._round, number == last, self.epoch)
+            for number, (source, records) in enumerate(ready)
         ]
 
     def _horizon(
@@ -121,27 +129,22 @@ class Aligner:
         """The record time up to which every partition waited for has been read; None is no limit, -1 is wait."""
         horizon: int | None = None
         for source in assigned:
-            partition = self._partitions.setdefault(source, _Partition([], 0, now))
+            partition = self._partitions.setdefault(source, _Partition(_NONE, 0, now))
             end = ends(source)
             read_to_end = end is not None and partition.next_offset >= end
             if read_to_end or now - partition.heard_at > IDLE_S:
                 continue
-            newest = partition.held[-1].timestamp if partition.held else -1
+            newest = int(partition.held.timestamps[-1]) if len(partition.held) else -1
             horizon = newest if horizon is None else min(horizon, newest)
         return horizon
 
-    def _release(self, source: SourcePartition, until: int | None) -> list[Any]:
+    def _release(self, source: SourcePartition, until: int | None) -> RawRecords:
         partition = self._partitions[source]
         held = partition.held
-        if until is None or not held or held[-1].timestamp <= until:
-            partition.held = []
+        if until is None or not len(held) or held.timestamps[-1] <= until:
+            partition.held = _NONE
             return held
         # Timestamps may step back within a partition; any cut keeps the order, and the branch above lets the rest go.
-        cut = bisect_right(held, until, key=_timestamp)
+        cut = bisect_right(held.timestamps, until)
         partition.held = held[cut:]
         return held[:cut]
-
-
-def _timestamp(record: Any) -> int:
-    timestamp: int = record.timestamp
-    return timestamp

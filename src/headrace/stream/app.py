@@ -126,7 +126,7 @@ class StreamApp(FetchApp):
                 logger.warning("%s Trying again in %.1f s.", error, delay)
                 await self.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_S)
-        self.stats.end_round(summary, {fetch.source: fetch.records[-1].offset + 1 for fetch in fetches})
+        self.stats.end_round(summary, {fetch.source: fetch.last_offset + 1 for fetch in fetches})
         return False
 
     async def flush(self) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from headrace.erasure import ErasureFilter
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
 from headrace.plan import Plan
@@ -173,20 +174,20 @@ class Pipeline:
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)
         with self._lock:
-            self._unlogged.add(batches, {fetch.source: fetch.records[-1].offset for fetch in fetches})
+            self._unlogged.add(batches, {fetch.source: fetch.last_offset for fetch in fetches})
         # Last: where the journal could not be written the round comes again, and its own ids must not be taken for repetitions.
         self._deduplicator.accept()
         newest = max(position.record_ts_us for position in positions.values())
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest)
 
     def _decode(self, fetches: Sequence[Fetch], now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
-        by_topic: dict[str, list[Any]] = {}
+        by_topic: dict[str, list[RawRecords]] = {}
         for fetch in fetches:
-            by_topic.setdefault(fetch.source.topic, []).extend(fetch.records)
+            by_topic.setdefault(fetch.source.topic, []).append(fetch.records)
         batches: list[EventBatch] = []
         dead: list[DeadLetter] = []
-        for topic, records in by_topic.items():
-            batch, letters = self._decoders[topic].decode(records, now)
+        for topic, parts in by_topic.items():
+            batch, letters = self._decoders[topic].decode(RawRecords.concat(parts), now)
             batches.append(batch)
             dead += letters
         for letter in dead:
@@ -197,7 +198,7 @@ class Pipeline:
     def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
         """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
         acknowledged = self._now_us()
-        ranges = [(fetch.source, fetch.records[0].offset, fetch.records[-1].offset) for fetch in fetches]
+        ranges = [(fetch.source, int(fetch.records.offsets[0]), fetch.last_offset) for fetch in fetches]
         with self._lock:
             noted = self._known_at.note(ranges, acknowledged)
             self._store.add_journal(noted)
@@ -256,5 +257,5 @@ def _position(fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
         if batch.source.topic == fetch.source.topic:
             mine = batch.ts_us[batch.partition == fetch.source.partition]
             newest_event = int(mine.max(initial=newest_event))
-    newest_record = max(record.timestamp for record in fetch.records) * 1000
-    return Position(fetch.records[-1].offset, newest_record, newest_event)
+    newest_record = int(fetch.records.timestamps.max()) * 1000
+    return Position(fetch.last_offset, newest_record, newest_event)

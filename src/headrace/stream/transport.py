@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.stream import failpoints
 from headrace.stream.align import Aligner, Fetch
@@ -90,7 +91,7 @@ class FetchConsumer(driver.Consumer):
         if self._fetched_in != self._aligner.epoch:
             return  # a rebalance began while this was being fetched: the consumer will be moved, and these records come again
         current = {*(active or set()), *self._buffered_partitions}
-        usable = {SourcePartition(*tp): fetched for tp, fetched in records.items() if tp in current}
+        usable = {SourcePartition(*tp): RawRecords.of(fetched) for tp, fetched in records.items() if tp in current}
         for fetch in self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end):
             if not self._goes_on(generation):
                 break
@@ -108,13 +109,12 @@ class FetchConsumer(driver.Consumer):
             return None
 
     def _message(self, tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
-        last = fetch.records[-1]
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            last.offset,
-            last.timestamp / 1000,
-            last.timestamp_type,
+            fetch.last_offset,
+            int(fetch.records.timestamps[-1]) / 1000,
+            0,  # the time is its producer's
             [],  # headers
             None,  # key
             fetch,  # type: ignore[arg-type]  # value: the raw codec hands on what it is given

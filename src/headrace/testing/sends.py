@@ -14,7 +14,8 @@ from pydantic_core import to_json
 from headrace.errors import EventError
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
-from headrace.events.decode import EventDecoder, RawRecord
+from headrace.events.decode import EventDecoder
+from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.plan import Source
 from headrace.produce.encode import EventEncoder
@@ -56,20 +57,27 @@ class Sent:
 class KnownDecoder(EventDecoder):
     """The worker's decoder, with `known_at` to the microsecond where a Kafka record has milliseconds."""
 
-    def decode(self, records: Sequence[RawRecord], known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
+    def __init__(self, source: Source, model: type[BaseModel]) -> None:
+        super().__init__(source, model)
+        self._known: dict[tuple[int, int], int] = {}
+
+    def note(self, record: Sent) -> None:
+        """Note when a record that will be decoded was known."""
+        self._known[record.partition, record.offset] = record.known_us
+
+    def decode(self, records: RawRecords, known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
         """As the worker's, with each event known at its record's `known_us`.
 
         Args:
-            records: What was sent.
+            records: What was sent, each noted before.
             known_us: Must be None: a test bed runs on the record clock.
 
         Returns:
             The events that hold, and the dead letters.
         """
         batch, dead = super().decode(records, known_us)
-        known = {(one.partition, one.offset): one.known_us for one in records if isinstance(one, Sent)}
         at = zip(batch.partition.tolist(), batch.offset.tolist(), strict=True)
-        batch.known_us = np.array([known[position] for position in at], np.int64)
+        batch.known_us = np.array([self._known[position] for position in at], np.int64)
         return batch, dead
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.config import Clock
 from headrace.events.deadletter import DeadLetter
+from headrace.events.raw import RawRecords
 from headrace.lookup import FeatureClient
 from headrace.online import OnlineStore, SourcePartition
 from headrace.online.meta import CLOCK, view_fact
@@ -58,9 +59,11 @@ class Worker:
         sources = plan.sources if logs else {name: _undeduplicated(one) for name, one in plan.sources.items()}
         self._facts = {CLOCK: str(Clock.RECORD), **{view_fact(one.name): one.hash for one in plan.views.values()}}
         store.set_meta(self._facts)
-        decoders = {source.topic: KnownDecoder(source, definitions.models[name]) for name, source in sources.items()}
+        self._decoders = {
+            source.topic: KnownDecoder(source, definitions.models[name]) for name, source in sources.items()
+        }
         self.store = store
-        self._pipeline = Pipeline(plan, decoders, store, logs, Clock.RECORD, letters, repo=definitions.repo)
+        self._pipeline = Pipeline(plan, self._decoders, store, logs, Clock.RECORD, letters, repo=definitions.repo)
         self.client = FeatureClient(plan=plan, store=store)
         self._held: set[tuple[SourcePartition, int]] = set()
         self._ends: dict[SourcePartition, int] = {}
@@ -76,12 +79,14 @@ class Worker:
         for record in records:
             topic = record.at.topic
             by_partition.setdefault(record.at, []).append(record)
+            self._decoders[topic].note(record)
             self._held.add((record.at, record.offset))
             self._ends[record.at] = max(self._ends.get(record.at, -1), record.offset)
             self._newest_known_us[topic] = max(self._newest_known_us.get(topic, record.known_us), record.known_us)
         last = len(by_partition) - 1
         fetches = [
-            Fetch(at, fetched, 0, number == last) for number, (at, fetched) in enumerate(sorted(by_partition.items()))
+            Fetch(at, RawRecords.of(fetched), 0, number == last)
+            for number, (at, fetched) in enumerate(sorted(by_partition.items()))
         ]
         if fetches:
             self._pipeline.process(fetches)

@@ -1,0 +1,113 @@
+"""Records as they come from Kafka, by column: a fetch has arrays and lists, and no Python object per record beyond its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+
+from headrace.events.columns import IntArray
+
+__all__ = ["RawRecord", "RawRecords"]
+
+
+class RawRecord(Protocol):
+    """One Kafka record, as far as it is read; aiokafka's and kafka-python's records both fit."""
+
+    @property
+    def partition(self) -> int:
+        """Its partition."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+
+    @property
+    def timestamp(self) -> int:
+        """Its timestamp in milliseconds."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RawRecords:
+    """Records of one topic, those of each partition in offset order.
+
+    Attributes:
+        partitions: Their partitions, int64 of shape (n,).
+        offsets: Their offsets, int64 of shape (n,).
+        timestamps: Their timestamps in milliseconds, int64 of shape (n,).
+        keys: Their keys.
+        values: Their values.
+    """
+
+    partitions: IntArray
+    offsets: IntArray
+    timestamps: IntArray
+    keys: list[bytes | None]
+    values: list[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice) -> RawRecords:
+        """A run of records; the arrays are views."""
+        return RawRecords(
+            self.partitions[rows], self.offsets[rows], self.timestamps[rows], self.keys[rows], self.values[rows]
+        )
+
+    def take(self, rows: Sequence[int]) -> RawRecords:
+        """The records at some rows, in that order."""
+        at = np.asarray(rows, np.int64)
+        keys, values = self.keys, self.values
+        return RawRecords(
+            self.partitions[at],
+            self.offsets[at],
+            self.timestamps[at],
+            [keys[row] for row in rows],
+            [values[row] for row in rows],
+        )
+
+    @classmethod
+    def of(cls, records: Iterable[RawRecord]) -> RawRecords:
+        """The columns of record objects.
+
+        Args:
+            records: The records, in order.
+        """
+        given = list(records)
+        return cls(
+            np.array([one.partition for one in given], np.int64),
+            np.array([one.offset for one in given], np.int64),
+            np.array([one.timestamp for one in given], np.int64),
+            [one.key for one in given],
+            [one.value for one in given],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[RawRecords]) -> RawRecords:
+        """Several runs as one, in order.
+
+        Args:
+            parts: The runs; of none comes one without records.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return cls.of([])
+        return cls(
+            np.concatenate([part.partitions for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.timestamps for part in parts]),
+            list(chain.from_iterable(part.keys for part in parts)),
+            list(chain.from_iterable(part.values for part in parts)),
+        )
