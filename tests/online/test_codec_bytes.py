@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.aggregates import AGGREGATES, Values
 from headrace.errors import StoreDamagedError
-from headrace.online.codec import RecordHeader, Records, decode_records, encode_records, entity_key
+from headrace.online.codec import Records, decode_records, encode_records, entity_key
 from headrace.plan import Column, DType, Feature, Source, View
 from headrace.windows import NEVER, Events, ViewLayout, merge_tiles, tile_events
 
@@ -78,8 +78,8 @@ def tiled(layout: ViewLayout, rows: list[Row], first: int = 0) -> list[Any]:
 
 
 def records(layout: ViewLayout, tiles: list[Any], n: int) -> Records:
-    headers = [RecordHeader(entity_key([number]), number, 7, 3) for number in range(n)]
-    return Records(headers, [np.full(n, NEVER, np.int64)] * len(tiles), tiles)
+    header = (np.arange(n), np.full(n, 7), np.full(n, 3))
+    return Records(keys(n), *header, [np.full(n, NEVER, np.int64)] * len(tiles), tiles)
 
 
 def keys(n: int) -> list[bytes]:
@@ -88,7 +88,7 @@ def keys(n: int) -> list[bytes]:
 
 def held(tiles: Any) -> list[list[Any]]:
     """Every column of tiles, doubles by their bits."""
-    columns = [tiles.group, tiles.tile, tiles.known_us, *(column for state in tiles.states for column in state)]
+    columns = [tiles.group, tiles.tile, tiles.known_us, *tiles.columns]
     return [(column.view(np.int64) if column.dtype == np.float64 else column).tolist() for column in columns]
 
 
@@ -110,8 +110,7 @@ def test_bytes_read_back_beside_numbers_and_strings(rows: list[Row]) -> None:
     for mine, other in zip(read.tiles, written.tiles, strict=True):
         assert held(mine) == held(other)
     for family, tiles in zip(LAYOUT.families, read.tiles, strict=True):
-        columns = [column for state in tiles.states for column in state]
-        for described, column in zip(family.columns, columns, strict=True):
+        for described, column in zip(family.columns, tiles.columns, strict=True):
             assert described.kind != "bytes" or all(type(one) is bytes for one in column)
     assert encode_records(LAYOUT, read) == encoded
 
@@ -154,20 +153,20 @@ def test_sketch_of_many_values_is_stored() -> None:
 
 
 def test_layout_of_the_bytes_stays() -> None:
-    """Stores in the field hold version 1: a change of these bytes needs another version."""
+    """Stores in the field hold version 2: a change of these bytes needs another version."""
     layout = layout_of(("last_n", "n", (2,)), ("last", "text", ()), ("count_distinct", "text", (2,)))
     layout = ViewLayout.of(layout.view.model_copy(update={"features": layout.view.features[:3]}), SOURCE)
     rows: list[Row] = [(0, 12, 3, None, "ü"), (0, 25, 4, None, None)]
     (record,) = encode_records(layout, records(layout, tiled(layout, rows), 1))
-    lists, sets = [b"[[12,0,3]]", b"[[25,1,4]]"], [b'["\\u00fc"]', b""]
-    strings = b'[["\\u00fc", null]]'
-    body = struct.pack("<qqqIH", 0, 7, 3, 3, 1) + b"[0]" + struct.pack("<IqI", 2, NEVER, len(strings))
     never = -(2**63)
-    #                           tile  known   ts         position
-    body += struct.pack("<8q", 1, 2, 17, 30, 12, never, 0, -1) + strings
-    for blobs in (lists, sets):
-        body += struct.pack("<2I", *map(len, blobs)) + b"".join(blobs)
-    assert record == b"HR" + bytes([1, 0]) + struct.pack("<I", zlib.crc32(body)) + body
+    lists, sets = [b"[[12,0,3]]", b"[[25,1,4]]"], [b'["\\u00fc"]', b""]
+    objects = lists[0] + "ü".encode() + sets[0] + lists[1]
+    body = struct.pack("<qqqII", 0, 7, 3, 3, 1) + b"[0]" + bytes(5) + struct.pack("<IIq", 2, len(objects), NEVER)
+    #                        tile known list ts  position text set
+    body += struct.pack("<7q", 1, 17, 10, 12, 0, 2, len(sets[0]))
+    body += struct.pack("<7q", 2, 30, 10, never, -1, -1, 0)
+    body += objects + bytes(-len(objects) % 8)
+    assert record == b"HR" + bytes([2, 0]) + struct.pack("<I", zlib.crc32(body)) + body
 
 
 def test_every_flipped_byte_and_every_cut_is_noticed() -> None:

@@ -15,7 +15,7 @@ HERE, THERE = SourcePartition("orders", 0), SourcePartition("orders", 11)
 
 def record(applied: int, body: str = "") -> bytes:
     """Bytes with the applied offset where a record has it; the store looks at nothing else."""
-    return b"HR\x01\x00\x00\x00\x00\x00" + struct.pack("<q", applied) + body.encode()
+    return b"HR\x02\x00\x00\x00\x00\x00" + struct.pack("<q", applied) + body.encode()
 
 
 def write(entity: str, partition: int, expected: int | None, applied: int, view: str = VIEW) -> Write:
@@ -118,7 +118,7 @@ def test_facts_are_kept_and_replaced(store: OnlineStore) -> None:
 def whole(entity: str, partition: int, view: str = VIEW) -> Write:
     """A record that also says whose it is."""
     key = entity.encode()
-    body = b"HR\x01\x00\x00\x00\x00\x00" + struct.pack("<qqqIH", 3, 0, 0, len(key), 0) + key
+    body = b"HR\x02\x00\x00\x00\x00\x00" + struct.pack("<qqqII", 3, 0, 0, len(key), 0) + key
     return Write(RecordKey(view, key, partition), None, body)
 
 

@@ -19,7 +19,7 @@ VIEW = "00112233445566aa"
 
 def record(applied: int, size: int = 0) -> bytes:
     """Bytes with the applied offset where a record has it."""
-    return b"HR\x01\x00\x00\x00\x00\x00" + struct.pack("<q", applied) + b"." * size
+    return b"HR\x02\x00\x00\x00\x00\x00" + struct.pack("<q", applied) + b"." * size
 
 
 def fill(path: Path, records: int = 200) -> None:

@@ -78,15 +78,59 @@ def test_place_leads_to_the_features_accumulator_and_window(
     assert place.window == Window(window, slide)
 
 
-def test_state_columns_follow_the_accumulators() -> None:
-    assert [(column.name, column.kind) for column in LAYOUT.families[0].columns] == [
-        ("n", "int64"),
-        ("n", "int64"),
-        ("total", "float64"),
+def columns_of(layout: ViewLayout, family: int) -> list[tuple[str, str]]:
+    return [(column.name, column.kind) for column in layout.families[family].columns]
+
+
+def test_state_columns_follow_the_accumulators_and_are_kept_once() -> None:
+    assert columns_of(LAYOUT, 0) == [
+        ("n", "int64"),  # of all events
+        ("n", "int64"),  # of the prices
+        ("total", "float64"),  # of the prices, for mean and sum
         ("high", "int64"),
         ("low", "int64"),
-        ("total", "float64"),
     ]
+    assert LAYOUT.families[0].slots == ((0,), (1, 2), (3, 4), (2,))
+    assert LAYOUT.families[0].made_by == ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1))
+
+
+def test_only_accumulators_of_one_column_and_filter_share() -> None:
+    features = [
+        feature("a", "count", "price"),
+        feature("b", "mean", "price"),
+        feature("c", "min", "price"),
+        feature("d", "mean", "pieces"),
+        feature("e", "mean", "price", where="is_big"),
+        feature("f", "var_pop", "price"),
+        feature("g", "stddev_samp", "price"),
+        feature("h", "skew", "price"),
+    ]
+    source = SOURCE.model_copy(update={"columns": (*SOURCE.columns, Column(name="is_big", dtype=DType.BOOL))})
+    (family,) = ViewLayout.of(View(name="v", source="s", entities=(), features=tuple(features)), source).families
+    assert family.slots == (
+        (0,),  # count: n
+        (0, 1),  # mean: n, total
+        (0, 2),  # min: n, value
+        (3, 4, 5),  # mean of pieces: n, high, low
+        (6, 7),  # mean of big prices: n, total
+        (0, 8, 9),  # var_pop: n, mean, m2
+        (0, 8, 9),
+        (0, 8, 9, 10),  # skew: and m3
+    )
+    assert [number for number, _ in family.merged_alone] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert family.merged_together == ((5, (8, 9)), (7, (10,)))
+
+
+def feature(name: str, function: str, column: str, where: str | None = None) -> Feature:
+    return Feature(
+        name=name,
+        function=function,
+        column=column,
+        window_us=HOUR,
+        slide_us=MINUTE,
+        dtype=DType.FLOAT64,
+        where=where,
+    )
 
 
 def test_columns_read_are_named_once_and_everything_is_no_column() -> None:

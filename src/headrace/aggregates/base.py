@@ -15,6 +15,7 @@ from headrace.events.columns import Array, BoolArray, IntArray, Values
 from headrace.plan import DType
 
 __all__ = [
+    "COUNT",
     "EVERY_COLUMN",
     "Aggregate",
     "Array",
@@ -37,10 +38,23 @@ EVERY_COLUMN = frozenset(dtype for dtype in DType if dtype.element is None)
 
 
 class StateColumn(NamedTuple):
-    """One column of a state: its name and how it is stored."""
+    """One column of a state.
+
+    Attributes:
+        name: Its name.
+        kind: How it is stored.
+        merge: What merges two of its values where that takes nothing but them; None where it takes the whole state.
+        share: What it holds. Columns of aggregates of one column and filter that hold the same are kept once; empty for one that no other has.
+    """
 
     name: str
     kind: StateKind
+    merge: np.ufunc | None = None
+    share: str = ""
+
+
+COUNT = StateColumn("n", "int64", np.add, "count")
+"""How many values there are, as `count_valid` says it of each event."""
 
 
 class Order(NamedTuple):

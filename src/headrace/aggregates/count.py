@@ -6,7 +6,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import EVERY_COLUMN, Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import (
+    COUNT,
+    EVERY_COLUMN,
+    Aggregate,
+    IntArray,
+    Order,
+    State,
+    StateColumn,
+    Values,
+    count_valid,
+)
 from headrace.plan import DType
 
 __all__ = ["Count"]
@@ -33,7 +43,7 @@ class Count(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        return (StateColumn("n", "int64"),)
+        return (COUNT,)
 
     def init(self, n: int) -> State:
         return (np.zeros(n, np.int64),)

@@ -12,7 +12,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, Array, At, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import (
+    COUNT,
+    Aggregate,
+    Array,
+    At,
+    IntArray,
+    Order,
+    State,
+    StateColumn,
+    Values,
+    count_valid,
+)
 from headrace.aggregates.numeric import NUMBERS, as_floats
 from headrace.plan import DType
 
@@ -39,8 +50,8 @@ class Decayed(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        floats = (StateColumn("weight", "float64"), StateColumn("total", "float64"))
-        return (StateColumn("n", "int64"), StateColumn("ts", "int64"), *floats)
+        weight = StateColumn("weight", "float64", share=f"weight {self.params[0]}")
+        return (COUNT, StateColumn("ts", "int64", np.maximum, "latest"), weight, StateColumn("total", "float64"))
 
     def init(self, n: int) -> State:
         return (np.zeros(n, np.int64), np.full(n, _NEVER, np.int64), np.zeros(n), np.zeros(n))

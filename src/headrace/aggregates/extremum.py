@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import COUNT, Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
 from headrace.plan import DType
 
 __all__ = ["Extremum"]
@@ -29,7 +29,7 @@ class Extremum(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        return (StateColumn("n", "int64"), StateColumn("value", "float64" if self._is_float else "int64"))
+        return (COUNT, StateColumn("value", "float64" if self._is_float else "int64", self.pick))
 
     def init(self, n: int) -> State:
         value = np.full(n, self.no_float) if self._is_float else np.full(n, self.no_int, np.int64)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import COUNT, Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
 from headrace.aggregates.sum import add_total, init_total, merge_total, total_columns, total_is_exact
 from headrace.plan import DType
 
@@ -33,7 +33,7 @@ class Mean(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        return (StateColumn("n", "int64"), *total_columns(self.dtype))
+        return (COUNT, *total_columns(self.dtype))
 
     def init(self, n: int) -> State:
         return (np.zeros(n, np.int64), *init_total(self.dtype, n))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import COUNT, Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
 from headrace.aggregates.numeric import NUMBERS, as_floats
 from headrace.plan import DType
 
@@ -31,7 +31,7 @@ class Moments(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        kept = (StateColumn("n", "int64"), StateColumn("mean", "float64"), StateColumn("m2", "float64"))
+        kept = (COUNT, StateColumn("mean", "float64", share="mean"), StateColumn("m2", "float64", share="m2"))
         return (*kept, StateColumn("m3", "float64")) if self.third else kept
 
     def init(self, n: int) -> State:

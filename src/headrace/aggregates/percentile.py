@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import COUNT, Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
 from headrace.aggregates.numeric import as_floats
 from headrace.aggregates.objects import objects
 from headrace.aggregates.parameters import whole_numbers
@@ -53,7 +53,7 @@ class Percentile(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        return (StateColumn("n", "int64"), StateColumn("sample", "bytes"))
+        return (COUNT, StateColumn("sample", "bytes"))
 
     def init(self, n: int) -> State:
         return (np.zeros(n, np.int64), objects([b""] * n))

@@ -67,8 +67,8 @@ def total_is_exact(dtype: DType | None) -> bool:
 def total_columns(dtype: DType | None) -> tuple[StateColumn, ...]:
     """The state of a running total."""
     if total_is_exact(dtype):
-        return (StateColumn("high", "int64"), StateColumn("low", "int64"))
-    return (StateColumn("total", "float64"),)
+        return (StateColumn("high", "int64", np.add, "high"), StateColumn("low", "int64", np.add, "low"))
+    return (StateColumn("total", "float64", np.add, "total"),)
 
 
 def init_total(dtype: DType | None, n: int) -> State:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import (
+    COUNT,
     EVERY_COLUMN,
     Aggregate,
     At,
@@ -36,7 +37,7 @@ class TimeSince(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        return (StateColumn("n", "int64"), StateColumn("ts", "int64"))
+        return (COUNT, StateColumn("ts", "int64", self.pick))
 
     def init(self, n: int) -> State:
         return (np.zeros(n, np.int64), np.full(n, self.nothing, np.int64))

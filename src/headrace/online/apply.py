@@ -16,10 +16,10 @@ import numpy as np
 from headrace.events.batch import EventBatch
 from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.online.base import OnlineStore, Position, RecordKey, SourcePartition, Write
-from headrace.online.codec import RecordHeader, Records, decode_records, encode_records, entity_key
+from headrace.online.codec import Records, decode_records, encode_records, entity_key
 from headrace.plan import Column, DType, Plan, View
 from headrace.transforms import Transformer
-from headrace.windows import Events, Tiles, ViewLayout, merge_tiles, prune_tiles, tile_events
+from headrace.windows import Events, Tiles, ViewLayout, merge_tiles, prune_tiles, tile_batch
 
 __all__ = ["Applier"]
 
@@ -175,17 +175,16 @@ class Applier:
         if not grouping.keys:
             return []
         records = decode_records(layout, self._store.read(grouping.keys), [key.entity for key in grouping.keys])
-        applied = np.array([header.applied for header in records.headers], np.int64)
-        fresh = (grouping.group >= 0) & (batch.offset > applied[grouping.group])
+        fresh = (grouping.group >= 0) & (batch.offset > records.applied[grouping.group])
         if not fresh.any():
             return []
         merged = _merge(layout, records, version.sees(batch), grouping.group, fresh, now_us)
         touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
         encoded = encode_records(layout, merged)
         return [
-            Write(key, None if header.applied < 0 else header.applied, record)
-            for key, header, record, is_touched in zip(
-                grouping.keys, records.headers, encoded, touched.tolist(), strict=True
+            Write(key, None if applied < 0 else applied, record)
+            for key, applied, record, is_touched in zip(
+                grouping.keys, records.applied.tolist(), encoded, touched.tolist(), strict=True
             )
             if is_touched
         ]
@@ -235,31 +234,31 @@ def _merge(
         batch.known_us[fresh],
         {name: Values(*(array[fresh] for array in batch.values(name))) for name in layout.columns},
     )
-    headers = _advance(records.headers, events, batch.offset[fresh])
-    known = np.array([header.known_through_us for header in headers], np.int64)
+    applied, known, newest = _advanced(records, events, batch.offset[fresh])
     now = known if now_us is None else np.maximum(known, now_us)
     tiles: list[Tiles] = []
     dropped: list[IntArray] = []
-    for number, family in enumerate(layout.families):
-        merged = merge_tiles(family, [records.tiles[number], tile_events(family, events)])
+    for number, (family, added) in enumerate(zip(layout.families, tile_batch(layout.families, events), strict=True)):
+        merged = merge_tiles(family, [records.tiles[number], added])
         kept, newly_dropped = prune_tiles(family, merged, now)
         tiles.append(kept)
         dropped.append(np.maximum(records.dropped[number], newly_dropped))
-    return Records(headers, dropped, tiles)
+    return Records(records.entities, applied, known, newest, dropped, tiles)
 
 
-def _advance(headers: list[RecordHeader], events: Events, offset: IntArray) -> list[RecordHeader]:
+def _advanced(records: Records, events: Events, offset: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Each record's applied offset, newest known_at and newest event time with the events."""
     order = np.argsort(events.group, kind="stable")
     group = events.group[order]
     starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
-    newest = [np.maximum.reduceat(array[order], starts).tolist() for array in (offset, events.known_us, events.ts_us)]
-    advanced = list(headers)
-    for number, applied, known, ts in zip(group[starts].tolist(), *newest, strict=True):
-        header = advanced[number]
-        advanced[number] = replace(
-            header,
-            applied=applied,
-            known_through_us=max(header.known_through_us, known),
-            newest_ts_us=max(header.newest_ts_us, ts),
-        )
-    return advanced
+    here = group[starts]
+    advanced = []
+    for before, now in (
+        (records.applied, offset),
+        (records.known_through_us, events.known_us),
+        (records.newest_ts_us, events.ts_us),
+    ):
+        after = before.copy()
+        after[here] = np.maximum(before[here], np.maximum.reduceat(now[order], starts))
+        advanced.append(after)
+    return advanced[0], advanced[1], advanced[2]

@@ -1,20 +1,16 @@
-"""The record's bytes, versioned and checksummed.
+"""The record's bytes, versioned and checksummed: words of eight bytes, so that many records are read and written by a few numpy calls.
 
-    offset  size  field
-    0       2     magic "HR"
-    2       1     version of this layout
-    3       1     zero
-    4       4     CRC-32 of everything after it
-    8       8     applied: the last source offset merged into the record, int64 little endian
-    16      8     known_through_us: the newest known_at merged
-    24      8     newest_ts_us: the newest event time merged
-    32      4     length of the entity key
-    36      2     number of families
-    38            the entity key, then per family (in the layout's order):
-                    n_tiles u32, dropped i64 (the newest tile pruned), length of strings u32,
-                    int64[columns][n_tiles]: tile, known_us and the numeric state columns (floats by their bits),
-                    the string columns as a JSON array of arrays,
-                    per column of bytes: u32[n_tiles] lengths, and the bytes
+    word            field
+    0               magic "HR", version of this layout (1 byte), zero (1 byte), CRC-32 of all words after this one
+    1               applied: the last source offset merged into the record, int64 little endian
+    2               known_through_us: the newest known_at merged
+    3               newest_ts_us: the newest event time merged
+    4               length of the entity key (u32), number of families (u32)
+    5               the entity key, filled up with zeros to a whole word
+                    per family (in the layout's order): n_tiles (u32) and bytes of objects (u32); dropped: the newest tile pruned
+                    per family: its tiles one after the other, each
+                        tile, known_us, and a word per state column: an int, a float's bits, or an object's length in bytes (-1: null)
+                    per family: the strings (UTF-8) and bytes, tile by tile, filled up with zeros to a whole word
 
 The columns are those of the view's layout, and the view's hash is part of the record's key, so a record never meets another layout.
 A store may compare the applied offset without decoding: `APPLIED` says where it stands.
@@ -27,18 +23,18 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import repeat
 
 import numpy as np
 
-from headrace.aggregates import Array, IntArray, State
+from headrace.aggregates import IntArray
 from headrace.errors import StoreDamagedError
+from headrace.online.words import filled_up, object_columns, object_words, segments, words_of
 from headrace.windows import NEVER, Family, Tiles, ViewLayout
 
 __all__ = [
     "APPLIED",
     "VERSION",
-    "RecordHeader",
     "Records",
     "applied_offset",
     "decode_records",
@@ -47,33 +43,20 @@ __all__ = [
     "record_entity",
 ]
 
-VERSION = 1
+VERSION = 2
 APPLIED = slice(8, 16)
 """Where the applied offset stands in a record."""
 
-_NUMERIC = ("int64", "float64")
 _MAGIC = b"HR"
 _PREFIX = struct.Struct("<2sBBI")
-_HEADER = struct.Struct("<qqqIH")
-_FAMILY = struct.Struct("<IqI")
+_HEADER = struct.Struct("<qqqII")
 _INT64 = struct.Struct("<q")
-
-
-@dataclass(frozen=True)
-class RecordHeader:
-    """What a record says of itself.
-
-    Attributes:
-        entity: The entity's key.
-        applied: The last source offset merged.
-        known_through_us: The newest `known_at` merged.
-        newest_ts_us: The newest event time merged; `NEVER` where no event was.
-    """
-
-    entity: bytes
-    applied: int
-    known_through_us: int
-    newest_ts_us: int
+_HEADER_WORDS = 5
+_ENTITY_AT = 8 * _HEADER_WORDS
+_CHECKED_FROM = 8
+_FIRST_HALF = int.from_bytes(_PREFIX.pack(_MAGIC, VERSION, 0, 0), "little")
+_U32 = 0xFFFFFFFF
+_ENTITY = slice(_ENTITY_AT - 8, _ENTITY_AT - 4)
 
 
 @dataclass(frozen=True)
@@ -81,14 +64,23 @@ class Records:
     """Several records of one view, their tiles side by side; a tile's group is its record's place in the list.
 
     Attributes:
-        headers: One per record.
+        entities: Each record's entity key.
+        applied: The last source offset merged, per record; -1 for one that is not written yet.
+        known_through_us: The newest `known_at` merged.
+        newest_ts_us: The newest event time merged; `NEVER` where no event was.
         dropped: Per family, for each record the newest tile pruned.
         tiles: Per family.
     """
 
-    headers: list[RecordHeader]
+    entities: Sequence[bytes]
+    applied: IntArray
+    known_through_us: IntArray
+    newest_ts_us: IntArray
     dropped: list[IntArray]
     tiles: list[Tiles]
+
+    def __len__(self) -> int:
+        return len(self.entities)
 
 
 def entity_key(values: Sequence[object]) -> bytes:
@@ -103,51 +95,54 @@ def applied_offset(record: bytes) -> int:
 
 def record_entity(record: bytes) -> bytes:
     """The key of the entity that an encoded record is of."""
-    *_, length, _ = _HEADER.unpack_from(record, _PREFIX.size)
-    start = _PREFIX.size + _HEADER.size
-    return bytes(record[start : start + length])
+    return bytes(record[_ENTITY_AT : _ENTITY_AT + int.from_bytes(record[_ENTITY], "little")])
 
 
 def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
     """The bytes of each record."""
-    bodies: list[list[bytes]] = [
-        [
-            _HEADER.pack(
-                header.applied, header.known_through_us, header.newest_ts_us, len(header.entity), len(layout.families)
-            ),
-            header.entity,
-        ]
-        for header in records.headers
-    ]
-    for family, tiles, dropped in zip(layout.families, records.tiles, records.dropped, strict=True):
-        _encode_family(family, tiles, dropped, bodies)
-    encoded = []
-    for parts in bodies:
-        body = b"".join(parts)
-        encoded.append(_PREFIX.pack(_MAGIC, VERSION, 0, zlib.crc32(body)) + body)
-    return encoded
+    count = len(records)
+    if not count:
+        return []
+    header = np.empty((count, _HEADER_WORDS), np.int64)
+    entity_bytes = np.fromiter(map(len, records.entities), np.int64, count)
+    header[:, 0] = _FIRST_HALF
+    header[:, 1], header[:, 2], header[:, 3] = records.applied, records.known_through_us, records.newest_ts_us
+    header[:, 4] = entity_bytes | (len(layout.families) << 32)
+    described = np.empty((count, len(layout.families), 2), np.int64)
+    rows: list[IntArray] = []
+    objects: list[IntArray] = []
+    lengths: list[IntArray] = []
+    object_lengths: list[IntArray] = []
+    for number, (tiles, dropped) in enumerate(zip(records.tiles, records.dropped, strict=True)):
+        n_tiles = np.bincount(tiles.group, minlength=count)
+        row_words, object_words_, object_bytes = object_words(tiles, n_tiles)
+        described[:, number, 0] = n_tiles | (object_bytes << 32)
+        described[:, number, 1] = dropped
+        rows.append(row_words.ravel())
+        lengths.append(n_tiles * row_words.shape[1])
+        objects.append(object_words_)
+        object_lengths.append(words_of(object_bytes))
+    fixed = (np.full(count, size) for size in (_HEADER_WORDS, described[0].size))
+    head, middle = fixed
+    sizes = [head, words_of(entity_bytes), middle, *lengths, *object_lengths]
+    entities = filled_up(b"".join(records.entities), entity_bytes)
+    return _sealed([header.ravel(), entities, described.ravel(), *rows, *objects], np.stack(sizes, axis=1))
 
 
-def _encode_family(family: Family, tiles: Tiles, dropped: IntArray, bodies: list[list[bytes]]) -> None:
-    columns = [column for state in tiles.states for column in state]
-    kinds = [column.kind for column in family.columns]
-    numeric = [tiles.tile, tiles.known_us]
-    numeric += [column.view(np.int64) for column, kind in zip(columns, kinds, strict=True) if kind in _NUMERIC]
-    texts = [column for column, kind in zip(columns, kinds, strict=True) if kind == "string"]
-    blobs = [column for column, kind in zip(columns, kinds, strict=True) if kind == "bytes"]
-    matrix = np.stack(numeric)
-    ends = np.searchsorted(tiles.group, np.arange(len(bodies)), side="right").tolist()
-    start = 0
-    for parts, end, newest_dropped in zip(bodies, ends, dropped.tolist(), strict=True):
-        strings = json.dumps([text[start:end].tolist() for text in texts]).encode() if texts else b""
-        parts.append(_FAMILY.pack(end - start, newest_dropped, len(strings)))
-        parts.append(matrix[:, start:end].tobytes())
-        parts.append(strings)
-        for blob in blobs:
-            held = blob[start:end].tolist()
-            parts.append(np.array([len(one) for one in held], np.uint32).tobytes())
-            parts += held
-        start = end
+def _sealed(parts: list[IntArray], sizes: IntArray) -> list[bytes]:
+    """The records' bytes, from each kind of part of all records and how many words of it each record has."""
+    words = np.concatenate(parts)
+    ends_of_kind = np.cumsum(sizes.sum(axis=0))
+    source = np.cumsum(sizes, axis=0) - sizes
+    source[:, 1:] += ends_of_kind[:-1]
+    words = words.take(segments(source.ravel(), sizes.ravel()))
+    ends = (8 * np.cumsum(sizes.sum(axis=1))).tolist()
+    starts = [0, *ends[:-1]]
+    body = words.data.cast("B")
+    checksums = [zlib.crc32(body[start + _CHECKED_FROM : end]) for start, end in zip(starts, ends, strict=True)]
+    words.view(np.uint32)[np.array(starts) // 4 + 1] = checksums
+    whole = words.tobytes()
+    return [whole[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def decode_records(layout: ViewLayout, encoded: Sequence[bytes | None], entities: Sequence[bytes]) -> Records:
@@ -164,100 +159,122 @@ def decode_records(layout: ViewLayout, encoded: Sequence[bytes | None], entities
     Raises:
         StoreDamagedError: A record's checksum, version, entity or length is not what it should be.
     """
-    headers: list[RecordHeader] = []
-    parts: list[list[_Columns]] = [[] for _ in layout.families]
-    dropped = [np.full(len(encoded), NEVER, np.int64) for _ in layout.families]
-    for number, (record, entity) in enumerate(zip(encoded, entities, strict=True)):
-        if record is None:
-            headers.append(RecordHeader(entity, -1, NEVER, NEVER))
-            for family, part in zip(layout.families, parts, strict=True):
-                part.append(_no_tiles(family))
-            continue
-        header, at = _decode_header(layout, record, entity)
-        headers.append(header)
-        for number_of_family, family in enumerate(layout.families):
-            at, newest_dropped, part_tiles = _decode_family(family, record, at)
-            dropped[number_of_family][number] = newest_dropped
-            parts[number_of_family].append(part_tiles)
-    tiles = [_side_by_side(family, part) for family, part in zip(layout.families, parts, strict=True)]
-    return Records(headers, dropped, tiles)
+    written = np.array([number for number, record in enumerate(encoded) if record is not None], np.int64)
+    count = len(encoded)
+    applied = np.full(count, -1, np.int64)
+    known, newest = np.full(count, NEVER, np.int64), np.full(count, NEVER, np.int64)
+    dropped = [np.full(count, NEVER, np.int64) for _ in layout.families]
+    if not len(written):
+        nothing = [_no_tiles(family) for family in layout.families]
+        return Records(entities, applied, known, newest, dropped, nothing)
+    held = [record for record in encoded if record is not None]
+    owners = entities if len(held) == count else [entities[number] for number in written.tolist()]
+    header, parts = _read(layout, held, owners)
+    applied[written], known[written], newest[written] = header[:, 1], header[:, 2], header[:, 3]
+    tiles = []
+    for number, part in enumerate(parts):
+        dropped[number][written] = part.dropped
+        tiles.append(part.tiles.regrouped(written[part.tiles.group]) if len(held) < count else part.tiles)
+    return Records(entities, applied, known, newest, dropped, tiles)
 
 
-def _decode_header(layout: ViewLayout, record: bytes, entity: bytes) -> tuple[RecordHeader, int]:
+@dataclass(frozen=True)
+class _FamilyPart:
+    """A family's part of several records."""
+
+    dropped: IntArray
+    tiles: Tiles
+
+
+def _read(layout: ViewLayout, held: list[bytes], owners: Sequence[bytes]) -> tuple[IntArray, list[_FamilyPart]]:
+    """The headers, shape (records, 5), and per family its part."""
+    joined = b"".join(held)
+    sizes = np.fromiter(map(len, held), np.int64, len(held))
+    if (sizes < _ENTITY_AT).any() or (sizes & 7).any():
+        raise _damage(layout, held, owners)
+    words = np.frombuffer(joined, "<i8").astype(np.int64, copy=False)
+    ends = np.cumsum(sizes >> 3)
+    starts = ends - (sizes >> 3)
+    header = words[starts[:, None] + np.arange(_HEADER_WORDS)]
+    entity_bytes = header[:, 4] & _U32
+    body = memoryview(joined)
+    checksums = [
+        zlib.crc32(body[start + _CHECKED_FROM : end])
+        for start, end in zip((8 * starts).tolist(), (8 * ends).tolist(), strict=True)
+    ]
+    is_sound = (
+        (header[:, 0] == (np.array(checksums, np.int64) << 32 | _FIRST_HALF))
+        & (header[:, 4] >> 32 == len(layout.families))
+        & (entity_bytes == np.fromiter(map(len, owners), np.int64, len(owners)))
+    )
+    if not is_sound.all() or not all(map(bytes.startswith, held, owners, repeat(_ENTITY_AT))):
+        raise _damage(layout, held, owners)
+    parts = _families(layout, words, starts + _HEADER_WORDS + words_of(entity_bytes), ends)
+    if parts is None:
+        raise _damage(layout, held, owners)
+    return header, parts
+
+
+def _families(layout: ViewLayout, words: IntArray, at: IntArray, ends: IntArray) -> list[_FamilyPart] | None:
+    """The families' parts of records, from where these begin; None where a record does not add up."""
+    families = len(layout.families)
+    if (at + 2 * families > ends).any():
+        return None
+    described = words[at[:, None] + np.arange(2 * families)]
+    at = at + 2 * families
+    n_tiles, object_bytes = described[:, ::2] & _U32, (described[:, ::2] >> 32) & _U32
+    widths = np.array([2 + len(family.columns) for family in layout.families], np.int64)
+    sizes = np.concatenate([n_tiles * widths, words_of(object_bytes)], axis=1)
+    if (at + sizes.sum(axis=1) != ends).any():
+        return None
+    starts = at[:, None] + np.cumsum(sizes, axis=1) - sizes
+    parts = []
+    for number, family in enumerate(layout.families):
+        rows = words.take(segments(starts[:, number], sizes[:, number])).reshape(-1, widths[number])
+        group = np.repeat(np.arange(len(at)), n_tiles[:, number])
+        blob = words.take(segments(starts[:, families + number], sizes[:, families + number])).tobytes()
+        objects = object_columns(family, rows, n_tiles[:, number], object_bytes[:, number], blob)
+        if objects is None:
+            return None
+        parts.append(_FamilyPart(described[:, 2 * number + 1], Tiles(family, group, rows, objects)))
+    return parts
+
+
+def _no_tiles(family: Family) -> Tiles:
+    nothing = np.zeros(0, np.int64)
+    return Tiles(
+        family,
+        nothing,
+        np.zeros((0, 2 + len(family.columns)), np.int64),
+        tuple(np.zeros(0, object) for _ in family.objects),
+    )
+
+
+def _damage(layout: ViewLayout, held: Sequence[bytes], owners: Sequence[bytes]) -> StoreDamagedError:
+    """What is the matter with the first record that is not sound."""
+    found = (_complaint(layout, record, entity) for record, entity in zip(held, owners, strict=True))
+    return next(filter(None, found))
+
+
+def _complaint(layout: ViewLayout, record: bytes, entity: bytes) -> StoreDamagedError | None:
     where = f"The record of {entity.decode('utf-8', 'replace')} in view {layout.view.versioned_name}"
     cure = "The store is damaged: `headrace stream --rebuild` builds it anew from the log, and loses nothing."
-    if len(record) < _PREFIX.size + _HEADER.size:
-        msg = f"{where} is cut short ({len(record)} bytes)."
-        raise StoreDamagedError(msg, cure=cure)
+    if len(record) < _PREFIX.size:
+        return StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", cure=cure)
     magic, version, zero, crc = _PREFIX.unpack_from(record)
     if magic != _MAGIC or version != VERSION or zero != 0:
         msg = f"{where} starts with {magic!r} version {version}; this headrace reads version {VERSION}."
-        raise StoreDamagedError(msg, cure="`headrace stream --rebuild` writes the records anew from the log.")
-    if zlib.crc32(memoryview(record)[_PREFIX.size :]) != crc:
-        msg_0 = f"{where} does not match its checksum."
-        raise StoreDamagedError(msg_0, cure=cure)
-    applied, known, newest, length, families = _HEADER.unpack_from(record, _PREFIX.size)
-    at = _PREFIX.size + _HEADER.size + length
-    found = record[at - length : at]
-    if found != entity or families != len(layout.families):
-        msg_0 = f"{where} is that of {found.decode('utf-8', 'replace')}."
-        raise StoreDamagedError(msg_0, cure=cure)
-    return RecordHeader(entity, applied, known, newest), at
-
-
-class _Columns(NamedTuple):
-    """A family's tiles in one record.
-
-    Attributes:
-        matrix: int64 rows: tile, known_us and the numeric state columns.
-        objects: The columns of strings, then those of bytes.
-    """
-
-    matrix: Array
-    objects: list[list[Any]]
-
-
-def _decode_family(family: Family, record: bytes, at: int) -> tuple[int, int, _Columns]:
-    n, newest_dropped, strings_length = _FAMILY.unpack_from(record, at)
-    rows = 2 + sum(column.kind in _NUMERIC for column in family.columns)
-    at += _FAMILY.size
-    matrix = np.frombuffer(record, "<i8", rows * n, at).reshape(rows, n)
-    at += matrix.nbytes
-    objects: list[list[Any]] = json.loads(record[at : at + strings_length]) if strings_length else []
-    at += strings_length
-    for _ in range(sum(column.kind == "bytes" for column in family.columns)):
-        lengths = np.frombuffer(record, "<u4", n, at)
-        ends = at + lengths.nbytes + np.cumsum(lengths, dtype=np.int64)
-        objects.append(
-            [record[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
-        )
-        at = int(ends[-1]) if n else at
-    return at, newest_dropped, _Columns(matrix, objects)
-
-
-def _no_tiles(family: Family) -> _Columns:
-    numeric = sum(column.kind in _NUMERIC for column in family.columns)
-    return _Columns(np.zeros((2 + numeric, 0), np.int64), [[] for _ in range(len(family.columns) - numeric)])
-
-
-def _side_by_side(family: Family, parts: list[_Columns]) -> Tiles:
-    matrix = np.concatenate([part.matrix for part in parts], axis=1) if parts else _no_tiles(family).matrix
-    group = np.repeat(np.arange(len(parts)), [part.matrix.shape[1] for part in parts])
-    numeric, strings = iter(matrix[2:]), sum(column.kind == "string" for column in family.columns)
-    next_object = {"string": iter(range(strings)), "bytes": iter(range(strings, len(family.columns)))}
-    columns: list[Array] = []
-    for column in family.columns:
-        if column.kind in _NUMERIC:
-            columns.append(next(numeric).view(np.float64) if column.kind == "float64" else next(numeric))
-        else:
-            place = next(next_object[column.kind])
-            values = [value for part in parts for value in part.objects[place]]
-            held = np.empty(len(values), object)
-            held[:] = values
-            columns.append(held)
-    states: list[State] = []
-    for accumulator in family.accumulators:
-        width = len(accumulator.aggregate.state)
-        states.append(tuple(columns[:width]))
-        columns = columns[width:]
-    return Tiles(group, matrix[0], matrix[1], tuple(states))
+        return StoreDamagedError(msg, cure="`headrace stream --rebuild` writes the records anew from the log.")
+    if len(record) < _ENTITY_AT:
+        return StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", cure=cure)
+    if zlib.crc32(memoryview(record)[_CHECKED_FROM:]) != crc:
+        return StoreDamagedError(f"{where} does not match its checksum.", cure=cure)
+    *_, length, families = _HEADER.unpack_from(record, _PREFIX.size)
+    found = record_entity(record)
+    if length != len(entity) or found != entity or families != len(layout.families):
+        return StoreDamagedError(f"{where} is that of {found.decode('utf-8', 'replace')}.", cure=cure)
+    words = np.frombuffer(record[: len(record) & ~7], "<i8").astype(np.int64, copy=False)
+    at, end = np.array([_HEADER_WORDS + -(-length // 8)]), np.array([len(words)])
+    if len(record) & 7 or _families(layout, words, at, end) is None:
+        return StoreDamagedError(f"{where} holds more or less than its header says.", cure=cure)
+    return None

@@ -1,10 +1,15 @@
-"""How a view's features share tiles: one family of tiles per slide, one accumulator per function and column in it."""
+"""How a view's features share tiles: one family of tiles per slide, one accumulator per function and column in it.
+
+What accumulators of one column and filter keep alike, the count of values say, is kept once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
+
+import numpy as np
 
 from headrace.aggregates import Aggregate, StateColumn, aggregate_of
 from headrace.plan import Feature, Source, View
@@ -44,8 +49,62 @@ class Family:
 
     @cached_property
     def columns(self) -> tuple[StateColumn, ...]:
-        """The state columns of all accumulators, in the order they are stored."""
-        return tuple(column for accumulator in self.accumulators for column in accumulator.aggregate.state)
+        """The state columns that are kept, in the order they are stored: those of all accumulators, shared ones once."""
+        return self._kept[0]
+
+    @cached_property
+    def slots(self) -> tuple[tuple[int, ...], ...]:
+        """For each accumulator, which of the columns its state is made of."""
+        return self._kept[1]
+
+    @cached_property
+    def objects(self) -> tuple[int, ...]:
+        """Which of the columns hold Python objects: strings or bytes."""
+        return tuple(number for number, column in enumerate(self.columns) if column.kind in ("string", "bytes"))
+
+    @cached_property
+    def merged_alone(self) -> tuple[tuple[int, np.ufunc], ...]:
+        """The columns that merge by themselves, each with what merges two values."""
+        return tuple((number, column.merge) for number, column in enumerate(self.columns) if column.merge is not None)
+
+    @cached_property
+    def merged_together(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """The accumulators whose states merge as a whole, each with the columns that are taken from it."""
+        taken: set[int] = {number for number, _ in self.merged_alone}
+        found = []
+        for number, slots in enumerate(self.slots):
+            new = tuple(slot for slot in slots if slot not in taken)
+            if new:
+                found.append((number, new))
+                taken.update(new)
+        return tuple(found)
+
+    @cached_property
+    def made_by(self) -> tuple[tuple[int, int], ...]:
+        """For each column, the first accumulator that has it, and its place in that one's state."""
+        first: dict[int, tuple[int, int]] = {}
+        for number, slots in enumerate(self.slots):
+            for place, slot in enumerate(slots):
+                first.setdefault(slot, (number, place))
+        return tuple(first[slot] for slot in range(len(self.columns)))
+
+    @cached_property
+    def _kept(self) -> tuple[tuple[StateColumn, ...], tuple[tuple[int, ...], ...]]:
+        columns: list[StateColumn] = []
+        slots: list[tuple[int, ...]] = []
+        shared: dict[tuple[str, str | None, str, str], int] = {}
+        for accumulator in self.accumulators:
+            mine: list[int] = []
+            for column in accumulator.aggregate.state:
+                what = (accumulator.column, accumulator.where, column.kind, column.share)
+                slot = shared.get(what, len(columns)) if column.share else len(columns)
+                if slot == len(columns):
+                    columns.append(column)
+                if column.share:
+                    shared[what] = slot
+                mine.append(slot)
+            slots.append(tuple(mine))
+        return tuple(columns), tuple(slots)
 
 
 @dataclass(frozen=True)

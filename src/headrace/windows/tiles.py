@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from headrace.aggregates import At, BoolArray, IntArray, Order, State, Values
-from headrace.windows.layout import Accumulator, Family, FeaturePlace
+from headrace.aggregates import Array, BoolArray, IntArray, Order, State, Values
+from headrace.windows.layout import Accumulator, Family
+from headrace.windows.sorting import common_keys, row_starts, stable_order
 from headrace.windows.window import tile_of
 
-__all__ = ["NEVER", "Events", "Tiles", "accumulated", "merge_tiles", "prune_tiles", "tile_events", "value_at"]
+__all__ = [
+    "NEVER",
+    "Events",
+    "Tiles",
+    "accumulated",
+    "merge_runs",
+    "merge_tiles",
+    "prune_tiles",
+    "tile_batch",
+    "tile_events",
+]
 
 NEVER = int(np.iinfo(np.int64).min)
 """A time, or a tile, before all others."""
@@ -40,35 +52,118 @@ class Events:
 class Tiles:
     """Tiles of one family, sorted by (group, tile), at most one row for each.
 
+    A row is a stretch of words, so that the many tiles of a record that a fetch leaves alone are copied and not looked at.
+
     Attributes:
+        family: The family.
         group: The number of the group (a record, or a row of a lookup).
-        tile: Tile numbers.
-        known_us: The newest `known_at` merged into the tile.
-        states: One state per accumulator of the family.
+        rows: Per tile its number, the newest `known_at` merged into it, and a word per state column: floats by their bits, and whatever where
+            the column holds objects; shape (tiles, 2 + columns).
+        objects: The columns of objects, in the family's order.
     """
 
+    family: Family
     group: IntArray
-    tile: IntArray
-    known_us: IntArray
-    states: tuple[State, ...]
+    rows: IntArray
+    objects: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.group)
 
+    @property
+    def tile(self) -> IntArray:
+        """Tile numbers."""
+        return self.rows[:, 0]
+
+    @property
+    def known_us(self) -> IntArray:
+        """The newest `known_at` merged into each tile."""
+        return self.rows[:, 1]
+
+    @cached_property
+    def columns(self) -> tuple[Array, ...]:
+        """The state columns, as the family numbers them."""
+        floats, objects = self.rows.view(np.float64), iter(self.objects)
+        numbers: dict[str, Array] = {"int64": self.rows, "float64": floats}
+        return tuple(
+            numbers[column.kind][:, 2 + number] if column.kind in numbers else next(objects)
+            for number, column in enumerate(self.family.columns)
+        )
+
+    @cached_property
+    def states(self) -> tuple[State, ...]:
+        """One state per accumulator of the family."""
+        return tuple(tuple(self.columns[slot] for slot in slots) for slots in self.family.slots)
+
     def where(self, mask: BoolArray) -> Tiles:
         """The tiles for which `mask` is true."""
-        states = tuple(tuple(column[mask] for column in state) for state in self.states)
-        return Tiles(self.group[mask], self.tile[mask], self.known_us[mask], states)
+        return self.take(np.flatnonzero(mask))
+
+    def take(self, numbers: IntArray) -> Tiles:
+        """The tiles with these numbers."""
+        objects = tuple(column[numbers] for column in self.objects)
+        return Tiles(self.family, self.group[numbers], self.rows.take(numbers, axis=0), objects)
+
+    def regrouped(self, group: IntArray) -> Tiles:
+        """The tiles with other numbers for their groups; they may need sorting then (`merge_tiles`)."""
+        return Tiles(self.family, group, self.rows, self.objects)
+
+    @classmethod
+    def of(cls, family: Family, group: IntArray, tile: IntArray, known_us: IntArray, columns: Sequence[Array]) -> Tiles:
+        """Tiles from their columns."""
+        rows = np.empty((len(group), 2 + len(family.columns)), np.int64)
+        floats = rows.view(np.float64)
+        rows[:, 0], rows[:, 1] = tile, known_us
+        objects: list[Array] = []
+        for number, (described, column) in enumerate(zip(family.columns, columns, strict=True)):
+            if described.kind in ("string", "bytes"):
+                objects.append(column)
+                rows[:, 2 + number] = 0
+            else:
+                (floats if described.kind == "float64" else rows)[:, 2 + number] = column
+        return cls(family, group, rows, tuple(objects))
 
 
 def tile_events(family: Family, events: Events) -> Tiles:
     """Put events into the tiles of a family."""
-    order = Order(events.ts_us, events.position)
-    states = tuple(
-        accumulator.aggregate.add(accumulated(accumulator, events.values, events.ts_us), order)
-        for accumulator in family.accumulators
-    )
-    return _merge(family, Tiles(events.group, tile_of(events.ts_us, family.slide_us), events.known_us, states))
+    return tile_batch((family,), events)[0]
+
+
+def tile_batch(families: Sequence[Family], events: Events) -> list[Tiles]:
+    """Put events into the tiles of families, sorting them once for all."""
+    slides = [family.slide_us for family in families if family.slide_us is not None]
+    # By (group, tile of the common divisor) the tiles of every slide ascend within a group.
+    finest = tile_of(events.ts_us, int(np.gcd.reduce(np.array(slides, object))) if slides else None)
+    (keys,) = common_keys([(events.group, finest)])
+    by = stable_order(keys)
+    group, ts_us, known_us = events.group[by], events.ts_us[by], events.known_us[by]
+    values = {name: Values(data[by], valid[by]) for name, (data, valid) in events.values.items()}
+    order = Order(ts_us, events.position[by])
+    states: dict[tuple[object, ...], State] = {}
+    tiled = []
+    for family in families:
+        columns = _added(family, values, order, states)
+        tile = tile_of(ts_us, family.slide_us)
+        starts = row_starts(group, tile)
+        known = np.maximum.reduceat(known_us, starts) if len(starts) else known_us
+        merged = merge_runs(family, columns, starts) if len(starts) else columns
+        tiled.append(Tiles.of(family, group[starts], tile[starts], known, merged))
+    return tiled
+
+
+def _added(
+    family: Family, values: Mapping[str, Values], order: Order, states: dict[tuple[object, ...], State]
+) -> list[Array]:
+    """The family's columns, each event as a tile of its own; accumulators that another family has too are added once."""
+    columns = []
+    for number, place in family.made_by:
+        accumulator = family.accumulators[number]
+        aggregate = accumulator.aggregate
+        which = (accumulator.column, accumulator.where, aggregate.name, aggregate.params)
+        if which not in states:
+            states[which] = aggregate.add(accumulated(accumulator, values, order.ts), order)
+        columns.append(states[which][place])
+    return columns
 
 
 def accumulated(accumulator: Accumulator, values: Mapping[str, Values], ts_us: IntArray) -> Values:
@@ -80,29 +175,47 @@ def accumulated(accumulator: Accumulator, values: Mapping[str, Values], ts_us: I
     return Values(taken.data, taken.valid & chosen.valid & chosen.data.astype(np.bool_))
 
 
+def merge_runs(family: Family, columns: Sequence[Array], starts: IntArray) -> list[Array]:
+    """Merge runs of rows, column by column where a column merges by itself.
+
+    Args:
+        family: Whose columns they are.
+        columns: The family's columns; rows of a group stand together.
+        starts: The first row of each group, ascending; each run has at least one row.
+
+    Returns:
+        The columns with one row per group.
+    """
+    merged: list[Array] = list(columns)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for number, pick in family.merged_alone:
+            merged[number] = pick.reduceat(columns[number], starts)
+    for number, new in family.merged_together:
+        slots = family.slots[number]
+        state = family.accumulators[number].aggregate.merge(tuple(columns[slot] for slot in slots), starts)
+        for slot, column in zip(slots, state, strict=True):
+            if slot in new:
+                merged[slot] = column
+    return merged
+
+
 def merge_tiles(family: Family, parts: Sequence[Tiles]) -> Tiles:
-    """Merge tiles of the same groups; the order of the parts does not matter."""
-    states = tuple(
-        tuple(np.concatenate(columns) for columns in zip(*(part.states[number] for part in parts), strict=True))
-        for number in range(len(family.accumulators))
-    )
-    group, tile, known = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("group", "tile", "known_us")
-    )
-    return _merge(family, Tiles(group, tile, known, states))
-
-
-def _merge(family: Family, rows: Tiles) -> Tiles:
-    if not len(rows):
-        return rows
-    order = np.lexsort((rows.tile, rows.group))
-    group, tile = rows.group[order], rows.tile[order]
-    starts = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (tile[1:] != tile[:-1])))
-    states = tuple(
-        accumulator.aggregate.merge(tuple(column[order] for column in state), starts)
-        for accumulator, state in zip(family.accumulators, rows.states, strict=True)
-    )
-    return Tiles(group[starts], tile[starts], np.maximum.reduceat(rows.known_us[order], starts), states)
+    """Merge tiles of the same groups; neither the order of the parts nor that of their rows matters."""
+    group = np.concatenate([part.group for part in parts])
+    rows = np.concatenate([part.rows for part in parts])
+    objects = tuple(np.concatenate(columns) for columns in zip(*(part.objects for part in parts), strict=True))
+    whole = Tiles(family, group, rows, objects)
+    if len(whole) < 2:
+        return whole
+    (keys,) = common_keys([(group, whole.tile)])
+    if (keys[1:] > keys[:-1]).all():
+        return whole
+    by = stable_order(keys)
+    ordered, keys = whole.take(by), keys[by]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    known = np.maximum.reduceat(ordered.known_us, starts)
+    columns = merge_runs(family, ordered.columns, starts)
+    return Tiles.of(family, ordered.group[starts], ordered.tile[starts], known, columns)
 
 
 def prune_tiles(family: Family, tiles: Tiles, now_us: IntArray) -> tuple[Tiles, IntArray]:
@@ -116,36 +229,18 @@ def prune_tiles(family: Family, tiles: Tiles, now_us: IntArray) -> tuple[Tiles, 
     Returns:
         What is left, and for each group the newest tile dropped (`NEVER` where none was).
     """
+    gone, dropped = unreachable(family, tiles, now_us)
+    return (tiles if gone is None else tiles.where(~gone)), dropped
+
+
+def unreachable(family: Family, tiles: Tiles, now_us: IntArray) -> tuple[BoolArray | None, IntArray]:
+    """Which tiles no window can reach from now on (None where every tile may be), and for each group the newest of them."""
     dropped = np.full(len(now_us), NEVER, np.int64)
-    if family.tiles is None:
-        return tiles, dropped
+    if family.tiles is None or not len(tiles):
+        return None, dropped
     oldest_needed = tile_of(now_us, family.slide_us) - family.tiles + 1
     gone = tiles.tile < oldest_needed[tiles.group]
-    if gone.any():
-        np.maximum.at(dropped, tiles.group[gone], tiles.tile[gone])
-        tiles = tiles.where(~gone)
-    return tiles, dropped
-
-
-def value_at(family: Family, place: FeaturePlace, tiles: Tiles, t_us: IntArray) -> Values:
-    """A feature's value for each group.
-
-    Args:
-        family: The feature's family.
-        place: The feature's place in it.
-        tiles: The groups' tiles.
-        t_us: The time of each group's lookup, shape (groups,).
-
-    Returns:
-        The values, shape (groups,).
-    """
-    aggregate = family.accumulators[place.accumulator].aggregate
-    counted = place.window.reaches(tiles.tile, t_us[tiles.group])
-    group = tiles.group[counted]
-    state = aggregate.init(len(t_us))
-    if len(group):
-        starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
-        merged = aggregate.merge(tuple(column[counted] for column in tiles.states[place.accumulator]), starts)
-        for whole, part in zip(state, merged, strict=True):
-            whole[group[starts]] = part
-    return aggregate.value(state, At(t_us, place.window.length_us))
+    if not gone.any():
+        return None, dropped
+    np.maximum.at(dropped, tiles.group[gone], tiles.tile[gone])
+    return gone, dropped

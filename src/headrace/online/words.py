@@ -1,0 +1,114 @@
+"""Words of eight bytes: moving stretches of them, and laying strings and bytes out in them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headrace.aggregates import Array, IntArray
+from headrace.windows import Family, Tiles
+
+__all__ = ["filled_up", "object_columns", "object_words", "segments", "words_of"]
+
+_NULL = -1
+"""The length of a string that is not there."""
+
+
+def words_of(sizes: IntArray) -> IntArray:
+    """How many words that many bytes fill."""
+    return (sizes + 7) >> 3
+
+
+def segments(starts: IntArray, sizes: IntArray) -> IntArray:
+    """The places of all elements of stretches, one stretch after the other."""
+    ends = np.cumsum(sizes)
+    if not len(ends) or not ends[-1]:
+        return np.zeros(0, np.int64)
+    places = np.repeat(starts - (ends - sizes), sizes)
+    places += np.arange(ends[-1])
+    return places
+
+
+def filled_up(data: bytes, sizes: IntArray) -> IntArray:
+    """Stretches of bytes that stand close together as words: each begins a new one."""
+    words = words_of(sizes)
+    laid = np.zeros(8 * int(words.sum()), np.uint8)
+    laid[segments(8 * (np.cumsum(words) - words), sizes)] = np.frombuffer(data, np.uint8)
+    return laid.view("<i8").astype(np.int64, copy=False)
+
+
+def object_words(tiles: Tiles, n_tiles: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Lay out the objects of tiles.
+
+    Args:
+        tiles: The tiles.
+        n_tiles: How many each record has.
+
+    Returns:
+        The tiles' rows with the objects' lengths in them, all objects as words, and how many bytes each record has.
+    """
+    family = tiles.family
+    nothing = np.zeros(len(n_tiles), np.int64)
+    if not family.objects:
+        return tiles.rows, np.zeros(0, np.int64), nothing
+    lengths = np.empty((len(tiles), len(family.objects)), np.int64)
+    columns = []
+    for place, (number, column) in enumerate(zip(family.objects, tiles.objects, strict=True)):
+        held = column.tolist()
+        if family.columns[number].kind == "string":
+            held = [None if text is None else text.encode("utf-8", "surrogatepass") for text in held]
+        lengths[:, place] = [_NULL if one is None else len(one) for one in held]
+        columns.append([one or b"" for one in held])
+    rows = tiles.rows.copy()
+    rows[:, [2 + number for number in family.objects]] = lengths
+    data = b"".join([one for row in zip(*columns, strict=True) for one in row])
+    upto = np.append(0, np.cumsum(np.maximum(lengths, 0).sum(axis=1)))
+    ends = np.cumsum(n_tiles)
+    object_bytes = upto[ends] - upto[ends - n_tiles]
+    return rows, filled_up(data, object_bytes), object_bytes
+
+
+def object_columns(
+    family: Family, rows: IntArray, n_tiles: IntArray, object_bytes: IntArray, data: bytes
+) -> tuple[Array, ...] | None:
+    """Read the objects of tiles back.
+
+    Args:
+        family: Whose tiles they are.
+        rows: The tiles' rows.
+        n_tiles: How many each record has.
+        object_bytes: How many bytes of objects each record has.
+        data: The objects, those of each record filled up to a whole word.
+
+    Returns:
+        The columns of objects, or None where the lengths do not add up.
+    """
+    if not family.objects:
+        return None if object_bytes.any() else ()
+    lengths = rows[:, [2 + number for number in family.objects]]
+    if (lengths < _NULL).any() or (lengths > len(data)).any():
+        return None
+    sizes = np.maximum(lengths, 0)
+    upto = np.append(0, np.cumsum(sizes.sum(axis=1)))
+    ends = np.cumsum(n_tiles)
+    if (upto[ends] - upto[ends - n_tiles] != object_bytes).any():
+        return None
+    words = words_of(object_bytes)
+    shift = 8 * (np.cumsum(words) - words) - upto[ends - n_tiles]
+    last = np.cumsum(sizes).reshape(sizes.shape) + np.repeat(shift, n_tiles)[:, None]
+    columns = []
+    for place, number in enumerate(family.objects):
+        is_text = family.columns[number].kind == "string"
+        found = np.empty(len(rows), object)
+        spans = zip(last[:, place].tolist(), lengths[:, place].tolist(), strict=True)
+        try:
+            found[:] = [_object(data, end, length, is_text) for end, length in spans]
+        except UnicodeDecodeError:
+            return None
+        columns.append(found)
+    return tuple(columns)
+
+
+def _object(data: bytes, end: int, length: int, is_text: bool) -> str | bytes | None:
+    if is_text:
+        return None if length == _NULL else data[end - length : end].decode("utf-8", "surrogatepass")
+    return data[end - max(length, 0) : end]
