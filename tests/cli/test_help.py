@@ -36,6 +36,9 @@ COMMANDS = {
         "--dry-run",
         "--json",
     ],
+    "log show": ["topics", "--json"],
+    "log compact": ["topics", "--target-mb", "--json"],
+    "log vacuum": ["topics", "--retention", "--datasets", "--dry-run", "--json"],
     "deadletters": ["--limit", "--json"],
     "demo": ["--late", "--lookups", "--limit"],
 }

@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from headrace.errors import LogError, LogUnavailableError
-from headrace.log import Appended, EventLog, LogSnapshot
+from headrace.log import Appended, EventLog, LogSnapshot, Upkeep
 from headrace.plan import Column, DType, Source
 from tests.log.conftest import DAY, SOURCE, rows
 
@@ -164,7 +164,7 @@ def test_topic_without_a_log_has_a_snapshot_without_files(tmp_path: Path) -> Non
 
 
 def test_commits_are_checkpointed_and_none_is_forgotten(tmp_path: Path) -> None:
-    log = EventLog(tmp_path, SOURCE)
+    log = EventLog(tmp_path, SOURCE, Upkeep(small_files=0))
     for number in range(55):
         log.append(rows(0, [number]), {0: number})
     delta_log = tmp_path / "readings" / "_delta_log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli import audit, forget, handoff, ingest, project, read, run
+from headrace.cli import audit, forget, handoff, ingest, log, project, read, run
 from headrace.cli.demo import demo
 from headrace.cli.output import command
 from headrace.produce.command import produce_command
@@ -38,6 +38,7 @@ audit.register(app)
 forget.register(app)
 handoff.register(app)
 ingest.register(app)
+log.register(app)
 app.command("demo")(demo)
 
 

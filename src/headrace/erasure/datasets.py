@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["Holder", "datasets_holding"]
+from headrace.log.pins import manifests_below
 
-MANIFEST = "manifest.json"
-_NOT_LOOKED_INTO = {"node_modules", "__pycache__", "_delta_log"}
+__all__ = ["Holder", "datasets_holding"]
 
 
 @dataclass(frozen=True)
@@ -41,26 +39,9 @@ def datasets_holding(folders: Iterable[Path], values: Mapping[str, pa.Scalar]) -
     Returns:
         The datasets, by path. A dataset without the join keys as columns holds only features, and is not named.
     """
-    manifests = {path.resolve() for folder in folders for path in _manifests(folder)}
+    manifests = {path.resolve() for folder in folders for path in manifests_below(folder)}
     found = [Holder(str(path), _rows(path, values)) for path in sorted(manifests)]
     return [holder for holder in found if holder.rows != 0]
-
-
-def _manifests(folder: Path) -> Iterator[Path]:
-    for where, inside, files in os.walk(folder):
-        inside[:] = [name for name in inside if not name.startswith(".") and name not in _NOT_LOOKED_INTO]
-        if MANIFEST in files:
-            path = Path(where) / MANIFEST
-            if _is_dataset(path):
-                yield path
-
-
-def _is_dataset(path: Path) -> bool:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and {"dataset", "files"} <= set(manifest)
 
 
 def _rows(manifest: Path, values: Mapping[str, pa.Scalar]) -> int | None:

@@ -11,14 +11,18 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from headrace.errors import HeadraceError, LogError, LogUnavailableError
 from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, TS
 
-__all__ = ["arrow_schema", "create_table", "open_table", "translated"]
+__all__ = ["LOG_FOLDER", "arrow_schema", "create_table", "open_table", "translated"]
+
+LOG_FOLDER = "_delta_log"
+"""Where a table's commits and checkpoints lie, below its folder."""
 
 _CONFIGURATION: dict[str, str | None] = {
     "delta.appendOnly": "true",
-    # Dataset manifests pin old versions, so commits are kept; Delta's default is to forget them after 30 days.
+    # Dataset manifests pin old versions, so commits are kept until a vacuum of ours; Delta's default is to forget them after 30 days.
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
-    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    # For so long checkpoints name files that were replaced; a vacuum of ours needs no such names, and every checkpoint pays for them.
+    "delta.deletedFileRetentionDuration": "interval 1 days",
     "delta.checkpointInterval": "50",
     "delta.dataSkippingStatsColumns": f"{TS},{KNOWN_AT},{PARTITION},{OFFSET}",
 }
@@ -33,7 +37,7 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable | None:
     """
     try:
         # A folder without commits is a table that another worker is just making, or one whose making was cut short.
-        return DeltaTable(path, version=version) if (path / "_delta_log").is_dir() else None
+        return DeltaTable(path, version=version) if (path / LOG_FOLDER).is_dir() else None
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
@@ -58,7 +62,7 @@ def create_table(path: Path, schema: pa.Schema, configuration: dict[str, str | N
         raise LogError(msg, cure="Set `state` in headrace.toml to a folder without.")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if any(entry.name != "_delta_log" for entry in path.iterdir()) and open_table(path) is None:
+        if any(entry.name != LOG_FOLDER for entry in path.iterdir()) and open_table(path) is None:
             cure = "Move it away, or set `state` in headrace.toml to another folder."
             msg = f"{path} is not empty and holds no Delta table, so no log is started there."
             raise LogError(msg, cure=cure)

@@ -1,11 +1,13 @@
 """Erasing rows of a table, so that no file and no commit still holds them.
 
 A `DELETE WHERE carrier = 'UA'` would write the very key into Delta's history. So the files of each date that holds such rows are replaced
-by files without them, and the history says only which dates were rewritten. Then the replaced files are removed from the disk.
+by files without them, and the history says only which dates were rewritten. Then every file that holds such a row and is no longer part of
+the table is removed from the disk: those just replaced, and those that compactions have left for older versions.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,16 +16,21 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from headrace.errors import LogUnavailableError
+from headrace.log.compact import held_files
 from headrace.log.delta import arrow_schema, open_table, translated
 from headrace.log.schema import DATE
+from headrace.log.upkeep import upkeep
+from headrace.log.vacuum import GRACE_S, files_on_disk, named_files
 
 __all__ = ["Erased", "erase_rows"]
 
 _ATTEMPTS = 20
+_WAIT_S = 120.0
 _APPEND_ONLY = "delta.appendOnly"
 _WRITER = WriterProperties(compression="ZSTD")
 
@@ -67,6 +74,20 @@ def erase_rows(
         LogError: The table is damaged.
         LogUnavailableError: The table cannot be written just now; erasing again goes on where this ended.
     """
+    if open_table(path) is None:
+        return Erased(0, None)
+    with upkeep(path, wait_s=_WAIT_S):
+        return _erase(path, columns, matches, append_only=append_only, alone=alone)
+
+
+def _erase(
+    path: Path,
+    columns: Sequence[str],
+    matches: Callable[[pa.Table], pa.ChunkedArray],
+    *,
+    append_only: bool,
+    alone: bool,
+) -> Erased:
     delta = open_table(path)
     if delta is None:
         return Erased(0, None)
@@ -82,11 +103,39 @@ def erase_rows(
                 if append_only:
                     delta.update_incremental()
                     delta.alter.set_table_properties({_APPEND_ONLY: "true"})
-        # Files that a commit has removed are nobody's any more; others may be those of an append about to be committed.
-        delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=alone)
+        _remove_old(path, columns, matches, alone=alone)
     except (DeltaError, OSError, pa.ArrowException) as error:
         raise translated(error, path, "written") from error
     return Erased(rows, delta.version())
+
+
+def _remove_old(
+    path: Path, columns: Sequence[str], matches: Callable[[pa.Table], pa.ChunkedArray], *, alone: bool
+) -> None:
+    """Remove the files that hold matching rows and are not part of the table; the others may be those of pinned versions."""
+    there, named = files_on_disk(path), named_files(path)
+    delta = open_table(path)
+    live = set() if delta is None else {file.path for file in held_files(delta)}
+    for name in there:
+        file = path / name
+        if name in live:
+            continue
+        if name not in named:
+            # No commit speaks of it: of an append that was cut short, or of one about to be committed.
+            if alone or file.stat().st_mtime < time.time() - GRACE_S:
+                file.unlink(missing_ok=True)
+        elif _may_hold(file, columns, matches):
+            file.unlink(missing_ok=True)
+
+
+def _may_hold(file: Path, columns: Sequence[str], matches: Callable[[pa.Table], pa.ChunkedArray]) -> bool:
+    try:
+        held = pq.ParquetFile(file)
+        if not set(columns) <= set(held.schema_arrow.names):
+            return False
+        return bool(pc.any(matches(held.read(columns=list(columns))), min_count=0).as_py())
+    except (OSError, pa.ArrowException):
+        return True  # what cannot be read cannot be said to be free of it
 
 
 def _dates(delta: DeltaTable) -> set[date]:

@@ -14,18 +14,25 @@ _date          the UTC date of served_at_us, by which the table's files are kept
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, WriterProperties, write_deltalake
+from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
 
+from headrace.log.compact import Compacted, Upkeep, compact_table
 from headrace.log.delta import create_table, open_table, translated
 from headrace.log.erase import Erased, erase_rows
+from headrace.log.facts import TableFacts, table_facts
+from headrace.log.files import Layout, write_files
+from headrace.log.keeper import Keeper
+from headrace.log.schema import DATE
+from headrace.log.vacuum import Vacuumed, vacuum_table
 
 __all__ = ["LookupTable"]
 
@@ -39,7 +46,8 @@ _SCHEMA = pa.schema(
     ]
 )
 _DAY_US = 86_400_000_000
-_WRITER = WriterProperties(compression="ZSTD")
+_UPKEEP = Upkeep()
+_LAYOUT = Layout(statistics=("served_at_us",), ascending=("served_at_us", "at_us"), order=("served_at_us",))
 # Unlike the log it is not append-only: an erasure deletes rows. Its statistics are the times, by which it is read.
 _CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
@@ -52,10 +60,13 @@ class LookupTable:
 
     Args:
         path: Its folder.
+        upkeep: When appends merge the small files that earlier ones left.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, upkeep: Upkeep = _UPKEEP) -> None:
         self.path = path
+        self._upkeep = upkeep
+        self._keeper = Keeper(path, _LAYOUT, upkeep)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows in one commit.
@@ -74,15 +85,13 @@ class LookupTable:
         table = pa.table({field.name: pa.array(columns[field.name], _storage(field)) for field in _SCHEMA})
         delta = open_table(self.path) or create_table(self.path, _SCHEMA, _CONFIGURATION)
         try:
-            write_deltalake(
-                delta,
-                table.cast(_SCHEMA),
-                mode="append",
-                writer_properties=_WRITER,
-                commit_properties=CommitProperties(max_commit_retries=50),
-            )
-        except (DeltaError, OSError) as error:
+            files = write_files(self.path, table.cast(_SCHEMA), _LAYOUT)
+            often = CommitProperties(max_commit_retries=50)
+            delta.create_write_transaction(files, "append", delta.schema(), [DATE], commit_properties=often)
+            delta.update_incremental()
+        except (DeltaError, OSError, pa.ArrowException) as error:
             raise translated(error, self.path, "written") from error
+        self._keeper.look(delta)
 
     def read(self, since_us: int | None = None, *, batch_rows: int = 10_000) -> Iterator[list[dict[str, Any]]]:
         """The rows served since a time.
@@ -109,6 +118,21 @@ class LookupTable:
                     yield batch.to_pylist()
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise translated(error, self.path, "read") from error
+
+    def compact(
+        self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None
+    ) -> Compacted:
+        """Merge small files into larger ones; see `EventLog.compact`."""
+        rule = replace(self._upkeep, target_bytes=target_bytes or self._upkeep.target_bytes)
+        return compact_table(self.path, _LAYOUT, rule, report=report)
+
+    def vacuum(self, *, retention_s: float, dry_run: bool = False) -> Vacuumed:
+        """Remove files and commits that no version within the retention needs; see `EventLog.vacuum`."""
+        return vacuum_table(self.path, retention_s=retention_s, dry_run=dry_run)
+
+    def facts(self) -> TableFacts:
+        """How it lies on the disk."""
+        return table_facts(self.path, self._upkeep)
 
     def erase(self, keys: Mapping[str, Any], *, alone: bool) -> Erased:
         """Erase the lookups that asked for an entity.

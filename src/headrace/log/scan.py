@@ -2,18 +2,20 @@
 
 Files are kept by event date, so one append's offsets lie spread over files, and those of neighbouring files overlap. A
 partition's files are read in the order of their least offset, and rows leave as soon as no unread file can hold an
-earlier one. What waits is about one append.
+earlier one. What waits is about one append. Of large files, which compaction makes, only the row groups that hold the stretch are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import LogError
+from headrace.log.files import GROUP_ROWS
 from headrace.log.schema import DATE, OFFSET, PARTITION
 from headrace.log.snapshot import LogFile, LogSnapshot
 
@@ -41,41 +43,86 @@ def scan_in_order(
         yield from _partition_in_order(snapshot, partition, after.get(partition, -1), batch_rows)
 
 
+class _Stretch(NamedTuple):
+    """What is read at a time: a file, or one row group of a large one; of a partition, where it has any of it.
+
+    Attributes:
+        file: The file.
+        group: The row group; None is all of them.
+        first: An offset that none of the partition's in it is below.
+        is_only: Whether every row is one of those that are read.
+    """
+
+    file: LogFile
+    group: int | None
+    first: int
+    is_only: bool
+
+
 def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     schema = snapshot.schema.remove(snapshot.schema.get_field_index(DATE))
-    files = [
-        file
+    stretches = [
+        stretch
         for file in snapshot.files
         if file.partitions[0] <= partition <= file.partitions[1] and file.offsets[1] > after
+        for stretch in _stretches(file, partition, after)
     ]
-    files.sort(key=lambda file: (file.offsets[0], file.path))
+    stretches.sort(key=lambda stretch: (stretch.first, stretch.file.path, stretch.group or 0))
     waiting = schema.empty_table()
     enough = batch_rows
-    for number, file in enumerate(files):
-        waiting = pa.concat_tables([waiting, _rows_of(file, schema, partition, after)])
-        if number + 1 == len(files):
+    for number, stretch in enumerate(stretches):
+        waiting = pa.concat_tables([waiting, _rows_of(stretch, schema, partition, after)])
+        if number + 1 == len(stretches):
             yield from _sorted(waiting).to_batches(max_chunksize=batch_rows)
         elif waiting.num_rows >= enough:
-            leaves = pc.less(waiting.column(OFFSET), files[number + 1].offsets[0])
+            leaves = pc.less(waiting.column(OFFSET), stretches[number + 1].first)
             yield from _sorted(waiting.filter(leaves)).to_batches(max_chunksize=batch_rows)
             waiting = waiting.filter(pc.invert(leaves))
             # Rows that must wait are not gone through again at every file.
             enough = max(batch_rows, 2 * waiting.num_rows)
 
 
-def _rows_of(file: LogFile, schema: pa.Schema, partition: int, after: int) -> pa.Table:
+def _stretches(file: LogFile, partition: int, after: int) -> Iterator[_Stretch]:
+    if file.rows <= GROUP_ROWS:
+        yield _stretch(file, None, file.partitions, file.offsets, after)
+        return
     try:
-        rows = pq.ParquetFile(file.path).read()
+        metadata = pq.read_metadata(file.path)
     except (pa.ArrowException, OSError) as error:
-        cure = "Restore the log's folder from a copy, or move it away and replay the topic."
-        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
-        raise LogError(msg, cure=cure) from error
-    if file.partitions != (partition, partition) or file.offsets[0] <= after:
+        raise _unreadable(file, error) from error
+    names = metadata.schema.names
+    places = [names.index(name) for name in (PARTITION, OFFSET)]
+    for group in range(metadata.num_row_groups):
+        held = [metadata.row_group(group).column(place).statistics for place in places]
+        known = all(one is not None and one.has_min_max for one in held)
+        partitions, offsets = [(one.min, one.max) for one in held] if known else (file.partitions, file.offsets)
+        if partitions[0] <= partition <= partitions[1] and offsets[1] > after:
+            yield _stretch(file, group, partitions, offsets, after)
+
+
+def _stretch(
+    file: LogFile, group: int | None, partitions: tuple[int, int], offsets: tuple[int, int], after: int
+) -> _Stretch:
+    return _Stretch(file, group, offsets[0], partitions[0] == partitions[1] and offsets[0] > after)
+
+
+def _rows_of(stretch: _Stretch, schema: pa.Schema, partition: int, after: int) -> pa.Table:
+    try:
+        held = pq.ParquetFile(stretch.file.path)
+        rows = held.read() if stretch.group is None else held.read_row_group(stretch.group)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(stretch.file, error) from error
+    if not stretch.is_only:
         rows = rows.filter(pc.and_(pc.equal(rows.column(PARTITION), partition), pc.greater(rows.column(OFFSET), after)))
     absent = [field for field in schema if field.name not in rows.column_names]
     for field in absent:
         rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
     return rows.select(schema.names).cast(schema)
+
+
+def _unreadable(file: LogFile, error: Exception) -> LogError:
+    cure = "Restore the log's folder from a copy, or move it away and replay the topic."
+    return LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", cure=cure)
 
 
 def _sorted(rows: pa.Table) -> pa.Table:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 
 from headrace.errors import LogError
-from headrace.log.schema import FIRST_IMPORT, PARTITION
+from headrace.log.schema import FIRST_IMPORT, OFFSET, PARTITION
 
-__all__ = ["LogFile", "LogSnapshot"]
+__all__ = ["LogFile", "LogSnapshot", "log_files"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -84,6 +87,38 @@ class LogSnapshot:
         """
         first, last = _date_of(from_us, date.min), _date_of(until_us, date.max)
         return [file.path for file in self.files if first <= file.date <= last]
+
+
+def log_files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
+    """The files of a Delta table's version.
+
+    Args:
+        table: The table, at the version.
+        path: Its folder.
+
+    Raises:
+        LogError: It is not a log.
+    """
+    adds = pa.table(table.get_add_actions(flatten=True))
+    names = [
+        "path",
+        "partition._date",
+        "num_records",
+        f"min.{PARTITION}",
+        f"max.{PARTITION}",
+        f"min.{OFFSET}",
+        f"max.{OFFSET}",
+    ]
+    absent = [name for name in names if name not in adds.column_names]
+    if absent and adds.num_rows:
+        msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."
+        raise LogError(msg, cure="Move it away, or set `state` in headrace.toml to another folder.")
+    rows = zip(*(adds.column(name).to_pylist() for name in names), strict=True) if adds.num_rows else ()
+    files = [
+        LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o))
+        for name, date, n, low_p, high_p, low_o, high_o in rows
+    ]
+    return tuple(sorted(files, key=lambda file: (file.date, file.path)))
 
 
 def _partitions_in(file: LogFile) -> list[int]:

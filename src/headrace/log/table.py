@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import unquote
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.events.columns import BoolArray, IntArray
+from headrace.log.compact import Compacted, Upkeep, compact_table, held_files
 from headrace.log.delta import arrow_schema, create_table, open_table, translated
 from headrace.log.erase import Erased, erase_rows
+from headrace.log.facts import TableFacts, table_facts
+from headrace.log.files import LOG_LAYOUT, write_files
+from headrace.log.keeper import Keeper
 from headrace.log.recent import LoggedId, recent_ids
 from headrace.log.scan import scan_in_order
-from headrace.log.schema import FIRST_IMPORT, OFFSET, PARTITION, added_columns, laid_out, table_schema
-from headrace.log.snapshot import LogFile, LogSnapshot
+from headrace.log.schema import DATE, FIRST_IMPORT, OFFSET, PARTITION, added_columns, laid_out, table_schema
+from headrace.log.snapshot import LogSnapshot, log_files
+from headrace.log.vacuum import Vacuumed, vacuum_table
 from headrace.plan import Source
 
 __all__ = ["Appended", "EventLog"]
 
+T = TypeVar("T")
+
 _ATTEMPTS = 20
-_WRITER = WriterProperties(compression="ZSTD")  # a quarter smaller than Snappy at the same speed
+_UPKEEP = Upkeep()
+_WRITER = WriterProperties(compression="ZSTD")
 
 
 class Appended(NamedTuple):
@@ -49,11 +58,14 @@ class EventLog:
     Args:
         root: The folder of all logs.
         source: The source whose events are logged.
+        upkeep: When appends merge the small files that earlier ones left.
     """
 
-    def __init__(self, root: Path, source: Source) -> None:
+    def __init__(self, root: Path, source: Source, upkeep: Upkeep = _UPKEEP) -> None:
         self.source = source
         self.path = root / source.topic
+        self._upkeep = upkeep
+        self._keeper = Keeper(self.path, LOG_LAYOUT, upkeep)
         self._table: DeltaTable | None = None
         self._last: dict[int, int | None] = {}
 
@@ -78,19 +90,27 @@ class EventLog:
         """
         rows = laid_out(table, table_schema(self.source), self.source.topic)
         _check_positions(rows, positions, self.source.topic)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            last = self._held(positions)
             delta = self._opened()
-            last = self._held(delta, positions)
             ahead = {partition: offset for partition, offset in positions.items() if offset > last.get(partition, -1)}
             if not ahead:
                 return Appended(0, None)
-            fresh = rows.filter(pa.array(_newer(rows, last)))
+            newer = _newer(rows, last)
+            fresh = rows if newer.all() else rows.filter(pa.array(newer))
             try:
                 self._commit(delta, fresh, ahead)
             except CommitFailedError:
-                self._refresh()
                 continue
-            return Appended(fresh.num_rows, delta.version())
+            except (DeltaError, OSError, pa.ArrowException) as error:
+                self._table = None
+                if not attempt and isinstance(error, DeltaError):
+                    continue  # a vacuum may have removed commits that the table was opened by
+                raise translated(error, self.path, "written") from error
+            done = Appended(fresh.num_rows, delta.version())
+            if self._keeper.look(delta):
+                self._refresh()
+            return done
         cure = "Let fewer workers append at once, or larger appends; the worker may try again."
         msg = f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row."
         raise LogUnavailableError(msg, cure=cure)
@@ -104,13 +124,13 @@ class EventLog:
         Returns:
             Offsets; partitions without one are left out.
         """
-        table = open_table(self.path)
-        if table is None:
-            return {}
-        if partitions is None:
-            partitions = self._snapshot_of(table).partitions()
-        found = {partition: table.transaction_version(self._app_id(partition)) for partition in partitions}
-        return {partition: offset for partition, offset in found.items() if offset is not None}
+
+        def ends(table: DeltaTable) -> dict[int, int]:
+            asked = self._snapshot_of(table).partitions() if partitions is None else partitions
+            found = {partition: table.transaction_version(self._app_id(partition)) for partition in asked}
+            return {partition: offset for partition, offset in found.items() if offset is not None}
+
+        return self._read(ends) or {}
 
     def imports(self) -> list[int]:
         """The partitions of imported history that have events.
@@ -142,14 +162,14 @@ class EventLog:
         Raises:
             LogError: The version is not there; the table is damaged, foreign or of other types than declared.
         """
-        table = open_table(self.path, version)
-        if table is None:
+        found = self._read(self._snapshot_of, version)
+        if found is None:
             if version is not None:
                 msg = f"There is no log at {self.path}, so no version {version} of it."
                 raise LogError(msg)
             return LogSnapshot(self.source.topic, str(self.path), None, table_schema(self.source), ())
-        added_columns(arrow_schema(table), self.source, str(self.path))
-        return self._snapshot_of(table)
+        added_columns(found.schema, self.source, str(self.path))
+        return found
 
     def scan(
         self,
@@ -200,9 +220,9 @@ class EventLog:
             raise
 
     def _retryable_where_it_changed(self, snapshot: LogSnapshot, error: LogError) -> None:
-        """An erasure removes files at once, also those that a reader of the version before it has yet to read."""
+        """An erasure removes files at once, also those that a reader of the version before it has yet to read; a vacuum later."""
         if self.version() != snapshot.version:
-            msg = f"The log of {self.source.topic!r} was rewritten while it was read, by an erasure: {error.what}"
+            msg = f"The log of {self.source.topic!r} was rewritten while it was read, by an erasure or a vacuum: {error.what}"
             raise LogUnavailableError(msg, cure="Read it again.") from error
 
     def erase(self, values: Mapping[str, pa.Scalar], *, alone: bool) -> Erased:
@@ -229,8 +249,48 @@ class EventLog:
         self._table = None
         return erase_rows(self.path, list(values), matches, append_only=True, alone=alone)
 
+    def compact(
+        self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None
+    ) -> Compacted:
+        """Merge small files into larger ones, beside appends and readers.
+
+        Args:
+            target_bytes: The size to aim at; None is that of `upkeep`.
+            report: Told how many of how many files were merged.
+
+        Returns:
+            What was done.
+
+        Raises:
+            LogError: The log is damaged.
+            LogUnavailableError: Another puts the log in order, or it cannot be written just now.
+        """
+        rule = replace(self._upkeep, target_bytes=target_bytes or self._upkeep.target_bytes)
+        return compact_table(self.path, LOG_LAYOUT, rule, report=report)
+
+    def vacuum(self, *, retention_s: float, pinned: Collection[int] = (), dry_run: bool = False) -> Vacuumed:
+        """Remove files and commits that no version within the retention, and none that is pinned, needs.
+
+        Args:
+            retention_s: How long a version can still be read after the next one was made, in seconds.
+            pinned: Versions that stay readable whatever their age.
+            dry_run: Only say what would be removed.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            LogError: The log is damaged.
+            LogUnavailableError: Another puts the log in order, or it cannot be written just now.
+        """
+        return vacuum_table(self.path, retention_s=retention_s, pinned=pinned, dry_run=dry_run)
+
+    def facts(self) -> TableFacts:
+        """How it lies on the disk."""
+        return table_facts(self.path, self._upkeep)
+
     def _snapshot_of(self, table: DeltaTable) -> LogSnapshot:
-        files = _files(table, self.path)
+        files = log_files(table, self.path)
         return LogSnapshot(self.source.topic, str(self.path), table.version(), arrow_schema(table), files)
 
     def _opened(self) -> DeltaTable:
@@ -239,12 +299,36 @@ class EventLog:
             self._table = open_table(self.path) or create_table(self.path, table_schema(self.source))
         return self._table
 
-    def _held(self, delta: DeltaTable, partitions: Iterable[int]) -> dict[int, int]:
+    def _held(self, partitions: Iterable[int]) -> dict[int, int]:
+        try:
+            return self._positions_held(partitions)
+        except DeltaError:  # a vacuum has removed commits that this object has opened the table by
+            self._table = None
+        try:
+            return self._positions_held(partitions)
+        except DeltaError as error:
+            raise translated(error, self.path, "read") from error
+
+    def _positions_held(self, partitions: Iterable[int]) -> dict[int, int]:
+        delta = self._opened()
         # Each question replays part of Delta's own log, so answers are kept while nobody else commits.
         for partition in partitions:
             if partition not in self._last:
                 self._last[partition] = delta.transaction_version(self._app_id(partition))
         return {partition: offset for partition in partitions if (offset := self._last[partition]) is not None}
+
+    def _read(self, read: Callable[[DeltaTable], T], version: int | None = None) -> T | None:
+        """What a version says; None where there is no table. A vacuum between opening and reading costs a second try."""
+        for attempt in (1, 2):
+            table = open_table(self.path, version)
+            if table is None:
+                break
+            try:
+                return read(table)
+            except DeltaError as error:
+                if attempt == 2:
+                    raise translated(error, self.path, "read") from error
+        return None
 
     def _refresh(self) -> None:
         self._last.clear()
@@ -262,20 +346,24 @@ class EventLog:
             rows = laid_out(rows, schema, self.source.topic)
         before = delta.version()
         transactions = [Transaction(self._app_id(partition), offset) for partition, offset in positions.items()]
+        once = CommitProperties(app_transactions=transactions)
+        files: list[AddAction | RemoveAction] = []
         try:
-            write_deltalake(
-                delta,
-                rows,
-                mode="append",
-                schema_mode="merge" if added else None,
-                writer_properties=_WRITER,
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
+            if added:
+                write_deltalake(
+                    delta, rows, mode="append", schema_mode="merge", writer_properties=_WRITER, commit_properties=once
+                )
+            else:
+                files = write_files(self.path, rows, LOG_LAYOUT)
+                delta.create_write_transaction(files, "append", delta.schema(), [DATE], commit_properties=once)
+                delta.update_incremental()
         except CommitFailedError:
+            self._refresh()
+            live = {file.path for file in held_files(delta)}
+            for file in files:
+                if file.path not in live:
+                    (self.path / file.path).unlink(missing_ok=True)
             raise
-        except (DeltaError, OSError) as error:
-            self._table = None
-            raise translated(error, self.path, "written") from error
         if delta.version() != before + 1:
             self._last.clear()  # the commit went in on top of others', which this object has not read
         self._last.update(positions)
@@ -300,33 +388,10 @@ def _check_positions(rows: pa.Table, positions: Mapping[int, int], topic: str) -
             given = positions.get(number)
             msg = f"Rows of {topic}-{number} reach offset {mine.max()}, and the append says it stands for {given}."
             raise LogError(msg)
-        if len(np.unique(mine)) != len(mine):
+        if (np.diff(mine) <= 0).any() and len(np.unique(mine)) != len(mine):
             msg = f"Rows of {topic}-{number} have an offset twice, between {mine.min()} and {mine.max()}."
             raise LogError(msg)
 
 
 def _positions_of(rows: pa.Table) -> tuple[IntArray, IntArray]:
     return rows.column(PARTITION).to_numpy(), rows.column(OFFSET).to_numpy()
-
-
-def _files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
-    adds = pa.table(table.get_add_actions(flatten=True))
-    names = [
-        "path",
-        "partition._date",
-        "num_records",
-        f"min.{PARTITION}",
-        f"max.{PARTITION}",
-        f"min.{OFFSET}",
-        f"max.{OFFSET}",
-    ]
-    absent = [name for name in names if name not in adds.column_names]
-    if absent and adds.num_rows:
-        msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."
-        raise LogError(msg, cure="Move it away, or set `state` in headrace.toml to another folder.")
-    rows = zip(*(adds.column(name).to_pylist() for name in names), strict=True) if adds.num_rows else ()
-    files = [
-        LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o))
-        for name, date, n, low_p, high_p, low_o, high_o in rows
-    ]
-    return tuple(sorted(files, key=lambda file: (file.date, file.path)))

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ from pyarrow import parquet
 from headrace.errors import DatasetError
 from headrace.history import moments_us
 from headrace.log import EventLog
+from headrace.log.pins import drop_pin, note_pin
 from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
 from headrace.training.dataset import Dataset
@@ -73,6 +75,41 @@ def export_dataset(
     refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
     # The versions are settled before anything is read, so that all of it is read at the same ones.
     settled = {topic: snapshot.version for topic, snapshot in joins.snapshots(refs, versions).items()}
+    tables = {topic: _table_id(joins, topic) for topic in settled}
+    if versions is None:
+        with _noted(joins, out, settled, tables):
+            return _export(joins, dataset, out, spine, refs, settled, tables)
+    return _export(joins, dataset, out, spine, refs, settled, tables)
+
+
+@contextmanager
+def _noted(
+    joins: FeatureJoins, out: Path, settled: Mapping[str, int | None], tables: Mapping[str, str | None]
+) -> Iterator[None]:
+    """While a dataset is built, and once it is there, a vacuum keeps the versions that it reads."""
+    state = joins.project.state
+    try:
+        note_pin(state, out / MANIFEST, settled, tables)
+    except OSError as error:
+        msg = f"It cannot be noted in {state} which versions of the logs the dataset pins: {error}."
+        raise DatasetError(msg, cure="See that the state folder is writable.") from error
+    try:
+        yield
+        note_pin(state, out / MANIFEST, settled, tables, is_built=True)
+    except BaseException:
+        drop_pin(state, out / MANIFEST)
+        raise
+
+
+def _export(
+    joins: FeatureJoins,
+    dataset: Dataset,
+    out: Path,
+    spine: pa.Table,
+    refs: Sequence[FeatureRef],
+    settled: Mapping[str, int | None],
+    tables: Mapping[str, str | None],
+) -> Built:
     joined = joins.get_historical_features(
         spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, versions=settled
     ).to_arrow()
@@ -94,7 +131,7 @@ def export_dataset(
                 "splits": {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()},
                 "rows_per_file": dataset.rows_per_file,
                 "logs": settled,
-                "tables": {topic: _table_id(joins, topic) for topic in settled},
+                "tables": tables,
                 "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
                 "files": files,
                 "statistics": column_statistics(joined),

@@ -1,0 +1,167 @@
+"""The commands that look after the files of the logs and of the recorded lookups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.cli.output import AsJson, Folder, command, console, errors, note, print_json, table
+from headrace.config import Project
+from headrace.errors import TopicError
+from headrace.plan import Plan, Source, read_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.log import EventLog, LookupTable
+
+__all__ = ["compact", "register", "show", "vacuum"]
+
+_LOOKUPS = "recorded lookups"
+_MB = 1_000_000
+
+Topics = Annotated[
+    list[str] | None,
+    typer.Argument(help="Topics or sources; all of them, and the recorded lookups, if left out.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Give the command line these commands."""
+    log = typer.Typer(help="The log's files: how they lie, merging small ones, freeing old ones.", no_args_is_help=True)
+    app.add_typer(log, name="log")
+    log.command("show")(show)
+    log.command("compact")(compact)
+    log.command("vacuum")(vacuum)
+
+
+@command
+def show(topics: Topics = None, as_json: AsJson = False, folder: Folder = None) -> None:
+    """Show how many files, rows and bytes the logs hold, and what compact and vacuum could do about it."""
+    project = Project.load(folder)
+    rows = [
+        {"table": name, **held.facts()._asdict(), "pinned": sorted(_pins(project, held, []))}
+        for name, held in _tables(project, topics)
+    ]
+    if as_json:
+        print_json({"tables": rows})
+        return
+    names = ["version", "rows", "dates", "files", "small", "MB", "old files", "old MB", "commits", "pinned"]
+    drawn = [
+        [row["table"], row["version"], row["rows"], row["dates"], row["files"], row["small_files"]]
+        + [row["size_bytes"] / _MB, row["old_files"], row["old_bytes"] / _MB, row["commits"], len(row["pinned"])]
+        for row in rows
+    ]
+    table("Files", ["table", *names], drawn, numbers=names, whole=["table"])
+
+
+@command
+def compact(
+    topics: Topics = None,
+    target_mb: Annotated[float, typer.Option(min=0.01, help="The size of file to aim at, in megabytes.")] = 64.0,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Merge small files into larger ones, beside workers and readers; every row stays as it is."""
+    project = Project.load(folder)
+    rows: list[dict[str, Any]] = []
+    for name, held in _tables(project, topics):
+        with _progress(name) as report:
+            done = held.compact(int(target_mb * _MB), report)
+        rows.append({"table": name, **done._asdict()})
+    if as_json:
+        print_json({"tables": [{name: value for name, value in row.items() if name != "is_short"} for row in rows]})
+        return
+    names = ["files before", "files now", "rows written", "MB read", "MB written"]
+    drawn = [
+        [row["table"], row["before"], row["after"], row["rows"], row["read_bytes"] / _MB, row["written_bytes"] / _MB]
+        for row in rows
+    ]
+    table("Compacted", ["table", *names], drawn, numbers=names, whole=["table"])
+    if any(row["rows"] for row in rows):
+        note("The files that were replaced stay for readers of older versions, until `headrace log vacuum`.")
+
+
+@command
+def vacuum(
+    topics: Topics = None,
+    retention: Annotated[
+        float, typer.Option(min=0, help="How long versions that came to be replaced can still be read, in hours.")
+    ] = 24.0,
+    datasets: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where else datasets lie whose versions to keep; repeat.", show_default=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Remove files and commits that neither the retention nor any dataset's manifest needs."""
+    from headrace.log import EventLog
+
+    project = Project.load(folder)
+    rows: list[dict[str, Any]] = []
+    for name, held in _tables(project, topics):
+        with console.status(f"Vacuuming {name} …"):
+            if isinstance(held, EventLog):
+                pins = _pins(project, held, datasets or [])
+                done = held.vacuum(retention_s=retention * 3600, pinned=pins, dry_run=dry_run)
+                lost = {version: pins[version] for version in done.lost}
+            else:
+                done, lost = held.vacuum(retention_s=retention * 3600, dry_run=dry_run), {}
+        rows.append({"table": name, **done._asdict(), "lost": lost})
+    if as_json:
+        print_json({"dry_run": dry_run, "tables": rows})
+        return
+    names = ["files", "MB", "commits", "readable from", "and pinned"]
+    drawn = [
+        [row["table"], row["files"], row["freed_bytes"] / _MB, row["commits"], row["oldest"], len(row["kept"])]
+        for row in rows
+    ]
+    table("Would be removed" if dry_run else "Removed", ["table", *names], drawn, numbers=names, whole=["table"])
+    for row in rows:
+        for version, manifests in row["lost"].items():
+            note(f"Version {version} of {row['table']} was gone before: {', '.join(manifests)} pins it.")
+
+
+def _tables(project: Project, topics: list[str] | None) -> Iterator[tuple[str, EventLog | LookupTable]]:
+    from headrace.log import EventLog, LookupTable
+
+    plan = read_plan(project.plan_path)
+    for source in _sources(plan, topics):
+        yield source.topic, EventLog(project.log_path, source)
+    if not topics:
+        yield _LOOKUPS, LookupTable(project.audit_path)
+
+
+def _sources(plan: Plan, topics: list[str] | None) -> list[Source]:
+    sources = list(plan.sources.values())
+    known = {source.topic for source in sources} | {source.name for source in sources}
+    unknown = [topic for topic in topics or [] if topic not in known]
+    if unknown:
+        msg = f"The plan has no topic or source named {unknown[0]!r}."
+        raise TopicError(msg, cure=f"Its topics: {', '.join(sorted(source.topic for source in sources)) or 'none'}.")
+    return [source for source in sources if not topics or {source.topic, source.name} & set(topics)]
+
+
+def _pins(project: Project, held: EventLog | LookupTable, folders: list[Path]) -> dict[int, list[str]]:
+    from headrace.log import EventLog, pinned_versions
+
+    if not isinstance(held, EventLog):
+        return {}
+    where = [project.root, project.state, *folders]
+    return pinned_versions(project.state, where, held.source.topic, held.table_id())
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task(f"Merging files of {name}", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

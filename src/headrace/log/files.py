@@ -1,0 +1,135 @@
+"""Writing the Parquet files of a Delta table, and the actions that bring them into it.
+
+pyarrow writes the files, outside Python's global lock: Delta Lake's own writer plans a query for each append, which costs more than the writing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction, RemoveAction
+
+from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, RECORD_TS, TS
+
+__all__ = ["LOG_LAYOUT", "GROUP_ROWS", "Layout", "removal", "write_files"]
+
+GROUP_ROWS = 131_072
+"""Rows of a row group: what a reader of some positions takes into memory at a time."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table's files are written.
+
+    Attributes:
+        statistics: The columns whose least and greatest values stand beside the file's name, and in each of its row groups.
+        ascending: Columns of integers that mostly ascend, so that their differences are what is kept.
+        order: The columns by which the rows of merged files are sorted.
+    """
+
+    statistics: tuple[str, ...]
+    ascending: tuple[str, ...]
+    order: tuple[str, ...]
+
+
+LOG_LAYOUT = Layout(
+    statistics=(TS, KNOWN_AT, PARTITION, OFFSET), ascending=(TS, KNOWN_AT, OFFSET, RECORD_TS), order=(PARTITION, OFFSET)
+)
+"""A log's. Readers rely on no order of rows; with this one, those of a stretch of positions lie together."""
+
+
+def write_files(
+    root: Path,
+    rows: pa.Table,
+    layout: Layout,
+    *,
+    data_change: bool = True,
+    about_to_write: Callable[[str], None] = lambda _: None,
+) -> list[AddAction | RemoveAction]:
+    """Write rows to new files, one per date.
+
+    Args:
+        root: The table's folder.
+        rows: The rows, with `_date`.
+        layout: How to write them.
+        data_change: Whether the rows are new to the table.
+        about_to_write: Told of each file's path below `root` before it is there.
+
+    Returns:
+        An action for each file; none of them is in the table before they are committed.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    return [
+        _write_file(root, of, part, layout, data_change, about_to_write) for of, part in _by_date(rows) if part.num_rows
+    ]
+
+
+def removal(path: str, of: date, size: int) -> RemoveAction:
+    """What takes a file out of a table whose rows stay in it, in another file.
+
+    Args:
+        path: The file's path below the table's folder.
+        of: The date of its rows.
+        size: Its bytes.
+    """
+    return RemoveAction(path, False, time.time_ns() // 1_000_000, size, {DATE: of.isoformat()})
+
+
+def _by_date(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    days = rows.column(DATE).cast(pa.int32()).to_numpy()
+    if not len(days):
+        return
+    steps = np.diff(days)
+    if (steps < 0).any():
+        order = np.argsort(days, kind="stable")
+        rows, days = rows.take(pa.array(order)), days[order]
+        steps = np.diff(days)
+    starts = np.concatenate([[0], np.flatnonzero(steps) + 1, [len(days)]]).tolist()
+    for first, end in zip(starts[:-1], starts[1:], strict=True):
+        yield (_EPOCH + timedelta(days=int(days[first]))).date(), rows.slice(first, end - first)
+
+
+def _write_file(
+    root: Path, of: date, rows: pa.Table, layout: Layout, data_change: bool, about_to_write: Callable[[str], None]
+) -> AddAction:
+    rows = rows.drop_columns([DATE])
+    path = f"{DATE}={of.isoformat()}/part-{uuid.uuid4()}.zstd.parquet"
+    about_to_write(path)
+    (root / path).parent.mkdir(exist_ok=True)
+    texts = [field.name for field in rows.schema if field.name not in layout.ascending]
+    pq.write_table(
+        rows,
+        root / path,
+        compression="zstd",
+        row_group_size=GROUP_ROWS,
+        use_dictionary=texts,
+        column_encoding=dict.fromkeys(layout.ascending, "DELTA_BINARY_PACKED"),
+        write_statistics=list(layout.statistics),
+        store_schema=False,
+    )
+    size, now = os.path.getsize(root / path), time.time_ns() // 1_000_000
+    return AddAction(path, size, {DATE: of.isoformat()}, now, data_change, _statistics(rows, layout))
+
+
+def _statistics(rows: pa.Table, layout: Layout) -> str:
+    least, greatest = {}, {}
+    for name in layout.statistics:
+        found = pc.min_max(rows.column(name))
+        least[name], greatest[name] = found["min"].as_py(), found["max"].as_py()
+    facts = {"numRecords": rows.num_rows, "minValues": least, "maxValues": greatest}
+    return json.dumps({**facts, "nullCount": dict.fromkeys(layout.statistics, 0)})

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli import app
+from headrace.config import Project
+from headrace.log import EventLog, LookupTable, Upkeep
+from headrace.plan import Plan, write_plan
+from tests.log.conftest import SOURCE, rows
+
+runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project whose worker has appended six times."""
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")
+    project = Project.load(tmp_path)
+    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_path)
+    log = EventLog(project.log_path, SOURCE, Upkeep(small_files=0))
+    for first in range(0, 60, 10):
+        log.append(rows(0, range(first, first + 10)), {0: first + 9})
+    texts = dict.fromkeys(("plan", "keys", "features", "views", "evidence"), "{}")
+    for number in range(3):
+        LookupTable(project.audit_path).append([{"served_at_us": number, "at_us": number, "unrecorded": 0, **texts}])
+    return project
+
+
+def run(project: Project, *arguments: str) -> list[dict[str, Any]]:
+    done = runner.invoke(app, ["log", *arguments, "--json", "--project", str(project.root)])
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.stdout)["tables"]
+    return found
+
+
+def test_log_is_shown_compacted_and_vacuumed(project: Project) -> None:
+    log, lookups = run(project, "show")
+    assert (log["table"], log["rows"], log["files"], log["small_files"], log["old_files"]) == ("readings", 60, 6, 6, 0)
+    assert (lookups["table"], lookups["rows"], lookups["files"]) == ("recorded lookups", 3, 3)
+    log, lookups = run(project, "compact")
+    assert (log["before"], log["after"], log["rows"]) == (6, 1, 60)
+    assert (lookups["before"], lookups["after"], lookups["rows"]) == (3, 1, 3)
+    log, lookups = run(project, "vacuum")
+    assert (log["files"], lookups["files"]) == (0, 0)  # a day has not passed
+    log, lookups = run(project, "vacuum", "--retention", "0", "--dry-run")
+    assert (log["files"], lookups["files"]) == (6, 3)
+    log, lookups = run(project, "vacuum", "--retention", "0")
+    assert (log["files"], lookups["files"]) == (6, 3)
+    log, lookups = run(project, "show")
+    assert (log["rows"], log["files"], log["old_files"], log["commits"]) == (60, 1, 0, 1)
+    assert (lookups["rows"], lookups["files"], lookups["old_files"]) == (3, 1, 0)
+
+
+def test_people_are_told_in_tables(project: Project) -> None:
+    where = ["--project", str(project.root)]
+    assert "readings" in runner.invoke(app, ["log", "show", *where]).output
+    assert "stay for readers" in " ".join(runner.invoke(app, ["log", "compact", *where]).output.split())
+    assert "Would be removed" in runner.invoke(app, ["log", "vacuum", "--dry-run", *where]).output
+    assert "Removed" in runner.invoke(app, ["log", "vacuum", *where]).output
+
+
+def test_one_topic_is_done_alone(project: Project) -> None:
+    assert [row["table"] for row in run(project, "compact", "readings", "--target-mb", "1")] == ["readings"]
+
+
+def test_unknown_topic_is_named(project: Project) -> None:
+    done = runner.invoke(app, ["log", "compact", "orders", "--project", str(project.root)])
+    assert done.exit_code == 1
+    assert "no topic or source named 'orders'" in " ".join(done.output.split())
+
+
+def test_project_without_a_log_has_nothing_to_do(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")
+    project = Project.load(tmp_path)
+    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_path)
+    for command in ("show", "compact", "vacuum"):
+        assert [row["version"] for row in run(project, command)] == [None, None]
+
+
+def test_version_that_was_gone_before_is_told_with_what_pins_it(project: Project, tmp_path: Path) -> None:
+    run(project, "vacuum", "--retention", "0")
+    table_id = EventLog(project.log_path, SOURCE).table_id()
+    manifest = {"dataset": "d", "files": [], "logs": {"readings": 2}, "tables": {"readings": table_id}}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "manifest.json").write_text(json.dumps(manifest))
+    (log, _) = run(project, "vacuum", "--retention", "0")
+    assert log["lost"] == {"2": [str(tmp_path / "elsewhere" / "manifest.json")]}
