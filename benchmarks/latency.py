@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from confluent_kafka import Producer
 
 from benchmarks import servers
-from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line
+from benchmarks.side_by_side import Measure, Options, Report, command_line
 from benchmarks.workers import running_workers
 from benchmarks.workload import PARTITIONS, Ints, payments_plan, user_id, write_project
 from headrace import FeatureClient, Project
@@ -41,9 +42,6 @@ def run(options: Options) -> Report:
 
     Args:
         options: Its options; `broker` is its own.
-
-    Raises:
-        Skipped: confluent-kafka is not installed.
     """
     seconds = 3 if options.quick else 10
     found: dict[str, list[float]] = {"p50": [], "p99": [], "max": []}
@@ -89,11 +87,6 @@ class _Sender:
     """Sends events at a steady rate, each dated when it is sent."""
 
     def __init__(self, broker: str, topic: str) -> None:
-        try:
-            from confluent_kafka import Producer
-        except ImportError:
-            why = "confluent_kafka is not installed; `make bench` sets up an environment that has it."
-            raise Skipped(why) from None
         self._producer = Producer({"bootstrap.servers": broker, "linger.ms": 1})
         self._topic = topic
         self._random = np.random.default_rng(3)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -229,11 +230,15 @@ class _Bench:
 
 def _in_a_process(name: str, side: Side, job: Job) -> Run:
     command = [interpreter(side), "-m", f"benchmarks.peers.{side.module}", json.dumps(asdict(job))]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         msg = f"{name} has failed:\n{done.stderr[-4_000:]}"
         raise RuntimeError(msg)
-    return Run(**json.loads(done.stdout.splitlines()[-1]))
+    ran = Run(**json.loads(done.stdout.splitlines()[-1]))
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return replace(ran, more={**ran.more, "process_cpu_s": round(cpu, 2)})
 
 
 def _check_ours(name: str, folder: Path, payments: Payments) -> None:
@@ -247,7 +252,7 @@ def _check_ours(name: str, folder: Path, payments: Payments) -> None:
 
 @contextmanager
 def _bench(options: Options) -> Iterator[_Bench]:
-    sizes = {"full": 500_000, "short": 100_000, "tiny": 400}
+    sizes = {"full": 500_000, "short": 100_000, "tiny": 200}
     if options.quick:
         sizes = {"full": 8_000, "short": 4_000, "tiny": 40}
     with (

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from confluent_kafka import Producer
 
 from benchmarks.peers.protocol import NO_VALUE, WINDOWS
-from headrace.broker.kafka_import import KafkaProducer
 from headrace.broker.topics import ensure_topics
 from headrace.config import Clock
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
@@ -168,26 +168,17 @@ def fill(broker: str, topic: str, payments: Payments) -> None:
     ensure_topics(broker, [payments_plan(topic).sources["payments"]], PARTITIONS)
     users = [user_id(user).encode() for user in payments.user.tolist()]
     sent = zip(users, payments.values(), payments.arrival_ms.tolist(), strict=True)
-    try:
-        from confluent_kafka import Producer
-    except ImportError:
-        producer = KafkaProducer(bootstrap_servers=broker, batch_size=1 << 18, linger_ms=20)
-        for user, value, at in sent:
-            producer.send(topic, value, key=user, timestamp_ms=at)
-        producer.flush()
-        producer.close()
-        return
-    fast = Producer({"bootstrap.servers": broker, "linger.ms": 20, "partitioner": "murmur2_random"})
+    producer = Producer({"bootstrap.servers": broker, "linger.ms": 20, "partitioner": "murmur2_random"})
     for number, (user, value, at) in enumerate(sent):
         while True:
             try:
-                fast.produce(topic, value, key=user, timestamp=at)
+                producer.produce(topic, value, key=user, timestamp=at)
                 break
             except BufferError:
-                fast.poll(0.05)
+                producer.poll(0.05)
         if number % 10_000 == 0:
-            fast.poll(0)
-    assert fast.flush(60) == 0, "The broker has not taken all events."
+            producer.poll(0)
+    assert producer.flush(60) == 0, "The broker has not taken all events."
 
 
 def payments_plan(topic: str, windows: Sequence[tuple[int, int]] = WINDOWS) -> Plan:

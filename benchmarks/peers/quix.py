@@ -15,10 +15,13 @@ from quixstreams import Application, State
 from quixstreams.sinks import BatchingSink, SinkBatch
 from redis import Redis
 
-from benchmarks.peers.protocol import Job, Run, Timer, main
-from benchmarks.peers.tiles import Cell, add, features
+from benchmarks.peers.protocol import WINDOWS, Job, Run, Timer, main
+from benchmarks.peers.tiles import Cell, features
 
 _COMMIT_EVERY = 5_000
+
+_State = tuple[dict[str, Cell], dict[str, Cell]]
+"""A user's tiles as the state keeps them: it is JSON, whose keys are text."""
 
 
 class _Features(BatchingSink):  # type: ignore[misc]
@@ -39,9 +42,25 @@ class _Features(BatchingSink):  # type: ignore[misc]
         self._timer.stop()
 
 
-def _numbered(cells: dict[Any, Cell]) -> dict[int, Cell]:
-    """State comes back from JSON, whose keys are text."""
+def _numbered(cells: dict[str, Cell]) -> dict[int, Cell]:
     return {int(tile): cell for tile, cell in cells.items()}
+
+
+def _add(tiles: _State, ts: int, amount: float) -> None:
+    """Count an event, and when a tile begins forget those that no window reaches any more."""
+    for cells, (slide, length) in zip(tiles, WINDOWS, strict=True):
+        tile = str(ts // slide)
+        cell = cells.get(tile)
+        if cell is None:
+            cells[tile] = [1, amount, amount, amount]
+            before = ts // slide - length
+            for old in [old for old in cells if int(old) <= before]:
+                del cells[old]
+            continue
+        cell[0] += 1
+        cell[1] += amount
+        cell[2] = min(cell[2], amount)
+        cell[3] = max(cell[3], amount)
 
 
 def run(job: Job) -> Run:
@@ -67,18 +86,13 @@ def run(job: Job) -> Run:
     sink = _Features(job, timer)
     seen = 0
 
-    def count(event: dict[str, Any], state: State) -> tuple[dict[int, Cell], dict[int, Cell]]:
+    def count(event: dict[str, Any], state: State) -> _State:
         nonlocal seen
         timer.begin()
         seen += 1
-        ts = event["ts"]
-        sink.newest = max(sink.newest, ts)
-        minutes, quarters = state.get("tiles", ({}, {}))
-        tiles = _numbered(minutes), _numbered(quarters)
-        add(tiles, ts, event["amount"])
-        for cells, before in zip(tiles, (ts // 60_000 - 62, ts // 900_000 - 97), strict=True):
-            for tile in [tile for tile in cells if tile < before]:  # none that a window still reaches
-                del cells[tile]
+        sink.newest = max(sink.newest, event["ts"])
+        tiles: _State = state.get("tiles", ({}, {}))
+        _add(tiles, event["ts"], event["amount"])
         state.set("tiles", tiles)
         return tiles
 

@@ -12,9 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = sorted(
-    file.stem
-    for file in (ROOT / "benchmarks").glob("*.py")
-    if re.search(r'^    command_line\("', file.read_text(), re.M)
+    file.stem for file in (ROOT / "benchmarks").glob("*.py") if re.search(r'^ +command_line\("', file.read_text(), re.M)
 )
 
 
