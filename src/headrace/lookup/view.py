@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.aggregates import At, BoolArray, IntArray
+from headrace.aggregates import Array, At, BoolArray, IntArray, State
 from headrace.errors import LookupTimeError
 from headrace.events.columns import Values
 from headrace.lookup.response import ViewAnswer
 from headrace.online.codec import Records, decode_records
 from headrace.plan import FeatureRef
 from headrace.times import iso_time
-from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window
+from headrace.windows import NEVER, Family, FeaturePlace, Tiles, ViewLayout, Window
 
 __all__ = ["AskedView", "ViewLookup"]
 
@@ -78,6 +78,44 @@ class _Counted(NamedTuple):
     starts: IntArray
 
 
+class _Merged:
+    """The tiles that a window counts, merged by row as far as asked for; what accumulators share is merged once."""
+
+    def __init__(self, family: Family, tiles: Tiles, counted: _Counted, rows: int) -> None:
+        self._family = family
+        self._counted = counted
+        self._rows = rows
+        self._tiles = tiles if counted.mask is None else tiles.where(counted.mask)
+        self._columns: dict[int, Array] = {}
+
+    def state(self, accumulator: int) -> State:
+        """An accumulator's state for each row; of a row that no tile counts for, that of no events."""
+        aggregate, row = self._family.accumulators[accumulator].aggregate, self._counted.row
+        if not len(row):
+            return aggregate.init(self._rows)
+        merged = self._merged(accumulator)
+        if len(row) == self._rows:
+            return merged
+        state = aggregate.init(self._rows)
+        for whole, part in zip(state, merged, strict=True):
+            whole[row] = part
+        return state
+
+    def _merged(self, accumulator: int) -> State:
+        slots, described = self._family.slots[accumulator], self._family.columns
+        missing = [slot for slot in slots if slot not in self._columns]
+        if any(described[slot].merge is None for slot in missing):
+            state = tuple(self._tiles.columns[slot] for slot in slots)
+            whole = self._family.accumulators[accumulator].aggregate.merge(state, self._counted.starts)
+            self._columns.update(zip(slots, whole, strict=True))
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):
+                for slot in missing:
+                    pick = described[slot].merge
+                    self._columns[slot] = pick.reduceat(self._tiles.columns[slot], self._counted.starts)  # type: ignore[union-attr]
+        return tuple(self._columns[slot] for slot in slots)
+
+
 class ViewLookup:
     """One view's part of a lookup: a group per row of the request, whose partials of all source partitions stand side by side.
 
@@ -129,25 +167,12 @@ class ViewLookup:
 
     def _values(self, span: _Span, places: tuple[tuple[str, FeaturePlace], ...], t_us: IntArray) -> dict[str, Values]:
         family = self._asked.layout.families[span.family]
-        tiles = self._records.tiles[span.family]
-        counted = self._count(span)
+        merged = _Merged(family, self._records.tiles[span.family], self._count(span), self._n)
         at = At(t_us, span.window.length_us)
-        found: dict[str, Values] = {}
-        for column, place in places:
-            aggregate = family.accumulators[place.accumulator].aggregate
-            state = tiles.states[place.accumulator]
-            if len(counted.row) == 0:
-                state = aggregate.init(self._n)
-            else:
-                if counted.mask is not None:
-                    state = tuple(one[counted.mask] for one in state)
-                state = aggregate.merge(state, counted.starts)
-                if len(counted.row) < self._n:
-                    merged, state = state, aggregate.init(self._n)
-                    for whole, part in zip(state, merged, strict=True):
-                        whole[counted.row] = part
-            found[column] = aggregate.value(state, at)
-        return found
+        return {
+            column: family.accumulators[place.accumulator].aggregate.value(merged.state(place.accumulator), at)
+            for column, place in places
+        }
 
     def _count(self, span: _Span) -> _Counted:
         if span not in self._counted:

@@ -10,7 +10,7 @@ applied offset (`codec.APPLIED`) with the one that was read, and writes all reco
 clock a commit of many records is several such writes, the positions with the last, so that no reader waits long for a script
 to end: each record is right by itself, and what a lookup finds of a fetch that is half written is what its evidence says.
 Under the record clock, where what is known at a time must become readable together, a commit is one write. A `lookup` is one
-script, one round trip and one moment, whatever the number of keys.
+MULTI, one round trip and one moment, whatever the number of keys.
 
 Under the system clock, records of views without lifetimes expire by themselves (see `expiry`).
 
@@ -39,8 +39,8 @@ from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavail
 from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.online.memory import refuse_behind, refuse_stale
-from headrace.online.meta import CLOCK, definition_fact
-from headrace.online.redis_scripts import COMMIT, LOOKUP, READ
+from headrace.online.meta import CLOCK, GENERATION, definition_fact
+from headrace.online.redis_scripts import COMMIT
 from headrace.plan import View
 
 __all__ = ["RedisStore"]
@@ -58,12 +58,12 @@ _SYNC_TIMEOUT_MS = 3_000
 _EVERYSEC_LAG_S = 2.0
 """With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
 
-_KEPT_MS = KEPT_US // 1000
+_KEPT_MS = b"%d" % (KEPT_US // 1000)
 _AT_ONCE = 100_000
 """Under the record clock, how many records are written in one moment at most: what is known at a time becomes readable together."""
+_READ_AT_ONCE = 1_000
 _PORTION = 200
 """Under the system clock, how many are: no reader waits longer than they take."""
-_READ_AT_ONCE = 500
 
 # Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
 _UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
@@ -95,7 +95,7 @@ class RedisStore(OnlineStore):
             msg = f"`store` is {self._name!r}, which is no Redis URL: {error}."
             cure = "Write redis://host:port/db, rediss://host:port/db or unix:///path?db=N."
             raise ConfigError(msg, cure=cure) from error
-        self._commit, self._look_up, self._read = map(self._client.register_script, (COMMIT, LOOKUP, READ))
+        self._commit = self._client.register_script(COMMIT)
         self._clock: str | None = None
         self._reach: dict[str, int | None] = {}
         try:
@@ -108,11 +108,23 @@ class RedisStore(OnlineStore):
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         found: list[bytes | None] = []
         with self._errors():
+            self._learn({key.view for key in keys})
             for start in range(0, len(keys), _READ_AT_ONCE):
-                portion = keys[start : start + _READ_AT_ONCE]
-                hashes = [_record_key(key.view, key.entity) for key in portion]
-                found += self._read(keys=hashes, args=[_KEPT_MS, *(key.partition for key in portion)])
+                found += self._read(keys[start : start + _READ_AT_ONCE])
         return found
+
+    def _read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        commands: list[bytes] = []
+        places: list[int] = []
+        for key in keys:
+            name = _record_key(key.view, key.entity)
+            if self._clock == Clock.SYSTEM and self._reach.get(key.view) is not None:
+                # What is read is still there when it is written. (GT: and never gone sooner than it was to be.)
+                commands.append(_packed(b"PEXPIRE", name, _KEPT_MS, b"GT"))
+            places.append(len(commands))
+            commands.append(_packed(b"HGET", name, b"%d" % key.partition))
+        answers = self._ask(commands)
+        return [answers[place] for place in places]
 
     def commit(
         self,
@@ -168,17 +180,34 @@ class RedisStore(OnlineStore):
         return b"" if at is None else at
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
-        keys: list[bytes] = []
+        commands = [_packed(b"MULTI")]
         for view, entities in wanted.items():
             prefix = _record_key(view, b"")
-            keys += [prefix + entity for entity in entities]
+            commands += [_packed(b"HGETALL", prefix + entity) for entity in entities]
+        commands += [_packed(b"HGETALL", _POSITIONS), _packed(b"HGET", _META, GENERATION.encode()), _packed(b"EXEC")]
         with self._errors():
-            found, positions, generation = self._look_up(keys=[*keys, _POSITIONS, _META])
+            *_, (*found, positions, generation) = self._ask(commands)
         hashes = iter(found)
         records = {view: [_partials(next(hashes)) for _ in entities] for view, entities in wanted.items()}
-        pairs = zip(positions[::2], positions[1::2], strict=True)
-        moved = {_source(field): Position(*map(int, value.split())) for field, value in pairs}
+        moved = {_source(field): Position(*map(int, value.split())) for field, value in _pairs(positions)}
         return Moment(records, moved, (generation or b"").decode())
+
+    def _ask(self, commands: Sequence[bytes]) -> list[Any]:
+        """Send commands in one go and read their answers: redis-py's own pipeline takes longer for them than the server does."""
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command([b"".join(commands)])
+            found = [connection.read_response() for _ in commands]
+        except BaseException:
+            connection.disconnect()  # answers may be on their way that the next command would take for its own
+            raise
+        finally:
+            pool.release(connection)
+        for answer in found[-1] if isinstance(found[-1], list) else ():
+            if isinstance(answer, Exception):  # a command of a transaction failed
+                raise answer
+        return found
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         fields = {_entry_field(entry): _numbers(entry.first, entry.known_at_us) for entry in entries}
@@ -320,11 +349,18 @@ def _record_key(view: str, entity: bytes) -> bytes:
     return _RECORD + view.encode() + b":" + entity
 
 
-def _partials(fields: list[bytes]) -> list[tuple[int, bytes]]:
-    """The records of an entity's hash, given as fields and values by turns."""
-    if len(fields) == 2:
-        return [(int(fields[0]), fields[1])]
-    return sorted((int(field), record) for field, record in zip(fields[::2], fields[1::2], strict=True))
+def _packed(*words: bytes) -> bytes:
+    """A command as Redis reads it."""
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
+
+
+def _pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """A hash's fields and values, which a server gives by turns (RESP2) or as a map (RESP3)."""
+    return fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+
+
+def _partials(fields: list[bytes] | dict[bytes, bytes]) -> list[tuple[int, bytes]]:
+    return sorted((int(field), record) for field, record in _pairs(fields)) if fields else []
 
 
 def _numbers(*values: int) -> bytes:

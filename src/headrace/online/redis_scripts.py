@@ -1,35 +1,16 @@
-"""The scripts that the Redis server runs for the online store: each is one round trip and one moment.
+"""The script that the Redis server runs for the online store's writes.
 
-Offsets are compared as bytes, or as digits, for Lua's numbers are exact to 2^53 only. Arrays of keys and answers are walked, never unpacked:
-what Lua can unpack ends at some thousand.
+Offsets are compared as bytes, or as digits, for Lua's numbers are exact to 2^53 only. Its arguments are walked, never unpacked: what Lua
+can unpack ends at some thousand.
 """
 
 from __future__ import annotations
 
 from headrace.config import Clock
 from headrace.online.codec import APPLIED
-from headrace.online.meta import CLOCK, GENERATION
+from headrace.online.meta import CLOCK
 
-__all__ = ["COMMIT", "LOOKUP", "READ"]
-
-# KEYS: the entities' hashes, then those of the positions and of the facts.
-LOOKUP = f"""
-local n = #KEYS - 2
-local found = {{}}
-for i = 1, n do found[i] = redis.call('HGETALL', KEYS[i]) end
-return {{found, redis.call('HGETALL', KEYS[n + 1]), redis.call('HGET', KEYS[n + 2], '{GENERATION}')}}
-"""
-
-# KEYS: each record's hash. ARGV: for how many ms from now a record that is read must still be there, then each record's field.
-# (GT leaves a key that never expires as it is.)
-READ = """
-local found = {}
-for i = 1, #KEYS do
-  found[i] = redis.call('HGET', KEYS[i], ARGV[i + 1])
-  if found[i] then redis.call('PEXPIRE', KEYS[i], ARGV[1], 'GT') end
-end
-return found
-"""
+__all__ = ["COMMIT"]
 
 # KEYS: each write's hash, then those of the positions and of the facts. ARGV: how many writes and checks; per write its field,
 # the applied offset expected (eight bytes, or none), the record, and when it expires in ms (or nothing: never); per check a
