@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from headrace.config import Clock
 from headrace.errors import StoreUnavailableError
+from headrace.events.batch import EventBatch
 from headrace.events.decode import EventDecoder
 from headrace.events.raw import RawRecords
 from headrace.log import EventLog
@@ -25,6 +27,7 @@ from headrace.online.memory import MemoryStore
 from headrace.online.meta import CLOCK, view_fact
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.stream.align import Fetch
+from headrace.stream.dedup import Deduplicator
 from headrace.stream.pipeline import Pipeline
 from tests.stream.shop import KeptLetters
 
@@ -169,3 +172,100 @@ def test_fetches_crashes_and_replays_change_nothing(
             at = worker.log.last_offsets([0]).get(0, -1) + 1
     wanted = first_ones(events)
     assert worker.counted() == (len(wanted), wanted)
+
+
+class Given:
+    """A log that holds what was logged, as the deduplicator reads it."""
+
+    def __init__(self, rows: Sequence[tuple[str | None, int]]) -> None:
+        self.rows = rows
+
+    def recent_ids(self, partition: int, before: int, horizon_us: int) -> list[Any]:
+        return list(self.rows)
+
+
+def loop(events: Sequence[At], horizon: int, seen: dict[str, int], clock: int) -> tuple[list[bool], int]:
+    """The rule event by event, as it was first written: which are kept; `seen` goes on."""
+    kept: list[bool] = []
+    for event_id, minute in events:
+        now = max(clock, minute)
+        before = seen.get(event_id) if event_id is not None else None
+        kept.append(before is None or now - before > horizon)
+        if kept[-1]:
+            clock = now
+            if event_id is not None:
+                seen[event_id] = now
+    return kept, clock
+
+
+def batch_of(events: Sequence[tuple[int, int, At]]) -> EventBatch:
+    """A batch of (partition, offset, event)."""
+    ids = pa.array([event[0] for _, _, event in events], pa.string())
+    times = np.array([event[1] * 60_000_000 for _, _, event in events], np.int64)
+    users = pa.array(["u"] * len(events), pa.string())
+    at = pa.array(times).cast(pa.timestamp("us", "UTC"))
+    partition, offset = (np.array([row[n] for row in events], np.int64) for n in (0, 1))
+    return EventBatch(
+        SOURCE, pa.table([ids, users, at], names=["id", "user", "at"]), times, partition, offset, times, times
+    )
+
+
+IDS = st.one_of(st.sampled_from(["a", "b", None]), st.integers(0, 400).map(str))
+FETCHES = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), IDS, st.integers(0, 60)), min_size=1, max_size=25), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    fetches=FETCHES,
+    logged=st.lists(st.tuples(IDS, st.integers(0, 20)), max_size=10),
+    accepted=st.lists(st.booleans(), min_size=8, max_size=8),
+    sorted_by_partition=st.booleans(),
+)
+def test_fetches_as_a_whole_are_decided_as_event_by_event(
+    fetches: list[list[tuple[int, str | None, int]]],
+    logged: list[At],
+    accepted: list[bool],
+    sorted_by_partition: bool,
+) -> None:
+    log: list[Any] = [(event_id, minute * 60_000_000) for event_id, minute in logged]
+    deduplicator = Deduplicator(cast(Any, {"clicks": Given(log)}))
+    clocks: dict[int, int] = {}
+    seen: dict[int, dict[str, int]] = {}
+    for partition in range(3):
+        seen[partition], clocks[partition] = {}, -(10**9)
+        for event_id, minute in logged:
+            clocks[partition] = max(clocks[partition], minute)
+            if event_id is not None:
+                seen[partition][event_id] = clocks[partition]
+    offset = 100
+    for fetch, is_accepted in zip(fetches, accepted, strict=False):
+        if sorted_by_partition:
+            fetch.sort(key=lambda row: row[0])
+        rows = [(partition, offset + n, (event_id, minute)) for n, (partition, event_id, minute) in enumerate(fetch)]
+        offset += len(rows)
+        wanted: list[int] = []
+        for partition in {row[0] for row in rows}:
+            mine = [row for row in rows if row[0] == partition]
+            held = dict(seen[partition])
+            kept, clock = loop([row[2] for row in mine], 10, held, clocks[partition])
+            wanted += [row[1] for row, is_kept in zip(mine, kept, strict=True) if is_kept]
+            if is_accepted:
+                seen[partition], clocks[partition] = held, clock
+        (found,) = deduplicator.first_ones([batch_of(rows)])
+        assert found.offset.tolist() == sorted(wanted)
+        if is_accepted:
+            deduplicator.accept()
+
+
+def test_what_the_horizon_no_longer_reaches_is_forgotten() -> None:
+    deduplicator = Deduplicator({})
+    for minute in range(100):
+        deduplicator.first_ones(
+            [batch_of([(0, minute * 2, (f"x{minute}", minute)), (0, minute * 2 + 1, ("same", minute))])]
+        )
+        deduplicator.accept()
+    (held,) = deduplicator._seen.values()  # noqa: SLF001 memory has no other face
+    assert len(held.ids) <= 12
+    assert sum(len(ids) for _, ids, _ in held.parts) <= 24

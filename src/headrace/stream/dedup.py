@@ -8,10 +8,13 @@ counted is remembered from the log, wherever the worker starts.
                         id       a      a      b      a
                         record   12:00  12:04  12:07  12:11
                                  counts again  counts counts: 11 minutes after the one that counted
+
+As a rule no id of a fetch has been seen before. So a fetch is first asked as a whole, and gone through event by event only where one is.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.events.batch import EventBatch
-from headrace.events.columns import BoolArray
+from headrace.events.columns import BoolArray, IntArray
 from headrace.online import SourcePartition
 from headrace.plan import Source
 
@@ -37,20 +40,25 @@ class _Seen:
 
     Attributes:
         clock_us: The newest record timestamp counted.
-        ids: By id, the partition's time when it was counted; in the order of counting, and so of time.
+        ids: By id, the partition's time when it was counted: what the horizon still reaches, and some that it no longer does.
+        parts: The same in the order of counting, fetch by fetch: its newest time, ids, and their times.
     """
 
     clock_us: int = _NEVER
     ids: dict[object, int] = field(default_factory=dict)
+    parts: deque[tuple[int, list[object], IntArray]] = field(default_factory=deque)
 
-    def advance(self, event_id: object, clock_us: int, horizon_us: int) -> None:
-        """Count an event, and forget what the horizon no longer reaches."""
+    def add(self, ids: list[object], times: IntArray, clock_us: int, horizon_us: int) -> None:
+        """Count the ids of a fetch, and forget the fetches that the horizon no longer reaches."""
         self.clock_us = clock_us
-        if event_id is not None:
-            self.ids.pop(event_id, None)
-            self.ids[event_id] = clock_us
-        while self.ids and next(iter(self.ids.values())) < clock_us - horizon_us:
-            del self.ids[next(iter(self.ids))]
+        if ids:
+            self.ids.update(zip(ids, times.tolist(), strict=True))
+            self.parts.append((clock_us, ids, times))
+        while self.parts and self.parts[0][0] < clock_us - horizon_us:
+            _, old, counted = self.parts.popleft()
+            for event_id, counted_us in zip(old, counted.tolist(), strict=True):
+                if self.ids.get(event_id) == counted_us:  # it was not counted again since
+                    del self.ids[event_id]
 
 
 class Deduplicator:
@@ -83,40 +91,53 @@ class Deduplicator:
 
     def _first_ones(self, batch: EventBatch) -> EventBatch:
         keep = np.ones(len(batch), np.bool_)
-        ids = batch.table.column(batch.source.event_id).to_pylist()
+        ids = batch.table.column(batch.source.event_id)
         for partition in np.unique(batch.partition).tolist():
             rows = np.flatnonzero(batch.partition == partition)
-            self._mark(batch, SourcePartition(batch.source.topic, partition), ids, rows.tolist(), keep)
+            is_run = len(rows) == rows[-1] - rows[0] + 1
+            mine = ids.slice(rows[0], len(rows)) if is_run else ids.take(rows)
+            self._mark(batch, SourcePartition(batch.source.topic, partition), mine.to_pylist(), rows, keep)
         return batch.where(keep)
 
-    def _mark(
-        self, batch: EventBatch, at: SourcePartition, ids: list[object], rows: list[int], keep: BoolArray
-    ) -> None:
-        source = batch.source
-        seen = self._seen_at(source, at, int(batch.offset[rows[0]]))
-        clock, counted = seen.clock_us, dict[object, int]()
-        advances: list[tuple[object, int]] = []
-        for row in rows:
-            event_id, now = ids[row], max(clock, int(batch.record_ts_us[row]))
-            before = counted.get(event_id, seen.ids.get(event_id)) if event_id is not None else None
-            if before is not None and now - before <= source.dedup_us:
-                keep[row] = False
-                continue
-            clock = now
-            counted[event_id] = now
-            advances.append((event_id, now))
-
-        def remember() -> None:
-            for event_id, clock_us in advances:
-                seen.advance(event_id, clock_us, source.dedup_us)
-
-        self._pending.append(remember)
+    def _mark(self, batch: EventBatch, at: SourcePartition, ids: list[object], rows: IntArray, keep: BoolArray) -> None:
+        horizon_us = batch.source.dedup_us
+        seen = self._seen_at(batch.source, at, int(batch.offset[rows[0]]))
+        times = batch.record_ts_us[rows]
+        distinct = set(ids)
+        if len(distinct) == len(ids) and None not in distinct and seen.ids.keys().isdisjoint(distinct):
+            counted, clocks = ids, np.maximum.accumulate(np.maximum(times, seen.clock_us))
+            clock_us = int(clocks[-1])
+        else:
+            counted, clocks, clock_us, repeated = _one_by_one(ids, times.tolist(), seen, horizon_us)
+            keep[rows[repeated]] = False
+        self._pending.append(lambda: seen.add(counted, clocks, clock_us, horizon_us))
 
     def _seen_at(self, source: Source, at: SourcePartition, before: int) -> _Seen:
         if at not in self._seen:
             seen = self._seen[at] = _Seen()
             log = self._logs.get(at.topic)
             found = [] if log is None else log.recent_ids(at.partition, before, source.dedup_us)
-            for event_id, record_ts_us in found:
-                seen.advance(event_id, max(seen.clock_us, record_ts_us), source.dedup_us)
+            clock_us, counted = _NEVER, dict[object, int]()
+            for event_id, record_ts_us in found:  # the log has only what counted
+                clock_us = max(clock_us, record_ts_us)
+                if event_id is not None:
+                    counted[event_id] = clock_us
+            seen.add(list(counted), np.array(list(counted.values()), np.int64), clock_us, source.dedup_us)
         return self._seen[at]
+
+
+def _one_by_one(
+    ids: list[object], times: list[int], seen: _Seen, horizon_us: int
+) -> tuple[list[object], IntArray, int, list[int]]:
+    """What a fetch counts: ids, their times, the partition's time after it; and the rows that repeat."""
+    clock, counted, repeated = seen.clock_us, dict[object, int](), list[int]()
+    for row, (event_id, time) in enumerate(zip(ids, times, strict=True)):
+        now = max(clock, time)
+        before = counted.get(event_id, seen.ids.get(event_id)) if event_id is not None else None
+        if before is not None and now - before <= horizon_us:
+            repeated.append(row)
+            continue
+        clock = now
+        if event_id is not None:
+            counted[event_id] = now
+    return list(counted), np.array(list(counted.values()), np.int64), clock, repeated
