@@ -70,6 +70,61 @@ def test_bad_event_is_refused_and_the_others_arrive(broker: str, source: Source,
     assert sum(map(len, records(source.topic).values())) == 2
 
 
+def test_many_events_arrive_as_those_sent_one_by_one(broker: str, source: Source, records: Records) -> None:
+    events = readings(3_500, sensors=700)
+    with EventProducer(source, Reading, broker) as producer:
+        for event in events:
+            producer.send(event, timestamp=event["at"])
+    one_by_one = {place: [told(record) for record in found] for place, found in records(source.topic).items()}
+    with EventProducer(source, Reading, broker) as producer:
+        producer.send_many(events[:10])
+        producer.send_many((Reading(**event) for event in events[10:20]), timestamps=(e["at"] for e in events[10:20]))
+        producer.send_many(iter(events), timestamps=[event["at"] for event in events])
+        assert producer.sent == 3_520
+    assert producer.confirmed == 3_520
+    again = {place: [told(record) for record in found] for place, found in records(source.topic).items()}
+    for place, found in one_by_one.items():
+        assert again[place][: len(found)] == found
+        assert again[place][-len(found) :] == found
+    assert sum(map(len, again.values())) == 7_020
+
+
+def told(record: Any) -> tuple[Any, ...]:
+    return record.key, record.value, record.timestamp
+
+
+def test_of_many_events_those_before_a_bad_one_are_sent(broker: str, source: Source, records: Records) -> None:
+    events = readings(1_500)
+    events[1_200] |= {"value": "warm"}
+    with EventProducer(source, Reading, broker) as producer:
+        with pytest.raises(EventError, match=r"Reading\.value is 'warm'"):
+            producer.send_many(events, timestamps=[event["at"] for event in events])
+        assert producer.sent == 1_200
+    found = [Reading.model_validate_json(one.value).count for of in records(source.topic).values() for one in of]
+    assert sorted(found) == list(range(1_200))
+
+
+def test_of_many_events_one_too_far_in_the_future_is_refused(broker: str, source: Source) -> None:
+    events = [reading(at=START), reading(at=START + timedelta(hours=1, microseconds=1)), reading(at=START)]
+    with EventProducer(source, Reading, broker) as producer:
+        with pytest.raises(EventError, match=r"more than 3600 s past its record's timestamp"):
+            producer.send_many(events, timestamps=[START] * 3)
+        assert producer.sent == 1
+        with pytest.raises(ValueError, match="shorter"):
+            producer.send_many(events, timestamps=[START])
+
+
+def test_events_without_a_key_all_arrive(broker: str, topic_name: str, records: Records) -> None:
+    keyless = source_of(topic_name, key=None)
+    ensure_topics(broker, [keyless], 3)
+    with EventProducer(keyless, Reading, broker) as producer:
+        producer.send_many(readings(2_000))
+        producer.send(reading())
+    found = records(topic_name)
+    assert sum(map(len, found.values())) == 2_001
+    assert {record.key for of_partition in found.values() for record in of_partition} == {None}
+
+
 def test_record_timestamp_is_now_unless_given(broker: str, source: Source, records: Records) -> None:
     before = time.time_ns() // 1_000_000
     with EventProducer(source, Reading, broker) as producer:

@@ -11,6 +11,8 @@ try:
     from kafka.admin import KafkaAdminClient, OffsetSpec
     from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
     from kafka.partitioner import murmur2
+    from kafka.producer.producer_batch import ProducerBatch
+    from kafka.record.memory_records import MemoryRecordsBuilder
 except ModuleNotFoundError as error:
     msg = f"Talking to Kafka needs the package kafka-python, which cannot be imported ({error})."
     raise ConfigError(msg, cure="Run `pip install 'headrace[stream]'`.") from error
@@ -21,7 +23,9 @@ __all__ = [
     "KafkaError",
     "KafkaProducer",
     "KafkaTimeoutError",
+    "MemoryRecordsBuilder",
     "OffsetSpec",
+    "ProducerBatch",
     "TopicAlreadyExistsError",
     "TopicPartition",
     "murmur2",

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
-from itertools import chain
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from headrace.broker.kafka_import import KafkaError, KafkaProducer, KafkaTimeoutError
+from headrace.broker.kafka_import import KafkaError, KafkaTimeoutError, TopicPartition
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, RetryableError, TopicError
+from headrace.produce.batches import Batch, BatchingProducer, Record
 
 __all__ = ["ConfirmedSender"]
 
-_WINDOW = 2048
-_WINDOWS_IN_FLIGHT = 16
+_IN_FLIGHT = 65_536
 _CHECK_S = 0.5
 _NEVER_MS = 2**31 - 1
 _BATCH_BYTES = 512 * 1024  # half of what a Kafka broker accepts unless configured otherwise
 _REQUEST_BYTES = 8 * 1024 * 1024
 _EVENT_BYTES = 1_000_000  # what a Kafka broker accepts unless configured otherwise, less some room for the envelope
-
-
-class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no types
-    """A producer that can give up at once, and leaves no thread behind when it finds no broker."""
-
-    def __init__(self, **configs: object) -> None:
-        try:
-            super().__init__(**configs)
-        except Exception:
-            self._closed = True
-            raise
-
-    def abandon(self) -> None:
-        """Stop without sending what is buffered.
-
-        `close` would wait for that, and raise without stopping when it takes too long.
-        """
-        if not self._closed:
-            self._closed = True
-            self._unregister_cleanup()
-            self._sender.force_close()
-            self._sender.join(5.0)
 
 
 class ConfirmedSender:
@@ -53,6 +31,7 @@ class ConfirmedSender:
     Args:
         bootstrap: ``host:port[,host:port]``.
         topic: The topic.
+        partitions: How many partitions it has.
         timeout_s: How long to wait for the broker at the start, in seconds.
         patience_s: How long to wait for a confirmation, in seconds.
         linger_ms: How long a record may wait for others to share its batch, in milliseconds.
@@ -61,17 +40,21 @@ class ConfirmedSender:
         KafkaError: The broker does not answer.
     """
 
-    def __init__(self, bootstrap: str, topic: str, *, timeout_s: float, patience_s: float, linger_ms: int) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, partitions: int, *, timeout_s: float, patience_s: float, linger_ms: int
+    ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._places = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._patience_s = patience_s
-        self._windows: deque[list[Any]] = deque([[]])
+        self._batches: deque[Batch] = deque()
+        self._sent = 0
         self._settled = 0
         self._failure: HeadraceError | None = None
-        self._waiting: tuple[Any, float] = (None, 0.0)
+        self._waiting: tuple[Batch | None, float] = (None, 0.0)
         self._next_check = 0.0
         self._closed = False
-        self._kafka = _Producer(
+        self._kafka = BatchingProducer(
             bootstrap_servers=bootstrap.split(","),
             bootstrap_timeout_ms=int(timeout_s * 1000),
             max_block_ms=int(timeout_s * 1000),
@@ -85,16 +68,21 @@ class ConfirmedSender:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
+        try:
+            self._kafka.partitions_for(topic)
+        except BaseException:
+            self._kafka.abandon()
+            raise
 
     @property
     def sent(self) -> int:
         """How many records were handed over."""
-        return self._settled + sum(len(window) for window in self._windows)
+        return self._sent
 
     @property
     def confirmed(self) -> int:
         """How many of them the broker has acknowledged."""
-        return self._settled + sum(bool(future.succeeded()) for future in chain.from_iterable(self._windows))
+        return self._settled + sum(int(batch.record_count) for batch in self._batches if batch.is_confirmed)
 
     def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None) -> None:
         """Hand over one record.
@@ -103,36 +91,51 @@ class ConfirmedSender:
             key: Its key.
             value: Its value.
             timestamp_ms: Its timestamp, in milliseconds since 1970 UTC.
-            partition: Its partition; None leaves it to the key.
+            partition: Its partition; None is any.
 
         Raises:
             BrokerUnavailableError: Earlier records were not confirmed in time; nothing is sent any more.
             EventError: The record is larger than the broker takes.
             TopicError: The broker refused earlier records.
         """
+        place = random.randrange(len(self._places)) if partition is None else partition  # noqa: S311 no secret
+        self.send_all({place: [(timestamp_ms, key, value)]})
+
+    def send_all(self, records: Mapping[int, Sequence[Record]]) -> None:
+        """Hand over records, each partition's in their order.
+
+        Args:
+            records: By partition.
+
+        Raises:
+            BrokerUnavailableError: As `send`.
+            EventError: A record is larger than the broker takes; none of them was sent.
+            TopicError: As `send`.
+        """
         if self._failure is not None:
             raise self._failure
         if self._closed:
             msg = f"The producer of topic {self._topic!r} is closed."
             raise HeadraceError(msg, cure="Send inside its `with` block.")
-        size = len(value) + len(key or b"")
-        if size > _EVENT_BYTES:
-            msg = f"An event for topic {self._topic!r} is too large: {size:,} bytes."
-            raise EventError(msg, cure=f"Send events below {_EVENT_BYTES:,} bytes. This event was not sent.")
-        try:
-            future = self._kafka.send(self._topic, value, key=key, timestamp_ms=timestamp_ms, partition=partition)
-        except KafkaError as error:
-            raise self._fail(error, self._patience_s) from error
-        window = self._windows[-1]
-        window.append(future)
+        for of_partition in records.values():
+            for _, key, value in of_partition:
+                if len(value) + (0 if key is None else len(key)) > _EVENT_BYTES:
+                    self._refuse_size(len(value) + len(key or b""))
+        was_begun = False
+        for partition, of_partition in records.items():
+            try:
+                was_begun |= self._kafka.append(self._places[partition], of_partition, self._batches.append)
+            except KafkaError as error:
+                raise self._fail(error, self._patience_s) from error
+            self._sent += len(of_partition)
+        if was_begun:
+            self._kafka.wake()
+        self._forget_settled()
         if time.monotonic() >= self._next_check:
             self._check()
-        if len(window) >= _WINDOW:
-            self._windows.append([])
-            # What is in flight is bounded: kafka-python's own buffer is not.
-            if len(self._windows) > _WINDOWS_IN_FLIGHT:
-                self._settle(self._windows[0], self._patience_s)
-                self._settled += len(self._windows.popleft())
+        # What is in flight is bounded: kafka-python's own buffer is not.
+        while self._sent - self._settled > _IN_FLIGHT:
+            self._settle(self._patience_s)
 
     def flush(self, patience_s: float | None = None) -> None:
         """Wait until everything that was sent is confirmed.
@@ -147,14 +150,12 @@ class ConfirmedSender:
         if self._failure is not None:
             raise self._failure
         patience_s = self._patience_s if patience_s is None else patience_s
-        try:
-            self._kafka.flush(patience_s)
-        except KafkaError as error:
-            raise self._fail(error, patience_s) from error
-        while self._windows:
-            self._settle(self._windows[0], patience_s)
-            self._settled += len(self._windows.popleft())
-        self._windows.append([])
+
+        def settle_all() -> None:
+            while self._batches:
+                self._settle(patience_s)
+
+        self._kafka.hurry(settle_all)
 
     def close(self, patience_s: float | None = None) -> None:
         """Flush, and end. Closing twice is harmless.
@@ -176,36 +177,45 @@ class ConfirmedSender:
             raise
         self._kafka.close(timeout=5.0)
 
+    def _refuse_size(self, size: int) -> None:
+        msg = f"An event for topic {self._topic!r} is too large: {size:,} bytes."
+        raise EventError(msg, cure=f"Send events below {_EVENT_BYTES:,} bytes. This event was not sent.")
+
+    def _forget_settled(self) -> None:
+        while self._batches and self._batches[0].is_confirmed:
+            self._settled += int(self._batches.popleft().record_count)
+
     def _check(self) -> None:
-        """Raise if the oldest record that is not confirmed has waited too long, or a record was refused."""
+        """Raise if the oldest batch that is not confirmed has waited too long, or one was refused."""
         now = time.monotonic()
         self._next_check = now + _CHECK_S
         oldest = None
-        for future in chain.from_iterable(self._windows):
-            if future.exception is not None:
-                raise self._fail(future.exception, self._patience_s) from future.exception
-            if oldest is None and not future.is_done:
-                oldest = future
+        for batch in self._batches:
+            if batch.error is not None:
+                raise self._fail(batch.error, self._patience_s) from batch.error
+            if oldest is None and not batch.is_settled:
+                oldest = batch
         if oldest is not self._waiting[0]:
             self._waiting = (oldest, now)
         elif oldest is not None and now - self._waiting[1] > self._patience_s:
             raise self._fail(KafkaTimeoutError(), self._patience_s)
 
-    def _settle(self, window: list[Any], patience_s: float) -> None:
-        for future in window:
-            if not (future.is_done and future.exception is None):
-                try:
-                    future.get(patience_s)
-                except KafkaError as error:
-                    raise self._fail(error, patience_s) from error
+    def _settle(self, patience_s: float) -> None:
+        """Wait for the oldest batch."""
+        batch = self._batches[0]
+        if not batch.wait(patience_s):
+            raise self._fail(KafkaTimeoutError(), patience_s)
+        if batch.error is not None:
+            raise self._fail(batch.error, patience_s) from batch.error
+        self._forget_settled()
 
-    def _fail(self, error: KafkaError, patience_s: float) -> HeadraceError:
+    def _fail(self, error: Exception, patience_s: float) -> HeadraceError:
         """End sending for good, and say how much is not confirmed."""
         self._kafka.abandon()
         unconfirmed = self.sent - self.confirmed
         where = f"topic {self._topic!r} at {self._bootstrap}"
         what = f"{unconfirmed:,} of {self.sent:,} events sent to {where} are not confirmed: "
-        if error.retriable:
+        if getattr(error, "retriable", False):
             why = f"the broker has confirmed nothing for {patience_s:g} s."
             cure = "Start the broker and produce again with --resume, which sends only what is not there yet."
             failure: type[RetryableError | TopicError] = BrokerUnavailableError

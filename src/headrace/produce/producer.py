@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,13 +18,16 @@ from headrace.config import Project
 from headrace.errors import EventError, TopicError
 from headrace.events.schema import load_model
 from headrace.plan import Plan, Source, read_plan
+from headrace.produce.batches import Record
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
+from headrace.produce.partitions import partition_of, partitions_of
 
 __all__ = ["EventProducer", "find_source"]
 
 PATIENCE_S = 30.0
 LINGER_MS = 20
+_CHUNK = 1000
 
 
 class EventProducer:
@@ -64,7 +69,12 @@ class EventProducer:
         self.partitions = describe(bootstrap, [source.topic], timeout_s=timeout_s)[source.topic].partitions
         with broker_errors(bootstrap):
             self._sender = ConfirmedSender(
-                bootstrap, source.topic, timeout_s=timeout_s, patience_s=patience_s, linger_ms=linger_ms
+                bootstrap,
+                source.topic,
+                self.partitions,
+                timeout_s=timeout_s,
+                patience_s=patience_s,
+                linger_ms=linger_ms,
             )
 
     @classmethod
@@ -132,21 +142,53 @@ class EventProducer:
             TopicError: The broker refused earlier events.
         """
         encoded = self.encoder.encode(event)
-        if timestamp is None:
-            timestamp_ms = time.time_ns() // 1_000_000
-        elif timestamp.tzinfo is None:
-            cure = "Give it one, such as datetime.now(UTC). This event was not sent."
-            msg = f"The record timestamp {timestamp.isoformat()} has no time zone."
-            raise EventError(msg, cure=cure)
-        else:
-            timestamp_ms = epoch_us(timestamp) // 1000
-        if epoch_us(encoded.time) - timestamp_ms * 1000 > self.source.max_future_us:
+        timestamp_ms = _now_ms() if timestamp is None else _as_ms(timestamp)
+        self._refuse_future(encoded, timestamp_ms)
+        self.send_encoded(encoded, timestamp_ms)
+
+    def send_many(
+        self, events: Iterable[BaseModel | Mapping[str, Any]], *, timestamps: Iterable[datetime] | None = None
+    ) -> None:
+        """Validate events and send them: what `send` does with each, several times as fast.
+
+        Args:
+            events: The events; any number, they are taken a thousand at a time.
+            timestamps: Their Kafka records' timestamps, with a time zone, as many as events; None is now.
+
+        Raises:
+            BrokerUnavailableError: As `send`.
+            EventError: As `send`, for the first event that is refused; those before it were sent, it and those after it were not.
+            TopicError: As `send`.
+            ValueError: There are more events than timestamps, or fewer.
+        """
+        if timestamps is None:
+            taken = iter(events)
+            while chunk := list(islice(taken, _CHUNK)):
+                self._send_chunk(chunk, None)
+            return
+        pairs = zip(events, timestamps, strict=True)
+        while some := list(islice(pairs, _CHUNK)):
+            self._send_chunk([event for event, _ in some], [timestamp for _, timestamp in some])
+
+    def _send_chunk(self, events: list[Any], timestamps: list[datetime] | None) -> None:
+        try:
+            encoded = self.encoder.encode_many(events)
+            times = [_now_ms()] * len(events) if timestamps is None else [_as_ms(one) for one in timestamps]
+            for event, timestamp_ms in zip(encoded, times, strict=True):
+                self._refuse_future(event, timestamp_ms)
+            self.send_all_encoded(encoded, times)
+        except EventError:
+            # One of them is refused: those before it are sent, and it is refused as it would be alone.
+            for place, event in enumerate(events):
+                self.send(event, timestamp=None if timestamps is None else timestamps[place])
+
+    def _refuse_future(self, event: EncodedEvent, timestamp_ms: int) -> None:
+        if epoch_us(event.time) - timestamp_ms * 1000 > self.source.max_future_us:
             limit = f"{self.source.max_future_us / 1e6:g} s"
             field = f"{self.source.model}.{self.source.timestamp_field}"
-            msg = f"{field} is {encoded.time.isoformat()}, more than {limit} past its record's timestamp."
+            msg = f"{field} is {event.time.isoformat()}, more than {limit} past its record's timestamp."
             cure = "Mend the clock or the time's unit, or raise max_future of the source. This event was not sent."
             raise EventError(msg, cure=cure)
-        self.send_encoded(encoded, timestamp_ms)
 
     def send_encoded(self, event: EncodedEvent, timestamp_ms: int, partition: int | None = None) -> None:
         """Send an event that `encoder` has validated and encoded.
@@ -160,7 +202,42 @@ class EventProducer:
             BrokerUnavailableError: As `send`.
             TopicError: As `send`.
         """
+        if partition is None and event.key is not None:
+            partition = partition_of(event.key, self.partitions)
         self._sender.send(event.key, event.value, timestamp_ms, partition)
+
+    def send_all_encoded(
+        self, events: Sequence[EncodedEvent], timestamps_ms: Sequence[int], partitions: Sequence[int] | None = None
+    ) -> None:
+        """Send events that `encoder` has validated and encoded.
+
+        Args:
+            events: The events.
+            timestamps_ms: Their Kafka records' timestamps, in milliseconds since 1970 UTC.
+            partitions: Their partitions; None leaves them to the keys.
+
+        Raises:
+            BrokerUnavailableError: As `send`.
+            EventError: An event is larger than the broker takes; none of them was sent.
+            TopicError: As `send`.
+        """
+        if partitions is None:
+            partitions = self.partitions_of(events)
+        records: dict[int, list[Record]] = {}
+        for event, timestamp_ms, partition in zip(events, timestamps_ms, partitions, strict=True):
+            records.setdefault(partition, []).append((timestamp_ms, event.key, event.value))
+        self._sender.send_all(records)
+
+    def partitions_of(self, events: Sequence[EncodedEvent]) -> list[int]:
+        """The partitions of events by their keys; those without one go anywhere, all of them together.
+
+        Args:
+            events: The events.
+        """
+        anywhere = random.randrange(self.partitions)  # noqa: S311 no secret
+        keys = [event.key for event in events if event.key is not None]
+        places = iter(partitions_of(keys, self.partitions))
+        return [anywhere if event.key is None else next(places) for event in events]
 
     def flush(self) -> None:
         """Wait until the broker has confirmed everything that was sent.
@@ -179,6 +256,18 @@ class EventProducer:
             TopicError: As `flush`.
         """
         self._sender.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _as_ms(timestamp: datetime) -> int:
+    if timestamp.tzinfo is None:
+        cure = "Give it one, such as datetime.now(UTC). This event was not sent."
+        msg = f"The record timestamp {timestamp.isoformat()} has no time zone."
+        raise EventError(msg, cure=cure)
+    return epoch_us(timestamp) // 1000
 
 
 def find_source(plan: Plan, topic_or_source: str) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,6 @@ from headrace.plan import read_plan
 from headrace.produce.encode import EncodedEvent
 from headrace.produce.history import EncodedHistory, History, load_history
 from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, Report
-from headrace.produce.partitions import partition_of
 from headrace.produce.producer import EventProducer, find_source
 from headrace.produce.resume import already_sent
 from headrace.produce.schedule import Schedule, schedule
@@ -89,6 +89,14 @@ def replay(
     )
 
 
+class _Chunk(NamedTuple):
+    """Events in the order of sending: their partitions, record timestamps in ms, and contents."""
+
+    partitions: list[int]
+    timestamps_ms: list[int]
+    events: list[EncodedEvent]
+
+
 class _Run:
     """What one run sends: rows of the history, when, and to which partition."""
 
@@ -116,34 +124,50 @@ class _Run:
 
     def events(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, EncodedEvent]]:
         """Partition, record timestamp in ms and content of the events at these places in the order of sending."""
-        partitions = self.producer.partitions
+        for chunk in self.chunks(places):
+            yield from zip(chunk.partitions, chunk.timestamps_ms, chunk.events, strict=True)
+
+    def chunks(self, places: npt.NDArray[np.int64]) -> Iterator[_Chunk]:
+        """The same, a thousand at a time."""
         for first in range(0, len(places), _CHUNK):
             chunk = places[first : first + _CHUNK]
             encoded = self._events.encode(self.plan.rows[chunk])
-            times = self.plan.sent_ms[chunk].tolist()
-            for place, timestamp_ms, event in zip(chunk.tolist(), times, encoded, strict=True):
-                # Events without a key go round; by their place, so that the next run sends each to the same partition.
-                yield (
-                    place % partitions if event.key is None else partition_of(event.key, partitions),
-                    timestamp_ms,
-                    event,
-                )
+            by_key = self.producer.partitions_of(encoded)
+            # Events without a key go round; by their place, so that the next run sends each to the same partition.
+            partitions = [
+                place % self.producer.partitions if event.key is None else partition
+                for place, event, partition in zip(chunk.tolist(), encoded, by_key, strict=True)
+            ]
+            yield _Chunk(partitions, self.plan.sent_ms[chunk].tolist(), encoded)
 
 
 def _send(run: _Run, speed: float | None, report: Report | None) -> None:
+    if speed is None:
+        _send_all(run, report)
+        return
     total = len(run.places)
     begin_ms = int(run.plan.sent_ms[run.places[0]]) if total else 0
     began = reported = time.monotonic()
     for count, (partition, timestamp_ms, event) in enumerate(run.events(run.places)):
-        if speed is not None:
-            due = began + (timestamp_ms - begin_ms) / 1000 / speed
-            _wait(due, ReplayProgress(count, total, _at(timestamp_ms)), report)
+        due = began + (timestamp_ms - begin_ms) / 1000 / speed
+        _wait(due, ReplayProgress(count, total, _at(timestamp_ms)), report)
         run.producer.send_encoded(event, timestamp_ms, partition)
-        if report is not None and (count % 256 == 0 or speed is not None) and time.monotonic() - reported >= _REPORT_S:
+        if report is not None and time.monotonic() - reported >= _REPORT_S:
             reported = time.monotonic()
             report(ReplayProgress(count + 1, total, _at(timestamp_ms)))
     if report is not None and total:
         report(ReplayProgress(total, total, _at(int(run.plan.sent_ms[run.places[-1]]))))
+
+
+def _send_all(run: _Run, report: Report | None) -> None:
+    """As fast as it goes."""
+    total, count, reported = len(run.places), 0, time.monotonic()
+    for chunk in run.chunks(run.places):
+        run.producer.send_all_encoded(chunk.events, chunk.timestamps_ms, chunk.partitions)
+        count += len(chunk.events)
+        if report is not None and (count == total or time.monotonic() - reported >= _REPORT_S):
+            reported = time.monotonic()
+            report(ReplayProgress(count, total, _at(chunk.timestamps_ms[-1])))
 
 
 def _wait(due: float, progress: ReplayProgress, report: Report | None) -> None:
