@@ -10,18 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from headrace.events.batch import EventBatch
+from headrace.events.batch import EventBatch, column_values
 from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.online.base import OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import Records, decode_records, encode_records, entity_key
+from headrace.online.recent import Recent
 from headrace.plan import Column, DType, Plan, View
 from headrace.transforms import Transformer
-from headrace.windows import Events, Tiles, ViewLayout, merge_tiles, prune_tiles, tile_batch
+from headrace.windows import Events, Tiles, ViewLayout, tile_batch, update_tiles
+from headrace.windows.sorting import stable_order
 
 __all__ = ["Applier"]
+
+_MOST_CODES = 1 << 40
+_RECENT_KEYS = 1 << 17
+"""How many records' keys a generation of a version's cache holds."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,13 @@ class _Version:
         layout: How its records are laid out.
         transformer: What makes its derived columns, if it has any.
         partitions: The source partitions whose rounds it gets; None is all of them.
+        keys: Keys made of late, by the values of the entity and the partition; None where values that are alike make different keys.
     """
 
     layout: ViewLayout
     transformer: Transformer | None
     partitions: set[int] | None
+    keys: Recent[tuple[object, ...], RecordKey] | None
 
     def given(self, batch: EventBatch) -> EventBatch:
         """What it gets of a round."""
@@ -135,7 +145,10 @@ class Applier:
 
     def _version(self, view: View, partitions: set[int] | None) -> _Version:
         layout = ViewLayout.of(view, self._sources[view.source])
-        return _Version(layout, Transformer(view, self._repo) if view.transforms else None, partitions)
+        # 0.0 and -0.0 are one number, and not one key.
+        is_exact = all(entity.dtype is not DType.FLOAT64 for entity in view.entities)
+        keys: Recent[tuple[object, ...], RecordKey] | None = Recent(_RECENT_KEYS) if is_exact else None
+        return _Version(layout, Transformer(view, self._repo) if view.transforms else None, partitions, keys)
 
     def apply(
         self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None
@@ -171,7 +184,7 @@ class Applier:
 
     def _writes(self, version: _Version, batch: EventBatch, now_us: int | None) -> list[Write]:
         layout = version.layout
-        grouping = _group(layout, batch)
+        grouping = _group(layout, batch, version.keys)
         if not grouping.keys:
             return []
         records = decode_records(layout, self._store.read(grouping.keys), [key.entity for key in grouping.keys])
@@ -190,75 +203,93 @@ class Applier:
         ]
 
 
-def _group(layout: ViewLayout, batch: EventBatch) -> _Grouping:
+def _group(layout: ViewLayout, batch: EventBatch, made: Recent[tuple[object, ...], RecordKey] | None) -> _Grouping:
     """Number the (entity, source partition) pairs of a batch by combining each column's own numbering."""
     code = batch.partition.astype(np.int64)
     known = np.ones(len(batch), np.bool_)
-    columns: list[Values] = []
+    columns: list[tuple[pa.Array, IntArray]] = []
     for entity in layout.view.entities:
         column = batch.table.column(entity.name).combine_chunks().dictionary_encode()
         indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         known &= indices >= 0
-        # Renumbering before the product keeps the combined code far below 2⁶³ whatever the number of columns.
-        _, code = np.unique(code, return_inverse=True)
-        code = code * (len(column.dictionary) + 1) + indices + 1
-        columns.append(batch.values(entity.name))
-    _, first, group = np.unique(np.where(known, code, -1), return_index=True, return_inverse=True)
-    group = group.astype(np.int64)
+        columns.append((column.dictionary, indices))
+        size = len(column.dictionary) + 1
+        if len(code) and int(code.max()) >= _MOST_CODES // size:
+            # Renumbering before the product keeps the combined code far below 2⁶³ whatever the number of columns.
+            _, code = np.unique(code, return_inverse=True)
+        code = code * size + indices + 1
+    first, group = _numbered(code if known.all() else np.where(known, code + 1, 0))
     if not known.all():
-        # -1 sorts first: drop it from the records and shift the rest down to 0.
+        # Those of no entity come first: drop them from the records and shift the rest down to 0.
         first, group = first[1:], group - 1
     entities = [
-        _python_values(entity, values, first) for entity, values in zip(layout.view.entities, columns, strict=True)
+        _python_values(entity, dictionary, indices[first])
+        for entity, (dictionary, indices) in zip(layout.view.entities, columns, strict=True)
     ]
-    partitions = batch.partition[first].tolist()
-    keys = [
-        RecordKey(layout.view.hash, entity_key(key), partition)
-        for *key, partition in zip(*entities, partitions, strict=True)
-    ]
-    return _Grouping(keys, group)
+    return _Grouping(_keys(layout.view.hash, [*entities, batch.partition[first].tolist()], made), group)
 
 
-def _python_values(entity: Column, values: Values, rows: IntArray) -> list[object]:
-    picked = values.data[rows].tolist()
+def _numbered(code: IntArray) -> tuple[IntArray, IntArray]:
+    """The first row of each code, ascending by code, and each row's number among the codes."""
+    order = stable_order(code)
+    ordered = code[order]
+    is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(code)]
+    group = np.empty(len(code), np.int64)
+    group[order] = np.cumsum(is_first) - 1
+    return order[is_first], group
+
+
+def _python_values(entity: Column, dictionary: pa.Array, indices: IntArray) -> list[object]:
+    picked: list[object] = column_values(pa.chunked_array([dictionary.take(pa.array(indices))])).data.tolist()
     return [bool(value) for value in picked] if entity.dtype is DType.BOOL else picked
+
+
+def _keys(
+    view: str, columns: list[list[object]], made: Recent[tuple[object, ...], RecordKey] | None
+) -> list[RecordKey]:
+    """The key of each record, from the columns of its entity's values and its partition."""
+    rows: list[Any] = list(zip(*columns, strict=True))
+    if made is None:
+        return [_key(view, row) for row in rows]
+    known = made.found(rows)
+    missing = [row for row, key in zip(rows, known, strict=True) if key is None]
+    if missing:
+        new = {row: _key(view, row) for row in missing}
+        made.put(list(new), list(new.values()))
+        return [new[row] if key is None else key for row, key in zip(rows, known, strict=True)]
+    return known  # type: ignore[return-value]
+
+
+def _key(view: str, row: tuple[Any, ...]) -> RecordKey:
+    return RecordKey(view, entity_key(row[:-1]), row[-1])
 
 
 def _merge(
     layout: ViewLayout, records: Records, batch: EventBatch, group: IntArray, fresh: BoolArray, now_us: int | None
 ) -> Records:
+    which: Any = slice(None) if fresh.all() else fresh
     events = Events(
-        group[fresh],
-        batch.ts_us[fresh],
-        batch.position[fresh],
-        batch.known_us[fresh],
-        {name: Values(*(array[fresh] for array in batch.values(name))) for name in layout.columns},
+        group[which],
+        batch.ts_us[which],
+        batch.position[which],
+        batch.known_us[which],
+        {name: Values(*(array[which] for array in batch.values(name))) for name in layout.columns},
     )
-    applied, known, newest = _advanced(records, events, batch.offset[fresh])
+    applied = _newest(records.applied, events.group, batch.offset[which])
+    known = _newest(records.known_through_us, events.group, events.known_us)
+    newest = _newest(records.newest_ts_us, events.group, events.ts_us)
     now = known if now_us is None else np.maximum(known, now_us)
     tiles: list[Tiles] = []
     dropped: list[IntArray] = []
     for number, (family, added) in enumerate(zip(layout.families, tile_batch(layout.families, events), strict=True)):
-        merged = merge_tiles(family, [records.tiles[number], added])
-        kept, newly_dropped = prune_tiles(family, merged, now)
-        tiles.append(kept)
+        updated, newly_dropped = update_tiles(family, records.tiles[number], added, now)
+        tiles.append(updated)
         dropped.append(np.maximum(records.dropped[number], newly_dropped))
     return Records(records.entities, applied, known, newest, dropped, tiles)
 
 
-def _advanced(records: Records, events: Events, offset: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Each record's applied offset, newest known_at and newest event time with the events."""
-    order = np.argsort(events.group, kind="stable")
-    group = events.group[order]
-    starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
-    here = group[starts]
-    advanced = []
-    for before, now in (
-        (records.applied, offset),
-        (records.known_through_us, events.known_us),
-        (records.newest_ts_us, events.ts_us),
-    ):
-        after = before.copy()
-        after[here] = np.maximum(before[here], np.maximum.reduceat(now[order], starts))
-        advanced.append(after)
-    return advanced[0], advanced[1], advanced[2]
+def _newest(held: IntArray, group: IntArray, values: IntArray) -> IntArray:
+    """The greatest of what each record holds and what its events bring."""
+    newest = held.copy()
+    np.maximum.at(newest, group, values)
+    return newest

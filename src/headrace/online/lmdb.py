@@ -1,6 +1,9 @@
 """The embedded online store: LMDB. Readers in other processes never block, and one worker writes.
 
 Commits are not synced one by one (a power cut costs a replay, never a wrong value): `sync` is called before Kafka offsets are committed.
+
+As one store writes at a time (a lock sees to it), that one keeps the records which it read or wrote of late: a round needs neither read them from
+the tree nor look them up there again to see that they are still what was read.
 """
 
 from __future__ import annotations
@@ -9,19 +12,22 @@ import fcntl
 import hashlib
 import os
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import lmdb
+import numpy as np
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
 from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import record_entity
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
-from headrace.online.memory import refuse_behind, refuse_stale
+from headrace.online.memory import refuse_any_stale, refuse_behind
 from headrace.online.meta import GENERATION
+from headrace.online.recent import Recent
 
 __all__ = ["LmdbStore"]
 
@@ -31,6 +37,15 @@ _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
 _DIGEST_BYTES = 16
 _PREFIX_BYTES = 8 + _DIGEST_BYTES
+
+_SORTED_BY = 16
+"""Bytes of a record's key that say where it stands in the tree: the view, and as much of the digest."""
+
+_RECENT_KEYS = 1 << 17
+"""How many records' keys a generation of the cache holds."""
+
+_RECENT_BYTES = 64 << 20
+"""How many bytes of records a generation of the cache holds."""
 
 
 class LmdbStore(OnlineStore):
@@ -61,12 +76,17 @@ class LmdbStore(OnlineStore):
             self._release()
             raise
         self._env = self._environment.env
+        self._guard = threading.RLock()
+        self._keys: Recent[RecordKey, bytes] = Recent(_RECENT_KEYS)
+        self._recent: Recent[bytes, bytes] = Recent(_RECENT_BYTES if writable else 0, len)
+        self._written = -1
         self._known_positions: dict[bytes, tuple[bytes, tuple[SourcePartition, Position]]] = {}
         self._records, self._positions, self._journal, self._meta = self._environment.databases
 
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
-        with self._begin() as txn:
-            return [txn.get(_record_key(key), db=self._records) for key in keys]
+        wanted = self._record_keys(keys)
+        with self._guard, self._begin() as txn:
+            return self._fetch(txn, wanted, txn.id())
 
     def commit(
         self,
@@ -74,14 +94,15 @@ class LmdbStore(OnlineStore):
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
     ) -> None:
-        with self._begin(write=True) as txn:
+        keys = self._record_keys([write.key for write in writes])
+        with self._writing() as txn:
             for source, offset in held.items():
                 found = txn.get(_source_key(source), db=self._positions)
                 refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
-            for write in writes:
-                key = _record_key(write.key)
-                refuse_stale(write, txn.get(key, db=self._records))
-                txn.put(key, write.record, db=self._records)
+            refuse_any_stale(writes, self._fetch(txn, keys, txn.id() - 1))
+            records = [write.record for write in writes]
+            txn.cursor(self._records).putmulti([(keys[number], records[number]) for number in _in_order(keys)])
+            self._recent.put(keys, records)
             for source, position in positions.items():
                 key = _source_key(source)
                 before = txn.get(key, db=self._positions)
@@ -106,7 +127,7 @@ class LmdbStore(OnlineStore):
         return known[1]
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
-        with self._begin(write=True) as txn:
+        with self._writing() as txn:
             for entry in entries:
                 key = _source_key(entry.source) + _OFFSET.pack(entry.last)
                 txn.put(key, _ENTRY.pack(entry.first, entry.known_at_us), db=self._journal)
@@ -116,7 +137,7 @@ class LmdbStore(OnlineStore):
             return [_journal_entry(key, value) for key, value in txn.cursor(self._journal)]
 
     def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
-        with self._begin(write=True) as txn:
+        with self._writing() as txn:
             cursor = txn.cursor(self._journal)
             for key, value in list(cursor):
                 entry = _journal_entry(key, value)
@@ -128,7 +149,7 @@ class LmdbStore(OnlineStore):
             return {key.decode(): value.decode() for key, value in txn.cursor(self._meta)}
 
     def set_meta(self, facts: Mapping[str, str | None]) -> None:
-        with self._begin(write=True) as txn:
+        with self._writing() as txn:
             for key, value in facts.items():
                 if value is None:
                     txn.delete(key.encode(), db=self._meta)
@@ -149,18 +170,20 @@ class LmdbStore(OnlineStore):
 
     def delete(self, view: str, entities: Iterable[bytes]) -> int:
         deleted = 0
-        with self._begin(write=True) as txn:
+        with self._writing() as txn:
             cursor = txn.cursor(self._records)
             for prefix in {_entity_prefix(view, entity) for entity in entities}:
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     cursor.delete()
                     deleted += 1
+            self._recent.clear()
         return deleted
 
     def clear(self) -> None:
-        with self._begin(write=True) as txn:
+        with self._writing() as txn:
             for database in (self._records, self._positions, self._journal, self._meta):
                 txn.drop(database, delete=False)
+            self._recent.clear()
 
     def sync(self) -> None:
         try:
@@ -179,6 +202,52 @@ class LmdbStore(OnlineStore):
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _record_keys(self, keys: Sequence[RecordKey]) -> list[bytes]:
+        """The tree's keys of records, remembered as hashing takes longer than looking up."""
+        known = self._keys.found(keys)
+        missing = [key for key, made in zip(keys, known, strict=True) if made is None]
+        if missing:
+            made = {key: _record_key(key) for key in missing}
+            self._keys.put(list(made), list(made.values()))
+            return [made[key] if found is None else found for key, found in zip(keys, known, strict=True)]
+        return known  # type: ignore[return-value]
+
+    def _fetch(self, txn: Any, keys: list[bytes], state: int) -> list[bytes | None]:
+        """Records, from the cache as far as they are there.
+
+        Args:
+            txn: A transaction.
+            keys: The tree's keys of the records.
+            state: The last transaction whose writes `txn` sees.
+        """
+        if state > self._written:  # somebody wrote past the lock, or this is the first read
+            self._recent.clear()
+            self._written = state
+        found = self._recent.found(keys)
+        missing = [number for number, record in enumerate(found) if record is None]
+        if not missing:
+            return found
+        wanted = [keys[number] for number in missing]
+        for place in _in_order(wanted):
+            found[missing[place]] = txn.get(wanted[place], db=self._records)
+        read = [number for number in missing if found[number] is not None]
+        self._recent.put([keys[number] for number in read], [found[number] for number in read])  # type: ignore[misc]
+        return found
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        with self._guard:
+            try:
+                with self._begin(write=True) as txn:
+                    number = txn.id()
+                    if number - 1 > self._written:
+                        self._recent.clear()
+                    yield txn
+            except BaseException:
+                self._recent.clear()
+                raise
+            self._written = number
 
     @contextmanager
     def _begin(self, *, write: bool = False) -> Iterator[Any]:
@@ -238,6 +307,14 @@ def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tup
             is_there = advance()
         found.append(partials)
     return found
+
+
+def _in_order(keys: Sequence[bytes]) -> list[int]:
+    """The numbers of the tree's keys in its order, or nearly: neighbours stand on the same page."""
+    if len(keys) < 2:
+        return list(range(len(keys)))
+    starts = np.frombuffer(b"".join([key[:_SORTED_BY] for key in keys]), ">u8").reshape(-1, _SORTED_BY // 8)
+    return np.lexsort((starts[:, 1], starts[:, 0])).tolist()  # type: ignore[no-any-return]
 
 
 def _record_key(key: RecordKey) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.errors import StaleWriteError, StoreBehindError
 from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
-from headrace.online.codec import applied_offset
+from headrace.online.codec import APPLIED, applied_offset
 from headrace.online.meta import GENERATION
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "refuse_any_stale", "refuse_behind", "refuse_stale"]
+
+_INT64 = struct.Struct("<q")
 
 
 class MemoryStore(OnlineStore):
@@ -33,8 +36,7 @@ class MemoryStore(OnlineStore):
         for source, offset in held.items():
             found = self._positions.get(source)
             refuse_behind(source, offset, None if found is None else found.offset)
-        for write, record in zip(writes, self.read([write.key for write in writes]), strict=True):
-            refuse_stale(write, record)
+        refuse_any_stale(writes, self.read([write.key for write in writes]))
         for write in writes:
             self._records.setdefault((write.key.view, write.key.entity), {})[write.key.partition] = write.record
         for source, position in positions.items():
@@ -90,6 +92,14 @@ def refuse_behind(source: SourcePartition, offset: int, found: int | None) -> No
             "Start the worker again: it applies what is missing from the log. (Redis: see appendonly and appendfsync.)"
         )
         raise StoreBehindError(msg, cure=cure)
+
+
+def refuse_any_stale(writes: Sequence[Write], records: Sequence[bytes | None]) -> None:
+    """Raise StaleWriteError unless each write was made from the record given for it; by comparing bytes, as all are fresh but once in a blue moon."""
+    found = [None if record is None else record[APPLIED] for record in records]
+    if found != [None if write.expected is None else _INT64.pack(write.expected) for write in writes]:
+        for write, record in zip(writes, records, strict=True):
+            refuse_stale(write, record)
 
 
 def refuse_stale(write: Write, record: bytes | None) -> None:

@@ -11,6 +11,7 @@ from headrace.windows.tiles import (
     tile_batch,
     tile_events,
 )
+from headrace.windows.update import update_tiles
 from headrace.windows.values import value_at, values_at
 from headrace.windows.window import Window, tile_of
 
@@ -29,6 +30,7 @@ __all__ = [
     "tile_batch",
     "tile_events",
     "tile_of",
+    "update_tiles",
     "value_at",
     "values_at",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,10 +19,12 @@ __all__ = [
     "Tiles",
     "accumulated",
     "merge_runs",
+    "merge_together",
     "merge_tiles",
     "prune_tiles",
     "tile_batch",
     "tile_events",
+    "unreachable",
 ]
 
 NEVER = int(np.iinfo(np.int64).min)
@@ -190,13 +192,17 @@ def merge_runs(family: Family, columns: Sequence[Array], starts: IntArray) -> li
     with np.errstate(invalid="ignore", over="ignore"):
         for number, pick in family.merged_alone:
             merged[number] = pick.reduceat(columns[number], starts)
+    for slot, column in merge_together(family, columns, starts):
+        merged[slot] = column
+    return merged
+
+
+def merge_together(family: Family, columns: Sequence[Array], starts: IntArray) -> Iterator[tuple[int, Array]]:
+    """The columns that do not merge by themselves, with their numbers; see `merge_runs`."""
     for number, new in family.merged_together:
         slots = family.slots[number]
         state = family.accumulators[number].aggregate.merge(tuple(columns[slot] for slot in slots), starts)
-        for slot, column in zip(slots, state, strict=True):
-            if slot in new:
-                merged[slot] = column
-    return merged
+        yield from ((slot, column) for slot, column in zip(slots, state, strict=True) if slot in new)
 
 
 def merge_tiles(family: Family, parts: Sequence[Tiles]) -> Tiles:
