@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
-from headrace.stream.align import Aligner
 from headrace.stream.transport import FetchConsumer
 from tests.stream.shop import record
 
@@ -20,28 +21,41 @@ SALES = TP("sales", 0)
 
 
 class Broker:
-    """A partition and a place in it, as Faust's consumer has them."""
+    """A partition, and the readers of it that were opened."""
 
     def __init__(self, records: int, committed: int) -> None:
         self.records = records
         self.committed = committed
-        self.place = 0
+        self.open = 0
 
-    async def poll(self, consumer: Any, partitions: set[TP], timeout: float) -> dict[TP, list[Any]]:
-        await asyncio.sleep(0.01)
-        first, self.place = self.place, min(self.place + 2, self.records)
-        found = [record(offset, "a", offset) for offset in range(first, self.place)]
-        for one in found:
-            one.timestamp_type = 0
-        return {SALES: found}
+    def opened(self, brokers: str, starts: dict[SourcePartition, int]) -> Reader:
+        self.open += 1
+        return Reader(self, starts[SourcePartition(*SALES)])
 
-    async def seek_to_committed(self, consumer: Any) -> None:
-        self.place = self.committed
-        await asyncio.sleep(0.01)
 
-    async def seek(self, offsets: dict[TP, int]) -> None:
-        self.place = offsets[SALES]
-        await asyncio.sleep(0.01)
+class Reader:
+    """Reads two records at a time, slowly."""
+
+    def __init__(self, broker: Broker, place: int) -> None:
+        self.broker = broker
+        self.place = place
+        self.held: list[Any] = []
+
+    def fetch(self, wanted: set[SourcePartition], timeout_s: float) -> None:
+        time.sleep(0.01)
+        if not self.held:
+            first, self.place = self.place, min(self.place + 2, self.broker.records)
+            self.held = [record(offset, "a", offset) for offset in range(first, self.place)]
+
+    def take(self, wanted: set[SourcePartition]) -> dict[SourcePartition, RawRecords]:
+        held, self.held = self.held, []
+        return {SourcePartition(*SALES): RawRecords.of(held)} if held else {}
+
+    def end(self, source: SourcePartition) -> int:
+        return self.broker.records
+
+    def close(self) -> None:
+        self.broker.open -= 1
 
 
 @pytest.fixture
@@ -67,24 +81,28 @@ def consumer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def __init__(self) -> None:
             self.flow = asyncio.Event()
-            self._aligner = Aligner(by_record_time=False)
-            self._durable = {}
-            self._moving = asyncio.Lock()
-            self._fetched_in = 0
-            self._committed_offset = {SALES: broker.committed}
-            self._buffered_partitions = set()
             track = SimpleNamespace(track_tp_end_offset=lambda *_: None)
-            self.app = SimpleNamespace(consumer_generation_id=1, monitor=track, resume_offsets=resume_offsets)  # type: ignore[assignment]
+            self.app = SimpleNamespace(  # type: ignore[assignment]
+                by_record_time=False, consumer_generation_id=1, monitor=track, resume_offsets=resume_offsets
+            )
+            self._brokers = "broker:9092"
+            self._begin()
+            self._open_reader = broker.opened  # type: ignore[assignment]
+            self._committed_offset = {SALES: broker.committed}
+            self._read_offset = {}
+            self._buffered_partitions = set()
 
         def assignment(self) -> set[TP]:
             return {SALES}
 
-        def highwater(self, tp: TP) -> int:
-            return broker.records
+    async def nothing(*_: Any) -> dict[TP, Any]:
+        await asyncio.sleep(0.01)
+        return {}
 
-    monkeypatch.setattr(driver.Consumer, "_getmany", lambda *given: broker.poll(*given))
-    monkeypatch.setattr(driver.Consumer, "perform_seek", lambda given: broker.seek_to_committed(given))
-    monkeypatch.setattr(Consumer, "seek_wait", lambda _, offsets: broker.seek(offsets))
+    monkeypatch.setattr(driver.Consumer, "_getmany", nothing)
+    monkeypatch.setattr(driver.Consumer, "perform_seek", nothing)
+    monkeypatch.setattr(driver.Consumer, "on_partitions_revoked", nothing)
+    monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", nothing)
     monkeypatch.setattr(Consumer, "_wait_next_records", lambda _, timeout: next_records(timeout))
     made: Any = Consumer()
     return made
@@ -126,3 +144,44 @@ def test_consumer_that_is_moved_while_it_reads_skips_nothing(consumer: Any, brok
         return await asyncio.wait_for(reading, 10)
 
     assert asyncio.run(move()) == list(range(10, 40))
+
+
+def test_poll_that_is_cancelled_loses_nothing(consumer: Any, broker: Broker) -> None:
+    async def cancelled() -> list[int]:
+        await consumer.perform_seek()
+        for _ in range(5):
+            polling = asyncio.create_task(consumer._getmany({SALES}, 1.0))  # noqa: SLF001 what a fetcher that restarts leaves
+            await asyncio.sleep(0.003)
+            polling.cancel()
+            await asyncio.sleep(0.02)
+        return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
+
+    assert asyncio.run(cancelled()) == list(range(10, 40))
+
+
+@pytest.mark.parametrize("comes", ["on_partitions_revoked", "on_partitions_assigned"])
+def test_rebalance_while_the_consumer_is_moved_leaves_it_without_a_place_until_it_is_moved_again(
+    consumer: Any, broker: Broker, comes: str
+) -> None:
+    async def rebalance() -> list[int]:
+        moving = asyncio.create_task(consumer.perform_seek())
+        await asyncio.sleep(0.025)  # it asks the log where to go on
+        await getattr(consumer, comes)({SALES})
+        await moving
+        assert broker.open == 0
+        assert await consumer._getmany({SALES}, 1.0) == {}  # noqa: SLF001
+        consumer.resume_at = 20  # whoever had the partition meanwhile got so far
+        await consumer.perform_seek()
+        return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
+
+    assert asyncio.run(rebalance()) == list(range(20, 40))
+
+
+def test_each_move_closes_what_was_read_from_before(consumer: Any, broker: Broker) -> None:
+    async def move() -> None:
+        for _ in range(3):
+            await consumer.perform_seek()
+        await asyncio.sleep(0.05)
+        assert broker.open == 1
+
+    asyncio.run(move())

@@ -45,6 +45,12 @@ class _Worker(faust.Worker):
         self.leaving = Leaving(_LEAVE_S)
         app.on_end = self._on_sigterm
 
+    async def on_startup_finished(self) -> None:
+        """Leave what was made while starting (both stores, the plan, models) out of every later look for cycles."""
+        await super().on_startup_finished()
+        gc.collect()
+        gc.freeze()
+
     def _on_sigint(self) -> None:
         self._on_sigterm()  # Faust's own shouts on standard error
 

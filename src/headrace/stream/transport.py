@@ -1,16 +1,20 @@
 """Faust's transport, delivering whole fetches: one message per partition and fetch instead of one per record.
 
 Stock Faust costs about 100 µs per record (DESIGN, §4). What is overridden here is the least that makes a fetch one message: the rest of Faust
-(group membership, assignment, rebalancing, supervision, commits) stays. Three traps: the message must carry `generation_id`, or Faust drops it
-in silence; Faust's ack and gap accounting thinks in single offsets, so the position that both stores hold is said through `_new_offset`; and
-`value_type` stays unset with the raw codec, or the fetch is decoded as one value.
+(group membership, assignment, rebalancing, supervision, commits) stays, on aiokafka. Records are read by librdkafka (docs/adr/0010), which is
+told where to stand whenever Faust moves its consumer. Three traps: the message must carry `generation_id`, or Faust drops it in silence;
+Faust's ack and gap accounting thinks in single offsets, so the position that both stores hold is said through `_new_offset`; and `value_type`
+stays unset with the raw codec, or the fetch is decoded as one value.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
@@ -22,6 +26,7 @@ from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.stream import failpoints
 from headrace.stream.align import Aligner, Fetch
+from headrace.stream.reader import RecordReader
 
 __all__ = ["FetchApp", "FetchConsumer", "FetchTransport"]
 
@@ -29,21 +34,17 @@ __all__ = ["FetchApp", "FetchConsumer", "FetchTransport"]
 _POLL_S = 0.25
 """How long one poll may wait for records, in seconds."""
 
-_LONG_POLL_MS = 50
-"""How long the broker may hold a fetch request that finds nothing; see `_FetchThread`."""
+_SIGN_OF_LIFE_S = 1.0
+"""How often aiokafka is polled, in seconds: it leaves the group where nobody does."""
 
 
-class _FetchThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a shorter long poll.
+class _GroupThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, whose consumer is in the group and fetches nothing."""
 
-    aiokafka has one fetch request under way per broker. While one for partitions that have nothing new is held there, the partitions that
-    have much are not fetched: with Faust's fixed 1,500 ms a replay spent most of its time waiting for its empty partitions.
-    """
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = _LONG_POLL_MS  # noqa: SLF001 Faust has no setting for it, and the fetcher is made from this
-        return consumer
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Pause what was assigned, before aiokafka's fetcher has seen it."""
+        self._ensure_consumer().pause(*map(driver.ensure_aiokafka_TP, assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
 
 
 class FetchConsumer(driver.Consumer):
@@ -54,13 +55,22 @@ class FetchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._brokers = ",".join(driver.server_list(self.transport.url, FetchTransport.default_port))
+        self._begin()
+
+    def _begin(self) -> None:
         self._aligner = Aligner(by_record_time=self.app.by_record_time)
         self._durable: dict[TP, int] = {}
         self._moving = asyncio.Lock()
+        self._rebalances = 0
         self._fetched_in = 0
+        self._reader: RecordReader | None = None
+        self._open_reader: Callable[[str, Mapping[SourcePartition, int]], RecordReader] = RecordReader
+        self._reading = ThreadPoolExecutor(1, "headrace-reader")
+        self._polled_at = 0.0
 
-    def _new_consumer_thread(self) -> _FetchThread:
-        return _FetchThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> _GroupThread:
+        return _GroupThread(self, loop=self.loop, beacon=self.beacon)
 
     def set_durable(self, offsets: dict[SourcePartition, int]) -> None:
         """Say which offset to read next, per partition, after everything before it is in both stores."""
@@ -72,12 +82,23 @@ class FetchConsumer(driver.Consumer):
             return {}  # a client-only app reads nothing
         async with self._moving:
             self._fetched_in = self._aligner.epoch
-            wanted = {tp for tp in active_partitions if self._aligner.wants(SourcePartition(*tp))}
-            if not wanted:
+            await self._show_life(active_partitions)
+            reader = self._reader
+            wanted = {source for tp in active_partitions if self._aligner.wants(source := SourcePartition(*tp))}
+            if reader is None or not wanted:
                 return {}
             # With records held back, another partition's may just have become ready: do not wait long for new ones.
             # Nor may whoever moves the consumer have to wait long.
-            return await super()._getmany(wanted, min(timeout, 0.05 if self._aligner.holds else _POLL_S))
+            wait_s = min(timeout, 0.05 if self._aligner.holds else _POLL_S)
+            await asyncio.get_running_loop().run_in_executor(self._reading, reader.fetch, wanted, wait_s)
+            # From here to the caller nothing is awaited: what is taken is handed on.
+            return {} if reader is not self._reader else reader.take(wanted)
+
+    async def _show_life(self, partitions: set[TP]) -> None:
+        now = time.monotonic()
+        if now - self._polled_at >= _SIGN_OF_LIFE_S:
+            self._polled_at = now
+            await super()._getmany(partitions, 0.0)  # all are paused: it finds nothing, and raises what is wrong
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch once, and yield each partition's part of the round as one message."""
@@ -85,13 +106,14 @@ class FetchConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
+        if not self.flow_active or (self._reader is None and self.assignment()):
             await self.perform_seek()
             return
         if self._fetched_in != self._aligner.epoch:
             return  # a rebalance began while this was being fetched: the consumer will be moved, and these records come again
-        current = {*(active or set()), *self._buffered_partitions}
-        usable = {SourcePartition(*tp): RawRecords.of(fetched) for tp, fetched in records.items() if tp in current}
+        fetched_now: Mapping[SourcePartition, RawRecords] = records  # type: ignore[assignment]  # see _getmany
+        current = {SourcePartition(*tp) for tp in (*(active or ()), *self._buffered_partitions)}
+        usable = {source: fetched for source, fetched in fetched_now.items() if source in current}
         for fetch in self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end):
             if not self._goes_on(generation):
                 break
@@ -103,10 +125,14 @@ class FetchConsumer(driver.Consumer):
         return self.flow_active and self.app.consumer_generation_id == generation
 
     def _end(self, source: SourcePartition) -> int | None:
-        try:
-            return self.highwater(TP(*source))
-        except AssertionError:  # how aiokafka says that a rebalance has just taken the partition away
-            return None
+        return None if self._reader is None else self._reader.end(source)
+
+    def highwater(self, tp: TP) -> int:
+        """A partition's end offset as the last fetch response had it; 0 where there was none yet."""
+        return self._end(SourcePartition(*tp)) or 0
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing to verify: Faust would look at what aiokafka fetches, which is nothing."""
 
     def _message(self, tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
         return ConsumerMessage(
@@ -137,20 +163,36 @@ class FetchConsumer(driver.Consumer):
         kept, so the two must not be mistaken for one another.
         """
         async with self._moving:
+            self._stop_reading()
             self._aligner.reset()
+            rebalances = self._rebalances
             await super().perform_seek()
-            wanted = await self.app.resume_offsets([SourcePartition(*tp) for tp in self.assignment()])
-            elsewhere = {
-                TP(*source): offset
-                for source, offset in wanted.items()
-                if offset != (self._committed_offset[TP(*source)] or 0)
-            }
-            if elsewhere:
-                await self.seek_wait(elsewhere)
+            assigned = sorted(SourcePartition(*tp) for tp in self.assignment())
+            wanted = await self.app.resume_offsets(assigned)
             self._aligner.reset()
+            if rebalances != self._rebalances:
+                return  # the consumer is moved once more, and other workers may have gone on from there
+            starts = {source: wanted.get(source, self._committed_offset[TP(*source)] or 0) for source in assigned}
+            for source, offset in starts.items():
+                self._read_offset[TP(*source)] = offset or None
+            if starts:
+                self._reader = self._open_reader(self._brokers, starts)
+
+    def _stop_reading(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:  # closing waits for the fetch under way, and nothing depends on it
+            threading.Thread(target=reader.close, name="headrace-reader-closing", daemon=True).start()
+
+    async def on_stop(self) -> None:
+        """Leave the group, and let go of the connections."""
+        self._stop_reading()
+        self._reading.shutdown(wait=False)
+        await super().on_stop()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the partitions that go."""
+        self._rebalances += 1
+        self._stop_reading()
         await super().on_partitions_revoked(revoked)
         failpoints.reach("during-rebalance")
         self._aligner.reset()
@@ -159,6 +201,8 @@ class FetchConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start the partitions that come from their committed offsets."""
+        self._rebalances += 1
+        self._stop_reading()
         self._aligner.reset()
         failpoints.reach("during-rebalance")
         await super().on_partitions_assigned(assigned, generation_id)
