@@ -75,8 +75,19 @@ def compute_features(
     Raises:
         HeadraceError: A sum of integers does not fit 64 bits.
     """
-    held = Held(events, match)
-    found: dict[str, Answer] = {feature.name: _blank(match, feature, len(key_id)) for feature in match.queried}
+    found, lasting = _computed(match, events, Held(events, match, trusting=True), (key_id, t_us, entities), threads)
+    if lasting:
+        again = match.only(lasting)
+        found |= _computed(again, events, Held(events, again), (key_id, t_us, entities), threads)[0]
+    return found
+
+
+def _computed(
+    match: ViewMatch, events: Events, held: Held, asked: tuple[IntArray, IntArray, int], threads: int
+) -> tuple[dict[str, pa.Array], list[str]]:
+    """The features, and those of last values among them that nulls leave open."""
+    rows_in_all = len(asked[0])
+    found: dict[str, Answer] = {feature.name: _blank(match, feature, rows_in_all) for feature in match.queried}
 
     def compute(deal: Callable[[], Deal]) -> None:
         number, key, rows = deal()
@@ -85,8 +96,15 @@ def compute_features(
             for name, answer in shard.answers(group).items():
                 _note(answer, found[name], rows.spine_row)
 
-    in_threads(threads, compute, deals(events, key_id, t_us, entities, threads))
-    return _arrays(match, held, found)
+    in_threads(threads, compute, deals(events, *asked, threads))
+    arrays = _arrays(match, held, found)
+    open_ones = [
+        feature.name
+        for feature in match.queried
+        if feature.column in held.trusted
+        and arrays[feature.name].null_count > np.count_nonzero(found[feature.name].data < 0)
+    ]
+    return arrays, open_ones
 
 
 def deals(events: Events, key_id: IntArray, t_us: IntArray, entities: int, threads: int) -> list[Callable[[], Deal]]:

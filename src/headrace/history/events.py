@@ -64,6 +64,10 @@ class Events(Protocol):
         """Where a column is not null; None where it never is."""
         ...
 
+    def is_full(self, column: str) -> bool | None:
+        """Whether a column is null nowhere; None where one would have to look."""
+        ...
+
     def position(self) -> IntArray:
         """Source positions as one number that orders like (partition, offset)."""
         ...
@@ -156,7 +160,7 @@ class LogEvents:
 
     def valid(self, column: str) -> BoolArray | None:
         """Where a column is not null; None where it never is."""
-        if all(_null_count(unit, column) == 0 for unit in self._units):
+        if self.is_full(column):
             return None
         parts = in_threads(self._threads, lambda unit: _valid(self._read(unit, [column]).column(column)), self._units)
         if all(part is None for part in parts):
@@ -167,6 +171,13 @@ class LogEvents:
                 for unit, part in zip(self._units, parts, strict=True)
             ]
         )
+
+    def is_full(self, column: str) -> bool | None:
+        """Whether a column is null nowhere; None where the files' statistics do not say."""
+        nulls = [_null_count(unit, column) for unit in self._units]
+        if any(nulls):
+            return False
+        return None if None in nulls else True
 
     def position(self) -> IntArray:
         """Source positions as one number that orders like (partition, offset)."""
@@ -294,6 +305,10 @@ class DerivedEvents:
     def valid(self, column: str) -> BoolArray | None:
         """Where a column is not null; None where it never is."""
         return _valid(self._table.column(column))
+
+    def is_full(self, column: str) -> bool | None:
+        """Whether a column is null nowhere."""
+        return not self._table.column(column).null_count
 
     def position(self) -> IntArray:
         """Source positions as one number that orders like (partition, offset)."""

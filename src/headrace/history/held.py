@@ -18,9 +18,14 @@ class Held:
     Args:
         events: The events.
         match: What is asked of the view: the columns it needs are read at once.
+        trusting: Whether a column of which only last values are asked is taken to have no nulls where one would have to look. That is right where
+            no value found so is null: the last event that has one is then the last event.
+
+    Attributes:
+        trusted: The columns that were taken to have none.
     """
 
-    def __init__(self, events: Events, match: ViewMatch) -> None:
+    def __init__(self, events: Events, match: ViewMatch, *, trusting: bool = False) -> None:
         self.events = events
         self.key_id = events.key_id
         self.ts_us = events.ts_us
@@ -29,8 +34,14 @@ class Held:
         self._position: IntArray | None = None
         summed = _needed(match, (StateKind.SUM, StateKind.MIN, StateKind.MAX))
         self._cells: dict[str, Cells] = {column: events.cells(column) for column in summed}
-        counted = [column for column in _needed(match, (StateKind.COUNT, StateKind.LAST)) if column not in summed]
-        self._valid = {column: events.valid(column) for column in counted}
+        counted = [column for column in _needed(match, (StateKind.COUNT,)) if column not in summed]
+        self.trusted: list[str] = []
+        for column in _needed(match, (StateKind.LAST,)):
+            if trusting and column not in (*summed, *counted) and events.is_full(column) is None:
+                self.trusted.append(column)
+            elif column not in (*summed, *counted):
+                counted.append(column)
+        self._valid = {column: events.valid(column) for column in counted} | dict.fromkeys(self.trusted)
         self._valid |= {column: cells.valid for column, cells in self._cells.items()}
         filters = dict.fromkeys(feature.where for feature in match.queried if feature.where is not None)
         self._passes = {column: _true(events.cells(column)) for column in filters}
@@ -41,7 +52,8 @@ class Held:
 
     def valid(self, column: str) -> BoolArray | None:
         """Where a column is not null; None where it never is."""
-        return self._valid[column]
+        valid: BoolArray | None = self._valid[column]
+        return valid
 
     def passes(self, where: str) -> BoolArray:
         """Where a filter is true."""

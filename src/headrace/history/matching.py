@@ -6,8 +6,8 @@ column, its greatest value), and each feature is read off the states of its grou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -161,6 +161,15 @@ class ViewMatch:
         """The features of its groups, in the order asked for."""
         names = {feature.name for group in self.groups for feature in group.features}
         return tuple(feature for feature in self.features if feature.name in names)
+
+    def only(self, features: Collection[str]) -> ViewMatch:
+        """The match of some of its groups' features."""
+        groups = (
+            replace(group, features=tuple(one for one in group.features if one.name in features))
+            for group in self.groups
+        )
+        chosen = tuple(one for one in self.queried if one.name in features)
+        return ViewMatch(self.view, self.source, tuple(group for group in groups if group.features), (), chosen)
 
     @property
     def columns(self) -> tuple[str, ...]:

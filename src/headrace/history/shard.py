@@ -50,6 +50,8 @@ class Shard:
     def __init__(self, held: Held, match: ViewMatch, number: IntArray | None, key: IntArray, rows: Rows) -> None:
         self._held = held
         self._line = Timeline(held, number, key, rows, in_order=match.needs_order)
+        self._columns: dict[str, Array] = {}
+        self._ranks: dict[tuple[StateKind, str, str | None], tuple[IntArray, bool]] = {}
         self._counts: dict[tuple[str | None, str | None], BoolArray | None] = {}
         self._tracks: dict[tuple[str, str | None], Tracks] = {}
         self._ones: dict[tuple[str | None, str | None], IntArray] = {}
@@ -126,11 +128,7 @@ class Shard:
 
     def _extreme(self, feature: Feature, group: Group, reach: Reach, gaps: Gaps | None) -> Answer:
         kind, column, where = StateKind(feature.function), feature.column, feature.where
-        data, counts = self._data(column), self._counted(column, where)
-        values = ordered(data) if kind is StateKind.MAX else ~ordered(data)
-        # A value that looks like nothing leaves the question to the count.
-        unclear = bool((values == NONE).any())
-        values = values if counts is None else np.where(counts, values, NONE)
+        values, unclear = self._ranked(kind, column, where)
         windowed = group.window_us is not None
         frame = self._line.in_frame if windowed else self._line.punctual
         key = (kind, column, where, frame is self._line.punctual)
@@ -145,7 +143,17 @@ class Shard:
         valid = best != NONE
         if unclear:
             valid = self._count(column, where, reach) > 0
-        return Answer(unordered(best if kind is StateKind.MAX else ~best, data), valid)
+        return Answer(unordered(best if kind is StateKind.MAX else ~best, self._held.cells(column).data), valid)
+
+    def _ranked(self, kind: StateKind, column: str, where: str | None) -> tuple[IntArray, bool]:
+        """A column's values such that the greatest is wanted; and whether one looks like nothing, which leaves what is there to the count."""
+        key = (kind, column, where)
+        if key not in self._ranks:
+            values, counts = ordered(self._data(column)), self._counted(column, where)
+            values = values if kind is StateKind.MAX else ~values
+            unclear = bool(len(values)) and int(values.min()) == NONE
+            self._ranks[key] = (values if counts is None else np.where(counts, values, NONE), unclear)
+        return self._ranks[key]
 
     def _last(self, column: str, where: str | None, group: Group, reach: Reach, gaps: Gaps | None) -> IntArray:
         """The place of the last event that has a value."""
@@ -173,8 +181,9 @@ class Shard:
     # ── columns in the timeline's order ─────────────────────────────────────────────────────────────────────────────────
 
     def _data(self, column: str) -> Array:
-        data: Array = self._held.cells(column).data[self._line.number]
-        return data
+        if column not in self._columns:
+            self._columns[column] = self._held.cells(column).data[self._line.number]
+        return self._columns[column]
 
     def _counted(self, column: str | None, where: str | None) -> BoolArray | None:
         """Which events have a value and pass the filter; None where all do."""
