@@ -95,3 +95,34 @@ def test_answers_do_not_share_what_callers_may_change(store: OnlineStore, client
     second = client.get_online_features(["windows:*"], [{"shop": "a"}])
     assert second.topics == {"windows": "orders-topic"}
     assert list(second.dtypes) == ["windows__count_60", "windows__max_price_60"]
+
+
+def test_features_that_mean_the_same_are_all_answered(store: OnlineStore) -> None:
+    counted = PLAN.views["windows"].feature("count_60")
+    other = counted.model_copy(update={"name": "another_count_60"})
+    view = PLAN.views["windows"].model_copy(update={"features": (counted, other)})
+    plan = Plan(project="p", sources=PLAN.sources, views={"windows": view})
+    store.set_meta(facts(plan))
+    fill(store, order(5), plan=plan)
+    answer = FeatureClient(plan=plan, store=store).get_online_features(["windows:*"], [{"shop": "a"}]).to_dict()
+    assert answer == {"shop": ["a"], "windows__count_60": [1], "windows__another_count_60": [1]}
+
+
+@pytest.mark.parametrize("slide", [1, 7])
+def test_tiles_however_far_apart_are_told_apart(store: OnlineStore, slide: int) -> None:
+    """Tiles of one microsecond, centuries apart: their numbers and the rows' do not fit one word together."""
+    ever = 4 * 10**18 // slide * slide
+    sums = PLAN.views["shops"].feature("pieces_ever")
+    features = (
+        sums.model_copy(update={"name": "exact", "window_us": 3 * slide, "slide_us": slide}),
+        sums.model_copy(update={"name": "long", "window_us": ever, "slide_us": slide}),
+    )
+    view = PLAN.views["windows"].model_copy(update={"features": features})
+    plan = Plan(project="p", sources=PLAN.sources, views={"windows": view})
+    store.set_meta(facts(plan))
+    newest = 2 * 10**18
+    fill(store, order(-newest, known=newest, pieces=2), order(newest, shop="b"), order(newest), plan=plan)
+    client = FeatureClient(plan=plan, store=store)
+    answer = client.get_online_features(["windows:*"], {"shop": ["b", "a", "never"]}).to_dict()
+    assert answer["windows__exact"] == [1, 1, 0]
+    assert answer["windows__long"] == [1, 1 + 2 * (2 * newest < ever), 0]
