@@ -47,7 +47,7 @@ _SCHEMA = pa.schema(
 )
 _DAY_US = 86_400_000_000
 _UPKEEP = Upkeep()
-_LAYOUT = Layout(statistics=("served_at_us",), ascending=("served_at_us", "at_us"), order=("served_at_us",))
+_LAYOUT = Layout(statistics=("served_at_us",), order=("served_at_us",))
 # Unlike the log it is not append-only: an erasure deletes rows. Its statistics are the times, by which it is read.
 _CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
