@@ -76,7 +76,7 @@ SIDES = {
     f"{OURS} on Redis": Side("ours", "faust", store="redis"),
     HANDWRITTEN: Side("handwritten", "confluent_kafka", target={"1k": 1.0, "100k": 1.2}),
     "Bytewax": Side("bytewax", "bytewax"),
-    "Pathway": Side("pathway", "pathway", size="short"),
+    "Pathway": Side("pathway", "pathway"),
     "Quix Streams": Side("quix", "quixstreams", size="short"),
     "Faust with Tables": Side("faust_tables", "faust", size="tiny", target={"1k": 1000.0, "100k": 1000.0}),
 }
@@ -85,7 +85,8 @@ NOTES = [
     "Ours runs on the record clock, so that windows and pruning go by the stream's own time, as they do for the peers. On the system clock, tiles "
     "older than the windows are pruned at once, and the journal of known_at is written.",
     "The hand-written loop, Bytewax, Pathway and Quix Streams keep the same tiles by hand: the engines' own sliding windows put every event into "
-    "60 + 96 windows, and some finish none before it has closed. The topics of Pathway and Quix Streams hold fewer events, and so fewer tiles.",
+    "60 + 96 windows, and some finish none before it has closed. The topic of Quix Streams holds fewer events, and so fewer tiles; "
+    "Pathway's clock begins when its first rows reach Python.",
     "A peer's features are those at its newest event when the user was last touched, and are compared with numpy's at that time: a number that was "
     "finished when it was written ages in the store. Ours are computed at the lookup.",
 ]

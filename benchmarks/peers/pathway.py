@@ -17,6 +17,8 @@ from redis import Redis
 from benchmarks.peers.protocol import Job, Run, Timer, main
 from benchmarks.peers.tiles import Tiles, add, features
 
+_State = tuple[int, bytes]
+
 
 class Payment(pw.Schema):  # type: ignore[misc]
     """An event."""
@@ -36,24 +38,28 @@ class _Side:
         self._redis = Redis(unix_socket_path=job.redis)
         self._users: dict[str, Tiles] = {}
         self._changed: dict[str, bytes] = {}
+        self._counted: dict[str, int] = {}
         self.timer = Timer()
         self.seen = self.newest = 0
 
-    def reduce(self, state: bytes | None, rows: list[tuple[list[Any], int]]) -> bytes:
-        """Count a user's new events; the state that Pathway keeps is the features, the tiles are beside it."""
+    def reduce(self, state: _State | None, rows: list[tuple[list[Any], int]]) -> _State:
+        """Count a user's new events; what Pathway keeps is their number and the features, the tiles are beside it."""
         self.timer.begin()
         user = rows[0][0][0]
         tiles = self._users.setdefault(user, ({}, {}))
         for (_, ts, amount), _ in rows:
             add(tiles, ts, amount)
             self.newest = max(self.newest, ts)
-        self.seen += len(rows)
-        return features(tiles, self.newest)
+        return (state[0] if state else 0) + len(rows), features(tiles, self.newest)
 
     def change(self, key: pw.Pointer, row: dict[str, Any], time: int, is_addition: bool) -> None:
         """A user has new features."""
         if is_addition:
-            self._changed[row["user_id"]] = row["found"]
+            user, (count, found) = row["user_id"], row["found"]
+            self._changed[user] = found
+            # Counted here, as later commits are reduced before an earlier one's changes arrive.
+            self.seen += count - self._counted.get(user, 0)
+            self._counted[user] = count
 
     def end(self, time: int) -> None:
         """All changes of a commit are known."""
