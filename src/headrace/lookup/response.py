@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from headrace.events.columns import BoolArray, IntArray, Values
@@ -160,20 +160,26 @@ class OnlineFeatures:
 
     def _python(self, name: str) -> list[Any]:
         data, valid = self.values[name]
-        dtype = self.dtypes[name]
         known: list[Any] = data.tolist()
-        if not valid.all():
-            known = [value if ok else None for value, ok in zip(known, valid.tolist(), strict=True)]
-        made = _MADE.get(dtype.element or dtype)
+        is_known: list[bool] = valid.tolist()
+        if False in is_known:
+            known = [value if ok else None for value, ok in zip(known, is_known, strict=True)]
+        made, is_list = _how(self.dtypes[name])
         if made is None:
             return known
-        if dtype.element is None:
+        if not is_list:
             return [None if value is None else made(value) for value in known]
         return [None if values is None else [made(value) for value in values] for values in known]
 
 
 _MADE: dict[DType, Callable[[Any], Any]] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
 """What makes a Python value of what aggregates compute, where that is not one already."""
+
+
+@cache
+def _how(dtype: DType) -> tuple[Callable[[Any], Any] | None, bool]:
+    """What makes Python values of a type, if anything has to, and whether the type is of lists of them."""
+    return _MADE.get(dtype.element or dtype), dtype.element is not None
 
 
 def json_value(value: Any) -> Any:

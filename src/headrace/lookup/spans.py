@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.aggregates import Aggregate, Array, At, BoolArray, IntArray, State
-from headrace.events.columns import Values
+from headrace.aggregates import Array, BoolArray, IntArray, State
 from headrace.windows import Family, FeaturePlace, Tiles, Window
 
-__all__ = ["FamilyAsked", "Spans"]
+__all__ = ["FamilyAsked", "Spans", "merges_alone"]
 
 _MOST = 1 << 62
 
@@ -38,71 +37,33 @@ class _Column(NamedTuple):
     nothing: int | float
 
 
-class _Asked(NamedTuple):
-    """Features of one accumulator.
-
-    Attributes:
-        accumulator: Which it is of the family's.
-        columns: The features' columns in the answer, per window asked for.
-        windows: The windows, by number.
-        is_every: Whether those are all windows, in order.
-        is_timeless: Whether a value depends on the state alone, whatever the window.
-    """
-
-    accumulator: int
-    columns: tuple[tuple[str, ...], ...]
-    windows: tuple[int, ...]
-    is_every: bool
-    is_timeless: bool
-
-
 @dataclass(frozen=True)
 class FamilyAsked:
     """What a request asks of a family of tiles, worked out once.
 
     Attributes:
-        number: Which family of the view's it is.
         family: The family.
         windows: The windows asked for, and those that tell whether any event counts.
         telling: Which of them those are.
         bounds: Where each window begins, and where it ends, in tiles from the lookup's, shape (2, windows).
-        asked: The features, by accumulator.
         columns: The columns of state that merge by themselves and are needed.
     """
 
-    number: int
     family: Family
     windows: tuple[Window, ...]
     telling: tuple[int, ...]
     bounds: IntArray
-    asked: tuple[_Asked, ...]
     columns: tuple[_Column, ...]
 
     @classmethod
-    def of(
-        cls, number: int, family: Family, places: Sequence[tuple[str, FeaturePlace]], telling: Sequence[Window]
-    ) -> FamilyAsked:
-        """Work out what features of a family, by their columns in the answer, share."""
-        windows = list(dict.fromkeys([*(place.window for _, place in places), *telling]))
-        by_accumulator: dict[int, dict[int, list[str]]] = {}
-        for column, place in places:
-            by_window = by_accumulator.setdefault(place.accumulator, {})
-            by_window.setdefault(windows.index(place.window), []).append(column)
-        asked = tuple(
-            _Asked(
-                accumulator,
-                tuple(tuple(columns[window]) for window in sorted(columns)),
-                tuple(sorted(columns)),
-                len(columns) == len(windows),
-                type(family.accumulators[accumulator].aggregate).value is Aggregate.value,
-            )
-            for accumulator, columns in by_accumulator.items()
-        )
-        alone = [one.accumulator for one in asked if merges_alone(family, one.accumulator)]
+    def of(cls, family: Family, places: Sequence[FeaturePlace], telling: Sequence[Window]) -> FamilyAsked:
+        """Work out what features at some places of a family share."""
+        windows = list(dict.fromkeys([*(place.window for place in places), *telling]))
+        alone = dict.fromkeys(place.accumulator for place in places if merges_alone(family, place.accumulator))
         columns = {column.slot: column for accumulator in alone for column in _columns(family, accumulator)}
         bounds = np.array([[_first(window) for window in windows], [1 - window.lag for window in windows]], np.int64)
         which = tuple(windows.index(window) for window in telling)
-        return cls(number, family, tuple(windows), which, bounds, asked, tuple(columns.values()))
+        return cls(family, tuple(windows), which, bounds, tuple(columns.values()))
 
 
 def merges_alone(family: Family, accumulator: int) -> bool:
@@ -152,76 +113,36 @@ class Spans:
         return counted
 
     def merged(self, row: IntArray, rows: int) -> dict[int, Array]:
-        """The columns of state that merge by themselves, by slot, shape (windows, rows) each.
+        """The columns of state that merge by themselves, by slot, shape (windows, rows) each; what doubles overflow to is nobody's error.
 
         Args:
             row: Each record's row, ascending.
             rows: How many rows there are.
         """
         shape = self._ends.shape[1:]
-        empty = ~self.is_counted
+        empty = self._ends[0] >= self._ends[1]
         is_any_empty = bool(empty.any())
         indices = self._ends.transpose(1, 2, 0).ravel()
         floats = self._words.view(np.float64)
         is_plain = len(row) == rows and (rows <= 1 or bool((row[1:] > row[:-1]).all()))
         starts = None if is_plain else np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))[: len(row)]
         found: dict[int, Array] = {}
-        with np.errstate(invalid="ignore", over="ignore"):
-            for slot, merge, is_float, nothing in self._asked.columns:
-                if not self._n:
-                    found[slot] = np.full((shape[0], rows), nothing, np.float64 if is_float else np.int64)
-                    continue
-                column = (floats if is_float else self._words)[2 + slot]
-                merged = merge.reduceat(column, indices)[::2].reshape(shape)
-                if is_any_empty:
-                    merged[empty] = nothing
-                if starts is not None:
-                    by_row = np.full((shape[0], rows), nothing, merged.dtype)
-                    by_row[:, row[starts]] = merge.reduceat(merged, starts, axis=1)
-                    merged = by_row
-                found[slot] = merged
+        for slot, merge, is_float, nothing in self._asked.columns:
+            if not self._n:
+                found[slot] = np.full((shape[0], rows), nothing, np.float64 if is_float else np.int64)
+                continue
+            merged: Array = merge.reduceat((floats if is_float else self._words)[2 + slot], indices)[::2].reshape(shape)
+            if is_any_empty:
+                merged[empty] = nothing
+            if starts is not None:
+                by_row: Array = np.full((shape[0], rows), nothing, merged.dtype)
+                by_row[:, row[starts]] = merge.reduceat(merged, starts, axis=1)
+                merged = by_row
+            found[slot] = merged
         return found
 
-    def values(self, row: IntArray, rows: int, at_us: int) -> dict[str, Values]:
-        """The features asked for, by column, shape (rows,) each.
-
-        Args:
-            row: Each record's row, ascending.
-            rows: How many rows there are.
-            at_us: The time, in µs.
-        """
-        family = self._asked.family
-        columns = self.merged(row, rows)
-        t_us = np.full(rows, at_us, np.int64)
-        found: dict[str, Values] = {}
-        for one in self._asked.asked:
-            aggregate, slots = family.accumulators[one.accumulator].aggregate, family.slots[one.accumulator]
-            if one.is_timeless and all(slot in columns for slot in slots):
-                which = slice(None) if one.is_every else list(one.windows)
-                data, valid = aggregate.result(tuple(columns[slot][which].reshape(-1) for slot in slots))
-                parts = [slice(place * rows, (place + 1) * rows) for place in range(len(one.windows))]
-                computed = [Values(data[part], valid[part]) for part in parts]
-            else:
-                computed = [
-                    aggregate.value(self._state(one.accumulator, number, columns, row, rows), self._at(number, t_us))
-                    for number in one.windows
-                ]
-            for names, values in zip(one.columns, computed, strict=True):
-                for name in names:
-                    found[name] = values
-        return found
-
-    def _at(self, window: int, t_us: IntArray) -> At:
-        return At(t_us, self._asked.windows[window].length_us)
-
-    def _state(self, accumulator: int, window: int, columns: dict[int, Array], row: IntArray, rows: int) -> State:
-        slots = self._asked.family.slots[accumulator]
-        if all(slot in columns for slot in slots):
-            return tuple(columns[slot][window] for slot in slots)
-        return self._together(accumulator, window, row, rows)
-
-    def _together(self, accumulator: int, window: int, row: IntArray, rows: int) -> State:
-        """The state of an accumulator whose columns only merge together, per row."""
+    def together(self, accumulator: int, window: int, row: IntArray, rows: int) -> State:
+        """The state of an accumulator whose columns only merge together, per row; see `merged`."""
         family = self._asked.family
         aggregate = family.accumulators[accumulator].aggregate
         begin, end = self._ends[:, window]
@@ -254,8 +175,10 @@ def _searched(tile: IntArray, record: IntArray, records: int, bounds: IntArray) 
     Returns:
         For each of them and each record, the place of the first of its tiles that is not before, shape (2, windows, records).
     """
-    if records == 1 or not len(tile):
-        return np.repeat(np.searchsorted(tile, bounds)[:, :, None], records, axis=2)
+    if records == 1:
+        return tile.searchsorted(bounds)[:, :, None]
+    if not len(tile):
+        return np.zeros((*bounds.shape, records), np.int64)
     oldest = int(tile.min())
     width = int(tile.max()) - oldest + 2
     if width >= _MOST // records:

@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from headrace.aggregates import BoolArray, IntArray
+from headrace.aggregates import Aggregate, Array, At, BoolArray, IntArray
 from headrace.errors import LookupTimeError
 from headrace.events.columns import Values
 from headrace.lookup.response import ViewAnswer
-from headrace.lookup.spans import FamilyAsked, Spans
+from headrace.lookup.spans import FamilyAsked, Spans, merges_alone
 from headrace.online.codec import Records, decode_records
+from headrace.online.one_record import decode_one
 from headrace.plan import FeatureRef
 from headrace.times import iso_time
 from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window
 
 __all__ = ["AskedView", "ViewLookup"]
+
+
+class _Part(NamedTuple):
+    """The windows over one family that some features of one accumulator are of.
+
+    Attributes:
+        family: Which family.
+        accumulator: Which of its accumulators.
+        windows: Which of the windows over the family, ascending.
+        is_every: Whether those are all.
+        columns: Per window the features' columns in the answer.
+    """
+
+    family: int
+    accumulator: int
+    windows: tuple[int, ...]
+    is_every: bool
+    columns: tuple[tuple[str, ...], ...]
+
+
+_Stack = tuple[tuple[int, int, tuple[int, ...] | None], ...]
+"""Columns of state that stand one after the other: of each its family, its slot there, and the windows (None: all)."""
+
+
+class _Alike(NamedTuple):
+    """Features of the same aggregate, whose values are computed in one call: they depend on the state alone.
+
+    Attributes:
+        aggregate: The aggregate.
+        state: Per column of its state, which stack it is.
+        columns: The features' columns in the answer, per window.
+    """
+
+    aggregate: Aggregate
+    state: tuple[int, ...]
+    columns: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -27,25 +65,65 @@ class AskedView:
     Attributes:
         layout: The view's layout.
         refs: The features asked for.
-        families: What is asked of each family of tiles that is read.
+        families: What is asked of each family of tiles.
+        stacks: The columns of state that features are computed from together.
+        alike: Those features.
+        alone: The others.
     """
 
     layout: ViewLayout
     refs: tuple[FeatureRef, ...]
     families: tuple[FamilyAsked, ...]
+    stacks: tuple[_Stack, ...]
+    alike: tuple[_Alike, ...]
+    alone: tuple[_Part, ...]
 
     @classmethod
     def of(cls, layout: ViewLayout, refs: Sequence[FeatureRef]) -> AskedView:
         """Work out what features of a view share."""
-        asked: dict[int, list[tuple[str, FeaturePlace]]] = {}
-        for ref in refs:
-            place = layout.places[ref.feature]
-            asked.setdefault(place.family, []).append((ref.column, place))
+        places = [layout.places[ref.feature] for ref in refs]
         families = tuple(
-            FamilyAsked.of(number, family, asked.get(number, ()), _telling(layout, number))
+            FamilyAsked.of(family, [place for place in places if place.family == number], _telling(layout, number))
             for number, family in enumerate(layout.families)
         )
-        return cls(layout, tuple(refs), families)
+        columns: dict[tuple[int, int], dict[int, list[str]]] = {}
+        for ref, place in zip(refs, places, strict=True):
+            window = families[place.family].windows.index(place.window)
+            columns.setdefault((place.family, place.accumulator), {}).setdefault(window, []).append(ref.column)
+        alike: dict[tuple[object, ...], list[_Part]] = {}
+        alone: list[_Part] = []
+        for (number, accumulator), by_window in columns.items():
+            windows = tuple(sorted(by_window))
+            is_every = len(windows) == len(families[number].windows)
+            part = _Part(number, accumulator, windows, is_every, tuple(tuple(by_window[one]) for one in windows))
+            aggregate = layout.families[number].accumulators[accumulator].aggregate
+            if merges_alone(layout.families[number], accumulator) and type(aggregate).value is Aggregate.value:
+                alike.setdefault((type(aggregate), aggregate.dtype, aggregate.params), []).append(part)
+            else:
+                alone.append(part)
+        stacks: dict[_Stack, int] = {}
+        together = tuple(_alike(layout, parts, stacks) for parts in alike.values())
+        return cls(layout, tuple(refs), families, tuple(stacks), together, tuple(alone))
+
+
+def _alike(layout: ViewLayout, parts: Sequence[_Part], stacks: dict[_Stack, int]) -> _Alike:
+    aggregate = layout.families[parts[0].family].accumulators[parts[0].accumulator].aggregate
+    state: list[int] = []
+    for place in range(len(aggregate.state)):
+        slots = [layout.families[part.family].slots[part.accumulator][place] for part in parts]
+        of_parts = zip(parts, slots, strict=True)
+        stack = tuple((part.family, slot, None if part.is_every else part.windows) for part, slot in of_parts)
+        state.append(stacks.setdefault(stack, len(stacks)))
+    return _Alike(aggregate, tuple(state), tuple(names for part in parts for names in part.columns))
+
+
+def _stacked(stack: _Stack, merged: Sequence[dict[int, Array]]) -> Array:
+    """A stack's columns over all their windows and rows, one after the other."""
+    found = [
+        merged[family][slot] if windows is None else merged[family][slot][list(windows)]
+        for family, slot, windows in stack
+    ]
+    return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(-1)
 
 
 def _telling(layout: ViewLayout, family: int) -> list[Window]:
@@ -81,13 +159,16 @@ class ViewLookup:
         encoded = [record for partials in found for _, record in partials]
         self._partition = [partition for partials in found for partition, _ in partials]
         held = list(map(len, found))
-        if len(encoded) == self._n and (not held or max(held) == 1):  # one record each, as keyed topics have it
+        # One record for each row, as topics that are keyed by the entity have it.
+        self._is_plain = len(encoded) == self._n and (not held or max(held) == 1)
+        if self._is_plain:
             self._row = np.arange(self._n)
             owners = entities
         else:
             self._row = np.repeat(np.arange(self._n), held)
             owners = [entities[row] for row in self._row.tolist()]
-        self._records: Records = decode_records(asked.layout, encoded, owners)
+        alone = decode_one(asked.layout, encoded[0], owners[0]) if len(encoded) == 1 else None
+        self._records: Records = alone or decode_records(asked.layout, encoded, owners)
         self._spans = [
             Spans(family, tiles, len(encoded), at_us)
             for family, tiles in zip(asked.families, self._records.tiles, strict=True)
@@ -96,20 +177,47 @@ class ViewLookup:
     def values(self) -> dict[str, Values]:
         """The features asked for, by column, shape (rows,) each."""
         found: dict[str, Values] = {}
-        for family, spans in zip(self._asked.families, self._spans, strict=True):
-            if family.asked:
-                found.update(spans.values(self._row, self._n, self._at_us))
+        with np.errstate(invalid="ignore", over="ignore"):
+            merged = [spans.merged(self._row, self._n) for spans in self._spans]
+        stacked = [_stacked(stack, merged) for stack in self._asked.stacks]
+        for one in self._asked.alike:
+            data, valid = one.aggregate.result(tuple(stacked[number] for number in one.state))
+            end = 0
+            for names in one.columns:
+                start, end = end, end + self._n
+                values = Values(data[start:end], valid[start:end])
+                for name in names:
+                    found[name] = values
+        for part in self._asked.alone:
+            found.update(self._alone(part, merged[part.family]))
         return found
+
+    def _alone(self, part: _Part, merged: dict[int, Array]) -> Iterator[tuple[str, Values]]:
+        """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
+        family, asked = self._asked.layout.families[part.family], self._asked.families[part.family]
+        aggregate, slots = family.accumulators[part.accumulator].aggregate, family.slots[part.accumulator]
+        t_us = np.full(self._n, self._at_us, np.int64)
+        for window, names in zip(part.windows, part.columns, strict=True):
+            if merges_alone(family, part.accumulator):
+                state = tuple(merged[slot][window] for slot in slots)
+            else:
+                state = self._spans[part.family].together(part.accumulator, window, self._row, self._n)
+            values = aggregate.value(state, At(t_us, asked.windows[window].length_us))
+            yield from ((name, values) for name in names)
 
     def answer(self) -> ViewAnswer:
         """What the view knew."""
-        newest = np.full(self._n, NEVER, np.int64)
-        np.maximum.at(newest, self._row, self._records.newest_ts_us)
-        is_present = np.zeros(self._n, np.bool_)
+        newest, is_present = self._records.newest_ts_us, np.zeros(self._n, np.bool_)
+        if not self._is_plain:
+            newest = np.full(self._n, NEVER, np.int64)
+            np.maximum.at(newest, self._row, self._records.newest_ts_us)
         for family, spans in zip(self._asked.families, self._spans, strict=True):
             counted = spans.is_counted
             for window in family.telling:
-                is_present[self._row[counted[window]]] = True
+                if self._is_plain:
+                    is_present |= counted[window]
+                else:
+                    is_present[self._row[counted[window]]] = True
         return ViewAnswer(newest, is_present, self._row, self._partition, self._records.applied)
 
     def refuse_unanswerable(self) -> None:
