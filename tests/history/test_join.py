@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from headrace.errors import HeadraceError, LogError, PlanError, SpineError
 from headrace.events.batch import ARROW_TYPES
 from headrace.history import PointInTimeJoin
+from headrace.history.spill import spill
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from tests.history.conftest import EPOCH, LogOf
@@ -389,14 +391,69 @@ def test_same_bits_whatever_the_number_of_threads(log_of: LogOf) -> None:
     assert found[0].equals(found[2])
 
 
-def test_spills_to_disk_where_memory_is_short(log_of: LogOf) -> None:
-    events = [ride(ts, ts, price=float(ts)) for ts in range(30_000)]
+def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(3)
+    events = []
+    for offset in range(3_000):
+        ts, city = random.randrange(5_000), random.choice("abcdefgh")
+        late, driver = random.choice([0, 0, 0, 5, 400]), random.choice([None, "x", "y"])
+        events.append(ride(ts, offset, known_at=ts + late, city=city, price=random.random(), driver=driver))
     log = log_of(SOURCE, events)
-    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(counted("n", 1000, 1),))
-    plan = plan_of(view)
-    spine = spine_of([Row(t, {"city": "a"}) for t in range(30_000)])
-    found = PointInTimeJoin(plan, {"rides": log}, memory_limit="60MB").features(spine, plan.resolve("rides:*"))
-    assert found.column(0).to_pylist() == [min(t + 1, 1000) for t in range(30_000)]
+    plan = plan_of(view_of((1000, 10), None, entities=("city",)))
+    spine = spine_of([Row(random.randrange(6_000), {"city": random.choice("abcdefghij")}) for _ in range(2_000)])
+    refs = plan.resolve("rides:*")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[int] = []
+
+    def spilling(*given: Any, **named: Any) -> Any:
+        made = spill(*given, **named)
+        seen.append(len(list(tmp_path.glob("*/*.arrow"))))
+        return made
+
+    monkeypatch.setattr("headrace.history.join.spill", spilling)
+    for as_of in ("known", "event"):
+        whole = PointInTimeJoin(plan, {"rides": log}).features(spine, refs, as_of=as_of)
+        parted = PointInTimeJoin(plan, {"rides": log}, memory_limit="200KB").features(spine, refs, as_of=as_of)
+        assert parted.equals(whole)
+    assert [number > 5 for number in seen] == [True, True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_limit_that_is_none_is_refused(log_of: LogOf) -> None:
+    with pytest.raises(HeadraceError, match="'much', which is no amount"):
+        PointInTimeJoin(plan_of(view_of(None)), {"rides": log_of(SOURCE, [])}, memory_limit="much")
+
+
+def test_disk_that_is_full_is_said(log_of: LogOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("headrace.history.spill._deal", full)
+    plan = plan_of(view_of(None, entities=("city",)))
+    join_in_parts = PointInTimeJoin(plan, {"rides": log_of(SOURCE, [ride(5)])}, memory_limit="100B")
+    with pytest.raises(HeadraceError, match="do not fit the disk"):
+        join_in_parts.features(spine_of([Row(6, {"city": "a"})]), plan.resolve("rides:*"))
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_last_value_skips_nulls_that_no_statistics_tell_of(log_of: LogOf, tmp_path: Path, settled: bool) -> None:
+    random = Random(9)
+    events = [
+        ride(ts, ts, known_at=ts + random.choice([0, 40]), driver=random.choice([None, "x", "y"]), seats=ts)
+        for ts in range(200)
+    ]
+    log = log_of(SOURCE, events)
+    files = []
+    for file in log.files:
+        path = tmp_path / Path(file.path).name
+        pq.write_table(pq.read_table(file.path), path, write_statistics=settled)
+        files.append(replace(file, path=str(path)))
+    view = view_of((50, 10), None, entities=("city",))
+    wanted = ("last_driver", "last_seats", "last_price")
+    chosen = tuple(one for one in view.features if one.name.rpartition("_")[0] in wanted)
+    view = View(name="rides", source="rides", entities=view.entities, features=chosen)
+    rows = [Row(t, {"city": "a"}) for t in range(0, 260, 3)]
+    assert_as_brute_force(view, replace(log, files=tuple(files)), events, rows, "known")
 
 
 def test_column_that_older_files_lack_is_null_in_them(log_of: LogOf, tmp_path: Path) -> None:

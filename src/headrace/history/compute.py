@@ -12,7 +12,8 @@ import pyarrow as pa
 from headrace.aggregates import Array, BoolArray, IntArray
 from headrace.errors import HeadraceError
 from headrace.events.batch import ARROW_TYPES
-from headrace.history.events import Events, in_threads
+from headrace.history.events import Events
+from headrace.history.files import in_threads
 from headrace.history.held import Held
 from headrace.history.matching import ViewMatch
 from headrace.history.shard import Answer, Shard

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from headrace.aggregates import IntArray
-from headrace.errors import LogError, SpineError
+from headrace.errors import HeadraceError, LogError, SpineError
 from headrace.events.batch import ARROW_TYPES
 from headrace.history.compute import compute_features
-from headrace.history.events import DerivedEvents, Events, LogEvents
+from headrace.history.events import Events, LogEvents, derived
+from headrace.history.files import LogFiles
 from headrace.history.gather import gather_features
 from headrace.history.keys import KeyIndex
 from headrace.history.lookups import Evidence, LookupsJoin
 from headrace.history.matching import AsOf, ViewMatch, match_views
+from headrace.history.spill import bytes_of, parts_needed, spill
 from headrace.history.spine import T_US, read_spine
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, FeatureRef, Plan
@@ -31,7 +36,8 @@ class PointInTimeJoin:
     Args:
         plan: The plan.
         logs: By topic, the version of its log to read.
-        memory_limit: How much memory to use before spilling to disk, such as ``"4GB"``; None is a fitting share of the machine's.
+        memory_limit: About how much memory to use, such as ``"4GB"``; None is half of the machine's. What would not fit is
+            computed in parts, from a temporary folder (`$TMPDIR`).
         threads: How many threads to use; None is all cores.
         repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
     """
@@ -49,6 +55,7 @@ class PointInTimeJoin:
         self._plan = plan
         self._logs = logs
         self._memory_limit = memory_limit
+        self._memory_limit_bytes = bytes_of(memory_limit)
         self._threads = threads or len(os.sched_getaffinity(0))
 
     def features(
@@ -93,28 +100,56 @@ class PointInTimeJoin:
         return pa.table([found[ref.view][ref.feature] for ref in refs], names=[ref.column for ref in refs])
 
     def _recomputed(self, matches: Sequence[ViewMatch], spine: pa.Table, as_of: AsOf) -> dict[str, dict[str, pa.Array]]:
-        t_us: IntArray = spine.column(T_US).to_numpy()
         indices: dict[tuple[str, ...], KeyIndex] = {}
         found: dict[str, dict[str, pa.Array]] = {}
         for match in matches:
             join_keys = tuple(match.view.join_keys)
             if join_keys not in indices:
                 indices[join_keys] = KeyIndex(spine, join_keys)
-            keys = indices[join_keys]
-            events = self._events(match, keys, t_us, as_of)
-            summed = compute_features(match, events, keys.key_id, t_us, keys.size, self._threads)
-            found[match.view.name] = summed | gather_features(match, events, keys.key_id, t_us, keys.size)
+            try:
+                found[match.view.name] = self._view(match, indices[join_keys], spine.column(T_US).to_numpy(), as_of)
+            except (MemoryError, pa.ArrowMemoryError) as error:
+                cure = "Give a lower memory_limit, so that more is kept on disk meanwhile, or join the spine in parts."
+                msg = f"The point-in-time join ran out of memory: {error}"
+                raise HeadraceError(msg, cure=cure) from error
         return found
 
-    def _events(self, match: ViewMatch, keys: KeyIndex, t_us: IntArray, as_of: AsOf) -> Events:
+    def _view(self, match: ViewMatch, keys: KeyIndex, t_us: IntArray, as_of: AsOf) -> dict[str, pa.Array]:
         bounds = match.bounds(int(t_us.min()), int(t_us.max()), as_of)
-        logged, known = self._plan.source_of(match.view), as_of is AsOf.KNOWN
-        join_keys = match.view.join_keys
-        events = LogEvents(self._log_of(match), logged, join_keys, keys, bounds, known=known, threads=self._threads)
-        if not match.view.transforms:
-            return events
-        transformer = Transformer(match.view, self._repo)
-        return DerivedEvents(events, transformer.apply, match)
+        files = LogFiles(self._log_of(match), self._plan.source_of(match.view), bounds, self._threads)
+        derive = Transformer(match.view, self._repo).apply if match.view.transforms else None
+        known = as_of is AsOf.KNOWN
+        parts = parts_needed(files, match, self._memory_limit_bytes)
+        if parts > 1:
+            return self._in_parts(
+                match, keys, t_us, parts, partial(spill, files, match, keys, derive, parts, known=known)
+            )
+        logged = LogEvents(files, match.view.join_keys, keys, known=known)
+        return self._of(match, derived(logged, derive, match) if derive else logged, keys.key_id, t_us, keys.size)
+
+    def _in_parts(
+        self,
+        match: ViewMatch,
+        keys: KeyIndex,
+        t_us: IntArray,
+        parts: int,
+        spilled: Callable[[Path], list[Callable[[], Events]]],
+    ) -> dict[str, pa.Array]:
+        """The features, computed part by part from disk."""
+        rows_of = [np.flatnonzero(keys.key_id % parts == part) for part in range(parts)]
+        found: list[dict[str, pa.Array]] = []
+        with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+            for events_of, rows in zip(spilled(Path(folder)), rows_of, strict=True):
+                if len(rows):
+                    found.append(self._of(match, events_of(), keys.key_id[rows], t_us[rows], keys.size))
+        order = np.argsort(np.concatenate(rows_of))
+        return {name: pa.chunked_array([part[name] for part in found]).take(pa.array(order)) for name in found[0]}
+
+    def _of(
+        self, match: ViewMatch, events: Events, key_id: IntArray, t_us: IntArray, entities: int
+    ) -> dict[str, pa.Array]:
+        found = compute_features(match, events, key_id, t_us, entities, self._threads)
+        return found | gather_features(match, events, key_id, t_us, entities)
 
     def _served(
         self, matches: Sequence[ViewMatch], spine: pa.Table, evidence: Sequence[Evidence]

@@ -1,0 +1,151 @@
+"""Events that memory would not hold, on disk by entity: parts that are computed one after the other.
+
+Every row group is read once. Its events go to the parts of their entities, with the columns that are needed, as Arrow streams in a temporary folder.
+One entity's events stay together, so those of the busiest must fit in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from headrace.aggregates import IntArray
+from headrace.errors import HeadraceError
+from headrace.events.batch import ARROW_TYPES
+from headrace.history.events import Events, TableEvents, positions, select
+from headrace.history.files import KNOWN_AT, OFFSET, PARTITION, TS, LogFiles, plain
+from headrace.history.keys import KeyIndex
+from headrace.history.matching import ViewMatch
+from headrace.plan import DType
+
+__all__ = ["bytes_of", "parts_needed", "spill"]
+
+_KEY = "_key_id"
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_SHARE = 0.5
+"""Of the machine's memory, what is the limit where none is given; and of the limit, what is used without going to disk."""
+
+_PER_EVENT = 80
+_PER_COLUMN = {DType.STRING: 40}
+_PER_NUMBER = 16
+"""About how many bytes an event takes while it is sorted and summed, and each of its columns."""
+
+_PART_SHARE = 0.3
+"""Of the limit, how much a part may take: what reads and writes beside it has some too."""
+
+_MOST_PARTS = 256
+"""A part is an open file."""
+
+
+def bytes_of(memory_limit: str | None) -> int:
+    """A limit such as "4GB" in bytes.
+
+    Args:
+        memory_limit: A number and a unit; None is half of the machine's memory.
+
+    Raises:
+        HeadraceError: It is none.
+    """
+    if memory_limit is None:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE)
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", memory_limit)
+    if found is None or found[2].upper() not in _UNITS:
+        msg = f"memory_limit is {memory_limit!r}, which is no amount of memory."
+        raise HeadraceError(msg, cure="Write it as a number and a unit: '4GB' or '512MiB'.")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def parts_needed(files: LogFiles, match: ViewMatch, limit: int) -> int:
+    """In how many parts a view's events are computed within a limit; 1 is all at once, in memory.
+
+    Args:
+        files: Where the events are.
+        match: What is asked of the view.
+        limit: The limit in bytes.
+    """
+    dtypes = [match.source.column(column).dtype for column in match.columns]
+    each = _PER_EVENT + sum(_PER_COLUMN.get(dtype, _PER_NUMBER) for dtype in dtypes)
+    needed = files.rows * each
+    return 1 if needed <= limit * _SHARE else min(_MOST_PARTS, -(-needed // max(1, int(limit * _PART_SHARE))))
+
+
+def spill(
+    files: LogFiles,
+    match: ViewMatch,
+    keys: KeyIndex,
+    derive: Callable[[pa.Table], pa.Table] | None,
+    parts: int,
+    folder: Path,
+    *,
+    known: bool,
+) -> list[Callable[[], Events]]:
+    """Write events to disk, by entity.
+
+    Args:
+        files: Where the events are.
+        match: What is asked of the view.
+        keys: The spine's entities; entity k goes to part k mod `parts`.
+        derive: Appends derived columns to a table of events; None where the view has none.
+        parts: How many parts to make.
+        folder: Where to write.
+        known: Whether events count from ``_known_at_us`` on, and not from their own time.
+
+    Returns:
+        By part, what reads it.
+
+    Raises:
+        LogError: A file does not read.
+        HeadraceError: The disk does not suffice.
+    """
+    schema = _schema(match)
+    join_keys = match.view.join_keys
+    read = files.every_column if derive else list(dict.fromkeys([*schema.names[:-1], *join_keys]))
+    paths = [folder / f"{part}.arrow" for part in range(parts)]
+    try:
+        with ExitStack() as stack:
+            streams = [stack.enter_context(ipc.new_stream(path, schema)) for path in paths]
+            for unit in files.units:
+                table = files.read(unit, read)
+                selected = select(table, join_keys, keys, files.bounds, KNOWN_AT)
+                if len(selected.key_id):
+                    table = plain(table if selected.keep is None else table.filter(pa.array(selected.keep)))
+                    table = (derive(table) if derive else table).append_column(_KEY, pa.array(selected.key_id))
+                    _deal(table.select(schema.names).cast(schema), selected.key_id % parts, streams)
+    except OSError as error:
+        cure = "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or join the spine in parts."
+        msg = f"The events do not fit the disk beside the point-in-time join: {error}"
+        raise HeadraceError(msg, cure=cure) from error
+    return [partial(_read, path, known=known) for path in paths]
+
+
+def _schema(match: ViewMatch) -> pa.Schema:
+    times = {TS: pa.int64(), KNOWN_AT: pa.int64(), PARTITION: pa.int32(), OFFSET: pa.int64()}
+    columns = {name: ARROW_TYPES[match.source.column(name).dtype] for name in match.columns}
+    return pa.schema(list((columns | times).items()) + [(_KEY, pa.int64())])
+
+
+def _deal(table: pa.Table, part: IntArray, streams: Sequence[ipc.RecordBatchStreamWriter]) -> None:
+    dealt = table.take(pa.array(np.argsort(part.astype(np.uint16), kind="stable")))
+    start = 0
+    for stream, rows in zip(streams, np.bincount(part, minlength=len(streams)).tolist(), strict=True):
+        if rows:
+            stream.write_table(dealt.slice(start, rows))
+        start += rows
+
+
+def _read(path: Path, *, known: bool) -> TableEvents:
+    with ipc.open_stream(path) as stream:
+        table = stream.read_all()
+    path.unlink()
+    key_id, ts_us = table.column(_KEY).to_numpy(), table.column(TS).to_numpy()
+    known_us = table.column(KNOWN_AT).to_numpy() if known else ts_us
+    return TableEvents(table, key_id, ts_us, known_us, partial(positions, table))
