@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +195,9 @@ class Applier:
         merged = _merge(layout, records, version.sees(batch), grouping.group, fresh, now_us)
         touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
         encoded = encode_records(layout, merged)
-        return [
-            Write(key, None if applied < 0 else applied, record)
-            for key, applied, record, is_touched in zip(
-                grouping.keys, records.applied.tolist(), encoded, touched.tolist(), strict=True
-            )
-            if is_touched
-        ]
+        expected = [None if applied < 0 else applied for applied in records.applied.tolist()]
+        writes = map(Write._make, zip(grouping.keys, expected, encoded, strict=True))
+        return list(writes) if touched.all() else list(compress(writes, touched.tolist()))
 
 
 def _group(layout: ViewLayout, batch: EventBatch, made: Recent[tuple[object, ...], RecordKey] | None) -> _Grouping:
@@ -255,7 +252,7 @@ def _keys(
     missing = [row for row, key in zip(rows, known, strict=True) if key is None]
     if missing:
         new = {row: _key(view, row) for row in missing}
-        made.put(list(new), list(new.values()))
+        made.put(new, len(new))
         return [new[row] if key is None else key for row, key in zip(rows, known, strict=True)]
     return known  # type: ignore[return-value]
 

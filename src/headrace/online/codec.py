@@ -168,22 +168,23 @@ def decode_records(layout: ViewLayout, encoded: Sequence[bytes | None], entities
     Raises:
         StoreDamagedError: A record's checksum, version, entity or length is not what it should be.
     """
-    written = np.array([number for number, record in enumerate(encoded) if record is not None], np.int64)
     count = len(encoded)
+    held = [record for record in encoded if record is not None]
+    is_whole = len(held) == count
+    written = np.arange(count) if is_whole else np.flatnonzero([record is not None for record in encoded])
     applied = np.full(count, -1, np.int64)
     known, newest = np.full(count, NEVER, np.int64), np.full(count, NEVER, np.int64)
     dropped = [np.full(count, NEVER, np.int64) for _ in layout.families]
     if not len(written):
         nothing = [_no_tiles(family) for family in layout.families]
         return Records(entities, applied, known, newest, dropped, nothing)
-    held = [record for record in encoded if record is not None]
-    owners = entities if len(held) == count else [entities[number] for number in written.tolist()]
+    owners = entities if is_whole else [entities[number] for number in written.tolist()]
     header, parts = _read(layout, held, owners)
     applied[written], known[written], newest[written] = header[:, 1], header[:, 2], header[:, 3]
     tiles = []
     for number, part in enumerate(parts):
         dropped[number][written] = part.dropped
-        tiles.append(part.tiles.regrouped(written[part.tiles.group]) if len(held) < count else part.tiles)
+        tiles.append(part.tiles.regrouped(written[part.tiles.group]) if not is_whole else part.tiles)
     return Records(entities, applied, known, newest, dropped, tiles)
 
 

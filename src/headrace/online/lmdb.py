@@ -38,14 +38,32 @@ _OFFSET = struct.Struct(">Q")
 _DIGEST_BYTES = 16
 _PREFIX_BYTES = 8 + _DIGEST_BYTES
 
+_MOST_READS = 64
+"""How many reads before a commit are remembered; a round has one per view."""
+
 _SORTED_BY = 16
 """Bytes of a record's key that say where it stands in the tree: the view, and as much of the digest."""
 
-_RECENT_KEYS = 1 << 17
-"""How many records' keys a generation of the cache holds."""
+_RECENT_BYTES = 96 << 20
+"""How many bytes of records a generation of the cache holds, those written over counted too."""
 
-_RECENT_BYTES = 64 << 20
-"""How many bytes of records a generation of the cache holds."""
+_HELD_BYTES = 400
+"""About what a record takes beside its bytes: its keys, and its place in the cache."""
+
+
+class _Held:
+    """What the store knows of a record.
+
+    Args:
+        at: Its key in the tree.
+        record: The record; None where there is none.
+    """
+
+    __slots__ = ("at", "record")
+
+    def __init__(self, at: bytes, record: bytes | None) -> None:
+        self.at = at
+        self.record = record
 
 
 class LmdbStore(OnlineStore):
@@ -77,16 +95,17 @@ class LmdbStore(OnlineStore):
             raise
         self._env = self._environment.env
         self._guard = threading.RLock()
-        self._keys: Recent[RecordKey, bytes] = Recent(_RECENT_KEYS)
-        self._recent: Recent[bytes, bytes] = Recent(_RECENT_BYTES if writable else 0, len)
+        self._recent: Recent[RecordKey, _Held] = Recent(_RECENT_BYTES if writable else 0)
+        self._reads: list[tuple[Sequence[RecordKey], list[_Held]]] = []
         self._written = -1
         self._known_positions: dict[bytes, tuple[bytes, tuple[SourcePartition, Position]]] = {}
         self._records, self._positions, self._journal, self._meta = self._environment.databases
 
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
-        wanted = self._record_keys(keys)
         with self._guard, self._begin() as txn:
-            return self._fetch(txn, wanted, txn.id())
+            held = self._held(txn, keys, txn.id())
+            self._reads = [*self._reads[-_MOST_READS:], (keys, held)]
+        return [one.record for one in held]
 
     def commit(
         self,
@@ -94,19 +113,18 @@ class LmdbStore(OnlineStore):
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
     ) -> None:
-        keys = self._record_keys([write.key for write in writes])
         with self._writing() as txn:
             for source, offset in held.items():
                 found = txn.get(_source_key(source), db=self._positions)
                 refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
-            refuse_any_stale(writes, self._fetch(txn, keys, txn.id() - 1))
-            records = [write.record for write in writes]
-            txn.cursor(self._records).putmulti([(keys[number], records[number]) for number in _in_order(keys)])
-            self._recent.put(keys, records)
+            before = self._before(txn, writes)
+            refuse_any_stale(writes, [one.record for one in before])
+            self._reads.clear()
+            self._put(txn, before, [write.record for write in writes])
             for source, position in positions.items():
                 key = _source_key(source)
-                before = txn.get(key, db=self._positions)
-                if before is None or _POSITION.unpack(before)[0] <= position.offset:
+                known = txn.get(key, db=self._positions)
+                if known is None or _POSITION.unpack(known)[0] <= position.offset:
                     packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
                     txn.put(key, packed, db=self._positions)
 
@@ -176,14 +194,14 @@ class LmdbStore(OnlineStore):
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     cursor.delete()
                     deleted += 1
-            self._recent.clear()
+            self._forget()
         return deleted
 
     def clear(self) -> None:
         with self._writing() as txn:
             for database in (self._records, self._positions, self._journal, self._meta):
                 txn.drop(database, delete=False)
-            self._recent.clear()
+            self._forget()
 
     def sync(self) -> None:
         try:
@@ -203,37 +221,46 @@ class LmdbStore(OnlineStore):
             self._lock.close()
             self._lock = None
 
-    def _record_keys(self, keys: Sequence[RecordKey]) -> list[bytes]:
-        """The tree's keys of records, remembered as hashing takes longer than looking up."""
-        known = self._keys.found(keys)
-        missing = [key for key, made in zip(keys, known, strict=True) if made is None]
-        if missing:
-            made = {key: _record_key(key) for key in missing}
-            self._keys.put(list(made), list(made.values()))
-            return [made[key] if found is None else found for key, found in zip(keys, known, strict=True)]
-        return known  # type: ignore[return-value]
+    def _before(self, txn: Any, writes: Sequence[Write]) -> list[_Held]:
+        """The records that are there of those to be written: as a rule what has just been read."""
+        asked = [write.key for write in writes]
+        if [key for keys, _ in self._reads for key in keys] == asked:
+            return [one for _, held in self._reads for one in held]
+        return self._held(txn, asked, txn.id() - 1)
 
-    def _fetch(self, txn: Any, keys: list[bytes], state: int) -> list[bytes | None]:
-        """Records, from the cache as far as they are there.
+    def _held(self, txn: Any, keys: Sequence[RecordKey], state: int) -> list[_Held]:
+        """Records, as far as they are remembered without asking the tree.
 
         Args:
             txn: A transaction.
-            keys: The tree's keys of the records.
+            keys: The records' keys.
             state: The last transaction whose writes `txn` sees.
         """
         if state > self._written:  # somebody wrote past the lock, or this is the first read
-            self._recent.clear()
+            self._forget()
             self._written = state
         found = self._recent.found(keys)
-        missing = [number for number, record in enumerate(found) if record is None]
-        if not missing:
-            return found
-        wanted = [keys[number] for number in missing]
-        for place in _in_order(wanted):
-            found[missing[place]] = txn.get(wanted[place], db=self._records)
-        read = [number for number in missing if found[number] is not None]
-        self._recent.put([keys[number] for number in read], [found[number] for number in read])  # type: ignore[misc]
-        return found
+        if not all(found):
+            missing = dict.fromkeys(key for key, held in zip(keys, found, strict=True) if held is None)
+            at = [_record_key(key) for key in missing]
+            made = [_Held(b"", None)] * len(at)
+            for number in _in_order(at):
+                made[number] = _Held(at[number], txn.get(at[number], db=self._records))
+            read = dict(zip(missing, made, strict=True))
+            self._recent.put(read, sum(_HELD_BYTES + len(one.record or b"") for one in made))
+            return [read[key] if held is None else held for key, held in zip(keys, found, strict=True)]
+        return found  # type: ignore[return-value]
+
+    def _put(self, txn: Any, held: list[_Held], records: list[bytes]) -> None:
+        at = [one.at for one in held]
+        txn.cursor(self._records).putmulti([(at[number], records[number]) for number in _in_order(at)])
+        for one, record in zip(held, records, strict=True):
+            one.record = record
+        self._recent.weigh(sum(map(len, records)))
+
+    def _forget(self) -> None:
+        self._recent.clear()
+        self._reads.clear()
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -242,10 +269,10 @@ class LmdbStore(OnlineStore):
                 with self._begin(write=True) as txn:
                     number = txn.id()
                     if number - 1 > self._written:
-                        self._recent.clear()
+                        self._forget()
                     yield txn
             except BaseException:
-                self._recent.clear()
+                self._forget()
                 raise
             self._written = number
 

@@ -97,7 +97,7 @@ def refuse_behind(source: SourcePartition, offset: int, found: int | None) -> No
 def refuse_any_stale(writes: Sequence[Write], records: Sequence[bytes | None]) -> None:
     """Raise StaleWriteError unless each write was made from the record given for it; by comparing bytes, as all are fresh but once in a blue moon."""
     found = [None if record is None else record[APPLIED] for record in records]
-    if found != [None if write.expected is None else _INT64.pack(write.expected) for write in writes]:
+    if found != [None if expected is None else _INT64.pack(expected) for _, expected, _ in writes]:
         for write, record in zip(writes, records, strict=True):
             refuse_stale(write, record)
 

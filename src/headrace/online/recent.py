@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 __all__ = ["Recent"]
@@ -12,37 +12,42 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """Values by key. What has not been asked for while one generation filled up is forgotten with it.
+    """Values by key, none of them false. What has not been asked for while one generation filled up is forgotten with it.
 
     Args:
         limit: How much a generation holds; there are two.
-        weigh: How much a value counts; None counts each as one.
     """
 
-    def __init__(self, limit: int, weigh: Callable[[V], int] | None = None) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._weigh = weigh
         self._new: dict[K, V] = {}
         self._old: dict[K, V] = {}
         self._weight = 0
 
-    def __len__(self) -> int:
-        return len(self._new.keys() | self._old.keys())
-
     def found(self, keys: Sequence[K]) -> list[V | None]:
         """The value of each key, None for those that are not known (any more)."""
         values: list[V | None] = list(map(self._new.get, keys))
-        if self._old and None in values:
-            older = {keys[number]: None for number, value in enumerate(values) if value is None}
-            known = {key: self._old[key] for key in older if key in self._old}
-            self.put(list(known), list(known.values()))
-            values = [known.get(key) if value is None else value for key, value in zip(keys, values, strict=True)]
+        if self._old and not all(values):
+            for number, key in enumerate(keys):
+                if values[number] is None:
+                    value = values[number] = self._old.get(key)
+                    if value is not None:
+                        self._new[key] = value
         return values
 
-    def put(self, keys: Sequence[K], values: Sequence[V]) -> None:
-        """Know values of keys, from now on and instead of others."""
-        self._new.update(zip(keys, values, strict=True))
-        self._weight += len(values) if self._weigh is None else sum(map(self._weigh, values))
+    def put(self, values: Mapping[K, V], weight: int) -> None:
+        """Know values, from now on and instead of others.
+
+        Args:
+            values: The values by key.
+            weight: How much they count; values that change in place are counted again (`weigh`).
+        """
+        self._new.update(values)
+        self.weigh(weight)
+
+    def weigh(self, weight: int) -> None:
+        """Count so much more, and begin a generation where this one is full."""
+        self._weight += weight
         if self._weight > self._limit:
             self._old, self._new, self._weight = self._new, {}, 0
 
