@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
 from headrace.events.columns import Values
+from headrace.lookup.asked import AskedView
 from headrace.lookup.request import entity_columns, time_us
 from headrace.lookup.response import OnlineFeatures, ViewAnswer
-from headrace.lookup.view import AskedView, ViewLookup
+from headrace.lookup.view import ViewLookup
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.expiry import reach_us
 from headrace.online.meta import CLOCK, GENERATION, view_fact

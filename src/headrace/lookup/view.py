@@ -3,138 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 
-from headrace.aggregates import Aggregate, Array, At, BoolArray, IntArray
+from headrace.aggregates import Array, At, BoolArray, IntArray
 from headrace.errors import LookupTimeError
 from headrace.events.columns import Values
+from headrace.lookup.asked import AskedView, Part, Stack
 from headrace.lookup.response import ViewAnswer
-from headrace.lookup.spans import FamilyAsked, Spans, merges_alone
+from headrace.lookup.spans import Spans, merges_alone
 from headrace.online.codec import Records, decode_records
-from headrace.online.one_record import decode_one
+from headrace.online.numbers import numbers_of, read_numbers
 from headrace.plan import FeatureRef
 from headrace.times import iso_time
-from headrace.windows import NEVER, FeaturePlace, Tiles, ViewLayout, Window
+from headrace.windows import NEVER, FeaturePlace, Tiles, Window
 
-__all__ = ["AskedView", "ViewLookup"]
-
-
-class _Part(NamedTuple):
-    """The windows over one family that some features of one accumulator are of.
-
-    Attributes:
-        family: Which family.
-        accumulator: Which of its accumulators.
-        windows: Which of the windows over the family, ascending.
-        is_every: Whether those are all.
-        columns: Per window the features' columns in the answer.
-    """
-
-    family: int
-    accumulator: int
-    windows: tuple[int, ...]
-    is_every: bool
-    columns: tuple[tuple[str, ...], ...]
-
-
-_Stack = tuple[tuple[int, int, tuple[int, ...] | None], ...]
-"""Columns of state that stand one after the other: of each its family, its slot there, and the windows (None: all)."""
-
-
-class _Alike(NamedTuple):
-    """Features of the same aggregate, whose values are computed in one call: they depend on the state alone.
-
-    Attributes:
-        aggregate: The aggregate.
-        state: Per column of its state, which stack it is.
-        columns: The features' columns in the answer, per window.
-    """
-
-    aggregate: Aggregate
-    state: tuple[int, ...]
-    columns: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class AskedView:
-    """What a request asks of one view, worked out once.
-
-    Attributes:
-        layout: The view's layout.
-        refs: The features asked for.
-        families: What is asked of each family of tiles.
-        stacks: The columns of state that features are computed from together.
-        alike: Those features.
-        alone: The others.
-    """
-
-    layout: ViewLayout
-    refs: tuple[FeatureRef, ...]
-    families: tuple[FamilyAsked, ...]
-    stacks: tuple[_Stack, ...]
-    alike: tuple[_Alike, ...]
-    alone: tuple[_Part, ...]
-
-    @classmethod
-    def of(cls, layout: ViewLayout, refs: Sequence[FeatureRef]) -> AskedView:
-        """Work out what features of a view share."""
-        places = [layout.places[ref.feature] for ref in refs]
-        families = tuple(
-            FamilyAsked.of(family, [place for place in places if place.family == number], _telling(layout, number))
-            for number, family in enumerate(layout.families)
-        )
-        columns: dict[tuple[int, int], dict[int, list[str]]] = {}
-        for ref, place in zip(refs, places, strict=True):
-            window = families[place.family].windows.index(place.window)
-            columns.setdefault((place.family, place.accumulator), {}).setdefault(window, []).append(ref.column)
-        alike: dict[tuple[object, ...], list[_Part]] = {}
-        alone: list[_Part] = []
-        for (number, accumulator), by_window in columns.items():
-            windows = tuple(sorted(by_window))
-            is_every = len(windows) == len(families[number].windows)
-            part = _Part(number, accumulator, windows, is_every, tuple(tuple(by_window[one]) for one in windows))
-            aggregate = layout.families[number].accumulators[accumulator].aggregate
-            if merges_alone(layout.families[number], accumulator) and type(aggregate).value is Aggregate.value:
-                alike.setdefault((type(aggregate), aggregate.dtype, aggregate.params), []).append(part)
-            else:
-                alone.append(part)
-        stacks: dict[_Stack, int] = {}
-        together = tuple(_alike(layout, parts, stacks) for parts in alike.values())
-        return cls(layout, tuple(refs), families, tuple(stacks), together, tuple(alone))
-
-
-def _alike(layout: ViewLayout, parts: Sequence[_Part], stacks: dict[_Stack, int]) -> _Alike:
-    aggregate = layout.families[parts[0].family].accumulators[parts[0].accumulator].aggregate
-    state: list[int] = []
-    for place in range(len(aggregate.state)):
-        slots = [layout.families[part.family].slots[part.accumulator][place] for part in parts]
-        of_parts = zip(parts, slots, strict=True)
-        stack = tuple((part.family, slot, None if part.is_every else part.windows) for part, slot in of_parts)
-        state.append(stacks.setdefault(stack, len(stacks)))
-    return _Alike(aggregate, tuple(state), tuple(names for part in parts for names in part.columns))
-
-
-def _stacked(stack: _Stack, merged: Sequence[dict[int, Array]]) -> Array:
-    """A stack's columns over all their windows and rows, one after the other."""
-    found = [
-        merged[family][slot] if windows is None else merged[family][slot][list(windows)]
-        for family, slot, windows in stack
-    ]
-    return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(-1)
-
-
-def _telling(layout: ViewLayout, family: int) -> list[Window]:
-    """Windows of which at least one counts an event wherever any over these tiles does: of those that end together, the longest."""
-    longest: dict[int, Window] = {}
-    for place in layout.places.values():
-        if place.family == family:
-            held = longest.get(place.window.lag)
-            if held is None or (place.window.tiles or 0) > (held.tiles or 0):
-                longest[place.window.lag] = place.window
-    return list(longest.values())
+__all__ = ["ViewLookup"]
 
 
 class ViewLookup:
@@ -156,32 +41,31 @@ class ViewLookup:
         self._asked = asked
         self._at_us = at_us
         self._n = len(entities)
-        encoded = [record for partials in found for _, record in partials]
+        self._encoded = [record for partials in found for _, record in partials]
         self._partition = [partition for partials in found for partition, _ in partials]
         held = list(map(len, found))
         # One record for each row, as topics that are keyed by the entity have it.
-        self._is_plain = len(encoded) == self._n and (not held or max(held) == 1)
+        self._is_plain = len(self._encoded) == self._n and (not held or max(held) == 1)
         if self._is_plain:
             self._row = np.arange(self._n)
-            owners = entities
+            self._owners = entities
         else:
             self._row = np.repeat(np.arange(self._n), held)
-            owners = [entities[row] for row in self._row.tolist()]
-        alone = decode_one(asked.layout, encoded[0], owners[0]) if len(encoded) == 1 else None
-        self._records: Records = alone or decode_records(asked.layout, encoded, owners)
+            self._owners = [entities[row] for row in self._row.tolist()]
+        self._numbers = read_numbers(asked.layout, self._encoded, self._owners) or numbers_of(self._records)
         self._spans = [
-            Spans(family, tiles, len(encoded), at_us)
-            for family, tiles in zip(asked.families, self._records.tiles, strict=True)
+            Spans(lot, [self._numbers.families[number] for number in lot.numbers], len(self._encoded), at_us)
+            for lot in asked.lots
         ]
 
     def values(self) -> dict[str, Values]:
         """The features asked for, by column, shape (rows,) each."""
         found: dict[str, Values] = {}
         with np.errstate(invalid="ignore", over="ignore"):
-            merged = [spans.merged(self._row, self._n) for spans in self._spans]
+            merged = [spans.merged(self._row, self._n, is_plain=self._is_plain) for spans in self._spans]
         stacked = [_stacked(stack, merged) for stack in self._asked.stacks]
         for one in self._asked.alike:
-            data, valid = one.aggregate.result(tuple(stacked[number] for number in one.state))
+            data, valid = one.aggregate.result(tuple([stacked[number] for number in one.state]))
             end = 0
             for names in one.columns:
                 start, end = end, end + self._n
@@ -189,36 +73,43 @@ class ViewLookup:
                 for name in names:
                     found[name] = values
         for part in self._asked.alone:
-            found.update(self._alone(part, merged[part.family]))
+            found.update(self._alone(part, merged[part.lot]))
         return found
-
-    def _alone(self, part: _Part, merged: dict[int, Array]) -> Iterator[tuple[str, Values]]:
-        """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
-        family, asked = self._asked.layout.families[part.family], self._asked.families[part.family]
-        aggregate, slots = family.accumulators[part.accumulator].aggregate, family.slots[part.accumulator]
-        t_us = np.full(self._n, self._at_us, np.int64)
-        for window, names in zip(part.windows, part.columns, strict=True):
-            if merges_alone(family, part.accumulator):
-                state = tuple(merged[slot][window] for slot in slots)
-            else:
-                state = self._spans[part.family].together(part.accumulator, window, self._row, self._n)
-            values = aggregate.value(state, At(t_us, asked.windows[window].length_us))
-            yield from ((name, values) for name in names)
 
     def answer(self) -> ViewAnswer:
         """What the view knew."""
-        newest, is_present = self._records.newest_ts_us, np.zeros(self._n, np.bool_)
+        newest, is_present = self._numbers.newest_ts_us, np.zeros(self._n, np.bool_)
         if not self._is_plain:
             newest = np.full(self._n, NEVER, np.int64)
-            np.maximum.at(newest, self._row, self._records.newest_ts_us)
-        for family, spans in zip(self._asked.families, self._spans, strict=True):
-            counted = spans.is_counted
-            for window in family.telling:
+            np.maximum.at(newest, self._row, self._numbers.newest_ts_us)
+        for lot, spans in zip(self._asked.lots, self._spans, strict=True):
+            for window in lot.telling:
                 if self._is_plain:
-                    is_present |= counted[window]
+                    is_present |= spans.is_counted[window]
                 else:
-                    is_present[self._row[counted[window]]] = True
-        return ViewAnswer(newest, is_present, self._row, self._partition, self._records.applied)
+                    is_present[self._row[spans.is_counted[window]]] = True
+        return ViewAnswer(newest, is_present, self._row, self._partition, self._numbers.applied)
+
+    def _alone(self, part: Part, merged: list[Array]) -> Iterator[tuple[str, Values]]:
+        """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
+        lot, spans = self._asked.lots[part.lot], self._spans[part.lot]
+        family = lot.families[0]
+        aggregate, slots = family.accumulators[part.accumulator].aggregate, family.slots[part.accumulator]
+        places = {column.slot: place for place, column in enumerate(lot.columns)}
+        t_us = np.full(self._n, self._at_us, np.int64)
+        for window, names in zip(part.windows, part.columns, strict=True):
+            if merges_alone(family, part.accumulator):
+                state = tuple(merged[places[slot]][window] for slot in slots)
+            else:
+                tiles = self._records.tiles[lot.numbers[lot.of_family[window]]]
+                state = spans.together(tiles, part.accumulator, window, self._row, self._n)
+            values = aggregate.value(state, At(t_us, lot.windows[window].length_us))
+            yield from ((name, values) for name in names)
+
+    @cached_property
+    def _records(self) -> Records:
+        """The records as tiles, where numbers alone do not do: for strings and bytes, and to say what is wrong."""
+        return decode_records(self._asked.layout, self._encoded, self._owners)
 
     def refuse_unanswerable(self) -> None:
         """Refuse a time whose tiles were pruned, or whose tiles already hold events that were not known then.
@@ -251,6 +142,14 @@ class ViewLookup:
         msg = f"{ref.view}:{ref.feature} cannot be looked up exactly at {iso_time(self._at_us)}: {why}."
         cure = "Look up at a later time, or ask the log: `headrace history` answers for any time."
         raise LookupTimeError(msg, cure=cure)
+
+
+def _stacked(stack: Stack, merged: Sequence[list[Array]]) -> Array:
+    """A stack's columns over all their windows and rows, one after the other."""
+    found = [
+        merged[lot][column] if windows is None else merged[lot][column][list(windows)] for lot, column, windows in stack
+    ]
+    return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(-1)
 
 
 def _reached(window: Window, tile: IntArray, at_us: int) -> BoolArray | None:

@@ -1,4 +1,4 @@
-"""One record read alone is the record that is read among many; what is not sound is left to those who can say why."""
+"""Numbers read for a lookup are those that the codec reads; what is not sound is left to those who can say why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.online.codec import Records, decode_records, encode_records
-from headrace.online.one_record import decode_one
+from headrace.online.numbers import Numbers, numbers_of, read_numbers
 from headrace.plan import Column, DType, Feature, Source, View
 from headrace.windows import NEVER, Tiles, ViewLayout
 
@@ -66,51 +66,64 @@ def _records(layout: ViewLayout, entity: bytes, dice: np.random.Generator) -> Re
     return Records([entity], dice.integers(0, 2**62, 1), ints(1), ints(1), dropped, tiles)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_record_read_alone_is_the_one_read_among_many(seed: int) -> None:
+def _told(numbers: Numbers) -> list[object]:
+    """All that is in them, as Python values."""
+    found: list[object] = [numbers.applied.tolist(), numbers.newest_ts_us.tolist()]
+    for family in numbers.families:
+        columns = np.empty((family.width, family.total), np.int64)
+        family.fill(columns, range(family.width))
+        found += [family.n_tiles.tolist(), columns.tolist()]
+    return found
+
+
+@pytest.mark.parametrize("layout", [NUMBERS, TEXTS])
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(15))
+def test_numbers_are_those_that_the_codec_reads(layout: ViewLayout, count: int, seed: int) -> None:
     dice = np.random.default_rng(seed)
-    entity = f'["{"x" * int(dice.integers(0, 20))}"]'.encode()
-    (record,) = encode_records(NUMBERS, _records(NUMBERS, entity, dice))
-    alone, many = decode_one(NUMBERS, record, entity), decode_records(NUMBERS, [record], [entity])
-    assert alone is not None
-    assert list(alone.entities) == list(many.entities)
-    for name in ("applied", "known_through_us", "newest_ts_us"):
-        assert getattr(alone, name).tolist() == getattr(many, name).tolist()
-    assert [one.tolist() for one in alone.dropped] == [one.tolist() for one in many.dropped]
-    for one, other in zip(alone.tiles, many.tiles, strict=True):
-        assert one.group.tolist() == other.group.tolist()
-        assert one.rows.tolist() == other.rows.tolist()
+    entities = [f'["{"x" * int(dice.integers(0, 20))}"]'.encode() for _ in range(count)]
+    encoded = [encode_records(layout, _records(layout, entity, dice))[0] for entity in entities]
+    numbers = read_numbers(layout, encoded, entities)
+    assert numbers is not None
+    assert _told(numbers) == _told(numbers_of(decode_records(layout, encoded, entities)))
 
 
-def test_record_with_strings_is_left_to_the_other_path() -> None:
-    (record,) = encode_records(TEXTS, _records(TEXTS, b"[1]", np.random.default_rng(1)))
-    assert decode_one(TEXTS, record, b"[1]") is None
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_record_that_is_not_sound_is_left_to_who_can_say_why(seed: int) -> None:
+@pytest.mark.parametrize("others", [0, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_record_that_is_not_sound_is_left_to_who_can_say_why(seed: int, others: int) -> None:
     dice = np.random.default_rng(seed)
     (record,) = encode_records(NUMBERS, _records(NUMBERS, b'["ab"]', dice))
+
+    def read(changed: bytes, entity: bytes = b'["ab"]', layout: ViewLayout = NUMBERS) -> Numbers | None:
+        return read_numbers(layout, [*[record] * others, changed], [*[b'["ab"]'] * others, entity])
+
+    assert read(record) is not None
     for place in range(len(record)):
-        changed = record[:place] + bytes([record[place] ^ (1 << int(dice.integers(8)))]) + record[place + 1 :]
-        assert decode_one(NUMBERS, changed, b'["ab"]') is None
+        assert (
+            read(record[:place] + bytes([record[place] ^ (1 << int(dice.integers(8)))]) + record[place + 1 :]) is None
+        )
     for cut in range(len(record)):
-        assert decode_one(NUMBERS, record[:cut], b'["ab"]') is None
+        assert read(record[:cut]) is None
     for entity in (b'["ac"]', b'["a"]', b'["abc"]'):
-        assert decode_one(NUMBERS, record, entity) is None
-    assert decode_one(_layout(("mean", "price", 60)), record, b'["ab"]') is None
+        assert read(record, entity) is None
+    assert read(record, layout=_layout(("mean", "price", 60))) is None
 
 
-def test_record_that_is_checked_but_does_not_add_up_is_left_to_who_can_say_why() -> None:
+@pytest.mark.parametrize("others", [0, 3])
+def test_record_that_is_checked_but_does_not_add_up_is_left_to_who_can_say_why(others: int) -> None:
     (record,) = encode_records(NUMBERS, _records(NUMBERS, b'["ab"]', np.random.default_rng(3)))
 
-    def sealed(body: bytes) -> bytes:
-        return record[:4] + zlib.crc32(body).to_bytes(4, "little") + body
+    def read(body: bytes) -> Numbers | None:
+        sealed = record[:4] + zlib.crc32(body).to_bytes(4, "little") + body
+        return read_numbers(NUMBERS, [*[record] * others, sealed], [b'["ab"]'] * (others + 1))
 
-    assert decode_one(NUMBERS, sealed(record[8:]), b'["ab"]') is not None
+    assert read(record[8:]) is not None
     for body in (record[8:-8], record[8:] + bytes(8), record[8:-4], record[8:48], record[8:56]):
-        assert decode_one(NUMBERS, sealed(body), b'["ab"]') is None
+        assert read(body) is None
     of_tiles = 48  # the first family's word: the header's five and one of the entity stand before it
     for many in (2**31, 2**32 + 1, 2**63):
-        lying = record[8:of_tiles] + many.to_bytes(8, "little") + record[of_tiles + 8 :]
-        assert decode_one(NUMBERS, sealed(lying), b'["ab"]') is None
+        assert read(record[8:of_tiles] + many.to_bytes(8, "little") + record[of_tiles + 8 :]) is None
+
+
+def test_no_records_are_left_to_the_codec() -> None:
+    assert read_numbers(NUMBERS, [], []) is None
