@@ -379,16 +379,25 @@ def test_small_values_are_exact_beside_huge_ones(log_of: LogOf) -> None:
     assert found.column("rides__sum_price_1").to_pylist() == [1e300, 1e300, 0.1, 0.1 + 0.2]
 
 
-def test_same_bits_whatever_the_number_of_threads(log_of: LogOf) -> None:
-    events = [ride(ts % 997, ts, price=0.1 * ts, known_at=ts % 997 + ts % 7) for ts in range(5000)]
+def test_same_bits_however_entities_are_dealt(log_of: LogOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(4)
+    events = [
+        ride(ts % 997, ts, price=random.gauss(0, 1) * 10.0 ** random.randrange(-20, 20), known_at=ts % 997 + ts % 7,
+             city=random.choice("abcdefg"))
+        for ts in range(3000)
+    ]  # fmt: skip
     log = log_of(SOURCE, events)
     plan = plan_of(view_of((100, 10), None, entities=("city",)))
-    spine = spine_of([Row(t, {"city": "a"}) for t in range(1000)])
-    found = [
-        PointInTimeJoin(plan, {"rides": log}, threads=n).features(spine, plan.resolve("rides:*")) for n in (1, 2, 4)
-    ]
-    assert found[0].equals(found[1])
-    assert found[0].equals(found[2])
+    spine = spine_of([Row(t, {"city": city}) for t in range(0, 1000, 7) for city in "abcdefg"])
+    refs = plan.resolve("rides:*")
+    whole = PointInTimeJoin(plan, {"rides": log}, threads=1).features(spine, refs)
+    monkeypatch.setattr("headrace.history.compute._LEAST_SHARD", 1)
+    for threads in (2, 4):
+        assert PointInTimeJoin(plan, {"rides": log}, threads=threads).features(spine, refs).equals(whole)
+    monkeypatch.setattr("headrace.history.compute._SHARD_EVENTS", 1)
+    assert PointInTimeJoin(plan, {"rides": log}).features(spine, refs).equals(whole)
+    monkeypatch.setattr("headrace.history.compute._PACKED", 2_000)  # as if times and entities hardly fit one number
+    assert PointInTimeJoin(plan, {"rides": log}).features(spine, refs).equals(whole)
 
 
 def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

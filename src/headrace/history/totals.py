@@ -6,6 +6,7 @@ NaN and infinities are counted beside them. A sum is put together, and rounded, 
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -73,14 +74,15 @@ def integer_sum(sums: Sums) -> tuple[IntArray, BoolArray, Array]:
 
 
 def double_sum(sums: Sums, shape: DoubleShape) -> Array:
-    """Put a sum of doubles together, NaN and infinities as IEEE 754 adds them."""
+    """Put a sum of doubles together, NaN and infinities as IEEE 754 adds them.
+
+    The result is the double nearest to the exact sum: the same however a column was cut, and so however entities were dealt to shards.
+    """
     limbs = _carried(list(sums[: shape.limbs]), shape.width)
     negative = limbs[-1] < 0
     limbs = _carried([np.where(negative, -limb, limb) for limb in limbs], shape.width)
-    with np.errstate(over="ignore"):
-        total = np.zeros(len(negative))
-        for number, limb in enumerate(limbs):  # none is negative now, so nothing cancels
-            total = total + np.ldexp(limb.astype(np.float64), shape.exponent_of(number))
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = _rounded(limbs, shape)
     total = np.where(negative, -total, total)
     if shape.finite:
         return total
@@ -96,6 +98,35 @@ def _carried(limbs: list[IntArray], width: int) -> list[IntArray]:
         limbs[number] = limbs[number] - (carried << width)
         limbs[number + 1] = limbs[number + 1] + carried
     return limbs
+
+
+def _rounded(limbs: list[IntArray], shape: DoubleShape) -> Array:
+    """The doubles nearest to numbers of limbs that are carried and not negative."""
+    parts = [np.ldexp(limb.astype(np.float64), shape.exponent_of(number)) for number, limb in enumerate(limbs)]
+    if len(parts) <= 2:
+        total: Array = sum(parts[1:], parts[0])
+        return total
+    high, low, rest = (np.zeros(len(limbs[0])) for _ in range(3))
+    for part in reversed(parts):  # high + low + rest is the number; only the rest is rounded
+        high, lost = _two_sum(high, part)
+        low, lost = _two_sum(low, lost)
+        rest = rest + lost
+    high, low = _two_sum(high, low)
+    total = np.where(np.isfinite(high), high + (low + rest), np.inf)
+    # So near the middle of two doubles that the rounding of the rest could decide, or a power of two's narrower side.
+    gap = np.spacing(high) * 0.25
+    near = np.minimum(np.abs(np.abs(low) - gap), np.abs(np.abs(low) - 2 * gap)) <= gap * 2.0**-40
+    for row in np.flatnonzero(near & (rest != 0) & np.isfinite(high)):
+        whole = sum(int(limb[row]) << (shape.width * number) for number, limb in enumerate(limbs))
+        total[row] = float(Fraction(whole) * Fraction(2) ** shape.exponent)
+    return total
+
+
+def _two_sum(one: Array, other: Array) -> tuple[Array, Array]:
+    """A sum, and what it lost to rounding (Knuth)."""
+    total = one + other
+    seen = total - one
+    return total, (one - (total - seen)) + (other - seen)
 
 
 def _doubles(data: Array, counts: BoolArray | None) -> Tracks:

@@ -21,6 +21,9 @@ class TrainingClient(FeatureJoins):
 
     Args:
         project: The project, or a path in it; None is the current folder's.
+        plan: The plan, where it is not the project's.
+        memory_limit: About how much memory a join may use, such as ``"4GB"``; None is half of the machine's.
+        threads: How many threads it may use; None is all cores.
 
     Raises:
         PlanError: There is no plan.

@@ -59,12 +59,23 @@ class FeatureJoins:
     Args:
         project: The project, or a path in it; None is the current folder's.
         plan: The plan, where it is not the project's.
+        memory_limit: About how much memory a join may use, such as ``"4GB"``; None is half of the machine's. What would not
+            fit is computed in parts, from a temporary folder (`$TMPDIR`).
+        threads: How many threads it may use; None is all cores.
 
     Raises:
         PlanError: There is no plan.
     """
 
-    def __init__(self, project: Project | str | os.PathLike[str] | None = None, *, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        project: Project | str | os.PathLike[str] | None = None,
+        *,
+        plan: Plan | None = None,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._memory_limit, self._threads = memory_limit, threads
         self.project = project if isinstance(project, Project) else Project.load(project)
         self.plan: Plan = plan or read_plan(self.project.plan_path)
 
@@ -104,7 +115,9 @@ class FeatureJoins:
             msg = f"The spine already has columns named like features: {', '.join(clash)}."
             raise SpineError(msg, cure="Rename or drop them.")
         logs = self.snapshots(refs, versions or {})
-        join = PointInTimeJoin(self.plan, logs, repo=self.project.repo)
+        join = PointInTimeJoin(
+            self.plan, logs, memory_limit=self._memory_limit, threads=self._threads, repo=self.project.repo
+        )
         found = join.features(table, refs, as_of=as_of, time_column=time_column)
         # The spine's own columns were never part of the join: they are set beside the features by row.
         for name in found.column_names:
