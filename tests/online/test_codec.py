@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 import zlib
@@ -330,6 +331,12 @@ def test_record_that_does_not_add_up_is_refused_though_its_checksum_is_right() -
 )
 def test_entity_key_is_compact_json_that_keeps_types_apart(values: list[object], key: bytes) -> None:
     assert entity_key(values) == key
+
+
+@given(st.lists(st.none() | st.booleans() | INT64 | TEXT | st.text(st.characters(max_codepoint=130)), max_size=3))
+def test_entity_key_is_what_the_encoder_writes(values: list[object]) -> None:
+    encoded = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    assert entity_key(values) == encoded.encode("utf-8", "surrogatepass")
 
 
 def test_entity_keys_of_different_values_differ() -> None:
