@@ -83,7 +83,11 @@ def consumer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Any:
             self.flow = asyncio.Event()
             track = SimpleNamespace(track_tp_end_offset=lambda *_: None)
             self.app = SimpleNamespace(  # type: ignore[assignment]
-                by_record_time=False, consumer_generation_id=1, monitor=track, resume_offsets=resume_offsets
+                by_record_time=False,
+                consumer_generation_id=1,
+                monitor=track,
+                resume_offsets=resume_offsets,
+                read_ahead=lambda _: None,
             )
             self._brokers = "broker:9092"
             self._begin()

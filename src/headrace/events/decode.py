@@ -61,6 +61,11 @@ class EventDecoder:
         self._reader = None if plain is None else PlainReader(plain)
         self._table([])  # the first conversion makes Arrow import pandas where it is installed: not in the first fetch
 
+    @property
+    def calls_nobody(self) -> bool:
+        """Whether the model is plain: decoding calls none of the author's functions, and may as well be done early or in vain."""
+        return self._reader is not None
+
     def decode(self, records: RawRecords, known_us: int | None = None) -> tuple[EventBatch, list[DeadLetter]]:
         """Validate records and lay the good ones out as columns.
 

@@ -88,6 +88,11 @@ class StreamApp(FetchApp):
             raise TypeError(msg)
         return consumer
 
+    def read_ahead(self, fetches: list[Fetch]) -> None:
+        """Begin to decode a round while those before it are applied."""
+        if fetches:
+            self.running.pipeline.read_ahead(fetches)
+
     async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition, from the stores; called whenever partitions are assigned."""
         runtime = self.running

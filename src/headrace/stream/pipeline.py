@@ -22,11 +22,11 @@ from headrace.erasure import ErasureFilter
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
-from headrace.events.raw import RawRecords
 from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
 from headrace.plan import Plan
 from headrace.stream import failpoints
+from headrace.stream.ahead import DecodedAhead
 from headrace.stream.align import Fetch
 from headrace.stream.dedup import Deduplicator
 from headrace.stream.known import KnownAt
@@ -126,6 +126,7 @@ class Pipeline:
         self._applier = applier or Applier(plan, store, repo)
         self._known_at = KnownAt(store.journal())
         self._deduplicator = Deduplicator(logs)
+        self._ahead = DecodedAhead(decoders)
         self._unlogged = _Unlogged()
         self._held: dict[SourcePartition, int] = {}
         self._lock = threading.Lock()
@@ -146,6 +147,15 @@ class Pipeline:
             self._known_at = KnownAt(self._store.journal())
             self._deduplicator.forget()
             self._held.clear()
+        self._ahead.forget()
+
+    def read_ahead(self, fetches: Sequence[Fetch]) -> None:
+        """Begin to decode a round that will be processed once those before it have been; it waits for nothing.
+
+        Args:
+            fetches: The round, as `process` will be given it.
+        """
+        self._ahead.begin(fetches)
 
     def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
         """Make a round readable online.
@@ -181,15 +191,7 @@ class Pipeline:
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest)
 
     def _decode(self, fetches: Sequence[Fetch], now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
-        by_topic: dict[str, list[RawRecords]] = {}
-        for fetch in fetches:
-            by_topic.setdefault(fetch.source.topic, []).append(fetch.records)
-        batches: list[EventBatch] = []
-        dead: list[DeadLetter] = []
-        for topic, parts in by_topic.items():
-            batch, letters = self._decoders[topic].decode(RawRecords.concat(parts), now)
-            batches.append(batch)
-            dead += letters
+        batches, dead = self._ahead.decoded(fetches, now)
         for letter in dead:
             where = f"{letter.topic}[{letter.partition}]@{letter.offset}"
             logger.warning("Dead letter %s: %s: %s", where, letter.field or "event", letter.reason)

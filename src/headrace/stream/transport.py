@@ -114,7 +114,9 @@ class FetchConsumer(driver.Consumer):
         fetched_now: Mapping[SourcePartition, RawRecords] = records  # type: ignore[assignment]  # see _getmany
         current = {SourcePartition(*tp) for tp in (*(active or ()), *self._buffered_partitions)}
         usable = {source: fetched for source, fetched in fetched_now.items() if source in current}
-        for fetch in self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end):
+        fetches = self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end)
+        self.app.read_ahead(fetches)
+        for fetch in fetches:
             if not self._goes_on(generation):
                 break
             tp = TP(*fetch.source)
@@ -239,6 +241,9 @@ class FetchApp(faust.App):
 
     by_record_time: bool = False
     logger = logging.getLogger("faust.headrace.app")
+
+    def read_ahead(self, fetches: list[Fetch]) -> None:
+        """A round was cut, which an agent will be given when it is done with those before."""
 
     async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition; what is left out is read from where the group committed."""
