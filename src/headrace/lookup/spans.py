@@ -8,7 +8,7 @@ share these calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ class Lot:
 
     @classmethod
     def of(
-        cls, families: dict[int, Family], places: Sequence[FeaturePlace], telling: dict[int, Sequence[Window]]
+        cls, families: Mapping[int, Family], places: Sequence[FeaturePlace], telling: Mapping[int, Sequence[Window]]
     ) -> Lot:
         """Work out what features at some places of alike families share, families and telling windows being given by number."""
         windows: list[Window] = []

@@ -15,6 +15,7 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -321,12 +322,18 @@ def _prefix(view: bytes, entity: bytes) -> bytes:
     return view + hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
 
 
+@lru_cache(maxsize=1 << 15)
+def _digest(entity: bytes) -> bytes:
+    """An entity's digest, remembered: hashing it takes longer than looking it up."""
+    return hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+
+
 def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
     """Each entity's records, which are neighbours, in the order of their partitions."""
     found: list[list[tuple[int, bytes]]] = []
     seek, key_of, record_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
     for entity in entities:
-        prefix = _prefix(view, entity)
+        prefix = view + _digest(entity)
         partials: list[tuple[int, bytes]] = []
         is_there = seek(prefix)
         while is_there and (key := key_of()).startswith(prefix):
@@ -340,8 +347,8 @@ def _in_order(keys: Sequence[bytes]) -> list[int]:
     """The numbers of the tree's keys in its order, or nearly: neighbours stand on the same page."""
     if len(keys) < 2:
         return list(range(len(keys)))
-    starts = np.frombuffer(b"".join([key[:_SORTED_BY] for key in keys]), ">u8").reshape(-1, _SORTED_BY // 8)
-    return np.lexsort((starts[:, 1], starts[:, 0])).tolist()  # type: ignore[no-any-return]
+    words = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)[:, :_SORTED_BY].copy().view(">u8")
+    return np.lexsort((words[:, 1], words[:, 0])).tolist()  # type: ignore[no-any-return]
 
 
 def _record_key(key: RecordKey) -> bytes:

@@ -58,7 +58,7 @@ class FamilyNumbers:
                 self.words[word:].take(self.begins, out=column, mode="clip")
         else:
             rows = self.words[self.begin : self.begin + self.total * self.width].reshape(self.total, self.width)
-            columns[...] = rows.T[list(which)]
+            rows.T.take(which, axis=0, out=columns, mode="clip")
 
 
 @dataclass(frozen=True)
