@@ -13,7 +13,7 @@ from headrace.produce.batches import Batch, BatchingProducer, Record
 
 __all__ = ["ConfirmedSender"]
 
-_IN_FLIGHT = 65_536
+_IN_FLIGHT = 32_768
 _CHECK_S = 0.5
 _NEVER_MS = 2**31 - 1
 _BATCH_BYTES = 512 * 1024  # half of what a Kafka broker accepts unless configured otherwise
