@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -188,14 +189,18 @@ class Applier:
         grouping = _group(layout, batch, version.keys)
         if not grouping.keys:
             return []
-        records = decode_records(layout, self._store.read(grouping.keys), [key.entity for key in grouping.keys])
+        records = decode_records(
+            layout, self._store.read(grouping.keys), list(map(attrgetter("entity"), grouping.keys))
+        )
         fresh = (grouping.group >= 0) & (batch.offset > records.applied[grouping.group])
         if not fresh.any():
             return []
         merged = _merge(layout, records, version.sees(batch), grouping.group, fresh, now_us)
         touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
         encoded = encode_records(layout, merged)
-        expected = [None if applied < 0 else applied for applied in records.applied.tolist()]
+        expected: list[int | None] = records.applied.tolist()
+        if -1 in expected:
+            expected = [None if applied == -1 else applied for applied in expected]
         writes = map(Write._make, zip(grouping.keys, expected, encoded, strict=True))
         return list(writes) if touched.all() else list(compress(writes, touched.tolist()))
 

@@ -12,8 +12,6 @@ from headrace.online.meta import GENERATION
 
 __all__ = ["MemoryStore", "refuse_any_stale", "refuse_behind", "refuse_stale"]
 
-_INT64 = struct.Struct("<q")
-
 
 class MemoryStore(OnlineStore):
     """A store in this process, gone with it."""
@@ -96,10 +94,18 @@ def refuse_behind(source: SourcePartition, offset: int, found: int | None) -> No
 
 def refuse_any_stale(writes: Sequence[Write], records: Sequence[bytes | None]) -> None:
     """Raise StaleWriteError unless each write was made from the record given for it; by comparing bytes, as all are fresh but once in a blue moon."""
-    found = [None if record is None else record[APPLIED] for record in records]
-    if found != [None if expected is None else _INT64.pack(expected) for _, expected, _ in writes]:
+    if not _are_fresh([write.expected for write in writes], records):
         for write, record in zip(writes, records, strict=True):
             refuse_stale(write, record)
+
+
+def _are_fresh(expected: list[int | None], records: Sequence[bytes | None]) -> bool:
+    if None in expected:
+        if [number is None for number in expected] != [record is None for record in records]:
+            return False
+        expected = [number for number in expected if number is not None]
+    held = b"".join([record[APPLIED] for record in records if record is not None])
+    return held == struct.pack(f"<{len(expected)}q", *expected)
 
 
 def refuse_stale(write: Write, record: bytes | None) -> None:

@@ -20,6 +20,7 @@ from headrace.online import SourcePartition
 from headrace.plan import read_plan
 from headrace.stream import failpoints
 from headrace.stream.app import StreamApp, create_app
+from headrace.stream.heap import keep_heap
 from headrace.stream.start import prepare
 from headrace.stream.stats import WorkerStats
 
@@ -133,6 +134,7 @@ def run_worker(
 
 
 def _run(app: StreamApp) -> None:
+    keep_heap()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     worker = _Worker(app)
