@@ -97,9 +97,9 @@ def _one_run(folder: Path, broker: str, topic: str, payments: Payments) -> dict[
     begun = time.monotonic()
     with running_workers(folder, 1) as (worker,):
         while not _has_read(folder, ends):
-            assert worker.poll() is None, (folder / "workers.log").read_text()[-4_000:]
+            assert worker.process.poll() is None, (folder / "workers.log").read_text()[-4_000:]
             assert time.monotonic() - begun < _TIMEOUT_S, "The worker does not come to the end."
-            for name, value in _resident(worker.pid).items():
+            for name, value in _resident(worker.process.pid).items():
                 peaks[name] = max(peaks[name], value)
             time.sleep(_LOOK_S)
     with FeatureClient(Project.load(folder)) as client:

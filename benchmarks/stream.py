@@ -112,7 +112,7 @@ def run(options: Options) -> Report:
             measures += _measures(label, found)
             if label == "1k" and not wanted:
                 measures.append(
-                    workers.two_against_one(bench.scratch, bench.broker, bench.socket, topics["full"], options)
+                    workers.two_against_one(bench.scratch, bench.broker, bench.socket, topics["full"][1], options)
                 )
     sizes: dict[str, int | str] = {"events": bench.sizes["full"], "partitions": PARTITIONS, "rounds": options.rounds}
     sizes |= {"broker": options.more.get("broker") or "the embedded Tansu"}

@@ -1,11 +1,12 @@
-"""Two workers of one group beside one, on Redis: how much faster the same topic is read.
+"""Two workers of one group beside one, on Redis: how much faster the same events are read.
 
-Both are measured from outside, by the positions in the store: events per second from the first round that is seen there to the last.
+Workers that join one after the other hand partitions over in the middle of the run. So they join on an empty topic, and once each has its share they
+are stopped (SIGSTOP) while the topic is filled, and continued together. Both sides are measured from outside, by the positions in the
+store: events per second from the first round that is seen there to the last.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -13,76 +14,120 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from confluent_kafka import Producer
 from redis import Redis
 
 from benchmarks.side_by_side import Measure, Options, in_turns
-from benchmarks.workload import VIEW, Payments, assert_features, payments_plan, user_id, write_project
+from benchmarks.workload import (
+    PARTITIONS,
+    VIEW,
+    Payments,
+    assert_features,
+    payments_plan,
+    send,
+    user_id,
+    write_project,
+)
 from headrace import FeatureClient, Project
 from headrace.broker import end_offsets
-from headrace.online import SourcePartition, open_store
+from headrace.broker.topics import ensure_topics
+from headrace.online import OnlineStore, open_store
 
-__all__ = ["running_workers", "two_against_one"]
+__all__ = ["Worker", "running_workers", "two_against_one"]
 
+_ROOT = Path(__file__).parents[1]
 _POLL_S = 0.01
 _TIMEOUT_S = 300
+_JOIN_S = 90
+_SESSION_S = 10.0
+"""Longer than filling the topic takes, as stopped workers do not answer the broker."""
 _SAMPLE = 20
 
 
-def two_against_one(scratch: Path, broker: str, socket: str, filled: tuple[str, Payments], options: Options) -> Measure:
+@dataclass(frozen=True)
+class Worker:
+    """A worker as a process.
+
+    Attributes:
+        process: It.
+        file: Where it keeps how many events it has applied.
+    """
+
+    process: subprocess.Popen[bytes]
+    file: Path
+
+    @property
+    def events(self) -> int:
+        """How many events it has applied."""
+        return int(self.file.read_text(encoding="utf-8")) if self.file.exists() else 0
+
+
+def two_against_one(scratch: Path, broker: str, socket: str, payments: Payments, options: Options) -> Measure:
     """Measure one worker and two.
 
     Args:
         scratch: A folder for their projects.
         broker: Kafka's ``host:port``.
         socket: Redis' socket.
-        filled: The topic and what it holds.
+        payments: What they read.
         options: How often.
     """
     two, one = "two workers", "one worker"
-    runs = {name: partial(_rate, workers, scratch, broker, socket, filled) for name, workers in ((two, 2), (one, 1))}
+    runs = {name: partial(_rate, workers, scratch, broker, socket, payments) for name, workers in ((two, 2), (one, 1))}
     found = in_turns(runs, options.rounds)
     return Measure("two workers ÷ one, Redis, 1k keys", "events/s", found, two, one, more_is_better=True, target=1.6)
 
 
 @contextmanager
-def running_workers(folder: Path, workers: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def running_workers(folder: Path, workers: int) -> Iterator[list[Worker]]:
     """Workers of a project as processes, stopped in good order at the end.
 
     Args:
         folder: The project's folder.
         workers: How many.
     """
-    command = [sys.executable, "-m", "headrace.cli", "stream", "--json"]
+    command = [sys.executable, "-m", "benchmarks.peers.worker", str(folder)]
+    files = [folder / f"worker-{number}" for number in range(workers)]
     with (folder / "workers.log").open("wb") as log:
-        started = [subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) for _ in range(workers)]
+        started = [
+            Worker(subprocess.Popen([*command, str(file)], cwd=_ROOT, stdout=log, stderr=log), file) for file in files
+        ]
         try:
             yield started
         finally:
             for worker in started:
-                worker.send_signal(signal.SIGTERM)
+                worker.process.send_signal(signal.SIGCONT)
+                worker.process.send_signal(signal.SIGTERM)
             for worker in started:
                 try:
-                    worker.wait(30)
+                    worker.process.wait(30)
                 except subprocess.TimeoutExpired:
-                    worker.kill()
-                    worker.wait()
+                    worker.process.kill()
+                    worker.process.wait()
 
 
-def _rate(workers: int, scratch: Path, broker: str, socket: str, filled: tuple[str, Payments]) -> float:
-    topic, payments = filled
-    group = f"bench-{time.time_ns()}"
-    folder = scratch / group
+def _rate(workers: int, scratch: Path, broker: str, socket: str, payments: Payments) -> float:
+    topic = f"payments-{time.time_ns()}"
+    folder = scratch / topic
     url = f"unix://{socket}?db=0"
     with Redis(unix_socket_path=socket) as redis:
         redis.flushall()
-    write_project(folder, payments_plan(topic), broker, store=url, group=group, session_timeout=3.0)
-    ends = {SourcePartition(*source): end for source, end in end_offsets(broker, [topic]).items() if end}
-    with running_workers(folder, workers) as started:
-        rate = _watch(url, ends, started, folder)
-    _all_took_part(folder, workers)
+    plan = payments_plan(topic)
+    ensure_topics(broker, plan.sources.values(), PARTITIONS)
+    write_project(folder, plan, broker, store=url, group=topic, session_timeout=_SESSION_S)
+    with running_workers(folder, workers) as started, open_store(url, writable=False) as store:
+        _share(broker, topic, started, payments)
+        for worker in started:
+            worker.process.send_signal(signal.SIGSTOP)
+        send(broker, topic, payments)
+        end = sum(end_offsets(broker, [topic]).values())
+        for worker in started:
+            worker.process.send_signal(signal.SIGCONT)
+        rate = _watch(store, end - payments.events, end, started, folder)
     with FeatureClient(Project.load(folder)) as client:
         users = payments.sample(_SAMPLE)
         served = client.get_online_features([f"{VIEW}:*"], {"user_id": [user_id(user) for user in users]})
@@ -90,30 +135,44 @@ def _rate(workers: int, scratch: Path, broker: str, socket: str, filled: tuple[s
     for row, user in enumerate(users):
         assert_features(f"{workers} workers", payments, user, served.at_us // 1000, [one[row] for one in columns])
     shutil.rmtree(folder)
-    print(f"{topic}: {workers} on Redis: {rate:,.0f} events/s", file=sys.stderr, flush=True)
+    print(f"{workers} on Redis: {rate:,.0f} events/s", file=sys.stderr, flush=True)
     return rate
 
 
-def _watch(url: str, ends: dict[SourcePartition, int], started: list[subprocess.Popen[bytes]], folder: Path) -> float:
-    """Events per second from the first positions seen in the store to the last."""
-    deadline = time.monotonic() + _TIMEOUT_S
-    first: tuple[float, int] | None = None
-    with open_store(url, writable=False) as store:
-        while time.monotonic() < deadline and all(worker.poll() is None for worker in started):
-            done = {source: position.offset + 1 for source, position in store.positions().items()}
-            count, now = sum(done.values()), time.perf_counter()
-            if count and first is None:
-                first = now, count
-            if first is not None and all(done.get(source, 0) >= end for source, end in ends.items()):
-                return (count - first[1]) / (now - first[0])
-            time.sleep(_POLL_S)
-    msg = f"The workers have not come to the end:\n{(folder / 'workers.log').read_text()[-4_000:]}"
+def _share(broker: str, topic: str, started: list[Worker], payments: Payments) -> None:
+    """Send an event to each partition again and again, until every worker has had its share of one such round."""
+    producer = Producer({"bootstrap.servers": broker})
+    at = int(payments.arrival_ms[0])
+    value = f'{{"event_id":"e","user_id":"nobody","amount":1.0,"merchant":"m","ts":{at}}}'
+    deadline = time.monotonic() + _JOIN_S
+    while time.monotonic() < deadline:
+        before = [worker.events for worker in started]
+        for number in range(PARTITIONS):
+            producer.produce(topic, value, "nobody", partition=number, timestamp=at)
+        producer.flush()
+        time.sleep(1.0)  # they tell four times a second
+        if [worker.events - was for worker, was in zip(started, before, strict=True)] == [
+            PARTITIONS // len(started)
+        ] * len(started):
+            return
+    log = (started[0].file.parent / "workers.log").read_text()[-4_000:]
+    msg = (
+        f"The workers do not share the partitions, but have had {[worker.events for worker in started]} events:\n{log}"
+    )
     raise RuntimeError(msg)
 
 
-def _all_took_part(folder: Path, workers: int) -> None:
-    """Refuse a run in which one worker had all partitions: it says nothing about two."""
-    told = [json.loads(line) for line in (folder / "workers.log").read_text().splitlines() if line.startswith("{")]
-    shares = [one["events"] for one in told]
-    assert len(shares) == workers, f"Of {workers} workers {len(shares)} have ended in good order."
-    assert min(shares) > 0.2 * max(shares), f"The workers have had {shares} events; they did not share the partitions."
+def _watch(store: OnlineStore, begin: int, end: int, started: list[Worker], folder: Path) -> float:
+    """Events per second from the first round behind `begin` that is seen in the store to the last."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    first: tuple[float, int] | None = None
+    while time.monotonic() < deadline and all(worker.process.poll() is None for worker in started):
+        count = sum(position.offset + 1 for position in store.positions().values())
+        now = time.perf_counter()
+        if count > begin and first is None:
+            first = now, count
+        if first is not None and count >= end:
+            return (count - first[1]) / (now - first[0])
+        time.sleep(_POLL_S)
+    msg = f"The workers have not come to the end:\n{(folder / 'workers.log').read_text()[-4_000:]}"
+    raise RuntimeError(msg)

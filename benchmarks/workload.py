@@ -31,6 +31,7 @@ __all__ = [
     "assert_features",
     "fill",
     "payments_plan",
+    "send",
     "write_project",
 ]
 
@@ -165,7 +166,18 @@ def fill(broker: str, topic: str, payments: Payments) -> None:
         topic: The topic's name.
         payments: The events.
     """
-    ensure_topics(broker, [payments_plan(topic).sources["payments"]], PARTITIONS)
+    ensure_topics(broker, payments_plan(topic).sources.values(), PARTITIONS)
+    send(broker, topic, payments)
+
+
+def send(broker: str, topic: str, payments: Payments) -> None:
+    """Send the events to a topic that exists.
+
+    Args:
+        broker: Kafka's ``host:port``.
+        topic: The topic's name.
+        payments: The events.
+    """
     users = [user_id(user).encode() for user in payments.user.tolist()]
     sent = zip(users, payments.values(), payments.arrival_ms.tolist(), strict=True)
     producer = Producer({"bootstrap.servers": broker, "linger.ms": 20, "partitioner": "murmur2_random"})
