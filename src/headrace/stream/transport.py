@@ -34,6 +34,9 @@ __all__ = ["FetchApp", "FetchConsumer", "FetchTransport"]
 _POLL_S = 0.25
 """How long one poll may wait for records, in seconds."""
 
+_PAUSED_S = 0.002
+"""How often it is looked whether the agent has caught up, in seconds: Faust looks once a second, and events that come then wait for so long."""
+
 _SIGN_OF_LIFE_S = 1.0
 """How often aiokafka is polled, in seconds: it leaves the group where nobody does."""
 
@@ -100,6 +103,14 @@ class FetchConsumer(driver.Consumer):
             self._polled_at = now
             await super()._getmany(partitions, 0.0)  # all are paused: it finds nothing, and raises what is wrong
 
+    async def _wait_next_records(self, timeout: float) -> Any:
+        paused_until = time.monotonic() + timeout
+        while self.flow_active and self.assignment() and not self._get_active_partitions():
+            if self.should_stop or time.monotonic() > paused_until:
+                return {}, set()
+            await self.sleep(_PAUSED_S)
+        return await super()._wait_next_records(timeout)
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch once, and yield each partition's part of the round as one message."""
         records, active = await self._wait_next_records(timeout)
@@ -111,7 +122,7 @@ class FetchConsumer(driver.Consumer):
             return
         if self._fetched_in != self._aligner.epoch:
             return  # a rebalance began while this was being fetched: the consumer will be moved, and these records come again
-        fetched_now: Mapping[SourcePartition, RawRecords] = records  # type: ignore[assignment]  # see _getmany
+        fetched_now: Mapping[SourcePartition, RawRecords] = records  # see _getmany
         current = {SourcePartition(*tp) for tp in (*(active or ()), *self._buffered_partitions)}
         usable = {source: fetched for source, fetched in fetched_now.items() if source in current}
         fetches = self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end)
