@@ -68,6 +68,15 @@ class Checked(Payment):
         return user
 
 
+class Sparse(BaseModel):
+    """A field that must be there, and may be null; one that stands for something where it is left out, and may be null."""
+
+    ts: datetime
+    user: str
+    score: float | None
+    rank: int | None = 7
+
+
 def source_of(model: type[BaseModel]) -> Source:
     return Source(
         name="payments",
@@ -81,7 +90,7 @@ def source_of(model: type[BaseModel]) -> Source:
 
 
 MODELS: list[type[BaseModel]] = [Payment, Strict, Checked]
-DECODERS = {model: EventDecoder(source_of(model), model) for model in MODELS}
+DECODERS = {model: EventDecoder(source_of(model), model) for model in [*MODELS, Sparse]}
 
 
 def records_of(values: list[bytes | None]) -> RawRecords:
@@ -221,6 +230,7 @@ def test_fields_that_are_left_out_are_read_alike(model: type[BaseModel], name: s
     same(model, [raw(), without])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_no_two_records_mend_each_other(model: type[BaseModel]) -> None:
     for one in ODD:
@@ -284,6 +294,37 @@ def test_floats_are_the_same_to_the_last_bit(amounts: list[float], digits: int) 
     ]
     assume(values)
     same(Payment, values)
+
+
+SPARSE = [
+    b'{"ts":1700000000000,"user":"a","score":1.5}',
+    b'{"ts":1700000000000,"user":"a","score":null}',
+    b'{"ts":1700000000000,"user":"score"}',
+    b'{"ts":1700000000000,"user":"a","score":null,"rank":null}',
+    b'{"ts":1700000000000,"user":"a","score":2,"rank":3}',
+    b'{"ts":1700000000000,"user":"a","x":{"score":1}}',
+    b'{"ts":1700000000000,"user":"\\"score\\":","score":1}',
+    b'{"ts":1700000000000,"user":"a","\\"score":1}',
+    b'{"ts":1700000000000,"user":"a","sc\\u006fre":null}',
+    b'{"ts":1700000000000,"user":"a","score" : null}',
+    b'{"ts":1700000000000,"user":"a","x":"score:"}',
+    b'{"ts":1700000000000,"user":"a","score":null,"score":null}',
+    b'{"ts":1700000000000,"user":"\\"score\\":"}',
+    b'{"ts":1700000000000,"user":"{","score":null}',
+]
+
+
+@given(st.lists(st.sampled_from(SPARSE), min_size=1, max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_null_and_a_field_that_is_left_out_are_told_apart(values: list[bytes]) -> None:
+    same(Sparse, list(values))
+
+
+def test_arrow_reads_nulls_that_were_written_and_defaults_that_were_not() -> None:
+    assert reads(Sparse, [SPARSE[4], SPARSE[4].replace(b'"score":2', b'"score":null')])
+    assert not reads(Sparse, [SPARSE[0], SPARSE[1]])  # is the rank that is null one that was left out?
+    assert reads(Sparse, [SPARSE[0], SPARSE[0]])
+    assert not reads(Sparse, [SPARSE[0], SPARSE[2]])
 
 
 class Defaulted(BaseModel):

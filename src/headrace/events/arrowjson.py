@@ -76,9 +76,7 @@ class PlainReader:
             found = self._parsed(joined)
             if len(found) != len(values):
                 return None
-            # Without a null in what was written, whatever is null was left out.
-            writes_null = b"null" in joined
-            columns = [self._column(field, _whole(found.column(field.name)), writes_null) for field in self._fields]
+            columns = [self._column(field, _whole(found.column(field.name)), joined) for field in self._fields]
         except (pa.ArrowException, UnicodeError, ValidationError):
             return None
         if any(column is None for column in columns):
@@ -138,15 +136,17 @@ class PlainReader:
             ),
         )
 
-    def _column(self, field: PlainField, found: pa.Array, writes_null: bool) -> pa.Array | None:
+    def _column(self, field: PlainField, found: pa.Array, joined: bytes) -> pa.Array | None:
         """A column whose values pydantic would have made too; None where that is not sure."""
         if not found.null_count:
             return self._checked(field, found, found)
-        if not field.takes_null and (field.default is None or writes_null):
+        # Without a null in what was written, whatever is null was left out.
+        fills = not field.takes_null and field.default is not None and b"null" not in joined
+        if not (field.takes_null or fills or (field.nullable and _is_named_by_all(field.name, joined, len(found)))):
             return None
         values = found.drop_null()
         checked = self._checked(field, found, values) if len(values) else found.cast(ARROW_TYPES[field.dtype])
-        return checked if checked is None or field.takes_null else checked.fill_null(field.default)
+        return checked.fill_null(field.default) if fills and checked is not None else checked
 
     def _checked(self, field: PlainField, found: pa.Array, values: pa.Array) -> pa.Array | None:
         """A column, where its values that are there hold."""
@@ -195,6 +195,13 @@ def _skips_alike(joined: bytes, octets: NDArray[np.uint8], lengths: IntArray, en
     return bool(
         np.count_nonzero(opens) < len(lengths) + _DEEPEST
         or np.add.reduceat(opens, ends - lengths, dtype=np.int64).max() < _DEEPEST
+    )
+
+
+def _is_named_by_all(name: str, joined: bytes, records: int) -> bool:
+    """Whether each record has a field, so that null is what was written: where nothing is nested or escaped, only fields have a colon behind them."""
+    return (
+        b"\\" not in joined and joined.count(b"{") == records and joined.count(b'"' + name.encode() + b'":') == records
     )
 
 

@@ -55,6 +55,7 @@ class PlainField:
     Attributes:
         name: Its name.
         dtype: The type of its column.
+        nullable: Whether null is a value of it.
         takes_null: Whether null and a field that is left out both mean null.
         default: What stands for a field that is left out; None where it must be there, or `takes_null`.
         extremes: What the least and the greatest value must pass; None where any may be.
@@ -64,6 +65,7 @@ class PlainField:
 
     name: str
     dtype: DType
+    nullable: bool
     takes_null: bool
     default: int | float | bool | str | None
     extremes: SchemaValidator | None
@@ -150,6 +152,7 @@ def _plain_field(column: Column, field: _Schema) -> PlainField | None:
     return PlainField(
         column.name,
         column.dtype,
+        is_nullable and column.nullable,
         takes_null and is_nullable and column.nullable,
         default,
         SchemaValidator(schema) if kind in ("int", "float") and constraints else None,
