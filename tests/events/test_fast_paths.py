@@ -90,7 +90,8 @@ def source_of(model: type[BaseModel]) -> Source:
 
 
 MODELS: list[type[BaseModel]] = [Payment, Strict, Checked]
-DECODERS = {model: EventDecoder(source_of(model), model) for model in [*MODELS, Sparse]}
+ALL: list[type[BaseModel]] = [*MODELS, Sparse]
+DECODERS = {model: EventDecoder(source_of(model), model) for model in ALL}
 
 
 def records_of(values: list[bytes | None]) -> RawRecords:
