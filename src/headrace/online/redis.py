@@ -40,7 +40,7 @@ from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Pos
 from headrace.online.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.online.memory import refuse_behind, refuse_stale
 from headrace.online.meta import CLOCK, GENERATION, definition_fact
-from headrace.online.redis_scripts import COMMIT
+from headrace.online.redis_words import COMMIT, packed, pairs, partials
 from headrace.plan import View
 
 __all__ = ["RedisStore"]
@@ -61,8 +61,11 @@ _EVERYSEC_LAG_S = 2.0
 _KEPT_MS = b"%d" % (KEPT_US // 1000)
 _AT_ONCE = 100_000
 """Under the record clock, how many records are written in one moment at most: what is known at a time becomes readable together."""
+_SENT_AT_ONCE = 20
+"""How many of these are sent before the first is answered."""
 _READ_AT_ONCE = 1_000
-_PORTION = 200
+_COMMIT = COMMIT.encode()
+_PORTION = 100
 """Under the system clock, how many are: no reader waits longer than they take."""
 
 # Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
@@ -95,7 +98,6 @@ class RedisStore(OnlineStore):
             msg = f"`store` is {self._name!r}, which is no Redis URL: {error}."
             cure = "Write redis://host:port/db, rediss://host:port/db or unix:///path?db=N."
             raise ConfigError(msg, cure=cure) from error
-        self._commit = self._client.register_script(COMMIT)
         self._clock: str | None = None
         self._reach: dict[str, int | None] = {}
         try:
@@ -120,9 +122,9 @@ class RedisStore(OnlineStore):
             name = _record_key(key.view, key.entity)
             if self._clock == Clock.SYSTEM and self._reach.get(key.view) is not None:
                 # What is read is still there when it is written. (GT: and never gone sooner than it was to be.)
-                commands.append(_packed(b"PEXPIRE", name, _KEPT_MS, b"GT"))
+                commands.append(packed(b"PEXPIRE", name, _KEPT_MS, b"GT"))
             places.append(len(commands))
-            commands.append(_packed(b"HGET", name, b"%d" % key.partition))
+            commands.append(packed(b"HGET", name, b"%d" % key.partition))
         answers = self._ask(commands)
         return [answers[place] for place in places]
 
@@ -135,32 +137,45 @@ class RedisStore(OnlineStore):
         with self._errors():
             self._learn({write.key.view for write in writes})
         most = _PORTION if self._clock == Clock.SYSTEM else _AT_ONCE
-        for start in range(0, max(len(writes), 1), most):
-            is_last = start + most >= len(writes)
-            self._write(writes[start : start + most], positions if is_last else {}, held)
+        portions = [writes[start : start + most] for start in range(0, len(writes), most)] or [writes]
+        for start in range(0, len(portions) - 1, _SENT_AT_ONCE):
+            self._write(portions[: len(portions) - 1][start : start + _SENT_AT_ONCE], {}, held)
+        self._write(portions[-1:], positions, held)
 
     def _write(
+        self,
+        portions: Sequence[Sequence[Write]],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int],
+    ) -> None:
+        """Write portions, each by a script of its own, all of them sent before the first is answered."""
+        with self._errors():
+            refusals = self._ask([self._writing(portion, positions, held) for portion in portions])
+        for writes, refused in zip(portions, refusals, strict=True):
+            if refused and refused[0] == b"behind":
+                source = _source(refused[1])
+                refuse_behind(source, held[source], None if refused[2] is None else int(refused[2].split()[0]))
+            elif refused:
+                refuse_stale(writes[refused[1] - 1], refused[2])
+
+    def _writing(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int],
-    ) -> None:
-        arguments: list[bytes | int] = [len(writes), len(held)]
+    ) -> tuple[bytes | int, ...]:
+        # The script's text goes with it: it is short beside the records, and a server that has forgotten it is no case then.
+        words: list[bytes | int] = [b"EVAL", _COMMIT, len(writes) + 2]
+        words += [_record_key(write.key.view, write.key.entity) for write in writes]
+        words += (_POSITIONS, _META, len(writes), len(held))
         for write in writes:
             expected = b"" if write.expected is None else _APPLIED.pack(write.expected)
-            arguments += (write.key.partition, expected, write.record, self._expires(write))
+            words += (write.key.partition, expected, write.record, self._expires(write))
         for source, offset in held.items():
-            arguments += (_source_field(source), offset)
+            words += (_source_field(source), offset)
         for source, position in positions.items():
-            arguments += (_source_field(source), _numbers(position.offset, position.record_ts_us, position.event_ts_us))
-        keys = [_record_key(write.key.view, write.key.entity) for write in writes]
-        with self._errors():
-            refused = self._commit(keys=[*keys, _POSITIONS, _META], args=arguments)
-        if refused and refused[0] == b"behind":
-            source = _source(refused[1])
-            refuse_behind(source, held[source], None if refused[2] is None else int(refused[2].split()[0]))
-        elif refused:
-            refuse_stale(writes[refused[1] - 1], refused[2])
+            words += (_source_field(source), _numbers(position.offset, position.record_ts_us, position.event_ts_us))
+        return tuple(words)
 
     def _learn(self, views: set[str]) -> None:
         """Ask the store for its clock, and for the windows of views, where they are not known yet."""
@@ -180,24 +195,29 @@ class RedisStore(OnlineStore):
         return b"" if at is None else at
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
-        commands = [_packed(b"MULTI")]
+        commands = [packed(b"MULTI")]
         for view, entities in wanted.items():
             prefix = _record_key(view, b"")
-            commands += [_packed(b"HGETALL", prefix + entity) for entity in entities]
-        commands += [_packed(b"HGETALL", _POSITIONS), _packed(b"HGET", _META, GENERATION.encode()), _packed(b"EXEC")]
+            commands += [packed(b"HGETALL", prefix + entity) for entity in entities]
+        commands += [packed(b"HGETALL", _POSITIONS), packed(b"HGET", _META, GENERATION.encode()), packed(b"EXEC")]
         with self._errors():
             *_, (*found, positions, generation) = self._ask(commands)
         hashes = iter(found)
-        records = {view: [_partials(next(hashes)) for _ in entities] for view, entities in wanted.items()}
-        moved = {_source(field): Position(*map(int, value.split())) for field, value in _pairs(positions)}
+        records = {view: [partials(next(hashes)) for _ in entities] for view, entities in wanted.items()}
+        moved = {_source(field): Position(*map(int, value.split())) for field, value in pairs(positions)}
         return Moment(records, moved, (generation or b"").decode())
 
-    def _ask(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send commands in one go and read their answers: redis-py's own pipeline takes longer for them than the server does."""
+    def _ask(self, commands: Sequence[bytes | tuple[bytes | int, ...]]) -> list[Any]:
+        """Send commands in one go and read their answers: redis-py's own pipeline takes longer for them than the server does.
+
+        Args:
+            commands: The commands, packed or as their words.
+        """
         pool = self._client.connection_pool
         connection = pool.get_connection()
         try:
-            connection.send_packed_command([b"".join(commands)])
+            sent = [one if isinstance(one, bytes) else b"".join(connection.pack_command(*one)) for one in commands]
+            connection.send_packed_command([b"".join(sent)])
             found = [connection.read_response() for _ in commands]
         except BaseException:
             connection.disconnect()  # answers may be on their way that the next command would take for its own
@@ -347,20 +367,6 @@ def _version(text: str) -> tuple[int, int]:
 
 def _record_key(view: str, entity: bytes) -> bytes:
     return _RECORD + view.encode() + b":" + entity
-
-
-def _packed(*words: bytes) -> bytes:
-    """A command as Redis reads it."""
-    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
-
-
-def _pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """A hash's fields and values, which a server gives by turns (RESP2) or as a map (RESP3)."""
-    return fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
-
-
-def _partials(fields: list[bytes] | dict[bytes, bytes]) -> list[tuple[int, bytes]]:
-    return sorted((int(field), record) for field, record in _pairs(fields)) if fields else []
 
 
 def _numbers(*values: int) -> bytes:

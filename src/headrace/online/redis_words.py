@@ -1,4 +1,4 @@
-"""The script that the Redis server runs for the online store's writes.
+"""What is said to a Redis server, and what it says: packed commands, hashes, and the script that it runs for the online store's writes.
 
 Offsets are compared as bytes, or as digits, for Lua's numbers are exact to 2^53 only. Its arguments are walked, never unpacked: what Lua
 can unpack ends at some thousand.
@@ -6,11 +6,13 @@ can unpack ends at some thousand.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from headrace.config import Clock
 from headrace.online.codec import APPLIED
 from headrace.online.meta import CLOCK
 
-__all__ = ["COMMIT"]
+__all__ = ["COMMIT", "packed", "pairs", "partials"]
 
 # KEYS: each write's hash, then those of the positions and of the facts. ARGV: how many writes and checks; per write its field,
 # the applied offset expected (eight bytes, or none), the record, and when it expires in ms (or nothing: never); per check a
@@ -53,3 +55,18 @@ for i = moves + 2 * checks, #ARGV, 2 do
 end
 return {{}}
 """
+
+
+def packed(*words: bytes) -> bytes:
+    """A command as Redis reads it."""
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
+
+
+def pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """A hash's fields and values, which a server gives by turns (RESP2) or as a map (RESP3)."""
+    return fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+
+
+def partials(fields: list[bytes] | dict[bytes, bytes]) -> list[tuple[int, bytes]]:
+    """The records of an entity's hash by source partition, ascending."""
+    return sorted((int(field), record) for field, record in pairs(fields)) if fields else []
