@@ -28,7 +28,7 @@ from headrace.times import iso_time, us_of
 
 __all__ = ["EventDecoder", "RawRecord", "RawRecords"]
 
-_FEW = 16
+_FEW = 100
 """Fetches of fewer records are validated one by one: asking Arrow costs more."""
 
 _FIRST_US = us_of(datetime(1, 1, 1, tzinfo=UTC))
