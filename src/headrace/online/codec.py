@@ -131,11 +131,25 @@ def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
         lengths.append(n_tiles * row_words.shape[1])
         objects.append(object_words_)
         object_lengths.append(words_of(object_bytes))
-    fixed = (np.full(count, size) for size in (_HEADER_WORDS, described[0].size))
-    head, middle = fixed
-    sizes = [head, words_of(entity_bytes), middle, *lengths, *object_lengths]
-    entities = filled_up(b"".join(records.entities), entity_bytes)
-    return _sealed([header.ravel(), entities, described.ravel(), *rows, *objects], np.stack(sizes, axis=1))
+    heads, sizes = _heads(header, records.entities, entity_bytes, described.reshape(count, -1))
+    objects_there = [number for number, words in enumerate(objects) if len(words)]
+    return _sealed(
+        [*heads, *rows, *(objects[number] for number in objects_there)],
+        np.stack([*sizes, *lengths, *(object_lengths[number] for number in objects_there)], axis=1),
+    )
+
+
+def _heads(
+    header: IntArray, entities: Sequence[bytes], entity_bytes: IntArray, described: IntArray
+) -> tuple[list[IntArray], list[IntArray]]:
+    """What stands before the tiles, as parts, and how many words of each a record has; one part where all have as many."""
+    words = words_of(entity_bytes)
+    keys = filled_up(b"".join(entities), entity_bytes)
+    if (words == words[0]).all():
+        whole = np.concatenate([header, keys.reshape(len(header), -1), described], axis=1)
+        return [whole.ravel()], [np.full(len(header), whole.shape[1])]
+    sizes = [np.full(len(header), header.shape[1]), words, np.full(len(header), described.shape[1])]
+    return [header.ravel(), keys, described.ravel()], sizes
 
 
 def _sealed(parts: list[IntArray], sizes: IntArray) -> list[bytes]:

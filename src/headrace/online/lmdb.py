@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import lmdb
 import numpy as np
@@ -67,6 +67,20 @@ class _Held:
         self.record = record
 
 
+class _Read(NamedTuple):
+    """Records that were read, and that nothing has been written to since."""
+
+    keys: Sequence[RecordKey]
+    held: Sequence[_Held]
+    found: Sequence[bytes | None]
+
+    @classmethod
+    def of(cls, reads: Sequence[_Read]) -> _Read:
+        """Several, one after the other."""
+        keys, held, found = ([one for read in reads for one in read[field]] for field in range(3))
+        return cls(keys, held, found)  # type: ignore[arg-type]
+
+
 class LmdbStore(OnlineStore):
     """A store in a folder.
 
@@ -97,7 +111,7 @@ class LmdbStore(OnlineStore):
         self._env = self._environment.env
         self._guard = threading.RLock()
         self._recent: Recent[RecordKey, _Held] = Recent(_RECENT_BYTES if writable else 0)
-        self._reads: list[tuple[Sequence[RecordKey], list[_Held]]] = []
+        self._reads: list[_Read] = []
         self._written = -1
         self._known_positions: dict[bytes, tuple[bytes, tuple[SourcePartition, Position]]] = {}
         self._records, self._positions, self._journal, self._meta = self._environment.databases
@@ -105,8 +119,9 @@ class LmdbStore(OnlineStore):
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         with self._guard, self._begin() as txn:
             held = self._held(txn, keys, txn.id())
-            self._reads = [*self._reads[-_MOST_READS:], (keys, held)]
-        return [one.record for one in held]
+            found = [one.record for one in held]
+            self._reads = [*self._reads[-_MOST_READS:], _Read(keys, held, found)]
+        return list(found)
 
     def commit(
         self,
@@ -118,8 +133,8 @@ class LmdbStore(OnlineStore):
             for source, offset in held.items():
                 found = txn.get(_source_key(source), db=self._positions)
                 refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
-            before = self._before(txn, writes)
-            refuse_any_stale(writes, [one.record for one in before])
+            before, found_records = self._before(txn, writes)
+            refuse_any_stale(writes, found_records)
             self._reads.clear()
             self._put(txn, before, [write.record for write in writes])
             for source, position in positions.items():
@@ -222,12 +237,14 @@ class LmdbStore(OnlineStore):
             self._lock.close()
             self._lock = None
 
-    def _before(self, txn: Any, writes: Sequence[Write]) -> list[_Held]:
+    def _before(self, txn: Any, writes: Sequence[Write]) -> tuple[Sequence[_Held], Sequence[bytes | None]]:
         """The records that are there of those to be written: as a rule what has just been read."""
         asked = [write.key for write in writes]
-        if [key for keys, _ in self._reads for key in keys] == asked:
-            return [one for _, held in self._reads for one in held]
-        return self._held(txn, asked, txn.id() - 1)
+        read = self._reads[0] if len(self._reads) == 1 else _Read.of(self._reads)
+        if read.keys == asked:
+            return read.held, read.found
+        held = self._held(txn, asked, txn.id() - 1)
+        return held, [one.record for one in held]
 
     def _held(self, txn: Any, keys: Sequence[RecordKey], state: int) -> list[_Held]:
         """Records, as far as they are remembered without asking the tree.
@@ -252,7 +269,7 @@ class LmdbStore(OnlineStore):
             return [read[key] if held is None else held for key, held in zip(keys, found, strict=True)]
         return found  # type: ignore[return-value]
 
-    def _put(self, txn: Any, held: list[_Held], records: list[bytes]) -> None:
+    def _put(self, txn: Any, held: Sequence[_Held], records: list[bytes]) -> None:
         at = [one.at for one in held]
         txn.cursor(self._records).putmulti([(at[number], records[number]) for number in _in_order(at)])
         for one, record in zip(held, records, strict=True):

@@ -31,6 +31,12 @@ def segments(starts: IntArray, sizes: IntArray) -> IntArray:
 def filled_up(data: bytes, sizes: IntArray) -> IntArray:
     """Stretches of bytes that stand close together as words: each begins a new one."""
     words = words_of(sizes)
+    if not len(sizes):
+        return np.zeros(0, np.int64)
+    if (sizes == sizes[0]).all():
+        rows = np.zeros((len(sizes), 8 * int(words[0])), np.uint8)
+        rows[:, : sizes[0]] = np.frombuffer(data, np.uint8).reshape(len(sizes), -1)
+        return rows.ravel().view("<i8").astype(np.int64, copy=False)
     laid = np.zeros(8 * int(words.sum()), np.uint8)
     laid[segments(8 * (np.cumsum(words) - words), sizes)] = np.frombuffer(data, np.uint8)
     return laid.view("<i8").astype(np.int64, copy=False)
