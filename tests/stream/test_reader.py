@@ -147,3 +147,20 @@ def test_reader_that_is_closed_while_it_fetches_ends(broker: str, topic: str) ->
     reader.fetch(at, 1.0)
     assert reader.take(at) == {}
     assert reader.end(SourcePartition(topic, 0)) is None
+
+
+def test_fetch_of_large_records_ends_early(broker: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_AT_A_TIME", 10)
+    monkeypatch.setattr(reader_module, "_MOST_OCTETS", 100)
+    at = places(topic, 0)
+    reader = RecordReader(broker, at)
+    found: list[RawRecords] = []
+
+    def read() -> None:
+        reader.fetch(at, 0.2)
+        found.extend(reader.take(at).values())
+
+    until(lambda: sum(map(len, found)) >= EACH, read)
+    assert max(map(len, found)) <= 40  # values of some five octets, ten records at a time
+    check({SourcePartition(topic, 0): found}, at)
+    reader.close()

@@ -27,6 +27,8 @@ logger = logging.getLogger("faust.headrace.reader")
 
 _MOST = 50_000
 """How many records one fetch gives at most. During a replay so many are there, and what each key costs is shared by many events."""
+_MOST_OCTETS = 16 << 20
+"""Or so much of their values: several fetches wait for their turn in memory."""
 _AT_A_TIME = 2_000
 """How many of librdkafka's messages are looked at together: so few that they stay in the processor's cache."""
 _FAR_AHEAD = 50_000
@@ -91,12 +93,12 @@ class RecordReader:
             if self._consumer is None or any(self._held.get(source) for source in wanted):
                 return
             self._hold_back(wanted)
-            consume, read = self._consumer.consume, 0
+            consume, read, octets = self._consumer.consume, 0, 0
             messages = consume(_AT_A_TIME, 0) or consume(1, timeout_s)
             while messages:
-                self._keep(messages)
+                octets += self._keep(messages)
                 read += len(messages)
-                messages = consume(_AT_A_TIME, 0) if read < _MOST else []
+                messages = consume(_AT_A_TIME, 0) if read < _MOST and octets < _MOST_OCTETS else []
 
     def take(self, wanted: Collection[SourcePartition]) -> dict[SourcePartition, RawRecords]:
         """The records read of some partitions, each once.
@@ -148,13 +150,14 @@ class RecordReader:
         if sources and self._consumer is not None:
             change(self._consumer, [TopicPartition(*source) for source in sorted(sources)])
 
-    def _keep(self, messages: list[Message]) -> None:
+    def _keep(self, messages: list[Message]) -> int:
+        """Put messages with the records of their partitions; returns how many octets their values have."""
         errors = list(map(Message.error, messages))
         if errors.count(None) != len(errors):
             self._complain([error for error in errors if error is not None])
             messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
             if not messages:
-                return
+                return 0
         codes = self._codes(messages)
         changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
         if len(changes) > len(messages) // 8:  # records of several partitions take turns
@@ -171,6 +174,7 @@ class RecordReader:
         )
         for first, end in pairwise([0, *changes.tolist(), len(messages)]):
             self._keep_run(self._sources[codes[first]], records[first:end])
+        return sum(map(len, filter(None, records.values)))
 
     def _codes(self, messages: list[Message]) -> IntArray:
         """The number of each message's partition among the reader's."""
