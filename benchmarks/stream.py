@@ -72,7 +72,7 @@ class Side:
 
 SIDES = {
     OURS: Side("ours", "faust"),
-    f"{OURS}, system clock": Side("ours", "faust", clock=Clock.SYSTEM),
+    f"{OURS} by the system clock": Side("ours", "faust", clock=Clock.SYSTEM),
     f"{OURS} on Redis": Side("ours", "faust", store="redis"),
     HANDWRITTEN: Side("handwritten", "confluent_kafka", target={"1k": 1.0, "100k": 1.2}),
     "Bytewax": Side("bytewax", "bytewax"),
@@ -101,9 +101,9 @@ def run(options: Options) -> Report:
     Raises:
         Skipped: There is no redis-server.
     """
-    wanted = options.more.get("sides")
+    wanted: list[str] | None = options.more.get("sides")
     with _bench(options) as bench:
-        sides, notes = _runnable(wanted.split(",") if wanted else list(SIDES))
+        sides, notes = _runnable(wanted or list(SIDES))
         measures: list[Measure] = []
         for label, keys, skewed in (("1k", 1_000, True), ("100k", 100_000, False)):
             topics = bench.topics(label, keys, skewed, {side.size for side in sides.values()})
@@ -266,7 +266,16 @@ def _bench(options: Options) -> Iterator[_Bench]:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker", metavar="HOST:PORT", help="an Apache Kafka that runs; else the embedded broker")
-    parser.add_argument("--sides", metavar="A,B", help=f"only these: {', '.join(SIDES)}")
+    parser.add_argument("--sides", metavar="A,B", type=_sides, help=f"only these: {', '.join(SIDES)}")
+
+
+def _sides(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in SIDES]
+    if unknown:
+        why = f"there is no side {unknown[0]!r}; there are: {', '.join(SIDES)}"
+        raise argparse.ArgumentTypeError(why)
+    return names
 
 
 if __name__ == "__main__":

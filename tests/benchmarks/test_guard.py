@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -20,9 +19,9 @@ from benchmarks.workload import Payments, assert_features, user_id
 from headrace.stream.align import Fetch
 
 END_MS = 1_790_000_000_000
-ROUNDS = 3
+ROUNDS = 5
 
-FAST_ENOUGH = {"skewed": 0.1, "uniform": 0.1}
+FAST_ENOUGH = {"skewed": 0.7, "uniform": 0.35}
 """How many times as fast as the loop ours has to be, which keeps no record on disk, checks nothing and survives nothing."""
 
 
@@ -41,7 +40,8 @@ def test_pipeline_keeps_up_with_a_loop_of_pure_python(keys: str, tmp_path: Path)
     rounds = rounds_of(payments)
     sides = {"ours": partial(pipeline, payments, rounds, tmp_path), "loop": partial(loop, payments, rounds)}
     seconds = in_turns(sides, ROUNDS)
-    ratio = median(seconds["loop"]) / median(seconds["ours"])
+    # The least of each: what else the machine does can only add.
+    ratio = min(seconds["loop"]) / min(seconds["ours"])
     assert ratio > FAST_ENOUGH[keys], (
         f"ours is {ratio:.2f} times as fast as the loop; it used to be twice {FAST_ENOUGH[keys]}"
     )
