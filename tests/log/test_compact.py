@@ -168,6 +168,46 @@ def test_appends_beside_a_compaction_all_land(tmp_path: Path) -> None:
     assert len(log.snapshot().files) == 1
 
 
+def test_everything_at_once_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """A worker appends and merges by itself, while others compact, vacuum without any retention, erase and read."""
+    trickled(tmp_path, 10)
+    context = multiprocessing.get_context("spawn")
+    worker = context.Process(target=append_and_merge, args=(tmp_path, 10, 150))
+    worker.start()
+    log, turn = EventLog(tmp_path, SOURCE), 0
+    while worker.is_alive():
+        turn += 1
+        log.compact()
+        log.vacuum(retention_s=0)
+        if turn % 5 == 0:
+            log.erase({"sensor": pa.scalar("s1")}, alone=False)
+        seen = [offset for partition, offset in scanned_with_patience(log) if partition == 0]
+        assert seen == list(range(len(seen)))
+    worker.join()
+    assert worker.exitcode == 0
+    assert turn > 1
+    log.erase({"sensor": pa.scalar("s1")}, alone=True)
+    assert [(row["_partition"], row["_offset"]) for row in held(log)] == [(0, offset) for offset in range(800)]
+    assert log.last_offsets([0, 1]) == {0: 799, 1: 799}
+    log.vacuum(retention_s=0)
+    assert all(b"s1" not in path.read_bytes() for path in log.path.glob("_date=*/*.parquet"))
+
+
+def scanned_with_patience(log: EventLog) -> list[tuple[int, int]]:
+    """A reader whose files are vacuumed at once, without any retention, reads again."""
+    while True:
+        try:
+            return scanned(log)
+        except LogUnavailableError:
+            continue
+
+
+def append_and_merge(root: Path, first: int, count: int) -> None:
+    log = EventLog(root, SOURCE, Upkeep(small_files=4))
+    for number in range(first, first + count):
+        trickle(log, number)
+
+
 def append_on(root: Path, first: int, count: int) -> None:
     log = EventLog(root, SOURCE, NEVER)
     for number in range(first, first + count):
@@ -200,9 +240,18 @@ def test_files_that_an_erasure_replaced_meanwhile_do_not_come_back(
 
 
 class NoLock:
-    def __enter__(self) -> None: ...
+    """What `upkeep` gives, but for the lock."""
+
+    def __enter__(self) -> NoLock:
+        return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    def add(self, path: str) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def remove(self) -> None: ...
 
 
 def between(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:

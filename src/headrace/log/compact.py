@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.log.delta import arrow_schema, open_table, translated
@@ -27,7 +28,17 @@ from headrace.log.files import Layout, removal, write_files
 from headrace.log.schema import DATE, FIRST_IMPORT, PARTITION
 from headrace.log.upkeep import Unfinished, upkeep
 
-__all__ = ["Compacted", "HeldFile", "Upkeep", "compact_table", "due", "held_files", "is_small"]
+__all__ = [
+    "Compacted",
+    "HeldFile",
+    "Upkeep",
+    "compact_table",
+    "due",
+    "held_files",
+    "is_small",
+    "rows_of",
+    "swap_files",
+]
 
 _ATTEMPTS = 50
 _MOST_ROWS = 2_000_000
@@ -222,33 +233,48 @@ def _merge(
 ) -> tuple[int, int, int]:
     """Replace files by one; nothing is done where one of them is no longer there."""
     schema = arrow_schema(delta)
-    rows = pa.concat_tables([_rows_of(path, file, schema) for file in bin_])
+    rows = pa.concat_tables([rows_of(path, file, schema) for file in bin_])
     rows = rows.sort_by([(name, "ascending") for name in layout.order])
     added = write_files(path, rows, layout, data_change=False, about_to_write=unfinished.add)
     removed = [removal(file.path, file.of, file.size) for file in bin_]
-    replaced = {file.path for file in bin_}
+    if not swap_files(delta, path, [*removed, *added], unfinished):
+        return 0, 0, 0
+    return rows.num_rows, sum(file.size for file in bin_), sum(action.size or 0 for action in added)
+
+
+def swap_files(delta: DeltaTable, path: Path, actions: list[AddAction | RemoveAction], unfinished: Unfinished) -> bool:
+    """Replace files by others in one commit, whatever is appended meanwhile.
+
+    Args:
+        delta: The table.
+        path: Its folder.
+        actions: What to take out, and what to bring in.
+        unfinished: Where what to bring in has been noted; it is removed if it is not committed.
+
+    Returns:
+        Whether it was done; not where a file to take out is no longer there.
+
+    Raises:
+        LogUnavailableError: Others commit all the time.
+    """
+    replaced = {action.path for action in actions if isinstance(action, RemoveAction)}
     for _ in range(_ATTEMPTS):
         if not replaced <= {unquote(name) for name in _paths(delta)}:
             unfinished.remove()
-            return 0, 0, 0
+            return False
         try:
             # Delta Lake lets two commits remove one file, which would double its rows. So the commit is made for the very next version,
             # after having looked at all before it.
-            delta.create_write_transaction(
-                [*removed, *added],
-                "append",
-                delta.schema(),
-                [DATE],
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
+            once = CommitProperties(max_commit_retries=0)
+            delta.create_write_transaction(actions, "append", delta.schema(), [DATE], commit_properties=once)
         except CommitFailedError:
             delta.update_incremental()
             continue
         unfinished.settle()
         delta.update_incremental()
-        return rows.num_rows, sum(file.size for file in bin_), sum(action.size or 0 for action in added)
+        return True
     msg = f"The table at {path} was committed by others {_ATTEMPTS} times in a row."
-    raise LogUnavailableError(msg, cure="Compact again.")
+    raise LogUnavailableError(msg, cure="Try again.")
 
 
 def _paths(delta: DeltaTable) -> list[str]:
@@ -256,8 +282,17 @@ def _paths(delta: DeltaTable) -> list[str]:
     return found
 
 
-def _rows_of(path: Path, file: HeldFile, schema: pa.Schema) -> pa.Table:
-    """A file's rows as the table has them now: columns that were added since are null."""
+def rows_of(path: Path, file: HeldFile, schema: pa.Schema) -> pa.Table:
+    """A file's rows as the table has them now: columns that were added since are null.
+
+    Args:
+        path: The table's folder.
+        file: The file.
+        schema: The table's columns.
+
+    Raises:
+        LogError: The file does not read, or has other rows than the table says.
+    """
     try:
         rows = pq.ParquetFile(path / file.path).read()
     except (pa.ArrowException, OSError) as error:

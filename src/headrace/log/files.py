@@ -76,15 +76,16 @@ def write_files(
     ]
 
 
-def removal(path: str, of: date, size: int) -> RemoveAction:
-    """What takes a file out of a table whose rows stay in it, in another file.
+def removal(path: str, of: date, size: int, *, data_change: bool = False) -> RemoveAction:
+    """What takes a file out of a table.
 
     Args:
         path: The file's path below the table's folder.
         of: The date of its rows.
         size: Its bytes.
+        data_change: Whether any of its rows goes; else all of them are in another file.
     """
-    return RemoveAction(path, False, time.time_ns() // 1_000_000, size, {DATE: of.isoformat()})
+    return RemoveAction(path, data_change, time.time_ns() // 1_000_000, size, {DATE: of.isoformat()})
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:

@@ -155,7 +155,7 @@ class LookupTable:
             found = [text for text, row in asked.items() if all(row.get(name) == keys[name] for name in keys)]
             return pc.is_in(column, pa.array(found, column.type))
 
-        return erase_rows(self.path, ["keys"], matches, append_only=False, alone=alone)
+        return erase_rows(self.path, _LAYOUT, ["keys"], matches, append_only=False, alone=alone)
 
 
 def _storage(field: pa.Field) -> pa.DataType:

@@ -247,7 +247,7 @@ class EventLog:
             return found
 
         self._table = None
-        return erase_rows(self.path, list(values), matches, append_only=True, alone=alone)
+        return erase_rows(self.path, LOG_LAYOUT, list(values), matches, append_only=True, alone=alone)
 
     def compact(
         self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None

@@ -7,6 +7,7 @@ opening a table costs the same however many commits it has had.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -23,7 +24,7 @@ from headrace.log.delta import LOG_FOLDER, open_table, translated
 from headrace.log.schema import DATE
 from headrace.log.upkeep import upkeep
 
-__all__ = ["GRACE_S", "Vacuumed", "files_on_disk", "named_files", "vacuum_table"]
+__all__ = ["Vacuumed", "files_on_disk", "is_left_over", "named_files", "vacuum_table"]
 
 GRACE_S = 3600.0
 """A file that no commit names may be that of an append about to be committed, for so long, in seconds."""
@@ -86,15 +87,11 @@ def vacuum_table(
             named = named_files(path)
             kept, lost, needed = _pinned(path, {version for version in pinned if version < oldest})
             needed |= _files_of(DeltaTable(path, version=oldest)) | _added_after(path, oldest)
-            doomed = [
-                file
-                for file in there
-                if file not in needed and (file in named or (path / file).stat().st_mtime < now - GRACE_S)
-            ]
+            doomed = [file for file in there if file not in needed and (file in named or is_left_over(path / file))]
             commits = [
                 file for version, file in _log_files(path) if version < oldest and not _keeps(file, version, kept)
             ]
-            freed = sum((path / file).stat().st_size for file in doomed)
+            freed = sum(os.path.getsize(path / file) for file in doomed if (path / file).exists())
             if not dry_run:
                 for version in (*kept, oldest):
                     _checkpoint(path, version)
@@ -111,6 +108,14 @@ def vacuum_table(
 def files_on_disk(path: Path) -> list[str]:
     """Every file of rows in a table's folder, whether or not a version has it: paths below the folder."""
     return sorted(str(file.relative_to(path)) for file in path.glob(f"{DATE}=*/*.parquet"))
+
+
+def is_left_over(file: Path) -> bool:
+    """Whether a file that no commit names is too old for an append that has yet to commit it."""
+    try:
+        return file.stat().st_mtime < time.time() - GRACE_S
+    except FileNotFoundError:  # its append has just taken it back
+        return False
 
 
 def named_files(path: Path) -> set[str]:
