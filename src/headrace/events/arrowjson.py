@@ -43,6 +43,7 @@ _TIME = r"^[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 """The one written form of a time that is parsed here: what `model_dump_json` and headrace's producer write."""
 
 _MOST_MEMBERS = 100_000
+_MOST_OCTETS = 1 << 30  # a block of Arrow's has an end
 
 
 class PlainReader:
@@ -104,7 +105,11 @@ class PlainReader:
             and (octets[ends - lengths] == _OPENS).all()
             and (octets[ends - 1] == _CLOSES).all()
         )
-        if not is_lines or not (self._forbids_more or _skips_alike(joined, octets, lengths, ends)):
+        if (
+            not is_lines
+            or len(joined) > _MOST_OCTETS
+            or not (self._forbids_more or _skips_alike(joined, octets, lengths, ends))
+        ):
             return None
         if not joined.isascii():
             joined.decode()

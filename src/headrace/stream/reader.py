@@ -51,6 +51,7 @@ _SETTINGS: dict[str, str | int | bool] = {
     "queued.min.messages": 2 * _MOST,
     "queued.max.messages.kbytes": 32 << 10,
     "reconnect.backoff.max.ms": 1_000,
+    "log_level": 2,  # that a broker is away aiokafka says, and says it once; librdkafka would twenty times a second
 }
 
 
