@@ -271,7 +271,10 @@ class LmdbStore(OnlineStore):
 
     def _put(self, txn: Any, held: Sequence[_Held], records: list[bytes]) -> None:
         at = [one.at for one in held]
-        txn.cursor(self._records).putmulti([(at[number], records[number]) for number in _in_order(at)])
+        order = _in_order(at)
+        txn.cursor(self._records).putmulti(
+            zip(map(at.__getitem__, order), map(records.__getitem__, order), strict=True)
+        )
         for one, record in zip(held, records, strict=True):
             one.record = record
         self._recent.weigh(sum(map(len, records)))
