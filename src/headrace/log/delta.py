@@ -9,12 +9,10 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from headrace.errors import HeadraceError, LogError, LogUnavailableError
+from headrace.log.history import LOG_FOLDER, older_folder
 from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, TS
 
-__all__ = ["LOG_FOLDER", "arrow_schema", "create_table", "open_table", "translated"]
-
-LOG_FOLDER = "_delta_log"
-"""Where a table's commits and checkpoints lie, below its folder."""
+__all__ = ["arrow_schema", "create_table", "open_table", "translated"]
 
 _CONFIGURATION: dict[str, str | None] = {
     "delta.appendOnly": "true",
@@ -39,9 +37,21 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable | None:
         # A folder without commits is a table that another worker is just making, or one whose making was cut short.
         return DeltaTable(path, version=version) if (path / LOG_FOLDER).is_dir() else None
     except TableNotFoundError:
-        return None
+        return None if version is None else _older(path, version)
     except (DeltaError, OSError) as error:
-        raise translated(error, path, "read") from error
+        found = None if version is None else _older(path, version)
+        if found is None:
+            raise translated(error, path, "read") from error
+        return found
+
+
+def _older(path: Path, version: int) -> DeltaTable | None:
+    """A version whose commits have been put by; its files lie where they did."""
+    folder = older_folder(path)
+    try:
+        return DeltaTable(folder, version=version) if (folder / LOG_FOLDER).is_dir() else None
+    except (DeltaError, OSError):
+        return None
 
 
 def create_table(path: Path, schema: pa.Schema, configuration: dict[str, str | None] = _CONFIGURATION) -> DeltaTable:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from deltalake.exceptions import DeltaError
 
 from headrace.log.compact import Upkeep, held_files, is_small
-from headrace.log.delta import LOG_FOLDER, open_table, translated
+from headrace.log.delta import open_table, translated
+from headrace.log.history import COMMIT, history_files
 from headrace.log.vacuum import files_on_disk
 
 __all__ = ["TableFacts", "table_facts"]
@@ -28,7 +29,7 @@ class TableFacts(NamedTuple):
         size_bytes: The bytes of the newest version.
         old_files: Files that only older versions have.
         old_bytes: Their bytes; a vacuum frees what nothing needs of them.
-        commits: Commits that Delta's own log holds.
+        commits: Commits that Delta's own log holds, with those put by.
     """
 
     path: str
@@ -71,7 +72,7 @@ def table_facts(path: Path, rule: Upkeep) -> TableFacts:
             size_bytes=sum(file.size for file in held),
             old_files=len(old),
             old_bytes=sum(os.path.getsize(path / name) for name in old if (path / name).is_file()),
-            commits=sum(1 for _ in (path / LOG_FOLDER).glob("*.json")),
+            commits=sum(1 for _, file in history_files(path) if COMMIT.match(file.name)),
         )
     except (DeltaError, OSError) as error:
         raise translated(error, path, "read") from error

@@ -10,16 +10,19 @@ from deltalake import DeltaTable
 from headrace.errors import HeadraceError, LogUnavailableError
 from headrace.log.compact import Upkeep, compact_table, due, held_files
 from headrace.log.files import Layout
+from headrace.log.history import put_by, wants_putting_by
+from headrace.log.upkeep import upkeep
 
 __all__ = ["Keeper"]
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 8
+_COUNT_EVERY = 100
 
 
 class Keeper:
-    """Merges the small files that appends leave, in the thread that appends; the stream goes on in its own meanwhile.
+    """Merges the small files that appends leave and puts old commits by, in the thread that appends; the stream goes on in its own meanwhile.
 
     Args:
         path: The table's folder.
@@ -32,6 +35,7 @@ class Keeper:
         self._layout = layout
         self._rule = rule
         self._until_look = 1
+        self._put_by_from = 0
 
     def look(self, delta: DeltaTable) -> bool:
         """Merge, where enough files wait for it. To be called after an append, which is done whatever becomes of this.
@@ -40,22 +44,33 @@ class Keeper:
             delta: The table as it is now.
 
         Returns:
-            Whether the table has changed.
+            Whether the table has changed, so that it must be opened anew.
         """
         self._until_look -= 1
         if self._until_look > 0 or not self._rule.small_files:
             return False
         self._until_look = _LOOK_EVERY
+        try:
+            return self._merge(delta) | self._put_by(delta.version())
+        except LogUnavailableError as error:
+            logger.info("%s waits to be put in order. %s", self._path, error)
+        except (HeadraceError, OSError) as error:
+            logger.warning("%s was not put in order: its small files were not merged. %s", self._path, error)
+        return False
+
+    def _merge(self, delta: DeltaTable) -> bool:
         if not due(held_files(delta), self._rule):
             return False
-        try:
-            done = compact_table(self._path, self._layout, self._rule, only_due=True, wait_s=0.0)
-        except LogUnavailableError as error:
-            logger.info("Small files wait to be merged. %s", error)
-            return False
-        except HeadraceError as error:
-            logger.warning("The small files of %s were not merged. %s", self._path, error)
-            return False
+        done = compact_table(self._path, self._layout, self._rule, only_due=True, wait_s=0.0)
         if done.is_short:
             self._until_look = 1
         return done.rows > 0
+
+    def _put_by(self, version: int) -> bool:
+        if version < self._put_by_from:
+            return False
+        self._put_by_from = version + _COUNT_EVERY
+        if not wants_putting_by(self._path):
+            return False
+        with upkeep(self._path, wait_s=0.0):
+            return put_by(self._path) > 0

@@ -109,7 +109,7 @@ class EventLog:
                 raise translated(error, self.path, "written") from error
             done = Appended(fresh.num_rows, delta.version())
             if self._keeper.look(delta):
-                self._refresh()
+                self._table = None
             return done
         cure = "Let fewer workers append at once, or larger appends; the worker may try again."
         msg = f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row."

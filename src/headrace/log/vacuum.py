@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,9 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from headrace.log.delta import LOG_FOLDER, open_table, translated
+from headrace.errors import LogError
+from headrace.log.delta import open_table, translated
+from headrace.log.history import CHECKPOINT, COMMIT, history_files
 from headrace.log.schema import DATE
 from headrace.log.upkeep import upkeep
 
@@ -28,9 +29,6 @@ __all__ = ["Vacuumed", "files_on_disk", "is_left_over", "named_files", "vacuum_t
 
 GRACE_S = 3600.0
 """A file that no commit names may be that of an append about to be committed, for so long, in seconds."""
-
-_COMMIT = re.compile(r"^(\d{20})\.json$")
-_CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
 
 
 class Vacuumed(NamedTuple):
@@ -86,10 +84,10 @@ def vacuum_table(
             there = files_on_disk(path)
             named = named_files(path)
             kept, lost, needed = _pinned(path, {version for version in pinned if version < oldest})
-            needed |= _files_of(DeltaTable(path, version=oldest)) | _added_after(path, oldest)
+            needed |= _files_of(_at(path, oldest)) | _added_after(path, oldest)
             doomed = [file for file in there if file not in needed and (file in named or is_left_over(path / file))]
             commits = [
-                file for version, file in _log_files(path) if version < oldest and not _keeps(file, version, kept)
+                file for version, file in history_files(path) if version < oldest and not _keeps(file, version, kept)
             ]
             freed = sum(os.path.getsize(path / file) for file in doomed if (path / file).exists())
             if not dry_run:
@@ -121,32 +119,32 @@ def is_left_over(file: Path) -> bool:
 def named_files(path: Path) -> set[str]:
     """Every file of rows that Delta's log, as far as it is kept, has ever had: paths below the table's folder."""
     named: set[str] = set()
-    for _, file in _log_files(path):
+    for _, file in history_files(path):
         named |= set(_names_in(file))
     return named
 
 
 def _oldest(path: Path, newest: int, since: float) -> int:
     """The version that was the newest at a time, or the first there is."""
-    readable = sorted({version for version, _ in _log_files(path)} | {newest})
+    readable = sorted({version for version, _ in history_files(path)} | {newest})
     first = _first_whole(path, readable)
     old = [
         version
-        for version, file in _log_files(path)
-        if _COMMIT.match(file.name) and version >= first and file.stat().st_mtime <= since
+        for version, file in history_files(path)
+        if COMMIT.match(file.name) and version >= first and file.stat().st_mtime <= since
     ]
     return max(old, default=first)
 
 
 def _first_whole(path: Path, versions: list[int]) -> int:
     """The version from which on all can be read: before it are only those that an earlier vacuum kept."""
-    commits = {version for version, file in _log_files(path) if _COMMIT.match(file.name)}
+    commits = {version for version, file in history_files(path) if COMMIT.match(file.name)}
     first = versions[-1]
     while first - 1 in commits:
         first -= 1
-    if first and first not in {version for version, file in _log_files(path) if _CHECKPOINT.match(file.name)}:
+    if first and first not in {version for version, file in history_files(path) if CHECKPOINT.match(file.name)}:
         # Its commit alone does not give the version; the first checkpoint after it does.
-        later = [version for version, file in _log_files(path) if _CHECKPOINT.match(file.name) and version > first]
+        later = [version for version, file in history_files(path) if CHECKPOINT.match(file.name) and version > first]
         return min(later, default=versions[-1])
     return first
 
@@ -157,12 +155,20 @@ def _pinned(path: Path, versions: Collection[int]) -> tuple[tuple[int, ...], tup
     needed: set[str] = set()
     for version in sorted(versions):
         try:
-            needed |= _files_of(DeltaTable(path, version=version))
-        except DeltaError:
+            needed |= _files_of(_at(path, version))
+        except LogError:
             lost.append(version)
         else:
             kept.append(version)
     return tuple(kept), tuple(lost), needed
+
+
+def _at(path: Path, version: int) -> DeltaTable:
+    table = open_table(path, version)
+    if table is None:
+        msg = f"There is no log at {path}, so no version {version} of it."
+        raise LogError(msg)
+    return table
 
 
 def _files_of(delta: DeltaTable) -> set[str]:
@@ -173,32 +179,23 @@ def _files_of(delta: DeltaTable) -> set[str]:
 def _added_after(path: Path, version: int) -> set[str]:
     return {
         name
-        for number, file in _log_files(path)
-        if number > version and _COMMIT.match(file.name)
+        for number, file in history_files(path)
+        if number > version and COMMIT.match(file.name)
         for name in _names_in_commit(file, ("add",))
     }
 
 
-def _log_files(path: Path) -> list[tuple[int, Path]]:
-    found = []
-    for file in (path / LOG_FOLDER).iterdir():
-        match = _COMMIT.match(file.name) or _CHECKPOINT.match(file.name)
-        if match:
-            found.append((int(match[1]), file))
-    return found
-
-
 def _keeps(file: Path, version: int, kept: Collection[int]) -> bool:
-    return version in kept and _CHECKPOINT.match(file.name) is not None
+    return version in kept and CHECKPOINT.match(file.name) is not None
 
 
 def _checkpoint(path: Path, version: int) -> None:
-    if not any(number == version and _CHECKPOINT.match(file.name) for number, file in _log_files(path)):
-        DeltaTable(path, version=version).create_checkpoint()
+    if not any(number == version and CHECKPOINT.match(file.name) for number, file in history_files(path)):
+        _at(path, version).create_checkpoint()
 
 
 def _names_in(file: Path) -> Iterator[str]:
-    if not _CHECKPOINT.match(file.name):
+    if not CHECKPOINT.match(file.name):
         yield from _names_in_commit(file, ("add", "remove"))
         return
     for kind in ("add", "remove"):
