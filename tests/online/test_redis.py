@@ -13,6 +13,7 @@ import redis
 from headrace.errors import ConfigError, StaleWriteError, StoreError, StoreUnavailableError
 from headrace.online import JournalEntry, Position, RecordKey, SourcePartition, Write, open_store
 from headrace.online.redis import RedisStore
+from headrace.online.redis_words import portions_of
 
 if TYPE_CHECKING:
     from tests.online.conftest import RedisServer
@@ -234,3 +235,16 @@ def test_a_long_commit_under_the_record_clock_is_one_write(redis_url: str) -> No
             store.commit(many, {DEPARTURES: Position(5, 50, 500)})
         assert store.read([many[0].key, many[999].key]) == [None, None]
         assert store.positions() == {}
+
+
+@pytest.mark.parametrize(
+    ("most", "most_bytes", "sizes"), [(3, 10**9, [3, 3, 1]), (100, 64, [3, 3, 1]), (9, 1, [1] * 7)]
+)
+def test_portions_are_of_so_many_records_and_so_many_bytes_at_most(
+    most: int, most_bytes: int, sizes: list[int]
+) -> None:
+    seven = [write(b"%d" % n, None, n, body=bytes(8)) for n in range(7)]  # 24 bytes each
+    found = portions_of(seven, most, most_bytes)
+    assert [len(one) for one in found] == sizes
+    assert [one for portion in found for one in portion] == seven
+    assert [len(one) for one in portions_of([], most, most_bytes)] == [0]

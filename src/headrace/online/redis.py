@@ -40,7 +40,7 @@ from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Pos
 from headrace.online.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.online.memory import refuse_behind, refuse_stale
 from headrace.online.meta import CLOCK, GENERATION, definition_fact
-from headrace.online.redis_words import COMMIT, packed, pairs, partials
+from headrace.online.redis_words import COMMIT, packed, pairs, partials, portions_of
 from headrace.plan import View
 
 __all__ = ["RedisStore"]
@@ -66,7 +66,9 @@ _SENT_AT_ONCE = 20
 _READ_AT_ONCE = 1_000
 _COMMIT = COMMIT.encode()
 _PORTION = 100
-"""Under the system clock, how many are: no reader waits longer than they take."""
+_PORTION_BYTES = 64 << 10
+"""Under the system clock, how many are, and how many bytes: no reader waits longer than they take."""
+_NO_LIMIT = 1 << 62
 
 # Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
 _UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
@@ -136,8 +138,8 @@ class RedisStore(OnlineStore):
     ) -> None:
         with self._errors():
             self._learn({write.key.view for write in writes})
-        most = _PORTION if self._clock == Clock.SYSTEM else _AT_ONCE
-        portions = [writes[start : start + most] for start in range(0, len(writes), most)] or [writes]
+        is_split = self._clock == Clock.SYSTEM
+        portions = portions_of(writes, *((_PORTION, _PORTION_BYTES) if is_split else (_AT_ONCE, _NO_LIMIT)))
         for start in range(0, len(portions) - 1, _SENT_AT_ONCE):
             self._write(portions[: len(portions) - 1][start : start + _SENT_AT_ONCE], {}, held)
         self._write(portions[-1:], positions, held)

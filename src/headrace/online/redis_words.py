@@ -6,13 +6,14 @@ can unpack ends at some thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from headrace.config import Clock
+from headrace.online.base import Write
 from headrace.online.codec import APPLIED
 from headrace.online.meta import CLOCK
 
-__all__ = ["COMMIT", "packed", "pairs", "partials"]
+__all__ = ["COMMIT", "packed", "pairs", "partials", "portions_of"]
 
 # KEYS: each write's hash, then those of the positions and of the facts. ARGV: how many writes and checks; per write its field,
 # the applied offset expected (eight bytes, or none), the record, and when it expires in ms (or nothing: never); per check a
@@ -70,3 +71,15 @@ def pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, byt
 def partials(fields: list[bytes] | dict[bytes, bytes]) -> list[tuple[int, bytes]]:
     """The records of an entity's hash by source partition, ascending."""
     return sorted((int(field), record) for field, record in pairs(fields)) if fields else []
+
+
+def portions_of(writes: Sequence[Write], most: int, most_bytes: int) -> list[Sequence[Write]]:
+    """Writes in portions of so many and about so many bytes of records at most; one of nothing, where there are none."""
+    portions: list[Sequence[Write]] = []
+    start = size = 0
+    for number, write in enumerate(writes):
+        if number - start >= most or size >= most_bytes:
+            portions.append(writes[start:number])
+            start, size = number, 0
+        size += len(write.record)
+    return [*portions, writes[start:]]
