@@ -255,7 +255,7 @@ def _check_ours(name: str, folder: Path, payments: Payments) -> None:
 def _bench(options: Options) -> Iterator[_Bench]:
     sizes = {"full": 500_000, "short": 100_000, "tiny": 200}
     if options.quick:
-        sizes = {"full": 8_000, "short": 4_000, "tiny": 40}
+        sizes = {"full": 8_000, "short": 4_000, "tiny": 10}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         servers.redis_server(Path(folder)) as socket,

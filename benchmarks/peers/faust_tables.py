@@ -69,8 +69,8 @@ def run(job: Job) -> Run:
         topic_replication_factor=1,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
-        broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.0,
+        broker_session_timeout=3.0,
+        broker_heartbeat_interval=0.5,
     )
     store = Redis(unix_socket_path=job.redis)
     windows = _tables(app, job)
