@@ -146,6 +146,7 @@ def _run(app: StreamApp) -> None:
                 raise
         finally:
             worker.leaving.done()
+            gc.unfreeze()  # what is still frozen at the interpreter's end is never freed, and DuckDB's binding complains of it
 
 
 def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:

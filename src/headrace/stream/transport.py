@@ -15,9 +15,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import faust
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -46,7 +48,10 @@ class _GroupThread(driver.AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Pause what was assigned, before aiokafka's fetcher has seen it."""
-        self._ensure_consumer().pause(*map(driver.ensure_aiokafka_TP, assigned))
+        with suppress(
+            IllegalStateError
+        ):  # the next rebalance has taken some already; what aiokafka fetches meanwhile nobody reads
+            self._ensure_consumer().pause(*map(driver.ensure_aiokafka_TP, assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
 
