@@ -98,6 +98,20 @@ def test_vacuum_within_the_retention_keeps_what_was_put_by(tmp_path: Path) -> No
         log.snapshot(29)
 
 
+def test_commits_without_checkpoints_between_are_put_by_too(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, SOURCE, Upkeep(small_files=0))
+    for number in range(70):
+        trickle(log, number)
+    for file in (log.path / "_delta_log").iterdir():
+        if "checkpoint" in file.name:
+            file.unlink()
+    with upkeep(log.path, wait_s=0):
+        assert history.put_by(log.path) == 45
+    assert [log.snapshot(version).rows for version in range(71)] == list(range(0, 701, 10))
+    trickle(log, 70)
+    assert len(scanned(log)) == 710
+
+
 def test_moving_that_was_cut_short_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path, SOURCE, Upkeep(small_files=0))
     for number in range(120):

@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+from deltalake import DeltaTable
+
 __all__ = ["CHECKPOINT", "COMMIT", "LOG_FOLDER", "history_files", "older_folder", "put_by", "wants_putting_by"]
 
 LOG_FOLDER = "_delta_log"
@@ -66,15 +68,20 @@ def put_by(path: Path) -> int:
 
     Raises:
         OSError: They cannot be moved.
+        DeltaError: The table does not read.
     """
     files = history_files(path, older=False)
     newest = max(version for version, _ in files)
-    bases = [version for version, file in files if CHECKPOINT.match(file.name) and version <= newest - _KEPT]
-    if not bases:
+    until = newest - _KEPT
+    base = max((version for version, file in files if CHECKPOINT.match(file.name) and version <= until), default=-1)
+    if until - base > _KEPT:
+        DeltaTable(path, version=until).create_checkpoint()
+        base = until
+    if base < 1:
         return 0
     folder = older_folder(path) / LOG_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    old = [file for version, file in sorted(files) if version < max(bases)]
+    old = [file for version, file in sorted(files) if version < base]
     for file in old:
         file.rename(folder / file.name)
     return len(old)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from headrace.errors import HeadraceError, LogUnavailableError
 from headrace.log.compact import Upkeep, compact_table, due, held_files
@@ -54,7 +55,7 @@ class Keeper:
             return self._merge(delta) | self._put_by(delta.version())
         except LogUnavailableError as error:
             logger.info("%s waits to be put in order. %s", self._path, error)
-        except (HeadraceError, OSError) as error:
+        except (HeadraceError, DeltaError, OSError) as error:
             logger.warning("%s was not put in order: its small files were not merged. %s", self._path, error)
         return False
 
