@@ -31,7 +31,7 @@ __all__ = ["Applier"]
 
 _MOST_CODES = 1 << 40
 _RECENT_KEYS = 1 << 17
-"""How many records' keys a generation of a version's cache holds."""
+"""How many records' keys a generation of the views' caches holds, all together."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class Applier:
         self._store = store
         self._repo = repo
         self._sources = plan.sources
+        self._keys_each = _RECENT_KEYS // max(1, len(plan.views))
         self._versions = {view.hash: self._version(view, None) for view in plan.views.values()}
 
     @property
@@ -149,7 +150,7 @@ class Applier:
         layout = ViewLayout.of(view, self._sources[view.source])
         # 0.0 and -0.0 are one number, and not one key.
         is_exact = all(entity.dtype is not DType.FLOAT64 for entity in view.entities)
-        keys: Recent[tuple[object, ...], RecordKey] | None = Recent(_RECENT_KEYS) if is_exact else None
+        keys: Recent[tuple[object, ...], RecordKey] | None = Recent(self._keys_each) if is_exact else None
         return _Version(layout, Transformer(view, self._repo) if view.transforms else None, partitions, keys)
 
     def apply(
