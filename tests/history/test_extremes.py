@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.history.extremes import NONE, Pyramid, ordered, raised, unordered
@@ -13,6 +13,7 @@ INTS = st.integers(-(2**63), 2**63 - 1)
 DOUBLES = st.floats(allow_nan=True, allow_infinity=True)
 
 
+@settings(deadline=None)
 @given(values=st.lists(INTS, max_size=40), data=st.data())
 def test_greatest_of_any_range_is_found(values: list[int], data: st.DataObject) -> None:
     places = st.integers(0, len(values))
@@ -24,6 +25,7 @@ def test_greatest_of_any_range_is_found(values: list[int], data: st.DataObject) 
         assert found == [max(values[first:last], default=NONE) for first, last in ranges]
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 40), data=st.data())
 def test_value_raises_the_rows_that_it_counts_at(rows: int, data: st.DataObject) -> None:
     places = st.integers(0, rows)
@@ -33,6 +35,7 @@ def test_value_raises_the_rows_that_it_counts_at(rows: int, data: st.DataObject)
     assert raised(rows, first, end, values).tolist() == wanted
 
 
+@settings(deadline=None)
 @given(st.lists(DOUBLES, min_size=2, max_size=20))
 def test_doubles_keep_their_order_with_nan_as_the_greatest(values: list[float]) -> None:
     def rank(value: float) -> tuple[bool, float]:

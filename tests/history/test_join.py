@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.aggregates import AGGREGATES as AGGREGATE_KINDS
 from headrace.errors import HeadraceError, LogError, PlanError, SpineError
 from headrace.events.batch import ARROW_TYPES
 from headrace.history import PointInTimeJoin
@@ -231,6 +232,55 @@ def test_filters_and_offsets_are_what_brute_force_finds(
     with patch("headrace.history.gather._PAIRS", portion), patch("headrace.history.lookups._PAIRS", portion):
         for as_of in ("known", "event", "evidence"):
             assert_as_brute_force(view, log, events, rows, as_of)
+
+
+@pytest.mark.parametrize("as_of", ["known", "event"])
+def test_gathering_by_blocks_is_gathering_event_by_event(log_of: LogOf, as_of: str) -> None:
+    random = Random(as_of)
+    events = []
+    for offset in range(400):
+        ts, late = random.randrange(-50, 300), random.choice([0, 0, 0, 2, 5, 40, -7])
+        events.append(ride(ts, offset, known_at=ts + late, city=random.choice("ab"), seats=random.randrange(9)))
+    rows = [Row(t, {"city": city}) for t in range(-60, 340, 3) for city in "abc"]
+    gathered = [("first", DType.INT64), ("count_distinct", DType.INT64), ("var_pop", DType.FLOAT64)]
+    windows = ((100, 10), (None, None))
+    features = tuple(
+        Feature(
+            name=f"{function}_{number}",
+            function=function,
+            column="seats",
+            window_us=window,
+            slide_us=slide,
+            dtype=dtype,
+            params=AGGREGATE_KINDS[function].parameters(()),
+        )
+        for number, (window, slide) in enumerate(windows)
+        for function, dtype in gathered
+    )
+    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=features)
+    log = log_of(SOURCE, events)
+    with patch("headrace.history.gather._DENSE", 1_000_000):
+        wanted = join(view, log, rows, as_of)
+    assert wanted.column("rides__first_1").to_pylist() == [_first(events, row, as_of) for row in rows]
+    for dense, settle_us, portion in ((0, 0, 1_000), (0, 5, 7), (2, 50, 1_000_000)):
+        with (
+            patch("headrace.history.gather._DENSE", dense),
+            patch("headrace.history.gather._SETTLE_US", settle_us),
+            patch("headrace.history.gather._PAIRS", portion),
+        ):
+            found = join(view, log, rows, as_of)
+        for name in wanted.column_names:
+            for one, other in zip(found.column(name).to_pylist(), wanted.column(name).to_pylist(), strict=True):
+                assert same(one, other), name
+
+
+def _first(events: Sequence[Event], row: Row, as_of: str) -> Any:
+    counted = [
+        e
+        for e in events
+        if e.values["city"] == row.keys["city"] and (e.ts if as_of == "event" else e.known_at) <= row.t
+    ]
+    return min(counted, key=lambda e: (e.ts, e.partition, e.offset)).values["seats"] if counted else None
 
 
 @pytest.mark.parametrize("settle_us", [None, 0, 7, 60])

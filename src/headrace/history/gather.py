@@ -1,8 +1,8 @@
 """Aggregates that do not add up: the events that count at each row are gathered, and the stream's own code aggregates them.
 
 Each event's state was made once. The (row, event) pairs come a portion at a time, sorted by row; a portion picks the states of its pairs and merges
-every row's run of them, as a record's tiles are merged at lookup. States are canonical, so one pass over the events and the stream's tiles come to
-the same.
+every row's run of them, as a record's tiles are merged at lookup. Where an entity's windows hold many events, blocks of them are merged once for all
+rows (`blocks.py`). States are canonical, so one pass over the events, blocks of them and the stream's tiles come to the same.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from headrace.aggregates import At, IntArray, Order, State, Values, aggregate_of
+from headrace.aggregates import At, BoolArray, IntArray, Order, State, Values, aggregate_of
 from headrace.events.batch import ARROW_TYPES
+from headrace.history.blocks import Blocks, Items, expanded
 from headrace.history.compute import Deal, deals
 from headrace.history.events import Events
 from headrace.history.held import Held
 from headrace.history.matching import Group, ViewMatch
-from headrace.history.timeline import Timeline
+from headrace.history.timeline import Rows, Timeline
 from headrace.plan import DType, Feature
 from headrace.windows import Accumulator, accumulated
 
@@ -28,13 +29,19 @@ __all__ = ["Gatherer", "Pairs", "gather_features", "run_starts", "typed_array"]
 _PAIRS = 1_000_000
 """About how many pairs are aggregated at a time."""
 
+_DENSE = 4
+"""From how many pairs per event on an entity's events are merged in blocks."""
+
+_SETTLE_US = 10_000_000
+"""Events known within ten seconds are merged in blocks; the last ten seconds before a row are looked at one by one."""
+
 
 class Pairs(NamedTuple):
     """Rows and the events that count at them.
 
     Attributes:
         row: Each row's pairs stand together, shape (pairs,).
-        event: The events' numbers.
+        event: The events' numbers, or those of blocks behind them.
         starts: Where each row's run starts.
     """
 
@@ -67,8 +74,7 @@ def gather_features(
         columns = {name: _values(events, name) for feature in group.features for name in feature.columns}
         gatherer = Gatherer(match, group, columns, order)
         for deal in dealt:
-            for pairs in _pairs(held, deal(), group):
-                gatherer.add(pairs)
+            _gather(held, deal(), group, gatherer)
         for feature, values in gatherer.values(t_us):
             found[feature.name] = typed_array(values, feature.dtype)
     return found
@@ -96,11 +102,20 @@ class Gatherer:
             self._accumulators[feature.name] = accumulator
             self._single[feature.name] = aggregate.add(accumulated(accumulator, read, order.ts), order)
             self._filled[feature.name] = []
+        self._pools = dict(self._single)
+
+    def pool(self, blocks: Blocks | None) -> None:
+        """Have the states of blocks behind those of single events."""
+        for name, accumulator in self._accumulators.items():
+            single = self._single[name]
+            self._pools[name] = single if blocks is None else blocks.pooled(accumulator.aggregate, single)
 
     def add(self, pairs: Pairs) -> None:
-        """Merge the events of some rows, whose pairs are all here."""
+        """Merge the states of some rows, whose pairs are all here."""
+        if not len(pairs.row):
+            return
         for name, accumulator in self._accumulators.items():
-            picked = tuple(column[pairs.event] for column in self._single[name])
+            picked = tuple(column[pairs.event] for column in self._pools[name])
             merged = accumulator.aggregate.merge(picked, pairs.starts)
             self._filled[name].append((pairs.row[pairs.starts], merged))
 
@@ -134,26 +149,80 @@ def typed_array(values: Values, dtype: DType) -> pa.Array:
     return pa.array(listed, wanted)
 
 
-def _pairs(held: Held, deal: Deal, group: Group) -> Iterator[Pairs]:
-    """Portions of pairs that hold whole rows."""
+def _gather(held: Held, deal: Deal, group: Group, gatherer: Gatherer) -> None:
+    """Merge what counts at a shard's rows: event by event where windows hold few, else by blocks."""
     rows = deal.rows
-    line = Timeline(held, deal.number, deal.key, rows, in_order=False)
+    # In order of positions too: doubles are merged in one order, however entities were dealt.
+    line = Timeline(held, deal.number, deal.key, rows, in_order=True, settle_us=_SETTLE_US)
     start, end = line.candidates(group)
-    size = np.maximum(end - start, 0)
-    total = np.cumsum(size)
+    entities = int(rows.key.max()) + 1
+    pairs_of = np.bincount(rows.key, weights=np.maximum(end - start, 0), minlength=entities)
+    dense = pairs_of > _DENSE * np.bincount(line.key, minlength=entities)
+    few = np.flatnonzero(~dense[rows.key])
+    for some in _portions(few, (end - start)[few]):
+        of_row, place = expanded(start[some], end[some])
+        gatherer.add(_pairs(rows, _known(held, line, Items(some[of_row], place))))
+    if dense.any():
+        _gather_dense(held, line, _Ranges(start, line.reach(group).settled, end), dense, gatherer)
+
+
+class _Ranges(NamedTuple):
+    """By row, where its window opens, where it ends for the frame, and where events end that can count."""
+
+    start: IntArray
+    settled: IntArray
+    end: IntArray
+
+
+def _gather_dense(held: Held, line: Timeline, ranges: _Ranges, dense: BoolArray, gatherer: Gatherer) -> None:
+    """Merge what counts at the rows of some entities: blocks of what the frame holds, and the other events one by one."""
+    rows, mine = line.rows, dense[line.key]
+    framed = np.flatnonzero(mine if line.in_frame is None else mine & line.in_frame)
+    others = np.zeros(0, np.int64) if line.in_frame is None else np.flatnonzero(mine & ~line.in_frame)
+    every = np.flatnonzero(dense[rows.key])
+    start, settled = ranges.start[every], np.maximum(ranges.settled, ranges.start)[every]
+    first, last = np.searchsorted(framed, start), np.searchsorted(framed, settled)
+    other_first, other_last = np.searchsorted(others, start), np.searchsorted(others, settled)
+    end = ranges.end[every]
+    longest = int((last - first).max(initial=0))
+    blocks = Blocks(line.number[framed], line.key[framed], len(dense), longest, len(held.key_id))
+    gatherer.pool(blocks)
+    single = np.maximum(end - settled, 0) + (other_last - other_first) + 2 * max(1, longest.bit_length())
+    for some in _portions(np.arange(len(every)), single):
+        row = every[some]
+        of_other, other = expanded(other_first[some], other_last[some])
+        of_recent, recent = expanded(settled[some], end[some])
+        candidates = Items(row[np.append(of_other, of_recent)], np.append(others[other], recent))
+        whole = blocks.items(row, rows.key[row], first[some], last[some])
+        gatherer.add(_pairs(rows, whole, _known(held, line, candidates)))
+    gatherer.pool(None)
+
+
+def _portions(rows: IntArray, sizes: IntArray) -> Iterator[IntArray]:
+    """Rows in portions of about so many pairs."""
+    total = np.cumsum(sizes)
     first = 0
-    while first < len(size):
-        reach = (total[first - 1] if first else 0) + _PAIRS
+    while first < len(rows):
+        reach = (int(total[first - 1]) if first else 0) + _PAIRS
         after = max(first + 1, int(np.searchsorted(total, reach, side="right")))
-        some = size[first:after]
-        within = np.arange(some.sum()) - np.repeat(np.cumsum(some) - some, some)
-        event = line.number[np.repeat(start[first:after], some) + within]
-        row = np.repeat(np.arange(first, after), some)
-        known = held.known_us[event] <= rows.t_us[row]
-        row = row[known]
-        if len(row):
-            yield Pairs(rows.spine_row[row], event[known], run_starts(row))
+        yield rows[first:after]
         first = after
+
+
+def _known(held: Held, line: Timeline, candidates: Items) -> Items:
+    """Of rows and places in the timeline, the rows and events' numbers where the event is known."""
+    number = line.number[candidates.at]
+    known = held.known_us[number] <= line.rows.t_us[candidates.row]
+    return Items(candidates.row[known], number[known])
+
+
+def _pairs(rows: Rows, *items: Items) -> Pairs:
+    """Items by row."""
+    row, at = (np.concatenate(parts) for parts in zip(*items, strict=True))
+    if len(items) > 1:
+        order = np.argsort(row, kind="stable")
+        row, at = row[order], at[order]
+    return Pairs(rows.spine_row[row], at, run_starts(row))
 
 
 def _values(events: Events, column: str) -> Values:

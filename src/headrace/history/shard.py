@@ -134,7 +134,7 @@ class Shard:
         key = (kind, column, where, frame is self._line.punctual)
         if key not in self._pyramids:
             self._pyramids[key] = Pyramid(values if frame is None else np.where(frame, values, NONE))
-        best = self._pyramids[key].greatest(reach.start, reach.settled)
+        best = self._pyramids[key].greatest(reach.start, reach.settled if windowed else reach.end)
         if gaps is not None:
             best = np.maximum(best, raised(len(best), gaps.first, gaps.end, values[gaps.places]))
         elif not windowed and reach.late is not None:
@@ -160,12 +160,13 @@ class Shard:
         counts = self._counted(column, where)
         windowed = group.window_us is not None
         frame = self._line.in_frame if windowed else self._line.punctual
-        last = reach.settled - 1
+        end = reach.settled if windowed else reach.end
+        last = end - 1
         if frame is not None or counts is not None:
             seen = np.ones(len(self._line), np.bool_)
             for mask in (frame, counts):
                 seen = seen if mask is None else seen & mask
-            last = _running_last(np.where(seen, np.arange(len(seen)), -1), reach.settled)
+            last = _running_last(np.where(seen, np.arange(len(seen)), -1), end)
         best = np.where(last >= reach.start, last, NONE)
         if gaps is not None:
             places = gaps.places

@@ -140,16 +140,27 @@ class Timeline:
         key: Their entities, from 0.
         rows: The rows that are asked for, of the same entities.
         in_order: Whether events of one entity and time must stand in the order of their positions.
+        settle_us: How long frames wait; None is as `settle_of` chooses.
 
     Attributes:
         number: The events' numbers, in order.
+        key: Their entities.
         delay: How late each became known; None where none did.
         settle_us: How long frames wait.
         in_frame: Which events frames hold: those known within the settling time; None is all.
         punctual: Which events are known the moment they happen; None is all.
     """
 
-    def __init__(self, held: Held, number: IntArray | None, key: IntArray, rows: Rows, *, in_order: bool) -> None:
+    def __init__(
+        self,
+        held: Held,
+        number: IntArray | None,
+        key: IntArray,
+        rows: Rows,
+        *,
+        in_order: bool,
+        settle_us: int | None = None,
+    ) -> None:
         self.rows = rows
         ts_us = held.ts_us if number is None else held.ts_us[number]
         self._packing = Packing.of(ts_us)
@@ -162,12 +173,14 @@ class Timeline:
         self.number: IntArray = np.arange(len(packed)) if number is None else number
         if in_order:
             _mend_ties(packed, self.number, held)
-        self._packed, self._key = packed, key
+        self._packed, self.key = packed, key
         self.delay = self._delay(held)
         late = None if self.delay is None else self.delay != 0
         self.punctual: BoolArray | None = None if late is None else ~late
         self._lates: IntArray = np.zeros(0, np.int64) if late is None else np.flatnonzero(late)
-        self.settle_us = 0 if self.delay is None else settle_of(self.delay)
+        self.settle_us = 0
+        if self.delay is not None:
+            self.settle_us = settle_of(self.delay) if settle_us is None else settle_us
         self.in_frame = self.punctual
         if self.delay is not None and self.settle_us:
             self.in_frame = (self.delay >= 0) & (self.delay <= self.settle_us)
@@ -184,7 +197,8 @@ class Timeline:
         now = self._before(rows.t_us + 1)
         if group.window_us is None or group.slide_us is None:
             start = np.searchsorted(self._packed, rows.key * self._packing.span)
-            end = settled = now
+            end = now
+            settled = self._before(rows.t_us + 1 - self.settle_us) if self.settle_us else now
         else:
             tile = rows.t_us - rows.t_us % group.slide_us
             start = self._before(tile + group.opens_us)
@@ -222,7 +236,7 @@ class Timeline:
         live = starts < ends
         places, starts, ends = places[live], starts[live], ends[live]
         packing = Packing.of(self.rows.t_us)
-        packed, key = packing.packed(self.rows.key, self.rows.t_us), self._key[places]
+        packed, key = packing.packed(self.rows.key, self.rows.t_us), self.key[places]
         first = np.searchsorted(packed, packing.packed(key, starts))
         end = np.searchsorted(packed, packing.packed(key, ends))
         live = first < end
@@ -266,7 +280,7 @@ class Timeline:
 
     def _by(self, places: IntArray, starts: IntArray) -> tuple[IntArray, Packing, IntArray]:
         packing = Packing.of(starts)
-        packed = packing.packed(self._key[places], starts)
+        packed = packing.packed(self.key[places], starts)
         order = _order(packed)
         return (np.arange(len(packed)), packing, packed) if order is None else (order, packing, packed[order])
 
