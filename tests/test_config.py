@@ -81,6 +81,14 @@ def test_share_of_recorded_lookups_has_a_table_and_a_variable(tmp_path: Path, mo
     assert project_of(tmp_path, "[audit]\nsample = 0.25\n").audit_sample == 0.5
 
 
+def test_merging_of_small_files_has_a_table_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (project_of(tmp_path).log_small_files, project_of(tmp_path).log_target_bytes) == (32, 64_000_000)
+    project = project_of(tmp_path, "[log]\nsmall_files = 8\ntarget_mb = 0.5\n")
+    assert (project.log_small_files, project.log_target_bytes) == (8, 500_000)
+    monkeypatch.setenv("HEADRACE_LOG_SMALL_FILES", "0")
+    assert project_of(tmp_path, "[log]\nsmall_files = 8\n").log_small_files == 0
+
+
 def test_embedded_broker_can_be_asked_for_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_BROKER", "embedded")
     assert project_of(tmp_path, '[headrace]\nbroker = "one:9092"\n').broker is None
@@ -145,6 +153,9 @@ def test_no_project_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
         ("[audit]\nsample = 1.5", "[audit]: `audit_sample` is wrong: Input should be less than or equal to 1"),
         ("[audit]\nrate = 0.5", "no setting 'rate'"),
         ("[headrace]\naudit_sample = 0.5", "no setting 'audit_sample'"),
+        ("[log]\nsmall_files = -1", "[log]: `log_small_files` is wrong"),
+        ("[log]\nfiles = 1", "no setting 'files'"),
+        ("[headrace]\nlog_target_mb = 5", "no setting 'log_target_mb'"),
     ],
 )
 def test_wrong_file_is_named_with_the_setting_and_a_cure(tmp_path: Path, text: str, message: str) -> None:

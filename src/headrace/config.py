@@ -12,6 +12,10 @@ session_timeout = 6.0       # seconds of silence after which a worker's partitio
 
 [audit]
 sample = 0.0                # the share of lookups recorded for `headrace audit` (HEADRACE_AUDIT_SAMPLE)
+
+[log]
+small_files = 32            # so many files of a date and about one size are merged by the worker; 0 leaves them (HEADRACE_LOG_SMALL_FILES)
+target_mb = 64.0            # the size of file that merging aims at (HEADRACE_LOG_TARGET_MB)
 """
 
 from __future__ import annotations
@@ -55,6 +59,8 @@ class _Settings(BaseModel):
     group: Annotated[str, Field(min_length=1)] = "headrace"
     session_timeout: Annotated[float, Field(ge=1, le=60)] = 6.0
     audit_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
+    log_small_files: Annotated[int, Field(ge=0, le=10_000)] = 32
+    log_target_mb: Annotated[float, Field(ge=0.01, le=10_000)] = 64.0
 
 
 class Project:
@@ -137,6 +143,16 @@ class Project:
         return self._settings.audit_sample
 
     @property
+    def log_small_files(self) -> int:
+        """How many files of a date and about one size the worker merges into one; 0 leaves them alone."""
+        return self._settings.log_small_files
+
+    @property
+    def log_target_bytes(self) -> int:
+        """The size of file that merging aims at, in bytes."""
+        return int(self._settings.log_target_mb * 1_000_000)
+
+    @property
     def broker_state_path(self) -> Path:
         """Where the embedded broker writes down its address."""
         return self.state / "broker.json"
@@ -178,16 +194,19 @@ def _read_settings(path: Path) -> _Settings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}."
         raise ConfigError(msg, cure="Mend the file; it is TOML.") from error
-    section, audit = (_section(path, table, name) for name in ("headrace", "audit"))
-    unknown = sorted(set(table) - {"headrace", "audit"})
+    section, audit, log = (_section(path, table, name) for name in ("headrace", "audit", "log"))
+    unknown = sorted(set(table) - {"headrace", "audit", "log"})
     if unknown:
         msg = f"{path}: headrace knows no table or value {unknown[0]!r} at its top."
         raise ConfigError(msg, cure="Settings stand below the line [headrace].")
-    misplaced = sorted((set(audit) - {"sample"}) | (set(section) & {"audit_sample"}))
+    elsewhere = set(section) & {"audit_sample", "log_small_files", "log_target_mb"}
+    misplaced = sorted((set(audit) - {"sample"}) | (set(log) - {"small_files", "target_mb"}) | elsewhere)
     if misplaced:
         msg = f"{path}: headrace knows no setting {misplaced[0]!r} there."
-        raise ConfigError(msg, cure="[audit] has one setting, `sample`: the share of lookups to record, 0 to 1.")
+        cure = "[audit] has one setting, `sample`: the share of lookups to record, 0 to 1. [log] has small_files and target_mb."
+        raise ConfigError(msg, cure=cure)
     values = {**section, **{f"audit_{name}": value for name, value in audit.items()}}
+    values |= {f"log_{name}": value for name, value in log.items()}
     for name in _Settings.model_fields:
         variable = f"HEADRACE_{name.upper()}"
         if variable in os.environ:
@@ -197,7 +216,8 @@ def _read_settings(path: Path) -> _Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        place = f"{path}, [audit]" if name == "audit_sample" else f"{path}, [headrace]"
+        under = name.partition("_")[0] if name.startswith(("audit_", "log_")) else "headrace"
+        place = f"{path}, [{under}]"
         source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else place
         cure = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
         msg = f"{source}: `{name}` is wrong: {first['msg']}."

@@ -62,7 +62,10 @@ def show(topics: Topics = None, as_json: AsJson = False, folder: Folder = None) 
 @command
 def compact(
     topics: Topics = None,
-    target_mb: Annotated[float, typer.Option(min=0.01, help="The size of file to aim at, in megabytes.")] = 64.0,
+    target_mb: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="The size of file to aim at, in megabytes; the project's.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
@@ -71,7 +74,7 @@ def compact(
     rows: list[dict[str, Any]] = []
     for name, held in _tables(project, topics):
         with _progress(name) as report:
-            done = held.compact(int(target_mb * _MB), report)
+            done = held.compact(project.log_target_bytes if target_mb is None else int(target_mb * _MB), report)
         rows.append({"table": name, **done._asdict()})
     if as_json:
         print_json({"tables": [{name: value for name, value in row.items() if name != "is_short"} for row in rows]})
@@ -129,13 +132,13 @@ def vacuum(
 
 
 def _tables(project: Project, topics: list[str] | None) -> Iterator[tuple[str, EventLog | LookupTable]]:
-    from headrace.log import EventLog, LookupTable
+    from headrace.log import EventLog, LookupTable, Upkeep
 
-    plan = read_plan(project.plan_path)
+    plan, rule = read_plan(project.plan_path), Upkeep(target_bytes=project.log_target_bytes)
     for source in _sources(plan, topics):
-        yield source.topic, EventLog(project.log_path, source)
+        yield source.topic, EventLog(project.log_path, source, rule)
     if not topics:
-        yield _LOOKUPS, LookupTable(project.audit_path)
+        yield _LOOKUPS, LookupTable(project.audit_path, rule)
 
 
 def _sources(plan: Plan, topics: list[str] | None) -> list[Source]:

@@ -25,7 +25,7 @@ from headrace.errors import LogUnavailableError, PlanMismatchError, StaleWriteEr
 from headrace.events.batch import EventBatch
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
-from headrace.log import EventLog
+from headrace.log import EventLog, Upkeep
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
@@ -122,7 +122,8 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
     decoders = {
         source.topic: EventDecoder(source, load_model(project.repo, source.model)) for source in plan.sources.values()
     }
-    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    rule = Upkeep(project.log_small_files, project.log_target_bytes)
+    logs = {source.topic: EventLog(project.log_path, source, rule) for source in plan.sources.values()}
     topics = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
     identities = topic_identities(bootstrap, plan, topics)
     _check_writable(project)
