@@ -9,7 +9,7 @@ BENCH_VENV  ?= .venv-bench
 BENCH       := $(BENCH_VENV)/bin
 BENCH_READY := $(BENCH_VENV)/.ready
 PEERS       := pathway quix
-BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line("' benchmarks/*.py))
+BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line."' benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
