@@ -75,14 +75,17 @@ def run(options: Options) -> Report:
     """
     events, users = (3_000, 100) if options.quick else (200_000, 1_000)
     payments = Payments(events, users, time.time_ns() // 1000)
+    right = {
+        (view, user_id(user)): payments.features(view, user) for view in PLAN.views for user in range(payments.users)
+    }
     notes: list[str] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace")))
         port = _started(stack, partial(_redis_server, folder), notes)
-        sides = _our_sides(stack, folder, port, payments) | _feasts(stack, folder, port, payments, notes)
+        sides = _our_sides(stack, folder, port, payments) | _feasts(stack, folder, port, right, notes)
         requests = {size: _requests(size, users, options.quick) for size in _SIZES}
         for name, look_up in sides.items():
-            _assert_right(name, look_up, payments, requests)
+            _assert_right(name, look_up, right, requests)
         measures = [one for size in _SIZES for one in _beside_feast(size, sides, requests[size], options.rounds)]
         for store, url in _beside_a_writer(folder, port).items():
             measures += _disturbed(store, url, payments, requests, options, notes)
@@ -103,12 +106,13 @@ def _our_lookup(client: FeatureClient, view: str, rows: Sequence[Mapping[str, An
     return client.get_online_features(_ASKED[view], rows).to_dict()
 
 
+Right = Mapping[tuple[str, str], Sequence[float | None]]
+"""By view and user the features that are right."""
+
 _ASKED = {view: [f"{view}:{name}" for name in names_of(view)] for view in PLAN.views}
 
 
-def _feasts(
-    stack: ExitStack, folder: Path, port: int | None, payments: Payments, notes: list[str]
-) -> dict[str, Lookup]:
+def _feasts(stack: ExitStack, folder: Path, port: int | None, right: Right, notes: list[str]) -> dict[str, Lookup]:
     stores = {"SQLite": {"type": "sqlite", "path": str(folder / "feast.db")}}
     if port is not None:
         stores["Redis"] = {"type": "redis", "connection_string": f"127.0.0.1:{port},db=0"}
@@ -119,8 +123,12 @@ def _feasts(
         return {}
     finished = {
         view: pd.DataFrame(
-            [payments.features(view, user) for user in range(payments.users)], columns=names_of(view)
-        ).assign(user_id=[user_id(user) for user in range(payments.users)])
+            [
+                {"user_id": user, **dict(zip(names_of(view), row, strict=True))}
+                for (of, user), row in right.items()
+                if of == view
+            ]
+        )
         for view in PLAN.views
     }
     sides: dict[str, Lookup] = {}
@@ -155,13 +163,9 @@ def _requests(size: _Size, users: int, quick: bool) -> list[list[dict[str, Any]]
 
 
 def _assert_right(
-    side: str, look_up: Lookup, payments: Payments, requests: Mapping[_Size, list[list[dict[str, Any]]]]
+    side: str, look_up: Lookup, right: Right, requests: Mapping[_Size, list[list[dict[str, Any]]]]
 ) -> None:
     """Refuse a side that does not answer every request as the payments say."""
-    right: dict[tuple[str, str], list[float | None]] = {}
-    for view in PLAN.views:
-        for user in range(payments.users):
-            right[view, user_id(user)] = payments.features(view, user)
     for size, asked in requests.items():
         for rows in asked:
             found = look_up(size.view, rows)
