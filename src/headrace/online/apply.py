@@ -167,7 +167,7 @@ class Applier:
             How many records were written.
 
         Raises:
-            StaleWriteError: Another worker has written these partitions since: nothing of this is kept.
+            StaleWriteError: Another worker has written these partitions since; see `OnlineStore.commit`.
             StoreUnavailableError: The store is away; applying again is safe.
         """
         writes = self.writes(batches, now_us)

@@ -119,6 +119,9 @@ class OnlineStore(ABC):
     ) -> None:
         """Write records, each only if it is still the one that was read, and then the positions.
 
+        A store may write many records in several portions, the positions with the last. Where a later portion is refused, what was written
+        before stays: each record says which offset it has applied, so a replay passes over it.
+
         A position only ever moves forward: one that is behind what the store holds is passed over. (A replay brings those, and so does a
         worker that has lost its partition, where a round of its has nothing to write that could be refused.)
 
@@ -129,7 +132,7 @@ class OnlineStore(ABC):
 
         Raises:
             StaleWriteError: A record changed since it was read: another worker owns the partition now.
-            StoreBehindError: The store has not come so far: it has lost writes. Nothing was written.
+            StoreBehindError: The store has not come so far: it has lost writes. No position moves.
             StoreUnavailableError: The store is away; what was written before stays, and writing again changes nothing.
         """
 

@@ -167,8 +167,8 @@ class Pipeline:
             What it held.
 
         Raises:
-            StaleWriteError: The worker has lost one of the partitions; nothing of the round is kept.
-            StoreBehindError: The store has lost writes; nothing of the round is kept, and the worker must start anew.
+            StaleWriteError: The worker has lost one of the partitions; no position moves, and a replay passes over what a long commit had written.
+            StoreBehindError: The store has lost writes; no position moves, and the worker must start anew.
             StoreUnavailableError: The store is away; processing the round again is safe.
         """
         now = self._now_us() if self._clock is Clock.SYSTEM else None
