@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -179,6 +180,42 @@ def test_rebalance_while_the_consumer_is_moved_leaves_it_without_a_place_until_i
         return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
 
     assert asyncio.run(rebalance()) == list(range(20, 40))
+
+
+def test_rebalance_that_takes_a_partition_while_the_consumer_seeks_ends_nothing(
+    consumer: Any, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeks = [IllegalStateError("No current assignment for partition 0"), AssertionError("No partitions are assigned")]
+
+    async def seek(_: Any) -> None:
+        await asyncio.sleep(0.01)
+        if seeks:
+            raise seeks.pop()
+
+    monkeypatch.setattr(driver.Consumer, "perform_seek", seek)
+
+    async def rebalance() -> list[int]:
+        await consumer.perform_seek()
+        assert broker.open == 0
+        return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
+
+    assert asyncio.run(rebalance()) == list(range(10, 40))
+    assert seeks == []
+
+
+def test_records_that_came_when_the_flow_had_stopped_come_again(consumer: Any, broker: Broker) -> None:
+    async def stop() -> list[int]:
+        await consumer.perform_seek()
+        waiting = asyncio.create_task(read(consumer, lambda offsets: 39 in offsets))
+        for _ in range(5):
+            await asyncio.sleep(0.013)
+            consumer.flow_active = False
+            await asyncio.sleep(0.03)
+            consumer.flow_active = True
+            consumer.flow.set()
+        return await asyncio.wait_for(waiting, 10)
+
+    assert sorted(set(asyncio.run(stop()))) == list(range(10, 40))
 
 
 def test_each_move_closes_what_was_read_from_before(consumer: Any, broker: Broker) -> None:

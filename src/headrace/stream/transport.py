@@ -100,7 +100,7 @@ class FetchConsumer(driver.Consumer):
             wait_s = min(timeout, 0.05 if self._aligner.holds else _POLL_S)
             await asyncio.get_running_loop().run_in_executor(self._reading, reader.fetch, wanted, wait_s)
             # From here to the caller nothing is awaited: what is taken is handed on.
-            return {} if reader is not self._reader else reader.take(wanted)
+            return reader.take(wanted) if reader is self._reader and self.flow_active else {}
 
     async def _show_life(self, partitions: set[TP]) -> None:
         now = time.monotonic()
@@ -122,7 +122,11 @@ class FetchConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
-        if not self.flow_active or (self._reader is None and self.assignment()):
+        if not self.flow_active:
+            if records:  # they are not handed on, so they have to come again
+                self._stop_reading()
+            return  # whoever stopped the flow moves the consumer before it goes on
+        if self._reader is None and self.assignment():
             await self.perform_seek()
             return
         if self._fetched_in != self._aligner.epoch:
@@ -184,7 +188,13 @@ class FetchConsumer(driver.Consumer):
             self._stop_reading()
             self._aligner.reset()
             rebalances = self._rebalances
-            await super().perform_seek()
+            try:
+                await super().perform_seek()
+            except (
+                IllegalStateError,
+                AssertionError,
+            ):  # how aiokafka says that a rebalance has just taken a partition, or all of them
+                return
             assigned = sorted(SourcePartition(*tp) for tp in self.assignment())
             wanted = await self.app.resume_offsets(assigned)
             self._aligner.reset()
