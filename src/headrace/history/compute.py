@@ -88,14 +88,16 @@ def _computed(
 ) -> tuple[dict[str, pa.Array], list[str]]:
     """The features, and those of last values among them that nulls leave open."""
     rows_in_all = len(asked[0])
-    found: dict[str, Answer] = {feature.name: _blank(match, feature, rows_in_all) for feature in match.queried}
+    found = _blanks(match, held, rows_in_all)
 
     def compute(deal: Callable[[], Deal]) -> None:
         number, key, rows = deal()
         shard = Shard(held, match, number, key, rows)
         for group in match.groups:
-            for name, answer in shard.answers(group).items():
-                _note(answer, found[name], rows.spine_row)
+            answers = shard.answers(group)
+            # Features that have one answer have one place for it.
+            for name in {id(found[name]): name for name in answers}.values():
+                _note(answers[name], found[name], rows.spine_row)
 
     in_threads(threads, compute, deals(events, *asked, threads))
     arrays = _arrays(match, held, found)
@@ -162,6 +164,19 @@ def _dealt(cut: _Cut, key_id: IntArray) -> list[IntArray | None]:
     return list(np.split(order, ends[:-1]))
 
 
+def _blanks(match: ViewMatch, held: Held, rows: int) -> dict[str, Answer]:
+    """Room for all features' values; one for those that have the same."""
+    found: dict[str, Answer] = {}
+    lasts: dict[Any, Answer] = {}
+    for group in match.groups:
+        for feature in group.features:
+            blank = _blank(match, feature, rows)
+            if feature.function == "last":
+                blank = lasts.setdefault((group.number, held.alike(feature)), blank)
+            found[feature.name] = blank
+    return found
+
+
 def _blank(match: ViewMatch, feature: Feature, rows: int) -> Answer:
     """Room for a feature's values."""
     doubles = feature.function == "mean" or (
@@ -182,23 +197,21 @@ def _arrays(match: ViewMatch, held: Held, found: Mapping[str, Answer]) -> dict[s
         for feature in match.queried
         if feature.function != "last"
     }
-    for columns, numbers in _last_values(match, held, found):
+    for columns, numbers in _last_values(match, found):
         values = held.events.take(list(dict.fromkeys(columns.values())), numbers)
         for name, column in columns.items():
             arrays[name] = values.column(column).combine_chunks()
     return arrays
 
 
-def _last_values(match: ViewMatch, held: Held, found: Mapping[str, Answer]) -> list[tuple[dict[str, str], IntArray]]:
+def _last_values(match: ViewMatch, found: Mapping[str, Answer]) -> list[tuple[dict[str, str], IntArray]]:
     """Features whose values are those of the same events, with their columns; and which events these are."""
-    alike: dict[Any, tuple[dict[str, str], IntArray]] = {}
-    for group in match.groups:
-        for feature in group.features:
-            if feature.function == "last":
-                column = feature.column if held.valid(feature.column) is not None else None
-                key = (group.number, column, feature.where)
-                columns, _ = alike.setdefault(key, ({}, found[feature.name].data))
-                columns[feature.name] = feature.column
+    alike: dict[int, tuple[dict[str, str], IntArray]] = {}
+    for feature in match.queried:
+        if feature.function == "last":
+            answer = found[feature.name]
+            columns, _ = alike.setdefault(id(answer), ({}, answer.data))
+            columns[feature.name] = feature.column
     return list(alike.values())
 
 

@@ -201,14 +201,15 @@ class LogEvents:
     def take(self, columns: Sequence[str], numbers: IntArray) -> pa.Table:
         """The values of some events, by number; null where the number is -1."""
         rows = np.flatnonzero(numbers >= 0)
-        rows = rows[np.argsort(numbers[rows])]
-        wanted = numbers[rows]
-        starts = np.searchsorted(wanted, [part.start for part in self._parts]).tolist()
-        ends = np.searchsorted(wanted, [part.start + part.rows for part in self._parts]).tolist()
+        starts = np.array([part.start for part in self._parts], np.int64)
+        part_of = np.searchsorted(starts, numbers[rows], side="right") - 1
+        small = part_of.astype(np.uint16 if len(starts) < 1 << 16 else np.int64)
+        rows = rows[np.argsort(small, kind="stable")]
+        ends = np.cumsum(np.bincount(part_of, minlength=len(starts))).tolist()
         asked = [
-            (part, wanted[start:end] - part.start)
-            for part, start, end in zip(self._parts, starts, ends, strict=True)
-            if start < end
+            (part, numbers[rows[first:end]] - part.start)
+            for part, first, end in zip(self._parts, [0, *ends][:-1], ends, strict=True)
+            if first < end
         ]
         found = in_threads(
             self._files.threads, lambda one: plain(self._read(one[0], columns).take(pa.array(one[1]))), asked
@@ -216,7 +217,12 @@ class LogEvents:
         empty = pa.schema([(column, self._files.type_of(column)) for column in columns]).empty_table()
         place: IntArray = np.full(len(numbers), -1)
         place[rows] = np.arange(len(rows))
-        return pa.concat_tables([empty, *found]).combine_chunks().take(pa.array(place, mask=place < 0))
+        every, at = pa.concat_tables([empty, *found]), pa.array(place, mask=place < 0)
+        # A column at a time in each thread: Arrow takes them one after the other.
+        taken = in_threads(
+            self._files.threads, lambda column: every.column(column).combine_chunks().take(at), list(columns)
+        )
+        return pa.table(taken, names=list(columns))
 
     def _read(self, part: _Part, columns: Sequence[str]) -> pa.Table:
         table = self._files.read(part.unit, columns)

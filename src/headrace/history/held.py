@@ -8,6 +8,7 @@ from threading import Lock
 from headrace.aggregates import BoolArray, IntArray
 from headrace.history.events import Cells, Events
 from headrace.history.matching import StateKind, ViewMatch
+from headrace.plan import Feature
 
 __all__ = ["Held"]
 
@@ -54,6 +55,10 @@ class Held:
         """Where a column is not null; None where it never is."""
         valid: BoolArray | None = self._valid[column]
         return valid
+
+    def alike(self, feature: Feature) -> tuple[str | None, str | None]:
+        """What the last event depends on: features of one window for which it is equal have the same one."""
+        return (feature.column if self.valid(feature.column) is not None else None, feature.where)
 
     def passes(self, where: str) -> BoolArray:
         """Where a filter is true."""

@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     """A feature at rows.
 
     Attributes:
-        data: int64 or float64, shape (rows,); for `last` the number of the event that has the value.
+        data: int64 or float64, shape (rows,); for `last` the number of the event that has the value, or -1.
         valid: Whether there is a value; None where there always is.
     """
 
@@ -63,21 +63,32 @@ class Shard:
         reach, gaps = self._line.reach(group), None
         if any(feature.function in ("min", "max", "last") for feature in group.features):
             gaps = self._line.gaps(group)
-        return {feature.name: self._answer(feature, group, reach, gaps) for feature in group.features}
+        answers: dict[str, Answer] = {}
+        lasts: dict[tuple[str | None, str | None], Answer] = {}
+        for feature in group.features:
+            if feature.function == "last":
+                alike = self._held.alike(feature)
+                if alike not in lasts:
+                    lasts[alike] = self._last_event(feature, group, reach, gaps)
+                answers[feature.name] = lasts[alike]
+            else:
+                answers[feature.name] = self._answer(feature, group, reach, gaps)
+        return answers
 
     def _answer(self, feature: Feature, group: Group, reach: Reach, gaps: Gaps | None) -> Answer:
         column, where = feature.column, feature.where
         if feature.function == "count":
             return Answer(self._count(None if column == "*" else column, where, reach), None)
-        if feature.function == "last":
-            place = self._last(column, where, group, reach, gaps)
-            valid = place != NONE
-            return Answer(
-                np.where(valid, self._line.number[np.maximum(place, 0)], -1) if len(self._line) else place, valid
-            )
         if feature.function in ("sum", "mean"):
             return self._sum(feature, reach)
         return self._extreme(feature, group, reach, gaps)
+
+    def _last_event(self, feature: Feature, group: Group, reach: Reach, gaps: Gaps | None) -> Answer:
+        """The number of the last event that has a value; -1 where there is none."""
+        place = self._last(feature.column, feature.where, group, reach, gaps)
+        if not len(self._line):
+            return Answer(np.full(len(place), -1), None)
+        return Answer(np.where(place == NONE, -1, self._line.number[np.maximum(place, 0)]), None)
 
     # ── what can be taken away ──────────────────────────────────────────────────────────────────────────────────────────
 
