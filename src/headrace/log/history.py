@@ -1,7 +1,7 @@
 """The commits of a table, newest ones in it and older ones put by.
 
 Delta Lake lists all commits whenever it opens a table, and with each commit. A worker makes one a second, so after a day an append would spend more
-time on that than on writing. So older commits are moved to a folder beside the table, where those who open an old version find them.
+time on that than on writing. So older commits are moved to a folder of their own in the table's, where those who open an old version find them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def older_folder(path: Path) -> Path:
     Args:
         path: The table's folder.
     """
-    return path.parent / f".{path.name}.commits"
+    return path / "_commits"
 
 
 def history_files(path: Path, *, older: bool = True) -> list[tuple[int, Path]]:
