@@ -59,9 +59,9 @@ def plots(quick: bool) -> list[Plot]:
 
 
 def _keys(keys: int, quick: bool) -> float:
-    # Two events for each key before it is measured, and at least what fills a few rounds.
+    # An event for each key before it is measured, and at least what fills a few rounds.
     measured = 5_000 if quick else 50_000
-    return cost_us(Payments(max(2 * keys, measured) + measured, keys, False, now_ms()), measured)
+    return cost_us(Payments(max(keys, measured) + measured, keys, False, now_ms()), measured)
 
 
 def _windows(windows: int, quick: bool) -> float:
