@@ -76,6 +76,8 @@ def compute_features(
     Raises:
         HeadraceError: A sum of integers does not fit 64 bits.
     """
+    if not match.queried:
+        return {}
     found, lasting = _computed(match, events, Held(events, match, trusting=True), (key_id, t_us, entities), threads)
     if lasting:
         again = match.only(lasting)

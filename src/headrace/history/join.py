@@ -56,7 +56,7 @@ class PointInTimeJoin:
         self._logs = logs
         self._memory_limit = memory_limit
         self._memory_limit_bytes = bytes_of(memory_limit)
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or os.cpu_count() or 1
 
     def features(
         self,
