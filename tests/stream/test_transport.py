@@ -94,7 +94,6 @@ def consumer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Any:
             self._begin()
             self._open_reader = broker.opened  # type: ignore[assignment]
             self._committed_offset = {SALES: broker.committed}
-            self._read_offset = {}
             self._buffered_partitions = set()
 
         def assignment(self) -> set[TP]:
@@ -216,6 +215,17 @@ def test_records_that_came_when_the_flow_had_stopped_come_again(consumer: Any, b
         return await asyncio.wait_for(waiting, 10)
 
     assert sorted(set(asyncio.run(stop()))) == list(range(10, 40))
+
+
+def test_what_faust_notes_late_drops_nothing_after_a_move(consumer: Any) -> None:
+    """It asks for this offset before each message, and drops those below it."""
+
+    async def move() -> None:
+        await consumer.perform_seek()
+        consumer._read_offset[SALES] = 30  # noqa: SLF001 of a message that was on its way meanwhile
+        assert consumer._read_offset.__getitem__(SALES) is None  # noqa: SLF001
+
+    asyncio.run(move())
 
 
 def test_each_move_closes_what_was_read_from_before(consumer: Any, broker: Broker) -> None:

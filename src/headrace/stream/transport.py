@@ -55,6 +55,17 @@ class _GroupThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
 
+class _NothingRead(dict[TP, int | None]):
+    """Faust's note of the last offset read of each partition, by which it drops messages in silence; it never holds any.
+
+    Faust notes an offset when a message has been handed on, which may be after the consumer was moved back from there: the next
+    messages would be dropped up to it. Here epochs tell what is of before.
+    """
+
+    def __getitem__(self, tp: TP) -> None:
+        return None
+
+
 class FetchConsumer(driver.Consumer):
     """A Faust consumer whose messages are fetches, and whose committable offsets are those both stores hold."""
 
@@ -74,6 +85,7 @@ class FetchConsumer(driver.Consumer):
         self._fetched_in = 0
         self._reader: RecordReader | None = None
         self._open_reader: Callable[[str, Mapping[SourcePartition, int]], RecordReader] = RecordReader
+        self._read_offset = _NothingRead()
         self._reading = ThreadPoolExecutor(1, "headrace-reader")
         self._polled_at = 0.0
 
@@ -201,8 +213,6 @@ class FetchConsumer(driver.Consumer):
             if rebalances != self._rebalances:
                 return  # the consumer is moved once more, and other workers may have gone on from there
             starts = {source: wanted.get(source, self._committed_offset[TP(*source)] or 0) for source in assigned}
-            for source, offset in starts.items():
-                self._read_offset[TP(*source)] = offset or None
             if starts:
                 self._reader = self._open_reader(self._brokers, starts)
 
