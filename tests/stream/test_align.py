@@ -114,7 +114,9 @@ def test_every_record_comes_once_in_order_and_never_before_its_time(data: st.Dat
             fetched[source] = log[read[source] : read[source] + count]
             read[source] += len(fetched[source])
         for fetch in aligner.cut(fetched, list(history), ends.get):
-            given_[fetch.source].append(fetch.records)
+            before = given_[fetch.source]
+            assert fetch.follows == (int(before[-1].offsets[-1]) if before else None)
+            before.append(fetch.records)
         newest = max((int(parts[-1].timestamps[-1]) for parts in given_.values() if parts), default=-1)
         for source, log in history.items():
             times_, at = log.timestamps, read[source]

@@ -109,8 +109,9 @@ def app(tmp_path: Path, pipeline: KeptPipeline, monkeypatch: pytest.MonkeyPatch)
     return made
 
 
-def fetched(number: int, epoch: int) -> list[Fetch]:
-    return [Fetch(SALES, RawRecords.of([record(number, "a", number)]), number, ends_round=True, epoch=epoch)]
+def fetched(number: int, epoch: int, follows: int | None = None) -> list[Fetch]:
+    records = RawRecords.of([record(number, "a", number)])
+    return [Fetch(SALES, records, number, ends_round=True, epoch=epoch, follows=follows)]
 
 
 def run(*steps: Any) -> None:
@@ -142,6 +143,27 @@ def test_refused_round_has_the_consumer_moved_and_is_counted(app: StreamApp, pip
     assert pipeline.calls == ["round 1", "reload", "round 1"]
     assert app.stats.to_json()["refused_writes"] == 1
     assert app.stats.events == 1
+
+
+def test_fetch_behind_a_hole_is_read_again(app: StreamApp, pipeline: KeptPipeline) -> None:
+    run(
+        lambda: app.apply_round(fetched(1, epoch=3)),
+        lambda: app.apply_round(fetched(2, epoch=3, follows=1)),
+        lambda: app.apply_round(fetched(4, epoch=3, follows=3)),  # the fetch with offset 3 was dropped on its way
+        lambda: app.apply_round(fetched(3, epoch=5)),
+        lambda: app.apply_round(fetched(4, epoch=5, follows=3)),
+    )
+    assert pipeline.calls == ["round 1", "round 2", "reload", "round 3", "round 4"]
+
+
+def test_first_fetch_of_an_epoch_that_was_dropped_is_missed(app: StreamApp, pipeline: KeptPipeline) -> None:
+    run(
+        lambda: app.apply_round(fetched(1, epoch=3)),
+        lambda: app.fetches.perform_seek(),
+        lambda: app.apply_round(fetched(2, epoch=5, follows=1)),
+        lambda: app.apply_round(fetched(1, epoch=7)),
+    )
+    assert pipeline.calls == ["round 1", "reload", "reload", "round 1"]
 
 
 def test_nothing_is_read_anew_from_the_log_while_a_round_is_being_applied(

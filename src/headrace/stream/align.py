@@ -35,6 +35,7 @@ class Fetch:
         round: The round's number.
         ends_round: Whether it is the round's last fetch.
         epoch: The aligner's epoch when it was cut: fetches from before a seek have an older one.
+        follows: The last offset of the partition's fetch before, in this epoch; None where this is its first.
     """
 
     source: SourcePartition
@@ -42,6 +43,7 @@ class Fetch:
     round: int
     ends_round: bool
     epoch: int = 0
+    follows: int | None = None
 
     @property
     def last_offset(self) -> int:
@@ -54,6 +56,7 @@ class _Partition:
     held: RawRecords
     next_offset: int
     heard_at: float
+    released: int | None = None
 
 
 class Aligner:
@@ -118,10 +121,13 @@ class Aligner:
         ready = [(source, records) for source, records in released if len(records)]
         self._round += bool(ready)
         last = len(ready) - 1
-        return [
-            Fetch(source, records, self._round, number == last, self.epoch)
-            for number, (source, records) in enumerate(ready)
-        ]
+        return [self._fetch(source, records, number == last) for number, (source, records) in enumerate(ready)]
+
+    def _fetch(self, source: SourcePartition, records: RawRecords, ends_round: bool) -> Fetch:
+        partition = self._partitions[source]
+        fetch = Fetch(source, records, self._round, ends_round, self.epoch, partition.released)
+        partition.released = fetch.last_offset
+        return fetch
 
     def _horizon(
         self, assigned: Iterable[SourcePartition], ends: Callable[[SourcePartition], int | None], now: float

@@ -64,6 +64,7 @@ class StreamApp(FetchApp):
         self._handing_off = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._oldest_epoch = 0
+        self._came_to: dict[SourcePartition, Fetch] = {}
 
     async def on_start(self) -> None:
         """Open both stores before the first fetch, where that has not been done."""
@@ -117,6 +118,11 @@ class StreamApp(FetchApp):
         """Apply a round; whether it was refused, so that the worker has to read again."""
         if fetches[0].epoch < self._oldest_epoch:
             return False  # read before the consumer was moved back: these records come again, in order
+        for fetch in fetches:
+            if not self._goes_on(fetch):
+                where = f"{fetch.source.topic}[{fetch.source.partition}] before offset {int(fetch.records.offsets[0])}"
+                logger.warning("Records of %s were lost on their way here. Reading them again.", where)
+                return True
         self.stats.begin_round()
         delay = _FIRST_RETRY_S
         while True:
@@ -131,8 +137,14 @@ class StreamApp(FetchApp):
                 logger.warning("%s Trying again in %.1f s.", error, delay)
                 await self.sleep(delay)
                 delay = min(delay * 2, _LONGEST_RETRY_S)
+        self._came_to.update({fetch.source: fetch for fetch in fetches})
         self.stats.end_round(summary, {fetch.source: fetch.last_offset + 1 for fetch in fetches})
         return False
+
+    def _goes_on(self, fetch: Fetch) -> bool:
+        """Whether a fetch is the next of its partition: Faust may drop a message in silence, and what follows would come behind a hole."""
+        before = self._came_to.get(fetch.source)
+        return fetch.follows == (before.last_offset if before is not None and before.epoch == fetch.epoch else None)
 
     async def flush(self) -> None:
         """Bring the log and the store up to date, and let Kafka know; what is away is tried again at the next turn."""
