@@ -6,9 +6,7 @@ validated one by one: joined into one JSON array they are not validated faster, 
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from headrace.events.arrowjson import PlainReader
 from headrace.events.batch import ARROW_TYPES, EventBatch, column_values
+from headrace.events.collector import without_collector
 from headrace.events.columns import IntArray
 from headrace.events.deadletter import DeadLetter
 from headrace.events.plain import plain_model
@@ -101,7 +100,7 @@ class EventDecoder:
     def _all_at_once(self, values: Sequence[bytes | None]) -> list[dict[str, Any]]:
         """Each record's values; an exception where one of them does not hold."""
         validate = self._validate
-        with _without_gc():
+        with without_collector():
             return [validate(value).__dict__ for value in values]
 
     def _one_by_one(self, records: RawRecords, dead: list[DeadLetter]) -> tuple[RawRecords, list[dict[str, Any]]]:
@@ -198,18 +197,6 @@ class EventDecoder:
             value=records.values[row],
             recorded_at_ms=int(records.timestamps[row]),
         )
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """Events are freed by reference counting; to look for cycles among those being made takes as long as to make them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _first_failure(error: ValidationError) -> tuple[str, str | None]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, NamedTuple, cast
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from headrace.errors import EventError
+from headrace.events.collector import without_collector
 from headrace.plan import DType, Source
 
 __all__ = ["EncodedEvent", "EventEncoder", "epoch_us"]
@@ -124,7 +123,7 @@ class EventEncoder:
             EventError: The model refuses one; the message says which.
         """
         found: list[EncodedEvent] = []
-        with _no_collection():
+        with without_collector():
             # A few at a time stay in the processor's cache from one step to the next.
             for first in range(0, len(rows), _AT_ONCE):
                 try:
@@ -199,18 +198,6 @@ def epoch_us(at: datetime) -> int:
     """
     since = at - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the search for cycles, which many new objects at once set off, and which costs as much as validating them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _wire_model(model: type[BaseModel]) -> type[BaseModel]:
