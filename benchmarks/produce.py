@@ -10,6 +10,7 @@ plain clients send what they are given. Each topic is read back, and must hold t
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import tempfile
 import time
@@ -21,13 +22,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import orjson
 from confluent_kafka import Producer
 from kafka import KafkaProducer
 
 from benchmarks import servers
 from benchmarks.payments.events import Payment
-from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
+from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
 from benchmarks.workload import PARTITIONS, Payments, payments_plan, user_id
 from headrace.broker import end_offsets, ensure_topics
 from headrace.produce import EventProducer
@@ -99,6 +99,8 @@ def with_kafka_python(work: Work, topic: str) -> None:
 
 def with_confluent(work: Work, topic: str) -> None:
     """librdkafka, in C, and a JSON encoder in Rust."""
+    from orjson import dumps
+
     confirmed = 0
 
     def told(error: object, _: object) -> None:
@@ -118,9 +120,7 @@ def with_confluent(work: Work, topic: str) -> None:
     for event, at in zip(work.events, work.at_ms, strict=True):
         while True:
             try:
-                producer.produce(
-                    topic, orjson.dumps(event), key=event["user_id"].encode(), timestamp=at, on_delivery=told
-                )
+                producer.produce(topic, dumps(event), key=event["user_id"].encode(), timestamp=at, on_delivery=told)
                 break
             except BufferError:
                 producer.poll(0.05)
@@ -192,7 +192,14 @@ def _assert_equal(work: Work, sides: Sequence[str]) -> None:
 
 
 def run(options: Options) -> Report:
-    """Measure."""
+    """Measure.
+
+    Raises:
+        Skipped: There is no orjson.
+    """
+    if importlib.util.find_spec("orjson") is None:
+        why = "orjson is not installed; `make bench` sets up an environment that has it."
+        raise Skipped(why)
     events, keys = (5_000, 500) if options.quick else (100_000, 100_000)
     with ExitStack() as held_open:
         folder = Path(held_open.enter_context(tempfile.TemporaryDirectory()))

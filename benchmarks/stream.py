@@ -74,7 +74,7 @@ SIDES = {
     OURS: Side("ours", "faust"),
     f"{OURS} by the system clock": Side("ours", "faust", clock=Clock.SYSTEM),
     f"{OURS} on Redis": Side("ours", "faust", store="redis"),
-    HANDWRITTEN: Side("handwritten", "confluent_kafka", target={"1k": 1.0, "100k": 1.2}),
+    HANDWRITTEN: Side("handwritten", "orjson", target={"1k": 1.0, "100k": 1.2}),
     "Bytewax": Side("bytewax", "bytewax"),
     "Pathway": Side("pathway", "pathway"),
     "Quix Streams": Side("quix", "quixstreams", size="short"),
