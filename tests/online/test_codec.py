@@ -24,7 +24,8 @@ from headrace.online.codec import (
     entity_key,
 )
 from headrace.plan import Column, DType, Feature, Source, View
-from headrace.windows import NEVER, Events, ViewLayout, merge_tiles, tile_events
+from headrace.windows import NEVER, Events, ViewLayout
+from tests.windows.plain import merge_tiles, tile_events
 
 DTYPES = {"n": DType.INT64, "x": DType.FLOAT64, "flag": DType.BOOL, "text": DType.STRING, "at": DType.TIMESTAMP}
 SOURCE = Source(

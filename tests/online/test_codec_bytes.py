@@ -16,7 +16,8 @@ from headrace.aggregates import AGGREGATES, Values
 from headrace.errors import StoreDamagedError
 from headrace.online.codec import Records, decode_records, encode_records, entity_key
 from headrace.plan import Column, DType, Feature, Source, View
-from headrace.windows import NEVER, Events, ViewLayout, merge_tiles, tile_events
+from headrace.windows import NEVER, Events, ViewLayout
+from tests.windows.plain import merge_tiles, tile_events
 
 DTYPES = {"n": DType.INT64, "x": DType.FLOAT64, "text": DType.STRING, "at": DType.TIMESTAMP}
 SOURCE = Source(

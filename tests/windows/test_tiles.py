@@ -19,11 +19,9 @@ from headrace.windows import (
     FeaturePlace,
     Tiles,
     ViewLayout,
-    merge_tiles,
     prune_tiles,
-    tile_events,
-    value_at,
 )
+from tests.windows.plain import merge_tiles, tile_events, value_at
 
 SLIDE = 10
 SOURCE = Source(

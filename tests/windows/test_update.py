@@ -15,13 +15,12 @@ from headrace.windows import (
     Events,
     Tiles,
     ViewLayout,
-    merge_tiles,
     prune_tiles,
     tile_batch,
-    tile_events,
     update_tiles,
 )
 from headrace.windows.sorting import common_keys, stable_order
+from tests.windows.plain import merge_tiles, tile_events
 
 GROUPS = 3
 DTYPES = {"n": DType.INT64, "x": DType.FLOAT64, "text": DType.STRING, "at": DType.TIMESTAMP, "big": DType.BOOL}

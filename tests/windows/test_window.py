@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from headrace.aggregates import Values
 from headrace.plan import Column, DType, Feature, Source, View
-from headrace.windows import Events, ViewLayout, Window, tile_events, tile_of, value_at
+from headrace.windows import Events, ViewLayout, Window, tile_of
 from tests.windows.pictures import Timeline, read
+from tests.windows.plain import tile_events, value_at
 
 MICROSECONDS_OF_A_DAY = 86_400_000_000
 

@@ -6,13 +6,10 @@ from headrace.windows.tiles import (
     Events,
     Tiles,
     accumulated,
-    merge_tiles,
     prune_tiles,
     tile_batch,
-    tile_events,
 )
 from headrace.windows.update import update_tiles
-from headrace.windows.values import value_at, values_at
 from headrace.windows.window import Window, tile_of
 
 __all__ = [
@@ -25,12 +22,8 @@ __all__ = [
     "ViewLayout",
     "Window",
     "accumulated",
-    "merge_tiles",
     "prune_tiles",
     "tile_batch",
-    "tile_events",
     "tile_of",
     "update_tiles",
-    "value_at",
-    "values_at",
 ]

@@ -20,10 +20,8 @@ __all__ = [
     "accumulated",
     "merge_runs",
     "merge_together",
-    "merge_tiles",
     "prune_tiles",
     "tile_batch",
-    "tile_events",
     "unreachable",
 ]
 
@@ -107,7 +105,7 @@ class Tiles:
         return Tiles(self.family, self.group[numbers], self.rows.take(numbers, axis=0), objects)
 
     def regrouped(self, group: IntArray) -> Tiles:
-        """The tiles with other numbers for their groups; they may need sorting then (`merge_tiles`)."""
+        """The tiles with other numbers for their groups; they may need sorting then."""
         return Tiles(self.family, group, self.rows, self.objects)
 
     @classmethod
@@ -124,11 +122,6 @@ class Tiles:
             else:
                 (floats if described.kind == "float64" else rows)[:, 2 + number] = column
         return cls(family, group, rows, tuple(objects))
-
-
-def tile_events(family: Family, events: Events) -> Tiles:
-    """Put events into the tiles of a family."""
-    return tile_batch((family,), events)[0]
 
 
 def tile_batch(families: Sequence[Family], events: Events) -> list[Tiles]:
@@ -203,25 +196,6 @@ def merge_together(family: Family, columns: Sequence[Array], starts: IntArray) -
         slots = family.slots[number]
         state = family.accumulators[number].aggregate.merge(tuple(columns[slot] for slot in slots), starts)
         yield from ((slot, column) for slot, column in zip(slots, state, strict=True) if slot in new)
-
-
-def merge_tiles(family: Family, parts: Sequence[Tiles]) -> Tiles:
-    """Merge tiles of the same groups; neither the order of the parts nor that of their rows matters."""
-    group = np.concatenate([part.group for part in parts])
-    rows = np.concatenate([part.rows for part in parts])
-    objects = tuple(np.concatenate(columns) for columns in zip(*(part.objects for part in parts), strict=True))
-    whole = Tiles(family, group, rows, objects)
-    if len(whole) < 2:
-        return whole
-    (keys,) = common_keys([(group, whole.tile)])
-    if (keys[1:] > keys[:-1]).all():
-        return whole
-    by = stable_order(keys)
-    ordered, keys = whole.take(by), keys[by]
-    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-    known = np.maximum.reduceat(ordered.known_us, starts)
-    columns = merge_runs(family, ordered.columns, starts)
-    return Tiles.of(family, ordered.group[starts], ordered.tile[starts], known, columns)
 
 
 def prune_tiles(family: Family, tiles: Tiles, now_us: IntArray) -> tuple[Tiles, IntArray]:

@@ -15,7 +15,7 @@ __all__ = ["update_tiles"]
 def update_tiles(family: Family, held: Tiles, added: Tiles, now_us: IntArray) -> tuple[Tiles, IntArray]:
     """Merge tiles of the same groups, and drop those that no window can reach from now on.
 
-    It is `prune_tiles` of `merge_tiles`, at a cost that hangs on the tiles added and hardly on those held.
+    It is merging all of them and then `prune_tiles`, at a cost that hangs on the tiles added and hardly on those held.
 
     Args:
         family: Whose tiles they are.
