@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from headrace.aggregates import Array, At, BoolArray, IntArray
+from headrace.aggregates import Array, At, BoolArray
 from headrace.errors import LookupTimeError
 from headrace.events.columns import Values
 from headrace.lookup.asked import AskedView, Part, Stack
@@ -128,8 +128,7 @@ class ViewLookup:
 
     def _unknown_then(self, tiles: Tiles, window: Window) -> BoolArray:
         later: BoolArray = tiles.known_us > self._at_us
-        mask = _reached(window, tiles.tile, self._at_us)
-        return later if mask is None else later & mask
+        return later & window.reaches(tiles.tile, np.array([self._at_us]))
 
     def _refuse_pruned(self, ref: FeatureRef, place: FeaturePlace) -> None:
         if place.window.tiles is None:
@@ -150,12 +149,3 @@ def _stacked(stack: Stack, merged: Sequence[list[Array]]) -> Array:
         merged[lot][column] if windows is None else merged[lot][column][list(windows)] for lot, column, windows in stack
     ]
     return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(-1)
-
-
-def _reached(window: Window, tile: IntArray, at_us: int) -> BoolArray | None:
-    """Which tiles a window counts at one time; None is all of them."""
-    if window.tiles is None or window.slide_us is None:
-        return None
-    newest = at_us // window.slide_us - window.lag
-    mask: BoolArray = (tile > newest - window.tiles) & (tile <= newest)
-    return None if mask.all() else mask

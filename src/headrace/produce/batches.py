@@ -194,7 +194,7 @@ class BatchingProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python shi
         try:
             super().__init__(**configs)
         except Exception:
-            self._closed = True
+            self._closed = True  # its destructor closes what is not closed, and there is nothing yet
             raise
 
     def append(self, place: TopicPartition, records: Sequence[Record], begun: Callable[[Batch], None]) -> bool:

@@ -57,7 +57,7 @@ class Window(NamedTuple):
 
         Args:
             tile: Tile numbers, shape (n,).
-            t_us: The time of the lookup that each would count for, shape (n,).
+            t_us: The time of the lookup that each would count for, shape (n,), or one for all, shape (1,).
 
         Returns:
             True where the tile is counted, shape (n,).
