@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,103 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from headrace.audit import audit_lookups
-from headrace.cli import app
 from headrace.config import Clock, Project
-from headrace.erasure import Erasure, ErasureFilter, Forgotten, Ledger, forget
+from headrace.erasure import Erasure, Ledger
 from headrace.errors import ConfigError, LookupRequestError
-from headrace.events.decode import EventDecoder
 from headrace.log import EventLog, LookupTable
 from headrace.lookup import FeatureClient
-from headrace.online import OnlineStore, open_store
 from headrace.online.apply import Applier
-from headrace.online.meta import CLOCK, definition_fact, previous_fact, topic_fact, view_fact
-from headrace.plan import Column, DType, Feature, Plan, View, write_plan
-from headrace.stream.pipeline import Pipeline
+from headrace.online.meta import definition_fact, previous_fact, view_fact
+from headrace.plan import Plan
 from headrace.stream.rows import batch_of_rows
 from headrace.stream.start import refill
-from tests.stream.shop import NOON, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
-
-SHOP = Column(name="shop", dtype=DType.STRING, nullable=False)
-PIECES = Column(name="pieces", dtype=DType.INT64, nullable=False)
-EVER = Feature(name="ever", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64)
-BY_PIECES = View(name="by_pieces", source="sales", entities=(PIECES,), features=(EVER,))
-BOTH = View(name="both", source="sales", entities=(PIECES, SHOP), features=(EVER,))
-PLAN = Plan(project="shop", sources={"sales": SOURCE}, views={view.name: view for view in (SHOPS, BY_PIECES, BOTH)})
-IDENTITY = "cluster/topic"
-
-runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
-
-
-@dataclass
-class Shop:
-    """A project, its store, and workers over it that read the ledger as real ones do."""
-
-    project: Project
-    store: OnlineStore
-    identity: str = IDENTITY
-    letters: KeptLetters = field(default_factory=KeptLetters)
-
-    @property
-    def log(self) -> EventLog:
-        return EventLog(self.project.log_path, SOURCE)
-
-    def start(self, clock: Clock = Clock.RECORD, **more: Any) -> Pipeline:
-        """A worker that starts; an empty store takes the plan as its own."""
-        facts = {CLOCK: str(clock), topic_fact("sales"): self.identity}
-        self.store.set_meta({**facts, **{view_fact(view.name): view.hash for view in PLAN.views.values()}})
-        erased = ErasureFilter(self.project.erasure_path, {"sales": self.identity})
-        decoders = {"sales": EventDecoder(SOURCE, Sale)}
-        return Pipeline(PLAN, decoders, self.store, {"sales": self.log}, clock, self.letters, erased=erased, **more)
-
-    def deliver(self, *records: Any, clock: Clock = Clock.RECORD, **more: Any) -> None:
-        """A worker starts, applies these records and flushes."""
-        worker = self.start(clock, **more)
-        worker.process(fetches(*records))
-        worker.flush()
-
-    def forget(self, **entity: Any) -> Forgotten:
-        return forget(self.project, PLAN, self.store, entity, alone=True)
-
-    def logged(self) -> list[tuple[str, int, int]]:
-        """Shop, partition and offset of every event in the log."""
-        rows = [row for batch in self.log.scan() for row in batch.to_pylist()]
-        return [(row["shop"], row["_partition"], row["_offset"]) for row in rows]
-
-    def counts(self, view: str, **keys: Any) -> int:
-        client = FeatureClient(plan=PLAN, store=self.store)
-        feature = "pieces_ever" if view == "shop_sales" else "ever"
-        found = client.get_online_features([f"{view}:{feature}"], [keys]).to_dict()
-        return int(found[f"{view}__{feature}"][0])
-
-
-RECORDS = [
-    record(0, "a", 0),
-    record(1, "b", 1, pieces=2),
-    record(2, "a", 2, pieces=2),
-    record(3, "a", 60 * 24, pieces=1),
-    record(0, "a", 1, partition=1),
-    record(1, "c", 3, pieces=7, partition=1),
-]
-
-
-@pytest.fixture
-def empty_shop(tmp_path: Path) -> Iterator[Shop]:
-    (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
-    project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
-    with open_store(project.store_url, writable=True) as store:
-        yield Shop(project, store)
-
-
-@pytest.fixture
-def shop(empty_shop: Shop) -> Shop:
-    """Shop a sold four times on two days in two partitions; b and c once each."""
-    empty_shop.deliver(*RECORDS)
-    return empty_shop
-
+from tests.erasure.shop import BOTH, PLAN, RECORDS, Shop
+from tests.stream.shop import NOON, SHOPS, SOURCE, fetches, record
 
 # --- what is removed
 
@@ -391,61 +305,3 @@ def test_what_no_view_is_keyed_by_is_refused(shop: Shop, names: dict[str, Any]) 
     with pytest.raises(LookupRequestError, match="No view is keyed by"):
         shop.forget(**names)
     assert not shop.project.erasure_path.exists()
-
-
-# --- the command
-
-
-def run(shop: Shop, *arguments: str) -> Any:
-    return runner.invoke(app, ["forget", *arguments, "--project", str(shop.project.root)])
-
-
-def test_command_forgets_each_key_and_mends_the_views_that_had_counted_it(shop: Shop) -> None:
-    shop.store.close()
-    done = run(shop, "shop", "a", "c")
-    assert done.exit_code == 0, done.output
-    assert "Receipt: " in done.output
-    with open_store(shop.project.store_url, writable=True) as store:
-        shop.store = store
-        assert shop.logged() == [("b", 0, 1)]
-        assert [shop.counts("by_pieces", pieces=pieces) for pieces in (1, 2, 7)] == [0, 1, 0]
-        assert shop.counts("shop_sales", shop="b") == 2
-
-
-def test_command_takes_several_join_keys(shop: Shop) -> None:
-    shop.store.close()
-    done = run(shop, "--key", "shop=a", "--key", "pieces=2", "--json")
-    assert done.exit_code == 0, done.output
-    (forgotten,) = json.loads(done.stdout)["forgotten"]
-    assert (forgotten["names"], forgotten["log"]) == (["pieces", "shop"], {"sales": 1})
-
-
-@pytest.mark.parametrize("arguments", [[], ["shop"], ["nope", "a"], ["shop", "a", "--key", "shop=a"], ["pieces", "x"]])
-def test_command_that_names_nobody_erases_nothing(shop: Shop, arguments: list[str]) -> None:
-    shop.store.close()
-    assert run(shop, *arguments).exit_code == 1
-    assert not shop.project.erasure_path.exists()
-
-
-def _hold(url: str, held: Any, free: Any) -> None:
-    with open_store(url, writable=True):
-        held.set()
-        free.wait(60)
-
-
-def test_command_leaves_a_store_alone_that_a_worker_holds(shop: Shop) -> None:
-    shop.store.close()
-    context = multiprocessing.get_context("spawn")
-    held, free = context.Event(), context.Event()
-    worker = context.Process(target=_hold, args=(shop.project.store_url, held, free))
-    worker.start()
-    try:
-        assert held.wait(60)
-        refused = run(shop, "shop", "a")
-    finally:
-        free.set()
-        worker.join()
-    assert refused.exit_code == 1
-    assert "Nothing was erased" in refused.output
-    assert "Stop the worker, forget again" in refused.output
-    assert len(shop.logged()) == 6

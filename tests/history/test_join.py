@@ -1,144 +1,34 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.aggregates import AGGREGATES as AGGREGATE_KINDS
-from headrace.errors import HeadraceError, LogError, PlanError, SpineError
-from headrace.events.batch import ARROW_TYPES
+from headrace.errors import HeadraceError
 from headrace.history import PointInTimeJoin
-from headrace.history.spill import spill
-from headrace.log import LogSnapshot
-from headrace.plan import Column, DType, Feature, Plan, Source, View
-from tests.history.conftest import EPOCH, LogOf
-from tests.history.oracle import Event, Row, brute_force
-
-DAY = 86_400_000_000
-
-SOURCE = Source(
-    name="rides",
-    topic="rides",
-    model="events:Ride",
-    key="city",
-    timestamp_field="at",
-    columns=(
-        Column(name="city", dtype=DType.STRING),
-        Column(name="zone", dtype=DType.INT64),
-        Column(name="at", dtype=DType.TIMESTAMP),
-        Column(name="seats", dtype=DType.INT64),
-        Column(name="price", dtype=DType.FLOAT64),
-        Column(name="shared", dtype=DType.BOOL),
-        Column(name="driver", dtype=DType.STRING),
-    ),
+from headrace.plan import DType, Feature, View
+from tests.history.conftest import LogOf
+from tests.history.oracle import Event, Row
+from tests.history.rides import (
+    DAY,
+    SOURCE,
+    assert_as_brute_force,
+    counted,
+    join,
+    plan_of,
+    ride,
+    same,
+    spine_of,
+    view_of,
 )
-
-AGGREGATES = [
-    ("count", "*", DType.INT64),
-    ("count", "driver", DType.INT64),
-    ("sum", "seats", DType.INT64),
-    ("sum", "shared", DType.INT64),
-    ("sum", "price", DType.FLOAT64),
-    ("mean", "seats", DType.FLOAT64),
-    ("mean", "shared", DType.FLOAT64),
-    ("mean", "price", DType.FLOAT64),
-    *((function, column, dtype) for function in ("min", "max") for column, dtype in [
-        ("seats", DType.INT64), ("price", DType.FLOAT64), ("shared", DType.BOOL), ("at", DType.TIMESTAMP)
-    ]),
-    *(("last", column.name, column.dtype) for column in SOURCE.columns[2:]),
-]  # fmt: skip
-
-
-def view_of(*windows: tuple[int, int] | None, entities: tuple[str, ...] = ("city", "zone")) -> View:
-    """A view with every aggregate over each window (length, slide); None is a lifetime."""
-    features = tuple(
-        Feature(
-            name=f"{function}_{'all' if column == '*' else column}_{number}",
-            function=function,
-            column=column,
-            window_us=window and window[0],
-            slide_us=window and window[1],
-            dtype=dtype,
-        )
-        for number, window in enumerate(windows)
-        for function, column, dtype in AGGREGATES
-    )
-    return View(
-        name="rides", source="rides", entities=tuple(SOURCE.column(name) for name in entities), features=features
-    )
-
-
-def plan_of(*views: View) -> Plan:
-    return Plan(project="test", sources={"rides": SOURCE}, views={view.name: view for view in views})
-
-
-def at(us: int) -> datetime:
-    return EPOCH + timedelta(microseconds=us)
-
-
-def ride(ts: int, offset: int = 0, **given: Any) -> Event:
-    """An event of city a, zone 1; known the moment it happened unless `known_at` says otherwise."""
-    known_at, partition = given.pop("known_at", ts), given.pop("partition", 0)
-    values = {
-        "city": "a",
-        "zone": 1,
-        "at": at(ts),
-        "seats": None,
-        "price": None,
-        "shared": None,
-        "driver": None,
-        **given,
-    }
-    return Event(ts, known_at, partition, offset, values)
-
-
-def spine_of(rows: Sequence[Row]) -> pa.Table:
-    names = {"city": pa.string(), "zone": pa.int64()}
-    keys = {
-        name: pa.array([row.keys.get(name) for row in rows], kind)
-        for name, kind in names.items()
-        if all(name in row.keys for row in rows)
-    }
-    return pa.table({"event_timestamp": pa.array([row.t for row in rows], pa.timestamp("us", "UTC")), **keys})
-
-
-def join(view: View, log: LogSnapshot, rows: Sequence[Row], as_of: str = "known") -> pa.Table:
-    plan = plan_of(view)
-    evidence = [{view.name: row.applied} for row in rows] if as_of == "evidence" else None
-    engine = PointInTimeJoin(plan, {"rides": log}, threads=1)
-    return engine.features(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence)
-
-
-def assert_as_brute_force(
-    view: View, log: LogSnapshot, events: Sequence[Event], rows: Sequence[Row], as_of: str
-) -> None:
-    found = join(view, log, rows, as_of)
-    for feature in view.features:
-        values = found.column(f"{view.name}__{feature.name}").to_pylist()
-        for number, row in enumerate(rows):
-            wanted = brute_force(feature, view.join_keys, events, row, as_of)
-            assert same(values[number], wanted), f"{feature}, row {number} {row}, as of {as_of}: {values[number]!r}"
-
-
-def same(found: Any, wanted: Any) -> bool:
-    if isinstance(found, float) and isinstance(wanted, int | float) and not isinstance(wanted, bool):
-        if math.isnan(wanted):
-            return math.isnan(found)
-        return found == wanted or math.isclose(found, wanted, rel_tol=1e-9)
-    return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)
-
 
 DELAYS = st.sampled_from([0, 0, 0, 0, 1, 3, 17, 60, 1000, -1, -5, -30])
 WINDOWS = st.sampled_from([(1, 1), (9, 1), (7, 7), (30, 10), (60, 15), (500, 5), None])
@@ -427,180 +317,3 @@ def test_small_values_are_exact_beside_huge_ones(log_of: LogOf) -> None:
     found = join(view, log_of(SOURCE, events), [Row(t, {"city": "a"}) for t in (0, 10, 20, 30)])
     assert found.column("rides__sum_price_0").to_pylist() == prices
     assert found.column("rides__sum_price_1").to_pylist() == [1e300, 1e300, 0.1, 0.1 + 0.2]
-
-
-def test_same_bits_however_entities_are_dealt(log_of: LogOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    random = Random(4)
-    events = [
-        ride(ts % 997, ts, price=random.gauss(0, 1) * 10.0 ** random.randrange(-20, 20), known_at=ts % 997 + ts % 7,
-             city=random.choice("abcdefg"))
-        for ts in range(3000)
-    ]  # fmt: skip
-    log = log_of(SOURCE, events)
-    plan = plan_of(view_of((100, 10), None, entities=("city",)))
-    spine = spine_of([Row(t, {"city": city}) for t in range(0, 1000, 7) for city in "abcdefg"])
-    refs = plan.resolve("rides:*")
-    whole = PointInTimeJoin(plan, {"rides": log}, threads=1).features(spine, refs)
-    monkeypatch.setattr("headrace.history.compute._LEAST_SHARD", 1)
-    for threads in (2, 4):
-        assert PointInTimeJoin(plan, {"rides": log}, threads=threads).features(spine, refs).equals(whole)
-    monkeypatch.setattr("headrace.history.compute._SHARD_EVENTS", 1)
-    assert PointInTimeJoin(plan, {"rides": log}).features(spine, refs).equals(whole)
-    monkeypatch.setattr("headrace.history.compute._PACKED", 2_000)  # as if times and entities hardly fit one number
-    assert PointInTimeJoin(plan, {"rides": log}).features(spine, refs).equals(whole)
-
-
-def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    random = Random(3)
-    events = []
-    for offset in range(3_000):
-        ts, city = random.randrange(5_000), random.choice("abcdefgh")
-        late, driver = random.choice([0, 0, 0, 5, 400]), random.choice([None, "x", "y"])
-        events.append(ride(ts, offset, known_at=ts + late, city=city, price=random.random(), driver=driver))
-    log = log_of(SOURCE, events)
-    plan = plan_of(view_of((1000, 10), None, entities=("city",)))
-    spine = spine_of([Row(random.randrange(6_000), {"city": random.choice("abcdefghij")}) for _ in range(2_000)])
-    refs = plan.resolve("rides:*")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    seen: list[int] = []
-
-    def spilling(*given: Any, **named: Any) -> Any:
-        made = spill(*given, **named)
-        seen.append(len(list(tmp_path.glob("*/*.arrow"))))
-        return made
-
-    monkeypatch.setattr("headrace.history.join.spill", spilling)
-    for as_of in ("known", "event"):
-        whole = PointInTimeJoin(plan, {"rides": log}).features(spine, refs, as_of=as_of)
-        parted = PointInTimeJoin(plan, {"rides": log}, memory_limit="200KB").features(spine, refs, as_of=as_of)
-        assert parted.equals(whole)
-    assert [number > 5 for number in seen] == [True, True]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_memory_limit_that_is_none_is_refused(log_of: LogOf) -> None:
-    with pytest.raises(HeadraceError, match="'much', which is no amount"):
-        PointInTimeJoin(plan_of(view_of(None)), {"rides": log_of(SOURCE, [])}, memory_limit="much")
-
-
-def test_disk_that_is_full_is_said(log_of: LogOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("headrace.history.spill._deal", full)
-    plan = plan_of(view_of(None, entities=("city",)))
-    join_in_parts = PointInTimeJoin(plan, {"rides": log_of(SOURCE, [ride(5)])}, memory_limit="100B")
-    with pytest.raises(HeadraceError, match="do not fit the disk"):
-        join_in_parts.features(spine_of([Row(6, {"city": "a"})]), plan.resolve("rides:*"))
-
-
-@pytest.mark.parametrize("settled", [False, True])
-def test_last_value_skips_nulls_that_no_statistics_tell_of(log_of: LogOf, tmp_path: Path, settled: bool) -> None:
-    random = Random(9)
-    events = [
-        ride(ts, ts, known_at=ts + random.choice([0, 40]), driver=random.choice([None, "x", "y"]), seats=ts)
-        for ts in range(200)
-    ]
-    log = log_of(SOURCE, events)
-    files = []
-    for file in log.files:
-        path = tmp_path / Path(file.path).name
-        pq.write_table(pq.read_table(file.path), path, write_statistics=settled)
-        files.append(replace(file, path=str(path)))
-    view = view_of((50, 10), None, entities=("city",))
-    wanted = ("last_driver", "last_seats", "last_price")
-    chosen = tuple(one for one in view.features if one.name.rpartition("_")[0] in wanted)
-    view = View(name="rides", source="rides", entities=view.entities, features=chosen)
-    rows = [Row(t, {"city": "a"}) for t in range(0, 260, 3)]
-    assert_as_brute_force(view, replace(log, files=tuple(files)), events, rows, "known")
-
-
-def test_column_that_older_files_lack_is_null_in_them(log_of: LogOf, tmp_path: Path) -> None:
-    log = log_of(SOURCE, [ride(5, 0, driver="x")])
-    older = pq.read_table(log.files[0].path).drop_columns(["driver"])
-    pq.write_table(older, tmp_path / "older.parquet")
-    file = replace(log.files[0], path=str(tmp_path / "older.parquet"))
-    view, rows = view_of(None, entities=("city",)), [Row(6, {"city": "a"})]
-    mixed = join(view, replace(log, files=(file, *log.files)), rows)
-    assert mixed.column("rides__count_all_0").to_pylist() == [2]
-    assert mixed.column("rides__count_driver_0").to_pylist() == [1]
-    schema = log.schema.remove(log.schema.get_field_index("driver"))
-    before = join(view, replace(log, files=(file,), schema=schema), rows)
-    assert before.column("rides__last_driver_0").to_pylist() == [None]
-
-
-def test_missing_file_is_a_log_error_that_names_it(log_of: LogOf) -> None:
-    log = log_of(SOURCE, [ride(5)])
-    lost = replace(log, files=(replace(log.files[0], path="/nowhere/lost.parquet"),))
-    with pytest.raises(LogError, match=r"/nowhere/lost.parquet"):
-        join(view_of(None, entities=("city",)), lost, [Row(6, {"city": "a"})])
-
-
-def test_damaged_file_is_a_log_error(log_of: LogOf, tmp_path: Path) -> None:
-    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 but no more")
-    log = log_of(SOURCE, [ride(5)])
-    damaged = replace(log, files=(replace(log.files[0], path=str(tmp_path / "damaged.parquet")),))
-    with pytest.raises(LogError, match=r"damaged\.parquet"):
-        join(view_of(None, entities=("city",)), damaged, [Row(6, {"city": "a"})])
-
-
-def test_log_that_was_not_given_is_a_log_error(log_of: LogOf) -> None:
-    plan = plan_of(view_of(None))
-    spine = spine_of([Row(6, {"city": "a", "zone": 1})])
-    with pytest.raises(LogError, match="made from the topic 'rides'"):
-        PointInTimeJoin(plan, {}).features(spine, plan.resolve("rides:*"))
-
-
-def test_unknown_as_of_is_refused(log_of: LogOf) -> None:
-    with pytest.raises(SpineError, match="as_of is 'processing'"):
-        join(view_of(None), log_of(SOURCE, []), [Row(6, {"city": "a", "zone": 1})], "processing")
-
-
-def test_columns_that_differ_only_in_case_are_refused(log_of: LogOf) -> None:
-    twin = SOURCE.model_copy(update={"columns": (*SOURCE.columns, Column(name="Price", dtype=DType.FLOAT64))})
-    plan = Plan(project="test", sources={"rides": twin}, views={"rides": view_of(None)})
-    spine = spine_of([Row(6, {"city": "a", "zone": 1})])
-    with pytest.raises(PlanError, match="differ only in case: price, Price"):
-        PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).features(spine, plan.resolve("rides:*"))
-
-
-def counted(name: str, window_us: int, slide_us: int) -> Feature:
-    return Feature(name=name, function="count", column="*", window_us=window_us, slide_us=slide_us, dtype=DType.INT64)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "keys"),
-    [
-        (DType.INT64, [1, -(2**63)]),
-        (DType.BOOL, [True, False]),
-        (DType.STRING, ["ž", "Ž"]),
-        (DType.FLOAT64, [0.5, math.inf]),
-        (DType.TIMESTAMP, [EPOCH, EPOCH + timedelta(microseconds=1)]),
-    ],
-)
-def test_entities_may_be_keyed_by_any_type(log_of: LogOf, dtype: DType, keys: list[Any]) -> None:
-    key = Column(name="key", dtype=dtype)
-    source = SOURCE.model_copy(update={"columns": (key, *SOURCE.columns)})
-    view = View(name="rides", source="rides", entities=(key,), features=(counted("n", 100, 100),))
-    plan = Plan(project="test", sources={"rides": source}, views={"rides": view})
-    events = [ride(5, 0, key=keys[0]), ride(6, 1, key=keys[1]), ride(7, 2, key=keys[1]), ride(8, 3, key=None)]
-    moments = pa.array([9, 9], pa.timestamp("us", "UTC"))
-    spine = pa.table({"event_timestamp": moments, "key": pa.array(keys, ARROW_TYPES[dtype])})
-    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).features(spine, plan.resolve("rides:*"))
-    assert found.column(0).to_pylist() == [1, 2]
-
-
-def test_names_inside_the_join_are_free_for_columns(log_of: LogOf) -> None:
-    names = ("key_id", "t_us", "select", "rows", "moment_id", 'quote"d')
-    columns = tuple(Column(name=name, dtype=DType.INT64) for name in names)
-    source = SOURCE.model_copy(update={"columns": (*SOURCE.columns, *columns)})
-    features = tuple(
-        Feature(name=name, function=function, column=name, window_us=None, slide_us=None, dtype=DType.INT64)
-        for name, function in zip(names, ("sum", "min", "max", "last", "count", "sum"), strict=True)
-    )
-    view = View(name="rides", source="rides", entities=columns[:2], features=features)
-    plan = Plan(project="test", sources={"rides": source}, views={"rides": view})
-    events = [ride(5, 0, **dict(zip(names, range(1, 7), strict=True)))]
-    spine = pa.table({"event_timestamp": pa.array([9], pa.timestamp("us", "UTC")), "key_id": [1], "t_us": [2]})
-    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).features(spine, plan.resolve("rides:*"))
-    assert list(found.to_pylist()[0].values()) == [1, 2, 3, 4, 1, 6]
