@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
@@ -20,9 +21,6 @@ __all__ = ["IDLE_S", "Aligner", "Fetch"]
 
 IDLE_S = 5.0
 """How long a silent partition holds the others back, in seconds."""
-
-
-_NONE = RawRecords.of([])
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +51,42 @@ class Fetch:
 
 @dataclass
 class _Partition:
-    held: RawRecords
-    next_offset: int
+    """A partition's records that wait, as they were fetched: a record is copied when it is released, and not at every look."""
+
     heard_at: float
+    held: deque[RawRecords] = field(default_factory=deque)
+    count: int = 0
+    next_offset: int = 0
     released: int | None = None
+
+    @property
+    def newest(self) -> int:
+        """The timestamp of the last record held; -1 where none is."""
+        return int(self.held[-1].timestamps[-1]) if self.held else -1
+
+    def hold(self, records: RawRecords, now: float) -> None:
+        """Take in what was fetched, at least one record."""
+        self.held.append(records)
+        self.count += len(records)
+        self.next_offset, self.heard_at = int(records.offsets[-1]) + 1, now
+
+    def release(self, until: int | None) -> RawRecords | None:
+        """Give the records up to a time, or all; None where that is none."""
+        everything = until is None or self.newest <= until
+        taken: list[RawRecords] = []
+        while self.held and (everything or self.held[0].timestamps[-1] <= until):
+            taken.append(self.held.popleft())
+        if self.held and until is not None:
+            # Timestamps may step back within a partition; any cut keeps the order, and the newest one not being later lets all go.
+            cut = bisect_right(self.held[0].timestamps, until)
+            if cut:
+                taken.append(self.held[0][:cut])
+                self.held[0] = self.held[0][cut:]
+        if not taken:
+            return None
+        released = RawRecords.concat(taken)
+        self.count -= len(released)
+        return released
 
 
 class Aligner:
@@ -86,12 +116,12 @@ class Aligner:
     def wants(self, source: SourcePartition) -> bool:
         """Whether to fetch more of a partition now."""
         partition = self._partitions.get(source)
-        return partition is None or len(partition.held) < self._max_held
+        return partition is None or partition.count < self._max_held
 
     @property
     def holds(self) -> bool:
         """Whether any record is held back."""
-        return any(len(partition.held) for partition in self._partitions.values())
+        return any(partition.count for partition in self._partitions.values())
 
     def cut(
         self,
@@ -111,14 +141,12 @@ class Aligner:
         """
         now = self._monotonic()
         for source, fetched in records.items():
-            partition = self._partitions.setdefault(source, _Partition(_NONE, 0, now))
+            partition = self._partitions.setdefault(source, _Partition(now))
             if len(fetched):
-                held = partition.held
-                partition.held = RawRecords.concat([held, fetched]) if len(held) else fetched
-                partition.next_offset, partition.heard_at = int(fetched.offsets[-1]) + 1, now
+                partition.hold(fetched, now)
         until = self._horizon(assigned, ends, now) if self._by_record_time else None
-        released = ((source, self._release(source, until)) for source in sorted(self._partitions))
-        ready = [(source, records) for source, records in released if len(records)]
+        released = ((source, self._partitions[source].release(until)) for source in sorted(self._partitions))
+        ready = [(source, records) for source, records in released if records is not None]
         self._round += bool(ready)
         last = len(ready) - 1
         return [self._fetch(source, records, number == last) for number, (source, records) in enumerate(ready)]
@@ -135,22 +163,10 @@ class Aligner:
         """The record time up to which every partition waited for has been read; None is no limit, -1 is wait."""
         horizon: int | None = None
         for source in assigned:
-            partition = self._partitions.setdefault(source, _Partition(_NONE, 0, now))
+            partition = self._partitions.setdefault(source, _Partition(now))
             end = ends(source)
             read_to_end = end is not None and partition.next_offset >= end
             if read_to_end or now - partition.heard_at > IDLE_S:
                 continue
-            newest = int(partition.held.timestamps[-1]) if len(partition.held) else -1
-            horizon = newest if horizon is None else min(horizon, newest)
+            horizon = partition.newest if horizon is None else min(horizon, partition.newest)
         return horizon
-
-    def _release(self, source: SourcePartition, until: int | None) -> RawRecords:
-        partition = self._partitions[source]
-        held = partition.held
-        if until is None or not len(held) or held.timestamps[-1] <= until:
-            partition.held = _NONE
-            return held
-        # Timestamps may step back within a partition; any cut keeps the order, and the branch above lets the rest go.
-        cut = bisect_right(held.timestamps, until)
-        partition.held = held[cut:]
-        return held[:cut]

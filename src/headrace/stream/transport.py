@@ -105,7 +105,10 @@ class FetchConsumer(driver.Consumer):
             await self._show_life(active_partitions)
             reader = self._reader
             wanted = {source for tp in active_partitions if self._aligner.wants(source := SourcePartition(*tp))}
-            if reader is None or not wanted:
+            if reader is None:
+                return {}
+            if not wanted:  # the agent has to catch up first; to look again at once would only keep it from that
+                await asyncio.sleep(_PAUSED_S)
                 return {}
             # With records held back, another partition's may just have become ready: do not wait long for new ones.
             # Nor may whoever moves the consumer have to wait long.
