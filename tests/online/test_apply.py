@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import LookupTimeError, StaleWriteError
+from headrace.errors import LookupTimeError, StaleWriteError, StoreUnavailableError
 from headrace.events.batch import EventBatch
 from headrace.lookup import FeatureClient, Status
 from headrace.online import Position, RecordKey, SourcePartition
@@ -118,8 +119,36 @@ def positions_of(orders: list[Order]) -> dict[SourcePartition, Position]:
     }
 
 
-def new_store() -> MemoryStore:
-    store = MemoryStore()
+class SoleStore(MemoryStore):
+    """A store that nobody else writes: what was read and written is kept, decoded. Some of its commits fail, before or after they were made."""
+
+    failing = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = object()
+        self.reads = 0
+
+    def epoch(self) -> object:
+        return self.now
+
+    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        self.reads += len(keys)
+        return super().read(keys)
+
+    def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+        failing, self.failing = self.failing, ""
+        reads = self.reads
+        if failing != "before":
+            super().commit(writes, positions, held, epoch)
+        self.reads = reads  # the twin's own look does not count
+        if failing:
+            msg = "Away."
+            raise StoreUnavailableError(msg)
+
+
+def new_store(kind: type[MemoryStore] = MemoryStore) -> MemoryStore:
+    store = kind()
     store.set_meta({view_fact(VIEW.name): VIEW.hash, "clock": "record"})
     return store
 
@@ -206,20 +235,24 @@ def histories(draw: st.DrawFn) -> list[Order]:
     return orders
 
 
+@pytest.mark.parametrize("kind", [MemoryStore, SoleStore])
 @given(orders=histories(), data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(
-    orders: list[Order], data: st.DataObject
+    kind: type[MemoryStore], orders: list[Order], data: st.DataObject
 ) -> None:
-    store = new_store()
+    store = new_store(kind)
     applier = Applier(PLAN, store)
     start = 0
     while start < len(orders):
         end = data.draw(st.integers(start + 1, len(orders)), label="fetch ends")
         back = data.draw(st.integers(0, start), label="replayed from")
         fetch = orders[back:end]  # what was applied before is skipped by its position
-        applier.apply([batch_of(fetch)], positions_of(fetch))
-        start = end
+        if isinstance(store, SoleStore):
+            store.failing = data.draw(st.sampled_from(["", "", "", "before", "after"]), label="fails")
+        with suppress(StoreUnavailableError):
+            applier.apply([batch_of(fetch)], positions_of(fetch))
+            start = end
     newest = max((o.known for o in orders), default=0)
     t = newest + data.draw(st.sampled_from([0, 1, 9, 10, 30, 100]), label="lookup after")
     answer = client_of(store).get_online_features(
@@ -281,7 +314,7 @@ def test_write_of_a_worker_that_lost_its_partition_is_refused_and_changes_nothin
             Applier(PLAN, store).apply([batch_of(other)], positions_of(other))
             return found
 
-        def commit(self, writes: Any, positions: Any, held: Any = NOTHING) -> None:
+        def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
             store.commit(writes, positions)
 
     first = [order(0, 5)]
@@ -290,6 +323,35 @@ def test_write_of_a_worker_that_lost_its_partition_is_refused_and_changes_nothin
         Applier(PLAN, Zombie()).apply([batch_of([order(1, 6), order(2, 7)])], {})
     answer = client_of(store).get_online_features([f"{VIEW.name}:count_all_lifetime"], [{"shop": "a"}])
     assert answer.to_dict()[f"{VIEW.name}__count_all_lifetime"] == [2]
+
+
+def test_records_are_read_once_as_long_as_nobody_else_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SoleStore()
+    applier = Applier(PLAN, store)
+    rounds = [[order(2 * n, n, shop="a"), order(2 * n + 1, n, shop=f"b{n}")] for n in range(5)]
+    for orders in rounds[:3]:
+        applier.apply([batch_of(orders)], positions_of(orders))
+    assert store.reads == 4  # a, b0, b1, b2
+    store.now = object()
+    applier.apply([batch_of(rounds[3])], positions_of(rounds[3]))
+    assert store.reads == 6
+    monkeypatch.setattr("headrace.online.apply._HOT_BYTES", 0)
+    applier.apply([batch_of(rounds[4])], positions_of(rounds[4]))
+    assert store.reads == 8
+
+
+def test_version_that_is_filled_is_read_again() -> None:
+    store = SoleStore()
+    store.set_meta({view_fact(VIEW.name): VIEW.hash, "clock": "record"})
+    applier = Applier(PLAN, store)
+    applier.apply([batch_of([order(0, 5)])], positions_of([order(0, 5)]))
+    store.failing = "before"
+    with pytest.raises(StoreUnavailableError):
+        applier.fill(VIEW, batch_of([order(1, 6)]))
+    applier.fill(VIEW, batch_of([order(1, 6)]))
+    applier.apply([batch_of([order(2, 7)])], positions_of([order(2, 7)]))
+    answer = client_of(store).get_online_features([f"{VIEW.name}:count_all_lifetime"], [{"shop": "a"}])
+    assert answer.to_dict()[f"{VIEW.name}__count_all_lifetime"] == [3]
 
 
 def test_pruned_tiles_keep_the_record_small() -> None:

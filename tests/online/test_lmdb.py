@@ -95,34 +95,29 @@ def write(entity: str, expected: int | None, applied: int) -> Write:
     return Write(RecordKey(VIEW, entity.encode(), 0), expected, record(applied))
 
 
-def in_the_tree(store: LmdbStore, entity: str) -> list[tuple[int, bytes]]:
-    """What readers see, past what the writing store remembers."""
-    return store.lookup({VIEW: [entity.encode()]}).records[VIEW][0]
-
-
-def test_what_is_remembered_is_what_the_tree_holds(tmp_path: Path) -> None:
+def test_epoch_lasts_while_records_are_committed_and_ends_when_they_are_deleted(tmp_path: Path) -> None:
     with LmdbStore(tmp_path, writable=True) as store:
-        keys = [RecordKey(VIEW, entity, 0) for entity in (b"a", b"b")]
-        assert store.read(keys) == [None, None]
-        store.commit([write("a", None, 1)], {})
-        assert store.read(keys) == [record(1), None]
-        store.commit([write("b", None, 1), write("a", 1, 2)], {})  # in another order than read
-        assert store.read(keys) == [record(2), record(1)]
+        epoch = store.epoch()
+        assert epoch is not None
+        store.commit([write("a", None, 1), write("b", None, 1)], {}, epoch=epoch)
         store.add_journal([])  # a transaction that writes nothing
-        assert (in_the_tree(store, "a"), in_the_tree(store, "b")) == ([(0, record(2))], [(0, record(1))])
-
-
-def test_deleted_record_is_not_remembered(tmp_path: Path) -> None:
-    with LmdbStore(tmp_path, writable=True) as store:
-        store.commit([write("a", None, 1), write("b", None, 1)], {})
-        keys = [RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]
-        assert store.read(keys) == [record(1), record(1)]
+        assert store.epoch() is epoch
+        store.commit([write("a", 1, 2), write("b", 1, 2)], {}, epoch=epoch)
         store.delete(VIEW, [b"a"])
+        assert store.epoch() is not epoch
         with pytest.raises(StaleWriteError):  # made from what was read before
-            store.commit([write("a", 1, 2), write("b", 1, 2)], {})
-        assert store.read(keys) == [None, record(1)]
+            store.commit([write("a", 2, 3), write("b", 2, 3)], {}, epoch=epoch)
+        keys = [RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]
+        assert store.read(keys) == [None, record(2)]
+        epoch = store.epoch()
         store.clear()
+        assert store.epoch() is not epoch
         assert store.read(keys) == [None, None]
+
+
+def test_who_only_reads_is_told_of_no_epoch(tmp_path: Path) -> None:
+    with LmdbStore(tmp_path, writable=True), LmdbStore(tmp_path, writable=False) as reader:
+        assert reader.epoch() is None
 
 
 def test_record_that_another_wrote_since_it_was_read_is_not_overwritten(tmp_path: Path) -> None:
@@ -136,40 +131,27 @@ def test_record_that_another_wrote_since_it_was_read_is_not_overwritten(tmp_path
         assert store.read([key]) == [record(5)]
 
 
-def test_commit_that_failed_leaves_nothing_remembered(tmp_path: Path) -> None:
+def test_epoch_ends_when_a_commit_fails(tmp_path: Path) -> None:
     with LmdbStore(tmp_path, writable=True) as store:
         store.commit([write("a", None, 1)], {})
+        epoch = store.epoch()
         too_long = SourcePartition("t" * 600, 0)  # no key of the tree is so long
         with pytest.raises(StoreUnavailableError):
-            store.commit([write("a", 1, 2), write("b", None, 2)], {too_long: Position(1, 1, 1)})
+            store.commit([write("a", 1, 2), write("b", None, 2)], {too_long: Position(1, 1, 1)}, epoch=epoch)
+        assert store.epoch() is not epoch
         keys = [RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]
         assert store.read(keys) == [record(1), None]
-        store.commit([write("a", 1, 3), write("b", None, 3)], {})
-        assert in_the_tree(store, "a") == [(0, record(3))]
 
 
-def test_what_is_written_past_the_store_is_seen(tmp_path: Path) -> None:
+def test_epoch_ends_when_somebody_writes_past_the_store(tmp_path: Path) -> None:
     """The lock forbids it; should somebody do it all the same, nothing is guessed from memory."""
     with LmdbStore(tmp_path, writable=True) as store:
         store.commit([write("a", None, 1)], {})
-        key = RecordKey(VIEW, b"a", 0)
-        assert store.read([key]) == [record(1)]
+        epoch = store.epoch()
         with store._env.begin(write=True) as txn:  # noqa: SLF001
             ((at, _),) = list(txn.cursor(store._records))  # noqa: SLF001
             txn.put(at, record(9), db=store._records)  # noqa: SLF001
         with pytest.raises(StaleWriteError):
-            store.commit([write("a", 1, 2)], {})
-        assert store.read([key]) == [record(9)]
-
-
-def test_store_remembers_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.online.lmdb._RECENT_BYTES", 50_000)
-    with LmdbStore(tmp_path, writable=True) as store:
-        for number in range(300):
-            (before,) = store.read([RecordKey(VIEW, b"%d" % (number % 100), 0)])
-            assert before == (None if number < 100 else record(number - 100, 1000))
-            expected = None if number < 100 else number - 100
-            entity = RecordKey(VIEW, b"%d" % (number % 100), 0)
-            store.commit([Write(entity, expected, record(number, 1000))], {})
-        remembered = [*store._recent._new.values(), *store._recent._old.values()]  # noqa: SLF001
-        assert sum(len(one.record or b"") for one in remembered) < 110_000
+            store.commit([write("a", 1, 2)], {}, epoch=epoch)
+        assert store.epoch() is not epoch
+        assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(9)]

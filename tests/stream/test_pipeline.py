@@ -115,8 +115,8 @@ class FailingStore(LmdbStore):
 
     failpoint: Failpoint
 
-    def commit(self, writes: Any, positions: Any, held: Any = NOTHING) -> None:
-        self.failpoint.around("online commit", lambda: super(FailingStore, self).commit(writes, positions, held))
+    def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+        self.failpoint.around("online commit", lambda: super(FailingStore, self).commit(writes, positions, held, epoch))
 
     def add_journal(self, entries: Any) -> None:
         self.failpoint.around("journal", lambda: super(FailingStore, self).add_journal(entries))
@@ -265,11 +265,11 @@ def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -
     class AwayStore(MemoryStore):
         away = True
 
-        def commit(self, writes: Any, positions: Any, held: Any = NOTHING) -> None:
+        def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
             if self.away:
                 msg = "Away."
                 raise StoreUnavailableError(msg)
-            super().commit(writes, positions, held)
+            super().commit(writes, positions, held, epoch)
 
     store, log = AwayStore(), EventLog(tmp_path, SOURCE)
     pipeline: Pipeline = new_pipeline(store, log)

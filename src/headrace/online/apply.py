@@ -3,11 +3,14 @@
 For every view of the batch's source: read the records of the keys it touches, skip the events at or below each record's applied offset,
 merge the rest into tiles, prune what no window can reach, and write records and offsets together, only if they are still the ones read. A
 replay therefore changes nothing, and a worker that lost its partition is refused.
+
+Where the store can tell that nobody else writes (`OnlineStore.epoch`), the records of the versions served are kept decoded (`hot`), and what is
+kept is given up whenever a round made from it was not committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from operator import attrgetter
@@ -19,8 +22,9 @@ import pyarrow as pa
 
 from headrace.events.batch import EventBatch, column_values
 from headrace.events.columns import BoolArray, IntArray, Values
-from headrace.online.base import OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online.base import NOTHING, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import Records, decode_records, encode_records, entity_key
+from headrace.online.hot import HotRecords
 from headrace.online.recent import Recent
 from headrace.plan import Column, DType, Plan, View
 from headrace.transforms import Transformer
@@ -32,6 +36,8 @@ __all__ = ["Applier"]
 _MOST_CODES = 1 << 40
 _RECENT_KEYS = 1 << 17
 """How many records' keys a generation of the views' caches holds, all together."""
+_HOT_BYTES = 192 << 20
+"""How many bytes of hot records are kept, of all views together."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,11 @@ class _Grouping:
     """Which record each event belongs to.
 
     Attributes:
-        keys: The records, in the order of their numbers.
+        names: Per record, the values of its entity and its partition; in the order of the records' numbers.
         group: Each event's record number; -1 where an entity key is null.
     """
 
-    keys: list[RecordKey]
+    names: list[tuple[Any, ...]]
     group: IntArray
 
 
@@ -56,12 +62,14 @@ class _Version:
         transformer: What makes its derived columns, if it has any.
         partitions: The source partitions whose rounds it gets; None is all of them.
         keys: Keys made of late, by the values of the entity and the partition; None where values that are alike make different keys.
+        hot: What is known of its records; None where others may write them.
     """
 
     layout: ViewLayout
     transformer: Transformer | None
     partitions: set[int] | None
     keys: Recent[tuple[object, ...], RecordKey] | None
+    hot: HotRecords | None = None
 
     def given(self, batch: EventBatch) -> EventBatch:
         """What it gets of a round."""
@@ -91,6 +99,8 @@ class Applier:
         self._repo = repo
         self._sources = plan.sources
         self._keys_each = _RECENT_KEYS // max(1, len(plan.views))
+        self._epoch: object | None = None
+        self._is_committed = True
         self._versions = {view.hash: self._version(view, None) for view in plan.views.values()}
 
     @property
@@ -144,7 +154,9 @@ class Applier:
         Raises:
             StaleWriteError, StoreUnavailableError: As `apply`.
         """
-        self._store.commit(self._writes(self._versions[view.hash], batch, None), {})
+        version = self._versions[view.hash]
+        version.hot = None
+        self._store.commit(self._writes(version, batch, None), {})
 
     def _version(self, view: View, partitions: set[int] | None) -> _Version:
         layout = ViewLayout.of(view, self._sources[view.source])
@@ -171,11 +183,13 @@ class Applier:
             StoreUnavailableError: The store is away; applying again is safe.
         """
         writes = self.writes(batches, now_us)
-        self._store.commit(writes, positions)
+        self.commit(writes, positions)
         return len(writes)
 
     def writes(self, batches: Sequence[EventBatch], now_us: int | None = None) -> list[Write]:
-        """What `apply` would write, from the records as they are read now; see there."""
+        """What `apply` would write, from the records as they are now; see there. `commit` writes it, before the next is asked for."""
+        self._warm()
+        self._is_committed = False
         return [
             write
             for batch in batches
@@ -185,28 +199,76 @@ class Applier:
             for write in self._writes(version, version.given(batch), now_us)
         ]
 
+    def commit(
+        self,
+        writes: Sequence[Write],
+        positions: Mapping[SourcePartition, Position],
+        held: Mapping[SourcePartition, int] = NOTHING,
+    ) -> None:
+        """Write what `writes` gave; see `OnlineStore.commit`."""
+        # The records of a version that is being built may have been written by whoever fills it.
+        is_ours = all(version.partitions is None for version in self._versions.values())
+        self._store.commit(writes, positions, held, self._epoch if is_ours else None)
+        self._is_committed = True
+
+    def _warm(self) -> None:
+        """See to it that what is hot is what the store holds, and not too much."""
+        epoch = self._store.epoch()
+        versions = self._versions.values()
+        held = sum(version.hot.nbytes for version in versions if version.hot is not None)
+        is_cold = epoch is None or epoch is not self._epoch or not self._is_committed or held > _HOT_BYTES
+        self._epoch = epoch
+        for version in versions:
+            if is_cold or version.partitions is not None:
+                version.hot = None
+            if version.hot is None and epoch is not None and version.partitions is None:
+                version.hot = HotRecords(version.layout)
+
     def _writes(self, version: _Version, batch: EventBatch, now_us: int | None) -> list[Write]:
         layout = version.layout
-        grouping = _group(layout, batch, version.keys)
-        if not grouping.keys:
+        grouping = _group(layout, batch)
+        if not grouping.names:
             return []
-        records = decode_records(
-            layout, self._store.read(grouping.keys), list(map(attrgetter("entity"), grouping.keys))
-        )
+        hot, numbers = version.hot, np.zeros(0, np.int64)
+        if hot is None:
+            keys = _keys(layout.view.hash, grouping.names, version.keys)
+            records = self._read(layout, keys)
+        else:
+            numbers = self._heated(version, hot, grouping.names)
+            keys = [hot.keys[number] for number in numbers.tolist()]
+            records = hot.take(numbers)
         fresh = (grouping.group >= 0) & (batch.offset > records.applied[grouping.group])
         if not fresh.any():
             return []
         merged = _merge(layout, records, version.sees(batch), grouping.group, fresh, now_us)
-        touched = np.bincount(grouping.group[fresh], minlength=len(grouping.keys)) > 0
+        if hot is not None:
+            hot.put(numbers, merged)
+        touched = np.bincount(grouping.group[fresh], minlength=len(keys)) > 0
         encoded = encode_records(layout, merged)
         expected: list[int | None] = records.applied.tolist()
         if -1 in expected:
             expected = [None if applied == -1 else applied for applied in expected]
-        writes = map(Write._make, zip(grouping.keys, expected, encoded, strict=True))
+        writes = map(Write._make, zip(keys, expected, encoded, strict=True))
         return list(writes) if touched.all() else list(compress(writes, touched.tolist()))
 
+    def _read(self, layout: ViewLayout, keys: Sequence[RecordKey]) -> Records:
+        return decode_records(layout, self._store.read(keys), list(map(attrgetter("entity"), keys)))
 
-def _group(layout: ViewLayout, batch: EventBatch, made: Recent[tuple[object, ...], RecordKey] | None) -> _Grouping:
+    def _heated(self, version: _Version, hot: HotRecords, names: list[tuple[Any, ...]]) -> IntArray:
+        """The numbers of records among the hot ones; those that were not there are read."""
+        called: Sequence[Hashable] = names if version.keys is not None else _keys(version.layout.view.hash, names, None)
+        numbers = hot.numbers(called)
+        if None in numbers:
+            cold = [at for at, number in enumerate(numbers) if number is None]
+            keys = [_key(version.layout.view.hash, names[at]) for at in cold]
+            first = len(hot)
+            hot.add([called[at] for at in cold], keys, self._read(version.layout, keys))
+            for number, at in enumerate(cold, first):
+                numbers[at] = number
+        return np.array(numbers, np.int64)
+
+
+def _group(layout: ViewLayout, batch: EventBatch) -> _Grouping:
     """Number the (entity, source partition) pairs of a batch by combining each column's own numbering."""
     code = batch.partition.astype(np.int64)
     known = np.ones(len(batch), np.bool_)
@@ -229,7 +291,7 @@ def _group(layout: ViewLayout, batch: EventBatch, made: Recent[tuple[object, ...
         _python_values(entity, dictionary, indices[first])
         for entity, (dictionary, indices) in zip(layout.view.entities, columns, strict=True)
     ]
-    return _Grouping(_keys(layout.view.hash, [*entities, batch.partition[first].tolist()], made), group)
+    return _Grouping(list(zip(*entities, batch.partition[first].tolist(), strict=True)), group)
 
 
 def _numbered(code: IntArray) -> tuple[IntArray, IntArray]:
@@ -248,23 +310,22 @@ def _python_values(entity: Column, dictionary: pa.Array, indices: IntArray) -> l
 
 
 def _keys(
-    view: str, columns: list[list[object]], made: Recent[tuple[object, ...], RecordKey] | None
+    view: str, names: list[tuple[Any, ...]], made: Recent[tuple[object, ...], RecordKey] | None
 ) -> list[RecordKey]:
-    """The key of each record, from the columns of its entity's values and its partition."""
-    rows: list[Any] = list(zip(*columns, strict=True))
+    """The key of each record, from its entity's values and its partition."""
     if made is None:
-        return [_key(view, row) for row in rows]
-    known = made.found(rows)
-    missing = [row for row, key in zip(rows, known, strict=True) if key is None]
+        return [_key(view, name) for name in names]
+    known = made.found(names)
+    missing = [name for name, key in zip(names, known, strict=True) if key is None]
     if missing:
-        new = {row: _key(view, row) for row in missing}
+        new = {name: _key(view, name) for name in missing}
         made.put(new, len(new))
-        return [new[row] if key is None else key for row, key in zip(rows, known, strict=True)]
+        return [new[name] if key is None else key for name, key in zip(names, known, strict=True)]
     return known  # type: ignore[return-value]
 
 
-def _key(view: str, row: tuple[Any, ...]) -> RecordKey:
-    return RecordKey(view, entity_key(row[:-1]), row[-1])
+def _key(view: str, name: tuple[Any, ...]) -> RecordKey:
+    return RecordKey(view, entity_key(name[:-1]), name[-1])
 
 
 def _merge(

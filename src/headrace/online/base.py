@@ -7,13 +7,28 @@ entity; a worker replaces those of its own partitions. Beside the records it kee
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import NamedTuple, Self
 
-__all__ = ["JournalEntry", "Moment", "OnlineStore", "Position", "RecordKey", "SourcePartition", "Write"]
+__all__ = [
+    "JournalEntry",
+    "Moment",
+    "OnlineStore",
+    "Position",
+    "RecordKey",
+    "SourcePartition",
+    "Write",
+    "entity_digest",
+]
+
+_PARTITION = struct.Struct(">I")
+_DIGEST_BYTES = 16
 
 
 class SourcePartition(NamedTuple):
@@ -23,7 +38,18 @@ class SourcePartition(NamedTuple):
     partition: int
 
 
-class RecordKey(NamedTuple):
+def entity_digest(entity: bytes) -> bytes:
+    """What stands for an entity's key where keys have to be short: 16 bytes of BLAKE2b."""
+    return hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+
+
+class _Key(NamedTuple):
+    view: str
+    entity: bytes
+    partition: int
+
+
+class RecordKey(_Key):
     """The key of a record.
 
     Attributes:
@@ -32,9 +58,10 @@ class RecordKey(NamedTuple):
         partition: The source partition.
     """
 
-    view: str
-    entity: bytes
-    partition: int
+    @cached_property
+    def place(self) -> bytes:
+        """Where it stands in a store that keeps its keys in order: by view, entity (its digest) and partition; made once."""
+        return bytes.fromhex(self.view) + entity_digest(self.entity) + _PARTITION.pack(self.partition)
 
 
 class Write(NamedTuple):
@@ -106,6 +133,13 @@ class OnlineStore(ABC):
     remembers_us: int | None = None
     """Up to how long before now, in µs of the system clock, the store still has every record that a window reached; None is for good."""
 
+    def epoch(self) -> object | None:
+        """What stays the same for as long as records change through this object's `commit` alone; None where that cannot be told.
+
+        Whoever has kept what it read and what it wrote itself need not read it again meanwhile.
+        """
+        return None
+
     @abstractmethod
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         """The records of `keys`, None where there is none."""
@@ -116,6 +150,7 @@ class OnlineStore(ABC):
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
+        epoch: object | None = None,
     ) -> None:
         """Write records, each only if it is still the one that was read, and then the positions.
 
@@ -129,6 +164,8 @@ class OnlineStore(ABC):
             writes: The records.
             positions: How far source partitions have been read with them.
             held: Per source partition, the offset that the store must have come to already: what the worker has committed before.
+            epoch: What `epoch()` gave before the records were read, where nobody else has written these records through this object since:
+                a store that is still in it need not look whether they are what was read. None has it look.
 
         Raises:
             StaleWriteError: A record changed since it was read: another worker owns the partition now.

@@ -2,14 +2,13 @@
 
 Commits are not synced one by one (a power cut costs a replay, never a wrong value): `sync` is called before Kafka offsets are committed.
 
-As one store writes at a time (a lock sees to it), that one keeps the records which it read or wrote of late: a round needs neither read them from
-the tree nor look them up there again to see that they are still what was read.
+As one store writes at a time (a lock sees to it), whoever writes through that one may keep what it read and wrote: an epoch lasts until somebody
+has written past the lock, a commit has failed, or records were deleted.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import struct
 import threading
@@ -17,18 +16,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import lmdb
 import numpy as np
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
-from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, SourcePartition, Write
+from headrace.online.base import (
+    NOTHING,
+    JournalEntry,
+    Moment,
+    OnlineStore,
+    Position,
+    RecordKey,
+    SourcePartition,
+    Write,
+    entity_digest,
+)
 from headrace.online.codec import record_entity
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_any_stale, refuse_behind
 from headrace.online.meta import GENERATION
-from headrace.online.recent import Recent
 
 __all__ = ["LmdbStore"]
 
@@ -36,49 +44,11 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
-_DIGEST_BYTES = 16
-_PREFIX_BYTES = 8 + _DIGEST_BYTES
-
-_MOST_READS = 64
-"""How many reads before a commit are remembered; a round has one per view."""
+_PREFIX_BYTES = 24
+"""Of a record's key: the view's hash and the entity's digest."""
 
 _SORTED_BY = 16
 """Bytes of a record's key that say where it stands in the tree: the view, and as much of the digest."""
-
-_RECENT_BYTES = 96 << 20
-"""How many bytes of records a generation of the cache holds, those written over counted too."""
-
-_HELD_BYTES = 400
-"""About what a record takes beside its bytes: its keys, and its place in the cache."""
-
-
-class _Held:
-    """What the store knows of a record.
-
-    Args:
-        at: Its key in the tree.
-        record: The record; None where there is none.
-    """
-
-    __slots__ = ("at", "record")
-
-    def __init__(self, at: bytes, record: bytes | None) -> None:
-        self.at = at
-        self.record = record
-
-
-class _Read(NamedTuple):
-    """Records that were read, and that nothing has been written to since."""
-
-    keys: Sequence[RecordKey]
-    held: Sequence[_Held]
-    found: Sequence[bytes | None]
-
-    @classmethod
-    def of(cls, reads: Sequence[_Read]) -> _Read:
-        """Several, one after the other."""
-        keys, held, found = ([one for read in reads for one in read[field]] for field in range(3))
-        return cls(keys, held, found)  # type: ignore[arg-type]
 
 
 class LmdbStore(OnlineStore):
@@ -110,39 +80,54 @@ class LmdbStore(OnlineStore):
             raise
         self._env = self._environment.env
         self._guard = threading.RLock()
-        self._recent: Recent[RecordKey, _Held] = Recent(_RECENT_BYTES if writable else 0)
-        self._reads: list[_Read] = []
+        self._epoch = object()
         self._written = -1
         self._known_positions: dict[bytes, tuple[bytes, tuple[SourcePartition, Position]]] = {}
         self._records, self._positions, self._journal, self._meta = self._environment.databases
 
-    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+    def epoch(self) -> object | None:
+        if self._lock is None:
+            return None
         with self._guard, self._begin() as txn:
-            held = self._held(txn, keys, txn.id())
-            found = [one.record for one in held]
-            self._reads = [*self._reads[-_MOST_READS:], _Read(keys, held, found)]
-        return list(found)
+            self._notice(txn.id())
+            return self._epoch
+
+    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        with self._begin() as txn:
+            return self._read(txn, [key.place for key in keys])
 
     def commit(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
+        epoch: object | None = None,
     ) -> None:
         with self._writing() as txn:
             for source, offset in held.items():
                 found = txn.get(_source_key(source), db=self._positions)
                 refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
-            before, found_records = self._before(txn, writes)
-            refuse_any_stale(writes, found_records)
-            self._reads.clear()
-            self._put(txn, before, [write.record for write in writes])
+            at = [write.key.place for write in writes]
+            if epoch is None or epoch is not self._epoch:
+                refuse_any_stale(writes, self._read(txn, at))
+            order = _in_order(at)
+            records = [write.record for write in writes]
+            txn.cursor(self._records).putmulti(
+                zip(map(at.__getitem__, order), map(records.__getitem__, order), strict=True)
+            )
             for source, position in positions.items():
                 key = _source_key(source)
                 known = txn.get(key, db=self._positions)
                 if known is None or _POSITION.unpack(known)[0] <= position.offset:
                     packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
                     txn.put(key, packed, db=self._positions)
+
+    def _read(self, txn: Any, at: list[bytes]) -> list[bytes | None]:
+        """The records at some places of the tree."""
+        found: list[bytes | None] = [None] * len(at)
+        for number in _in_order(at):
+            found[number] = txn.get(at[number], db=self._records)
+        return found
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         with self._begin() as txn:
@@ -210,14 +195,14 @@ class LmdbStore(OnlineStore):
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     cursor.delete()
                     deleted += 1
-            self._forget()
+            self._begin_epoch()
         return deleted
 
     def clear(self) -> None:
         with self._writing() as txn:
             for database in (self._records, self._positions, self._journal, self._meta):
                 txn.drop(database, delete=False)
-            self._forget()
+            self._begin_epoch()
 
     def sync(self) -> None:
         try:
@@ -237,51 +222,18 @@ class LmdbStore(OnlineStore):
             self._lock.close()
             self._lock = None
 
-    def _before(self, txn: Any, writes: Sequence[Write]) -> tuple[Sequence[_Held], Sequence[bytes | None]]:
-        """The records that are there of those to be written: as a rule what has just been read."""
-        asked = [write.key for write in writes]
-        read = self._reads[0] if len(self._reads) == 1 else _Read.of(self._reads)
-        if read.keys == asked:
-            return read.held, read.found
-        held = self._held(txn, asked, txn.id() - 1)
-        return held, [one.record for one in held]
-
-    def _held(self, txn: Any, keys: Sequence[RecordKey], state: int) -> list[_Held]:
-        """Records, as far as they are remembered without asking the tree.
+    def _notice(self, state: int) -> None:
+        """Begin another epoch where somebody has written past the lock.
 
         Args:
-            txn: A transaction.
-            keys: The records' keys.
-            state: The last transaction whose writes `txn` sees.
+            state: The number of the last transaction that wrote.
         """
-        if state > self._written:  # somebody wrote past the lock, or this is the first read
-            self._forget()
+        if state > self._written:
             self._written = state
-        found = self._recent.found(keys)
-        if not all(found):
-            missing = dict.fromkeys(key for key, held in zip(keys, found, strict=True) if held is None)
-            at = [_record_key(key) for key in missing]
-            made = [_Held(b"", None)] * len(at)
-            for number in _in_order(at):
-                made[number] = _Held(at[number], txn.get(at[number], db=self._records))
-            read = dict(zip(missing, made, strict=True))
-            self._recent.put(read, sum(_HELD_BYTES + len(one.record or b"") for one in made))
-            return [read[key] if held is None else held for key, held in zip(keys, found, strict=True)]
-        return found  # type: ignore[return-value]
+            self._begin_epoch()
 
-    def _put(self, txn: Any, held: Sequence[_Held], records: list[bytes]) -> None:
-        at = [one.at for one in held]
-        order = _in_order(at)
-        txn.cursor(self._records).putmulti(
-            zip(map(at.__getitem__, order), map(records.__getitem__, order), strict=True)
-        )
-        for one, record in zip(held, records, strict=True):
-            one.record = record
-        self._recent.weigh(sum(map(len, records)))
-
-    def _forget(self) -> None:
-        self._recent.clear()
-        self._reads.clear()
+    def _begin_epoch(self) -> None:
+        self._epoch = object()
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -289,11 +241,10 @@ class LmdbStore(OnlineStore):
             try:
                 with self._begin(write=True) as txn:
                     number = txn.id()
-                    if number - 1 > self._written:
-                        self._forget()
+                    self._notice(number - 1)
                     yield txn
             except BaseException:
-                self._forget()
+                self._begin_epoch()
                 raise
             self._written = number
 
@@ -335,17 +286,13 @@ def _lock(path: Path) -> IO[str]:
 
 def _entity_prefix(view: str, entity: bytes) -> bytes:
     # LMDB keys end at 511 bytes and an entity's key may be longer; the record itself carries it and is checked when read.
-    return _prefix(bytes.fromhex(view), entity)
-
-
-def _prefix(view: bytes, entity: bytes) -> bytes:
-    return view + hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+    return bytes.fromhex(view) + entity_digest(entity)
 
 
 @lru_cache(maxsize=1 << 15)
 def _digest(entity: bytes) -> bytes:
     """An entity's digest, remembered: hashing it takes longer than looking it up."""
-    return hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+    return entity_digest(entity)
 
 
 def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
@@ -369,10 +316,6 @@ def _in_order(keys: Sequence[bytes]) -> list[int]:
         return list(range(len(keys)))
     words = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)[:, :_SORTED_BY].copy().view(">u8")
     return np.lexsort((words[:, 1], words[:, 0])).tolist()  # type: ignore[no-any-return]
-
-
-def _record_key(key: RecordKey) -> bytes:
-    return _entity_prefix(key.view, key.entity) + _PARTITION.pack(key.partition)
 
 
 def _source_key(source: SourcePartition) -> bytes:

@@ -30,6 +30,7 @@ class MemoryStore(OnlineStore):
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
+        epoch: object | None = None,
     ) -> None:
         for source, offset in held.items():
             found = self._positions.get(source)

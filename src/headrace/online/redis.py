@@ -135,6 +135,7 @@ class RedisStore(OnlineStore):
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int] = NOTHING,
+        epoch: object | None = None,
     ) -> None:
         with self._errors():
             self._learn({write.key.view for write in writes})

@@ -178,7 +178,7 @@ class Pipeline:
         positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
         writes = self._applier.writes(batches, now)
         failpoints.reach("before-online-write")
-        self._store.commit(writes, positions, {at: self._held[at] for at in positions if at in self._held})
+        self._applier.commit(writes, positions, {at: self._held[at] for at in positions if at in self._held})
         self._held.update({at: position.offset for at, position in positions.items()})
         failpoints.reach("after-online-write")
         if self._clock is Clock.SYSTEM:
