@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import pyarrow as pa
 from headrace.events.batch import EventBatch, column_values
 from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.online.base import NOTHING, OnlineStore, Position, RecordKey, SourcePartition, Write
-from headrace.online.codec import Records, decode_records, encode_records, entity_key
+from headrace.online.codec import Records, decode_records, encode_records, entity_keys
 from headrace.online.hot import HotRecords
 from headrace.online.recent import Recent
 from headrace.plan import Column, DType, Plan, View
@@ -260,7 +260,7 @@ class Applier:
         numbers = hot.numbers(called)
         if None in numbers:
             cold = [at for at, number in enumerate(numbers) if number is None]
-            keys = [_key(version.layout.view.hash, names[at]) for at in cold]
+            keys = _new_keys(version.layout.view.hash, [names[at] for at in cold])
             first = len(hot)
             hot.add([called[at] for at in cold], keys, self._read(version.layout, keys))
             for number, at in enumerate(cold, first):
@@ -314,18 +314,19 @@ def _keys(
 ) -> list[RecordKey]:
     """The key of each record, from its entity's values and its partition."""
     if made is None:
-        return [_key(view, name) for name in names]
+        return _new_keys(view, names)
     known = made.found(names)
     missing = [name for name, key in zip(names, known, strict=True) if key is None]
     if missing:
-        new = {name: _key(view, name) for name in missing}
+        new = dict(zip(missing, _new_keys(view, missing), strict=True))
         made.put(new, len(new))
         return [new[name] if key is None else key for name, key in zip(names, known, strict=True)]
     return known  # type: ignore[return-value]
 
 
-def _key(view: str, name: tuple[Any, ...]) -> RecordKey:
-    return RecordKey(view, entity_key(name[:-1]), name[-1])
+def _new_keys(view: str, names: Sequence[tuple[Any, ...]]) -> list[RecordKey]:
+    entities = entity_keys([name[:-1] for name in names])
+    return list(map(RecordKey._make, zip(repeat(view), entities, [name[-1] for name in names])))
 
 
 def _merge(

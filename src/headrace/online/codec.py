@@ -40,6 +40,7 @@ __all__ = [
     "decode_records",
     "encode_records",
     "entity_key",
+    "entity_keys",
     "record_entity",
 ]
 
@@ -88,11 +89,25 @@ def entity_key(values: Sequence[object]) -> bytes:
     return f"[{','.join(map(_json, values))}]".encode("utf-8", "surrogatepass")
 
 
+def entity_keys(rows: Sequence[Sequence[object]]) -> list[bytes]:
+    """The keys of many entities; see `entity_key`."""
+    if rows and len(rows[0]) == 1:
+        values = [row[0] for row in rows]
+        if all(type(value) is str for value in values) and _is_plain("".join(values)):  # type: ignore[arg-type]
+            return [f'["{value}"]'.encode() for value in values]
+    return [entity_key(row) for row in rows]
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is its own JSON."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 def _json(value: object) -> str:
     """A value as compact JSON; the most common ones without asking the encoder."""
     if type(value) is int:
         return str(value)
-    if type(value) is str and value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+    if type(value) is str and _is_plain(value):
         return f'"{value}"'
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,6 +45,7 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
+_PLACE = attrgetter("place")
 _PREFIX_BYTES = 24
 """Of a record's key: the view's hash and the entity's digest."""
 
@@ -94,7 +96,7 @@ class LmdbStore(OnlineStore):
 
     def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
         with self._begin() as txn:
-            return self._read(txn, [key.place for key in keys])
+            return self._read(txn, list(map(_PLACE, keys)))
 
     def commit(
         self,
@@ -107,11 +109,11 @@ class LmdbStore(OnlineStore):
             for source, offset in held.items():
                 found = txn.get(_source_key(source), db=self._positions)
                 refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
-            at = [write.key.place for write in writes]
+            keys, _, records = zip(*writes, strict=True) if writes else ((), (), ())
+            at = list(map(_PLACE, keys))
             if epoch is None or epoch is not self._epoch:
                 refuse_any_stale(writes, self._read(txn, at))
             order = _in_order(at)
-            records = [write.record for write in writes]
             txn.cursor(self._records).putmulti(
                 zip(map(at.__getitem__, order), map(records.__getitem__, order), strict=True)
             )
