@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.online.codec import Records, decode_records, encode_records
-from headrace.online.numbers import Numbers, numbers_of, read_numbers
+from headrace.online.numbers import Numbers, Shape, numbers_of, read_numbers
 from headrace.plan import Column, DType, Feature, Source, View
 from headrace.windows import NEVER, Tiles, ViewLayout
 
@@ -66,13 +66,14 @@ def _records(layout: ViewLayout, entity: bytes, dice: np.random.Generator) -> Re
     return Records([entity], dice.integers(0, 2**62, 1), ints(1), ints(1), dropped, tiles)
 
 
-def _told(numbers: Numbers) -> list[object]:
+def _told(numbers: Numbers, shape: Shape) -> list[object]:
     """All that is in them, as Python values."""
-    found: list[object] = [numbers.applied.tolist(), numbers.newest_ts_us.tolist()]
-    for family in numbers.families:
-        columns = np.empty((family.width, family.total), np.int64)
-        family.fill(columns, range(family.width))
-        found += [family.n_tiles.tolist(), columns.tolist()]
+    found: list[object] = [list(numbers.applied), list(numbers.newest_ts_us)]
+    for number, (first, n_tiles) in enumerate(zip(numbers.first, numbers.n_tiles, strict=True)):
+        table = numbers.tables[shape.run_of(number)]
+        assert table.shape[1] == shape.widths[number]
+        assert all(start + many < len(table) for start, many in zip(first, n_tiles, strict=True))
+        found += [table[start : start + many].tolist() for start, many in zip(first, n_tiles, strict=True)]
     return found
 
 
@@ -83,9 +84,10 @@ def test_numbers_are_those_that_the_codec_reads(layout: ViewLayout, count: int, 
     dice = np.random.default_rng(seed)
     entities = [f'["{"x" * int(dice.integers(0, 20))}"]'.encode() for _ in range(count)]
     encoded = [encode_records(layout, _records(layout, entity, dice))[0] for entity in entities]
-    numbers = read_numbers(layout, encoded, entities)
+    shape = Shape.of(layout)
+    numbers = read_numbers(shape, encoded, entities)
     assert numbers is not None
-    assert _told(numbers) == _told(numbers_of(decode_records(layout, encoded, entities)))
+    assert _told(numbers, shape) == _told(numbers_of(shape, decode_records(layout, encoded, entities)), shape)
 
 
 @pytest.mark.parametrize("others", [0, 3])
@@ -95,7 +97,7 @@ def test_record_that_is_not_sound_is_left_to_who_can_say_why(seed: int, others: 
     (record,) = encode_records(NUMBERS, _records(NUMBERS, b'["ab"]', dice))
 
     def read(changed: bytes, entity: bytes = b'["ab"]', layout: ViewLayout = NUMBERS) -> Numbers | None:
-        return read_numbers(layout, [*[record] * others, changed], [*[b'["ab"]'] * others, entity])
+        return read_numbers(Shape.of(layout), [*[record] * others, changed], [*[b'["ab"]'] * others, entity])
 
     assert read(record) is not None
     for place in range(len(record)):
@@ -115,7 +117,7 @@ def test_record_that_is_checked_but_does_not_add_up_is_left_to_who_can_say_why(o
 
     def read(body: bytes) -> Numbers | None:
         sealed = record[:4] + zlib.crc32(body).to_bytes(4, "little") + body
-        return read_numbers(NUMBERS, [*[record] * others, sealed], [b'["ab"]'] * (others + 1))
+        return read_numbers(Shape.of(NUMBERS), [*[record] * others, sealed], [b'["ab"]'] * (others + 1))
 
     assert read(record[8:]) is not None
     for body in (record[8:-8], record[8:] + bytes(8), record[8:-4], record[8:48], record[8:56]):
@@ -126,4 +128,4 @@ def test_record_that_is_checked_but_does_not_add_up_is_left_to_who_can_say_why(o
 
 
 def test_no_records_are_left_to_the_codec() -> None:
-    assert read_numbers(NUMBERS, [], []) is None
+    assert read_numbers(Shape.of(NUMBERS), [], []) is None

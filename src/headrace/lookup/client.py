@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
-from headrace.events.columns import Values
 from headrace.lookup.asked import AskedView
 from headrace.lookup.request import entity_columns, time_us
-from headrace.lookup.response import OnlineFeatures, ViewAnswer
+from headrace.lookup.response import Block, FeatureValues, OnlineFeatures, ViewAnswer
 from headrace.lookup.view import ViewLookup
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.expiry import reach_us
@@ -108,13 +107,13 @@ class FeatureClient:
         at_us = self._now_us(moment.positions) if at is None else time_us(at)
         if at is not None:
             self._refuse_forgotten(request, at_us)
-        values: dict[str, Values] = {}
+        blocks: list[Block] = []
         answers: dict[str, ViewAnswer] = {}
         for name, view in request.asked.items():
             lookup = ViewLookup(view, keys[name], moment.records[view.layout.view.hash], at_us)
             if at is not None:
                 lookup.refuse_unanswerable()
-            values.update(lookup.values())
+            blocks += lookup.values()
             answers[name] = lookup.answer()
         served = OnlineFeatures(
             at_us=at_us,
@@ -122,7 +121,7 @@ class FeatureClient:
             topics=request.topics.copy(),
             entity_rows=rows,
             dtypes=request.dtypes.copy(),
-            values={column: values[column] for column in request.dtypes},
+            values=FeatureValues(request.dtypes, blocks),
             views=answers,
         )
         if self._recorder is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headrace.events.columns import BoolArray, IntArray, Values
+from headrace.events.columns import Array, BoolArray, IntArray, Values
 from headrace.lookup.request import EntityRows
 from headrace.plan import DType
 from headrace.times import datetime_of, iso_time
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["OnlineFeatures", "Status", "ViewAnswer"]
+__all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer"]
 
 
 class Status(StrEnum):
@@ -34,27 +34,85 @@ class Status(StrEnum):
     UNKNOWN_KEY = "unknown_key"
 
 
+class Block(NamedTuple):
+    """Features that were computed together.
+
+    Attributes:
+        names: The features by `view__feature`, for each column; several may be the same.
+        data: The values, shape (rows, columns); what stands at a null is undefined.
+        valid: False where a value is null, shape (rows, columns).
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    data: Array
+    valid: BoolArray
+
+
+class FeatureValues(Mapping[str, Values]):
+    """The values of each feature, by `view__feature`, one per row; each is cut out when it is asked for.
+
+    Args:
+        names: The features, in the order asked for.
+        blocks: All of them.
+    """
+
+    def __init__(self, names: Iterable[str], blocks: Sequence[Block]) -> None:
+        self._names = dict.fromkeys(names)
+        self._blocks = blocks
+
+    def __getitem__(self, name: str) -> Values:
+        for names, data, valid in self._blocks:
+            for place, of_column in enumerate(names):
+                if name in of_column:
+                    return Values(data[:, place], valid[:, place])
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def lists(self) -> dict[str, list[Any]]:
+        """The values as lists of what numpy makes of them, None where they are null."""
+        found: dict[str, list[Any]] = dict.fromkeys(self._names, [])
+        for names, data, valid in self._blocks:
+            columns = data.T.tolist()
+            if b"\0" in valid.tobytes():
+                columns = list(map(_known, columns, valid.T.tolist()))
+            for of_column, column in zip(names, columns, strict=True):
+                found[of_column[0]] = column
+                for name in of_column[1:]:
+                    found[name] = column.copy()
+        return found
+
+
+def _known(values: list[Any], valid: list[bool]) -> list[Any]:
+    return [value if ok else None for value, ok in zip(values, valid, strict=True)] if False in valid else values
+
+
 class ViewAnswer:
     """What one view said, per row of the request; each part is made when it is first asked for.
 
     Args:
-        newest_event_us: The time of the newest event applied for each row's entity, in µs; `NEVER` where there is none, shape (rows,).
-        is_present: Whether any event counts at the time asked for, shape (rows,).
+        newest_event_us: The time of the newest event applied for each row's entity, in µs; `NEVER` where there is none.
+        counted: Whether windows count any event of each record at the time asked for, shape (records, windows), and which of the windows tell
+            whether any does.
         row: The row that each record found belongs to, ascending, shape (records,).
         partition: Each record's source partition.
-        applied: Each record's applied offset, shape (records,).
+        applied: Each record's applied offset.
     """
 
     def __init__(
         self,
-        newest_event_us: IntArray,
-        is_present: BoolArray,
+        newest_event_us: Sequence[int],
+        counted: Sequence[tuple[BoolArray, Sequence[int]]],
         row: IntArray,
         partition: Sequence[int],
-        applied: IntArray,
+        applied: Sequence[int],
     ) -> None:
         self._newest = newest_event_us
-        self._is_present = is_present
+        self._counted = counted
         self._row = row
         self._partition = partition
         self._applied = applied
@@ -62,22 +120,22 @@ class ViewAnswer:
     @cached_property
     def status(self) -> list[Status]:
         """The status of each row's entity."""
-        seen = (self._newest != NEVER).tolist()
-        return [
-            Status.PRESENT if is_present else Status.EXPIRED if is_seen else Status.UNKNOWN_KEY
-            for is_present, is_seen in zip(self._is_present.tolist(), seen, strict=True)
-        ]
+        found = [Status.UNKNOWN_KEY if ts == NEVER else Status.EXPIRED for ts in self._newest]
+        for is_counted, telling in self._counted:
+            for row in self._row[is_counted[:, telling].any(axis=1)].tolist():
+                found[row] = Status.PRESENT
+        return found
 
     @cached_property
     def newest_event_us(self) -> list[int | None]:
         """The time of the newest event applied for each row's entity, in µs; None where there is none."""
-        return [ts if ts != NEVER else None for ts in self._newest.tolist()]
+        return [ts if ts != NEVER else None for ts in self._newest]
 
     @cached_property
     def applied(self) -> list[dict[int, int]]:
         """The evidence: per row, by source partition, the offset that the entity's record had applied."""
         found: list[dict[int, int]] = [{} for _ in range(len(self._newest))]
-        for row, partition, offset in zip(self._row.tolist(), self._partition, self._applied.tolist(), strict=True):
+        for row, partition, offset in zip(self._row.tolist(), self._partition, self._applied, strict=True):
             found[row][partition] = offset
         return found
 
@@ -101,7 +159,7 @@ class OnlineFeatures:
     topics: dict[str, str]
     entity_rows: Sequence[dict[str, Any]]
     dtypes: dict[str, DType]
-    values: dict[str, Values]
+    values: Mapping[str, Values]
     views: dict[str, ViewAnswer]
 
     @property
@@ -113,8 +171,7 @@ class OnlineFeatures:
         """Columns of Python values: the request's keys, then the features by `view__feature`."""
         rows = self.entity_rows if isinstance(self.entity_rows, EntityRows) else EntityRows(rows=self.entity_rows)
         columns: dict[str, list[Any]] = {name: list(values) for name, values in rows.columns.items()}
-        for name in self.values:
-            columns[name] = self._python(name)
+        columns |= self._python()
         return columns
 
     def to_arrow(self) -> pa.Table:
@@ -123,10 +180,8 @@ class OnlineFeatures:
 
         from headrace.events.batch import ARROW_TYPES
 
-        columns = {name: pa.array(values) for name, values in self.to_dict().items() if name not in self.values}
-        for name in self.values:
-            columns[name] = pa.array(self._python(name), type=ARROW_TYPES[self.dtypes[name]])
-        return pa.table(columns)
+        types = {name: ARROW_TYPES[self.dtypes[name]] for name in self.values}
+        return pa.table({name: pa.array(values, type=types.get(name)) for name, values in self.to_dict().items()})
 
     def to_df(self) -> pd.DataFrame:
         """The same columns as a pandas data frame (needs pandas)."""
@@ -135,7 +190,7 @@ class OnlineFeatures:
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON-ready object per row: its keys, features, what each view knew, and the evidence by which the log recomputes it exactly."""
-        features = {name: [json_value(value) for value in self._python(name)] for name in self.values}
+        features = {name: [json_value(value) for value in values] for name, values in self._python().items()}
         return [
             {
                 "at": iso_time(self.at_us),
@@ -158,18 +213,18 @@ class OnlineFeatures:
             for number, row in enumerate(self.entity_rows)
         ]
 
-    def _python(self, name: str) -> list[Any]:
-        data, valid = self.values[name]
-        known: list[Any] = data.tolist()
-        is_known: list[bool] = valid.tolist()
-        if False in is_known:
-            known = [value if ok else None for value, ok in zip(known, is_known, strict=True)]
-        made, is_list = _how(self.dtypes[name])
-        if made is None:
-            return known
-        if not is_list:
-            return [None if value is None else made(value) for value in known]
-        return [None if values is None else [made(value) for value in values] for values in known]
+    def _python(self) -> dict[str, list[Any]]:
+        """The features as Python values."""
+        values = self.values
+        if not isinstance(values, FeatureValues):
+            blocks = [Block(((name,),), data[:, None], valid[:, None]) for name, (data, valid) in values.items()]
+            values = FeatureValues(values, blocks)
+        found = values.lists()
+        for name, column in found.items():
+            make = _how(self.dtypes[name])
+            if make is not None:
+                found[name] = [None if value is None else make(value) for value in column]
+        return found
 
 
 _MADE: dict[DType, Callable[[Any], Any]] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
@@ -177,9 +232,12 @@ _MADE: dict[DType, Callable[[Any], Any]] = {DType.BOOL: bool, DType.TIMESTAMP: d
 
 
 @cache
-def _how(dtype: DType) -> tuple[Callable[[Any], Any] | None, bool]:
-    """What makes Python values of a type, if anything has to, and whether the type is of lists of them."""
-    return _MADE.get(dtype.element or dtype), dtype.element is not None
+def _how(dtype: DType) -> Callable[[Any], Any] | None:
+    """What makes Python values of a type, if anything has to."""
+    made = _MADE.get(dtype.element or dtype)
+    if made is None or dtype.element is None:
+        return made
+    return lambda values: [made(value) for value in values]
 
 
 def json_value(value: Any) -> Any:

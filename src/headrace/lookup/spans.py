@@ -2,12 +2,14 @@
 
 A record's tiles ascend, so those that a window counts stand together, and one search finds where each window begins and ends in each record.
 One `reduceat` per column of state then merges the tiles of all windows and records: its indices are those beginnings and ends by turns, and
-every other of its results is a window's. Families whose tiles hold the same, by the minute and by the quarter of an hour say, are one lot and
+every other of its results is a window's. They are given from the last to the first, so that what follows an end begins before it, and `reduceat`
+has nothing to merge between the two. Families whose tiles hold the same, by the minute and by the quarter of an hour say, are one lot and
 share these calls.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,12 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.aggregates import Array, IntArray, State
-from headrace.online.numbers import FamilyNumbers
+from headrace.online.numbers import Numbers
 from headrace.windows import Family, FeaturePlace, Tiles, Window
 
 __all__ = ["Lot", "Spans", "merges_alone"]
-
-_MOST = 1 << 62
 
 
 class _Column(NamedTuple):
@@ -39,61 +39,82 @@ class _Column(NamedTuple):
     nothing: int | float
 
 
+class _Bound(NamedTuple):
+    """Where a window stands: its family in the lot, where it begins, and where it ends, in tiles from the lookup's."""
+
+    family: int
+    begin: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Lot:
-    """Families whose tiles hold the same, and the windows over them, worked out once.
+    """Families whose tiles hold the same and stand in one table, and the windows over them, worked out once.
 
     Attributes:
+        run: Which table.
         numbers: The families' numbers.
         families: The families.
         windows: Of each family the windows asked for, and those that tell whether any event counts; one family's after the other's.
-        of_family: Of which of the lot's families each window is.
         telling: Which of the windows tell.
-        bounds: Per family where each of its windows begins, and where it ends, in tiles from the lookup's, shape (2, windows).
+        bounds: Where each of the windows stands.
         columns: The columns of state that merge by themselves and are needed.
-        words: Which words of a tile are read: its number, and those columns.
+        words: Which words of a tile those are.
     """
 
+    run: int
     numbers: tuple[int, ...]
     families: tuple[Family, ...]
     windows: tuple[Window, ...]
-    of_family: tuple[int, ...]
     telling: tuple[int, ...]
-    bounds: tuple[IntArray, ...]
+    bounds: tuple[_Bound, ...]
     columns: tuple[_Column, ...]
-    words: tuple[int, ...]
+    words: slice | list[int]
 
     @classmethod
     def of(
-        cls, families: Mapping[int, Family], places: Sequence[FeaturePlace], telling: Mapping[int, Sequence[Window]]
+        cls,
+        run: int,
+        families: Mapping[int, Family],
+        places: Sequence[FeaturePlace],
+        telling: Mapping[int, Sequence[Window]],
     ) -> Lot:
         """Work out what features at some places of alike families share, families and telling windows being given by number."""
         windows: list[Window] = []
-        of_family: list[int] = []
         tells: list[int] = []
-        bounds: list[IntArray] = []
+        bounds: list[_Bound] = []
         for place, number in enumerate(families):
             mine = list(dict.fromkeys([*(one.window for one in places if one.family == number), *telling[number]]))
             tells += [len(windows) + mine.index(window) for window in telling[number]]
             windows += mine
-            of_family += [place] * len(mine)
-            bounds.append(
-                np.array([[_first(window) for window in mine], [1 - window.lag for window in mine]], np.int64)
-            )
+            bounds += [_Bound(place, _first(window), 1 - window.lag) for window in mine]
         family = next(iter(families.values()))
         needed = dict.fromkeys(place.accumulator for place in places if merges_alone(family, place.accumulator))
-        columns = {column.slot: column for accumulator in needed for column in _columns(family, accumulator)}
-        words = (0, *(2 + slot for slot in columns))
-        numbers, of = tuple(families), tuple(families.values())
+        found = {column.slot: column for accumulator in needed for column in _columns(family, accumulator)}
+        columns = tuple(found[slot] for slot in sorted(found))
+        words = [2 + column.slot for column in columns]
+        are_neighbours = bool(words) and words[-1] - words[0] == len(words) - 1
         return cls(
-            numbers, of, tuple(windows), tuple(of_family), tuple(tells), tuple(bounds), tuple(columns.values()), words
+            run,
+            tuple(families),
+            tuple(families.values()),
+            tuple(windows),
+            tuple(tells),
+            tuple(bounds),
+            columns,
+            slice(words[0], words[-1] + 1) if are_neighbours else words,
         )
 
     def window_of(self, place: FeaturePlace) -> int:
         """Which of the windows a feature's is."""
         family = self.numbers.index(place.family)
         found = (number for number, window in enumerate(self.windows) if window == place.window)
-        return next(number for number in found if self.of_family[number] == family)
+        return next(number for number in found if self.bounds[number].family == family)
+
+    def bounds_at(self, at_us: int) -> list[_Bound]:
+        """Where each window stands at a time, in tiles."""
+        tiles = [at_us // family.slide_us if family.slide_us else 0 for family in self.families]
+        return [_Bound(family, tiles[family] + begin, tiles[family] + end) for family, begin, end in self.bounds]
 
 
 def merges_alone(family: Family, accumulator: int) -> bool:
@@ -120,58 +141,46 @@ class Spans:
 
     Args:
         lot: The windows.
-        numbers: Per family of the lot its tiles.
-        records: How many records there are.
+        numbers: The records.
+        records: How many there are.
         at_us: The time, in µs.
     """
 
-    def __init__(self, lot: Lot, numbers: Sequence[FamilyNumbers], records: int, at_us: int) -> None:
+    def __init__(self, lot: Lot, numbers: Numbers, records: int, at_us: int) -> None:
         self._lot = lot
-        self._starts = [0]
-        self._total = sum([family.total for family in numbers])
-        # One tile more than there is: an index may be the end.
-        self._words = np.empty((len(lot.words), self._total + 1), np.int64)
-        ends: list[IntArray] = []
-        for family, bounds, held in zip(lot.families, lot.bounds, numbers, strict=True):
-            start = self._starts[-1]
-            part = self._words[:, start : start + held.total]
-            held.fill(part, lot.words)
-            if family.slide_us is not None:
-                bounds = bounds + at_us // family.slide_us  # noqa: PLW2901 the same, at this time
-            found = _searched(part[0], held.n_tiles, records, bounds)
-            ends.append(found + start if start else found)
-            self._starts.append(start + held.total)
-        self._ends = ends[0] if len(ends) == 1 else np.concatenate(ends, axis=1)
-        self.is_counted = self._ends[0] < self._ends[1]
-        """Whether each window counts any tile of each record, shape (windows, records)."""
+        self._numbers = numbers
+        self._table = numbers.tables[lot.run]
+        bounds = lot.bounds_at(at_us)
+        self._ends = self._of_one(bounds) if records == 1 else self._of_many(bounds, records)
+        self.is_counted = self._ends[1] < self._ends[0]
+        """Whether each window counts any tile of each record, shape (records, windows)."""
 
     def merged(self, row: IntArray, rows: int, *, is_plain: bool) -> list[Array]:
-        """The lot's columns of state per window and row, shape (windows, rows) each.
+        """The lot's columns of state per row and window, shape (rows, windows) each.
 
         Args:
             row: Each record's row, ascending.
             rows: How many rows there are.
             is_plain: Whether each row has one record.
         """
-        windows = len(self._lot.windows)
-        if not self._total:
-            return [
-                np.full((windows, rows), column.nothing, np.float64 if column.is_float else np.int64)
-                for column in self._lot.columns
-            ]
+        shape = self.is_counted.shape
+        if not shape[0]:
+            return [_nothing(column, (rows, shape[1])) for column in self._lot.columns]
         empty = None if self.is_counted.all() else ~self.is_counted
-        indices = self._ends.transpose(1, 2, 0).ravel()
+        indices = self._ends.transpose(1, 2, 0).reshape(-1)[::-1]
         starts = None if is_plain else np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
-        floats = self._words.view(np.float64)
+        # One column after the other: numpy merges neighbours several at a time.
+        words = np.ascontiguousarray(self._table.T[self._lot.words])
+        floats = words.view(np.float64)
         found: list[Array] = []
-        for number, (_, merge, is_float, nothing) in enumerate(self._lot.columns, 1):
-            column: Array = merge.reduceat((floats if is_float else self._words)[number], indices)[::2]
-            column = column.reshape(windows, -1)
+        for number, described in enumerate(self._lot.columns):
+            values = (floats if described.is_float else words)[number]
+            column: Array = described.merge.reduceat(values, indices)[-2::-2].reshape(shape)
             if empty is not None:
-                column[empty] = nothing
+                column[empty] = described.nothing
             if starts is not None:
-                by_row: Array = np.full((windows, rows), nothing, column.dtype)
-                by_row[:, row[starts]] = merge.reduceat(column, starts, axis=1)
+                by_row = _nothing(described, (rows, shape[1]))
+                by_row[row[starts]] = described.merge.reduceat(column, starts, axis=0)
                 column = by_row
             found.append(column)
         return found
@@ -188,7 +197,9 @@ class Spans:
         """
         family = tiles.family
         aggregate = family.accumulators[accumulator].aggregate
-        begin, end = self._ends[:, window] - self._starts[self._lot.of_family[window]]
+        number = self._lot.numbers[self._lot.bounds[window].family]
+        n_tiles = np.asarray(self._numbers.n_tiles[number])
+        end, begin = self._ends[:, :, window] - self._numbers.first[number] + (np.cumsum(n_tiles) - n_tiles)
         counts = end - begin
         if not counts.any():
             return aggregate.init(rows)
@@ -204,30 +215,63 @@ class Spans:
             whole[of[starts]] = part
         return state
 
+    def _of_one(self, bounds: Sequence[_Bound]) -> IntArray:
+        """Where windows end and begin in the only record, as rows of the table, shape (2, 1, windows): see `_of_many`."""
+        tile = self._table[:, 0].data
+        places = [
+            (int(self._numbers.first[number][0]), int(self._numbers.n_tiles[number][0])) for number in self._lot.numbers
+        ]
+        begins: list[int] = []
+        ends: list[int] = []
+        for family, begin, end in bounds:
+            first, n_tiles = places[family]
+            last = first + n_tiles
+            # As a rule nothing is newer than the lookup.
+            ends.append(last if n_tiles and tile[last - 1] < end else bisect_left(tile, end, first, last))
+            begins.append(bisect_left(tile, begin, first, last))
+        return np.array([[ends], [begins]])
 
-def _searched(tile: IntArray, n_tiles: IntArray, records: int, bounds: IntArray) -> IntArray:
-    """Where tiles stand among those of each record.
+    def _of_many(self, bounds: Sequence[_Bound], records: int) -> IntArray:
+        """Where windows end and begin in each record, as rows of the table, shape (2, records, windows)."""
+        found = np.empty((2, records, len(bounds)), np.int64)
+        numbers = [self._lot.numbers[bound.family] for bound in bounds]
+        first = np.stack([self._numbers.first[number] for number in numbers], axis=1)
+        last = first + np.stack([self._numbers.n_tiles[number] for number in numbers], axis=1)
+        last -= 1
+        most = max(int(np.max(self._numbers.n_tiles[number], initial=0)) for number in self._lot.numbers)
+        words, width = self._table.reshape(-1), self._table.shape[1]
+        ends = np.array([bound.end for bound in bounds])
+        if (words.take(last * width, mode="clip") < ends).all():  # as a rule nothing is newer than the lookup
+            found[0] = last
+        else:
+            found[0] = _before(words, width, first, last, ends, most)
+        found[1] = _before(words, width, first, last, np.array([bound.begin for bound in bounds]), most)
+        found += 1
+        return found
+
+
+def _nothing(column: _Column, shape: tuple[int, ...]) -> Array:
+    """A column of state where there is no event."""
+    return np.full(shape, column.nothing, np.float64 if column.is_float else np.int64)
+
+
+def _before(words: IntArray, width: int, first: IntArray, last: IntArray, bounds: IntArray, most: int) -> IntArray:
+    """By halves, the last of some rows whose tile is before a bound; the one in front of them, where none is.
 
     Args:
-        tile: Tile numbers, ascending within each record, one record's after the other's.
-        n_tiles: How many each record has.
-        records: How many records there are.
-        bounds: The tiles looked for, shape (2, windows).
-
-    Returns:
-        For each of them and each record, the place of the first of its tiles that is not before, shape (2, windows, records).
+        words: The table, its rows one after the other.
+        width: The words of a row.
+        first: The first of the rows, shape (records, windows).
+        last: The last of them, shape (records, windows).
+        bounds: The tiles looked for, shape (windows,).
+        most: How many rows there are at most.
     """
-    if records == 1:
-        return tile.searchsorted(bounds)[:, :, None]
-    if not len(tile):
-        return np.zeros((*bounds.shape, records), np.int64)
-    oldest = int(tile.min())
-    width = int(tile.max()) - oldest + 2
-    if width >= _MOST // records:  # numbers of tiles and of records do not fit one word together
-        ends = np.cumsum(n_tiles).tolist()
-        found = [start + tile[start:end].searchsorted(bounds) for start, end in zip([0, *ends], ends, strict=False)]
-        return np.stack(found, axis=2)
-    firsts = width * np.arange(records)
-    keys = np.repeat(firsts - oldest, n_tiles)
-    keys += tile
-    return keys.searchsorted((np.clip(bounds, oldest, oldest + width - 1) - oldest)[:, :, None] + firsts)
+    found = (first - 1) * width
+    end = last * width
+    step = width << max(most.bit_length() - 1, 0)
+    while step >= width:
+        further = found + step
+        np.minimum(further, end, out=further)
+        np.copyto(found, further, where=words.take(further, mode="clip") < bounds)
+        step >>= 1
+    return found // width

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from headrace.aggregates import Array, At, BoolArray
 from headrace.errors import LookupTimeError
-from headrace.events.columns import Values
 from headrace.lookup.asked import AskedView, Part, Stack
-from headrace.lookup.response import ViewAnswer
+from headrace.lookup.response import Block, ViewAnswer
 from headrace.lookup.spans import Spans, merges_alone
 from headrace.online.codec import Records, decode_records
 from headrace.online.numbers import numbers_of, read_numbers
@@ -41,56 +41,47 @@ class ViewLookup:
         self._asked = asked
         self._at_us = at_us
         self._n = len(entities)
-        self._encoded = [record for partials in found for _, record in partials]
-        self._partition = [partition for partials in found for partition, _ in partials]
-        held = list(map(len, found))
+        pairs = list(chain.from_iterable(found))
+        self._encoded = [record for _, record in pairs]
+        self._partition = [partition for partition, _ in pairs]
         # One record for each row, as topics that are keyed by the entity have it.
-        self._is_plain = len(self._encoded) == self._n and (not held or max(held) == 1)
+        self._is_plain = len(pairs) == self._n and all(found)
         if self._is_plain:
             self._row = np.arange(self._n)
             self._owners = entities
         else:
-            self._row = np.repeat(np.arange(self._n), held)
+            self._row = np.repeat(np.arange(self._n), list(map(len, found)))
             self._owners = [entities[row] for row in self._row.tolist()]
-        self._numbers = read_numbers(asked.layout, self._encoded, self._owners) or numbers_of(self._records)
-        self._spans = [
-            Spans(lot, [self._numbers.families[number] for number in lot.numbers], len(self._encoded), at_us)
-            for lot in asked.lots
-        ]
+        shape = asked.shape
+        self._numbers = read_numbers(shape, self._encoded, self._owners) or numbers_of(shape, self._records)
+        self._spans = [Spans(lot, self._numbers, len(pairs), at_us) for lot in asked.lots]
 
-    def values(self) -> dict[str, Values]:
-        """The features asked for, by column, shape (rows,) each."""
-        found: dict[str, Values] = {}
+    def values(self) -> list[Block]:
+        """The features asked for."""
         with np.errstate(invalid="ignore", over="ignore"):
             merged = [spans.merged(self._row, self._n, is_plain=self._is_plain) for spans in self._spans]
         stacked = [_stacked(stack, merged) for stack in self._asked.stacks]
+        found: list[Block] = []
         for one in self._asked.alike:
             data, valid = one.aggregate.result(tuple([stacked[number] for number in one.state]))
-            end = 0
-            for names in one.columns:
-                start, end = end, end + self._n
-                values = Values(data[start:end], valid[start:end])
-                for name in names:
-                    found[name] = values
+            shape = self._n, len(one.columns)
+            found.append(Block(one.columns, data.reshape(shape), valid.reshape(shape)))
         for part in self._asked.alone:
-            found.update(self._alone(part, merged[part.lot]))
+            found += self._alone(part, merged[part.lot])
         return found
 
     def answer(self) -> ViewAnswer:
         """What the view knew."""
-        newest, is_present = self._numbers.newest_ts_us, np.zeros(self._n, np.bool_)
+        newest = self._numbers.newest_ts_us
         if not self._is_plain:
-            newest = np.full(self._n, NEVER, np.int64)
-            np.maximum.at(newest, self._row, self._numbers.newest_ts_us)
-        for lot, spans in zip(self._asked.lots, self._spans, strict=True):
-            for window in lot.telling:
-                if self._is_plain:
-                    is_present |= spans.is_counted[window]
-                else:
-                    is_present[self._row[spans.is_counted[window]]] = True
-        return ViewAnswer(newest, is_present, self._row, self._partition, self._numbers.applied)
+            of_row = [NEVER] * self._n
+            for row, ts_us in zip(self._row.tolist(), newest, strict=True):
+                of_row[row] = max(of_row[row], ts_us)
+            newest = of_row
+        counted = [(spans.is_counted, lot.telling) for lot, spans in zip(self._asked.lots, self._spans, strict=True)]
+        return ViewAnswer(newest, counted, self._row, self._partition, self._numbers.applied)
 
-    def _alone(self, part: Part, merged: list[Array]) -> Iterator[tuple[str, Values]]:
+    def _alone(self, part: Part, merged: list[Array]) -> Iterator[Block]:
         """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
         lot, spans = self._asked.lots[part.lot], self._spans[part.lot]
         family = lot.families[0]
@@ -99,12 +90,12 @@ class ViewLookup:
         t_us = np.full(self._n, self._at_us, np.int64)
         for window, names in zip(part.windows, part.columns, strict=True):
             if merges_alone(family, part.accumulator):
-                state = tuple(merged[places[slot]][window] for slot in slots)
+                state = tuple(merged[places[slot]][:, window] for slot in slots)
             else:
-                tiles = self._records.tiles[lot.numbers[lot.of_family[window]]]
+                tiles = self._records.tiles[lot.numbers[lot.bounds[window].family]]
                 state = spans.together(tiles, part.accumulator, window, self._row, self._n)
-            values = aggregate.value(state, At(t_us, lot.windows[window].length_us))
-            yield from ((name, values) for name in names)
+            data, valid = aggregate.value(state, At(t_us, lot.windows[window].length_us))
+            yield Block((names,), data.reshape(-1, 1), valid.reshape(-1, 1))
 
     @cached_property
     def _records(self) -> Records:
@@ -144,8 +135,8 @@ class ViewLookup:
 
 
 def _stacked(stack: Stack, merged: Sequence[list[Array]]) -> Array:
-    """A stack's columns over all their windows and rows, one after the other."""
+    """A stack's columns over all rows and windows, row after row."""
     found = [
-        merged[lot][column] if windows is None else merged[lot][column][list(windows)] for lot, column, windows in stack
+        merged[lot][column] if windows is None else merged[lot][column][:, windows] for lot, column, windows in stack
     ]
-    return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(-1)
+    return (found[0] if len(found) == 1 else np.concatenate(found, axis=1)).reshape(-1)

@@ -297,17 +297,22 @@ def _digest(entity: bytes) -> bytes:
     return entity_digest(entity)
 
 
+@lru_cache(maxsize=1 << 10)
+def _partition(rest: bytes) -> int | None:
+    """The partition that the rest of a record's key says; None where it is the rest of nothing."""
+    return int.from_bytes(rest) if len(rest) == _PARTITION.size else None
+
+
 def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
     """Each entity's records, which are neighbours, in the order of their partitions."""
     found: list[list[tuple[int, bytes]]] = []
     seek, key_of, record_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
-    for entity in entities:
-        prefix = view + _digest(entity)
+    for prefix in map(view.__add__, map(_digest, entities)):
         partials: list[tuple[int, bytes]] = []
-        is_there = seek(prefix)
-        while is_there and (key := key_of()).startswith(prefix):
-            partials.append((int.from_bytes(key[_PREFIX_BYTES:]), record_of()))
-            is_there = advance()
+        if seek(prefix) and (partition := _partition(key_of().removeprefix(prefix))) is not None:
+            partials.append((partition, record_of()))
+            while advance() and (key := key_of()).startswith(prefix):
+                partials.append((int.from_bytes(key[_PREFIX_BYTES:]), record_of()))
         found.append(partials)
     return found
 

@@ -1,6 +1,9 @@
-"""Reading of records what a lookup of numbers needs, column by column: `codec.decode_records` without what a worker needs beside that.
+"""Reading of records what a lookup of numbers needs: `codec.decode_records` without what a worker needs beside that.
 
 It checks the same, but reads only what is as it should be. Whatever is not is left to the other one, which says what is wrong.
+
+Records are joined with so much room between them that each one's tiles begin at a multiple of a tile's words. So the words are a table whose rows
+are tiles (and, between those, the rest of the records), and a column of state is one of its columns: nothing has to be gathered.
 """
 
 from __future__ import annotations
@@ -9,7 +12,10 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,80 +23,99 @@ from headrace.aggregates import IntArray
 from headrace.online.codec import VERSION, Records
 from headrace.windows import ViewLayout
 
-__all__ = ["FamilyNumbers", "Numbers", "numbers_of", "read_numbers"]
+__all__ = ["Numbers", "Run", "Shape", "numbers_of", "read_numbers"]
 
 _HEADER = struct.Struct("<2sBBIqqqII")
 _HEADER_WORDS = 5
 _WORD = 8
 _U32 = 0xFFFFFFFF
 _FIRST_HALF = int.from_bytes(struct.pack("<2sBB", b"HR", VERSION, 0), "little")
+_CHECKED = itemgetter(slice(_WORD, None))
 
 
-@dataclass(frozen=True)
-class FamilyNumbers:
-    """A family's tiles in some records, one record's after the other's.
+class Run(NamedTuple):
+    """Families that follow one another and whose tiles are of the same width, so that they are rows of one table.
 
     Attributes:
-        n_tiles: How many each record has, shape (records,).
-        total: How many that is.
+        families: Which families.
         width: The words of a tile.
-        words: The words of all records.
-        begin: Where the first tile begins in them, where the tiles stand together.
-        begins: Where each tile begins in them, shape (total,); None where they stand together.
     """
 
-    n_tiles: IntArray
-    total: int
+    families: range
     width: int
-    words: IntArray
-    begin: int
-    begins: IntArray | None
-
-    def fill(self, columns: IntArray, which: Sequence[int]) -> None:
-        """Copy words of every tile, the first being its number and the second when it became known.
-
-        Args:
-            columns: Where to, shape (len(which), total).
-            which: Which words.
-        """
-        if self.begins is not None:
-            for column, word in zip(columns, which, strict=True):
-                self.words[word:].take(self.begins, out=column, mode="clip")
-        else:
-            rows = self.words[self.begin : self.begin + self.total * self.width].reshape(self.total, self.width)
-            rows.T.take(which, axis=0, out=columns, mode="clip")
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Shape:
+    """What a view's records are made of, worked out once.
+
+    Attributes:
+        widths: The words of a tile, per family.
+        runs: The families that are read together.
+        described: What says of each family how many tiles a record has, and how many bytes of objects.
+    """
+
+    widths: tuple[int, ...]
+    runs: tuple[Run, ...]
+    described: struct.Struct
+
+    @classmethod
+    def of(cls, layout: ViewLayout) -> Shape:
+        """The shape of a layout's records."""
+        widths = tuple(2 + len(family.columns) for family in layout.families)
+        runs: list[Run] = []
+        for number, width in enumerate(widths):
+            if runs and runs[-1].width == width:
+                runs[-1] = Run(range(runs[-1].families.start, number + 1), width)
+            else:
+                runs.append(Run(range(number, number + 1), width))
+        return cls(widths, tuple(runs), struct.Struct("<" + "II8x" * len(widths)))
+
+    def run_of(self, family: int) -> int:
+        """Which of the runs a family is in."""
+        return next(number for number, run in enumerate(self.runs) if family in run.families)
+
+
+class Numbers(NamedTuple):
     """What a lookup needs of some records of one view.
 
     Attributes:
         applied: The last source offset merged, per record.
         newest_ts_us: The newest event time merged; `NEVER` where no event was.
-        families: Per family its tiles.
+        tables: Per run of families its tiles, a row of words each: its number, when it became known, and the columns of state. The tiles that a
+            record has of a family stand together, and there is at least one row behind the last of them. What stands between is of no meaning.
+        first: Per family the row of each record's first tile, shape (records,).
+        n_tiles: Per family how many tiles each record has, shape (records,).
     """
 
-    applied: IntArray
-    newest_ts_us: IntArray
-    families: list[FamilyNumbers]
+    applied: Sequence[int]
+    newest_ts_us: Sequence[int]
+    tables: Sequence[IntArray]
+    first: Sequence[Sequence[int] | IntArray]
+    n_tiles: Sequence[Sequence[int] | IntArray]
 
 
-def numbers_of(records: Records) -> Numbers:
+def numbers_of(shape: Shape, records: Records) -> Numbers:
     """The numbers of records that were read by `decode_records`."""
-    families: list[FamilyNumbers] = []
-    for tiles in records.tiles:
-        rows = np.ascontiguousarray(tiles.rows)
-        n_tiles = np.bincount(tiles.group, minlength=len(records))
-        families.append(FamilyNumbers(n_tiles, len(rows), rows.shape[1], rows.reshape(-1), 0, None))
-    return Numbers(records.applied, records.newest_ts_us, families)
+    tables: list[IntArray] = []
+    first: list[IntArray] = []
+    n_tiles: list[IntArray] = []
+    for run in shape.runs:
+        end = 0
+        for tiles in records.tiles[run.families.start : run.families.stop]:
+            n_tiles.append(np.bincount(tiles.group, minlength=len(records)))
+            first.append(end + np.cumsum(n_tiles[-1]) - n_tiles[-1])
+            end += len(tiles)
+        rows = [tiles.rows for tiles in records.tiles[run.families.start : run.families.stop]]
+        tables.append(np.concatenate([*rows, np.zeros((1, run.width), np.int64)]))
+    return Numbers(records.applied.tolist(), records.newest_ts_us.tolist(), tables, first, n_tiles)
 
 
-def read_numbers(layout: ViewLayout, encoded: Sequence[bytes], entities: Sequence[bytes]) -> Numbers | None:
+def read_numbers(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> Numbers | None:
     """Read records back, checking each.
 
     Args:
-        layout: The view's layout.
+        shape: What they are made of.
         encoded: The records.
         entities: The entity key that each record should carry.
 
@@ -100,68 +125,109 @@ def read_numbers(layout: ViewLayout, encoded: Sequence[bytes], entities: Sequenc
     if not encoded:
         return None
     if len(encoded) == 1:
-        return _one(layout, encoded[0], entities[0])
-    return _many(layout, encoded, entities)
+        return _one(shape, encoded[0], entities[0])
+    return _many(shape, encoded, entities)
 
 
-def _one(layout: ViewLayout, record: bytes, entity: bytes) -> Numbers | None:
+def _one(shape: Shape, record: bytes, entity: bytes) -> Numbers | None:
     """One record: the calls that read a thousand take longer than all the rest of a lookup."""
-    families, size = layout.families, len(entity)
-    if len(record) < _HEADER.size + size or len(record) % _WORD:
+    families, size, length = len(shape.widths), len(entity), len(record) // _WORD
+    at = _HEADER_WORDS + (size + _WORD - 1) // _WORD + 2 * families
+    if length < at or len(record) % _WORD:
         return None
-    magic, version, zero, checksum, applied, _, newest, length, count = _HEADER.unpack_from(record)
-    if (magic, version, zero, count, length) != (b"HR", VERSION, 0, len(families), size):
+    magic, version, zero, checksum, applied, _, newest, of_entity, count = _HEADER.unpack_from(record)
+    if (magic, version, zero, count, of_entity) != (b"HR", VERSION, 0, families, size):
         return None
     if zlib.crc32(memoryview(record)[_WORD:]) != checksum or not record.startswith(entity, _HEADER.size):
         return None
-    words = np.frombuffer(record, "<i8").astype(np.int64, copy=False)
-    at = (_HEADER.size + size + _WORD - 1) // _WORD
-    described = words[at : at + 2 * len(families)].tolist()[::2]
-    if at + 2 * len(families) > len(words):
+    described = shape.described.unpack_from(record, _WORD * (at - 2 * families))
+    end = at
+    for width, tiles, of_objects in zip(shape.widths, described[::2], described[1::2], strict=True):
+        end += tiles * width + (of_objects + _WORD - 1) // _WORD
+    if end != length:
         return None
-    at += 2 * len(families)
-    found: list[FamilyNumbers] = []
-    of_objects = 0
-    for family, word in zip(families, described, strict=True):
-        n_tiles, width = word & _U32, 2 + len(family.columns)
-        found.append(FamilyNumbers(np.array([n_tiles]), n_tiles, width, words, at, None))
-        at += n_tiles * width
-        of_objects += (((word >> 32) & _U32) + _WORD - 1) // _WORD
-    if at + of_objects != len(words):
-        return None
-    return Numbers(np.array([applied]), np.array([newest]), found)
+    tables: list[IntArray] = []
+    first: list[list[int]] = []
+    for run in shape.runs:
+        width, before = run.width, -at % run.width
+        # Up to a whole row behind the record, and one more.
+        words = b"".join((_room(before), record, _room(-(before + length) % width + width)))
+        tables.append(np.frombuffer(words, "<i8").astype(np.int64, copy=False).reshape(-1, width))
+        row = (before + at) // width
+        for family in run.families:
+            first.append([row])
+            row += described[2 * family]
+        at = row * width - before
+    return Numbers((applied,), (newest,), tables, first, [[tiles] for tiles in described[::2]])
 
 
-def _many(layout: ViewLayout, encoded: Sequence[bytes], entities: Sequence[bytes]) -> Numbers | None:
-    count, families = len(encoded), len(layout.families)
+def _many(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> Numbers | None:
+    count, families = len(encoded), len(shape.widths)
     sizes = np.fromiter(map(len, encoded), np.int64, count)
-    if (sizes < _HEADER.size).any() or (sizes & (_WORD - 1)).any():
-        return None
-    words = np.frombuffer(b"".join(encoded), "<i8").astype(np.int64, copy=False)
-    ends = np.cumsum(sizes >> 3)
-    header = words.take((ends - (sizes >> 3))[:, None] + np.arange(_HEADER_WORDS))
-    checksums = np.fromiter((zlib.crc32(memoryview(record)[_WORD:]) for record in encoded), np.int64, count)
     entity_bytes = np.fromiter(map(len, entities), np.int64, count)
+    lengths = sizes >> 3
+    heads = ((entity_bytes + (_WORD - 1)) >> 3) + (_HEADER_WORDS + 2 * families)
+    if (heads > lengths).any() or (sizes & (_WORD - 1)).any():
+        return None
+    table, at = _table(encoded, lengths, heads, shape.runs[0].width)
+    words = table.reshape(-1)
+    header = words.take(at[:, None] + np.arange(_HEADER_WORDS))
+    checksums = np.fromiter(map(zlib.crc32, map(_CHECKED, map(memoryview, encoded))), np.int64, count)
     is_sound = (header[:, 0] == (checksums << 32 | _FIRST_HALF)) & (header[:, 4] == (entity_bytes | families << 32))
     if not is_sound.all() or not all(map(bytes.startswith, encoded, entities, repeat(_HEADER.size))):
         return None
-    at = ends - (sizes >> 3) + _HEADER_WORDS + ((entity_bytes + _WORD - 1) >> 3)
-    if (at + 2 * families > ends).any():
+    described = words.take((at + heads - 2 * families) + np.arange(0, 2 * families, 2)[:, None])
+    n_tiles = described & _U32
+    of_tiles = n_tiles * np.array(shape.widths)[:, None]
+    of_objects = (((described >> 32) & _U32) + (_WORD - 1)) >> 3
+    if (heads + of_tiles.sum(axis=0) + of_objects.sum(axis=0) != lengths).any():
         return None
-    described = words.take(at[:, None] + np.arange(0, 2 * families, 2))
-    at = at + 2 * families
-    found: list[FamilyNumbers] = []
-    for number, family in enumerate(layout.families):
-        n_tiles, width = described[:, number] & _U32, 2 + len(family.columns)
-        before = np.cumsum(n_tiles)
-        total = int(before[-1])
-        if total * width > len(words):
-            return None
-        begins = np.repeat(at - width * (before - n_tiles), n_tiles)
-        begins += width * np.arange(total)
-        found.append(FamilyNumbers(n_tiles, total, width, words, 0, begins))
-        at = at + n_tiles * width
-    of_objects = ((((described >> 32) & _U32) + _WORD - 1) >> 3).sum(axis=1)
-    if (at + of_objects != ends).any():
-        return None
-    return Numbers(header[:, 1], header[:, 3], found)
+    tables: list[IntArray] = []
+    first: list[IntArray] = []
+    for run in shape.runs:
+        if tables:
+            table, at = _table(encoded, lengths, heads, run.width)
+        tables.append(table)
+        row = (at + heads) // run.width
+        for family in run.families:
+            first.append(row)
+            row = row + n_tiles[family]
+            heads = heads + of_tiles[family]
+    return Numbers(header[:, 1].tolist(), header[:, 3].tolist(), tables, first, n_tiles)  # type: ignore[arg-type]
+
+
+def _table(encoded: Sequence[bytes], lengths: IntArray, heads: IntArray, width: int) -> tuple[IntArray, IntArray]:
+    """Join records so that what stands behind so many words of each begins with a row.
+
+    Args:
+        encoded: The records.
+        lengths: Their words, shape (records,).
+        heads: How many words of each stand before its first tile, shape (records,).
+        width: The words of a row.
+
+    Returns:
+        The rows, at least one more than the records have, and at which word each record begins.
+    """
+    before = -heads % width
+    filled = before + lengths
+    behind = -filled % width
+    filled += behind
+    at = np.cumsum(filled)
+    at += before - filled
+    behind[:-1] += before[1:]
+    behind[-1] += width
+    parts: list[bytes] = [b""] * (2 * len(encoded) + 1)
+    parts[0] = _room(int(before[0]))
+    parts[1::2] = encoded
+    parts[2::2] = map(_rooms(width).__getitem__, behind.tolist())
+    return np.frombuffer(b"".join(parts), "<i8").astype(np.int64, copy=False).reshape(-1, width), at
+
+
+def _room(words: int) -> bytes:
+    return bytes(_WORD * words)
+
+
+@cache
+def _rooms(width: int) -> list[bytes]:
+    """Rooms of up to two rows."""
+    return [bytes(_WORD * words) for words in range(2 * width)]
