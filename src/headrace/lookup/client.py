@@ -15,7 +15,7 @@ from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
 from headrace.lookup.asked import AskedView
 from headrace.lookup.request import entity_columns, time_us
-from headrace.lookup.response import Block, FeatureValues, OnlineFeatures, ViewAnswer
+from headrace.lookup.response import Block, FeatureValues, Maker, OnlineFeatures, ViewAnswer, maker
 from headrace.lookup.view import ViewLookup
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.expiry import reach_us
@@ -121,7 +121,7 @@ class FeatureClient:
             topics=request.topics.copy(),
             entity_rows=rows,
             dtypes=request.dtypes.copy(),
-            values=FeatureValues(request.dtypes, blocks),
+            values=FeatureValues(request.makers, blocks),
             views=answers,
         )
         if self._recorder is not None:
@@ -259,21 +259,25 @@ class _Request:
         views: The views, by name.
         topics: Their topics.
         dtypes: The features' types by column, in the order asked for.
+        makers: What makes Python values of theirs.
     """
 
     asked: dict[str, AskedView]
     views: dict[str, View]
     topics: dict[str, str]
     dtypes: dict[str, DType]
+    makers: dict[str, Maker | None]
 
     @classmethod
     def of(cls, refs: Sequence[FeatureRef], layouts: Mapping[str, ViewLayout]) -> _Request:
         """Work a request out."""
+        dtypes = {ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs}
         return cls(
             {name: AskedView.of(layout, [ref for ref in refs if ref.view == name]) for name, layout in layouts.items()},
             {name: layout.view for name, layout in layouts.items()},
             {name: layout.source.topic for name, layout in layouts.items()},
-            {ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs},
+            dtypes,
+            {column: maker(dtype) for column, dtype in dtypes.items()},
         )
 
 

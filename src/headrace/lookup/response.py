@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer"]
+__all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "maker"]
 
 
 class Status(StrEnum):
@@ -39,8 +39,8 @@ class Block(NamedTuple):
 
     Attributes:
         names: The features by `view__feature`, for each column; several may be the same.
-        data: The values, shape (rows, columns); what stands at a null is undefined.
-        valid: False where a value is null, shape (rows, columns).
+        data: The values, column by column of one row after the other, shape (rows * columns,); what stands at a null is undefined.
+        valid: False where a value is null, shape (rows * columns,).
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -48,47 +48,48 @@ class Block(NamedTuple):
     valid: BoolArray
 
 
+Maker = Callable[[Any], Any]
+"""What makes a Python value of what aggregates compute."""
+
+
 class FeatureValues(Mapping[str, Values]):
     """The values of each feature, by `view__feature`, one per row; each is cut out when it is asked for.
 
     Args:
-        names: The features, in the order asked for.
-        blocks: All of them.
+        makers: What makes Python values of each feature's, in the order asked for; None where they are some already.
+        blocks: The features.
     """
 
-    def __init__(self, names: Iterable[str], blocks: Sequence[Block]) -> None:
-        self._names = dict.fromkeys(names)
+    def __init__(self, makers: Mapping[str, Maker | None], blocks: Sequence[Block]) -> None:
+        self._makers = makers
         self._blocks = blocks
 
     def __getitem__(self, name: str) -> Values:
         for names, data, valid in self._blocks:
             for place, of_column in enumerate(names):
                 if name in of_column:
-                    return Values(data[:, place], valid[:, place])
+                    return Values(data[place :: len(names)], valid[place :: len(names)])
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._makers)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._makers)
 
     def lists(self) -> dict[str, list[Any]]:
-        """The values as lists of what numpy makes of them, None where they are null."""
-        found: dict[str, list[Any]] = dict.fromkeys(self._names, [])
+        """The values as Python's own, None where they are null."""
+        found: dict[str, list[Any]] = dict.fromkeys(self._makers, [])
         for names, data, valid in self._blocks:
-            columns = data.T.tolist()
+            known, columns = data.tolist(), len(names)
             if b"\0" in valid.tobytes():
-                columns = list(map(_known, columns, valid.T.tolist()))
-            for of_column, column in zip(names, columns, strict=True):
-                found[of_column[0]] = column
-                for name in of_column[1:]:
-                    found[name] = column.copy()
+                known = [value if ok else None for value, ok in zip(known, valid.tolist(), strict=True)]
+            for place, of_column in enumerate(names):
+                for name in of_column:
+                    column = known[place::columns]
+                    make = self._makers[name]
+                    found[name] = column if make is None else [None if one is None else make(one) for one in column]
         return found
-
-
-def _known(values: list[Any], valid: list[bool]) -> list[Any]:
-    return [value if ok else None for value, ok in zip(values, valid, strict=True)] if False in valid else values
 
 
 class ViewAnswer:
@@ -171,7 +172,7 @@ class OnlineFeatures:
         """Columns of Python values: the request's keys, then the features by `view__feature`."""
         rows = self.entity_rows if isinstance(self.entity_rows, EntityRows) else EntityRows(rows=self.entity_rows)
         columns: dict[str, list[Any]] = {name: list(values) for name, values in rows.columns.items()}
-        columns |= self._python()
+        columns.update(self._python())
         return columns
 
     def to_arrow(self) -> pa.Table:
@@ -217,23 +218,18 @@ class OnlineFeatures:
         """The features as Python values."""
         values = self.values
         if not isinstance(values, FeatureValues):
-            blocks = [Block(((name,),), data[:, None], valid[:, None]) for name, (data, valid) in values.items()]
-            values = FeatureValues(values, blocks)
-        found = values.lists()
-        for name, column in found.items():
-            make = _how(self.dtypes[name])
-            if make is not None:
-                found[name] = [None if value is None else make(value) for value in column]
-        return found
+            blocks = [Block(((name,),), *one) for name, one in values.items()]
+            values = FeatureValues({name: maker(self.dtypes[name]) for name in values}, blocks)
+        return values.lists()
 
 
-_MADE: dict[DType, Callable[[Any], Any]] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
+_MADE: dict[DType, Maker] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
 """What makes a Python value of what aggregates compute, where that is not one already."""
 
 
 @cache
-def _how(dtype: DType) -> Callable[[Any], Any] | None:
-    """What makes Python values of a type, if anything has to."""
+def maker(dtype: DType) -> Maker | None:
+    """What makes Python values of what aggregates of a type compute; None where those are some already."""
     made = _MADE.get(dtype.element or dtype)
     if made is None or dtype.element is None:
         return made

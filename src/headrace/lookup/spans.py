@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.aggregates import Array, IntArray, State
+from headrace.aggregates import Array, BoolArray, IntArray, State
 from headrace.online.numbers import Numbers
 from headrace.windows import Family, FeaturePlace, Tiles, Window
 
@@ -111,10 +111,9 @@ class Lot:
         found = (number for number, window in enumerate(self.windows) if window == place.window)
         return next(number for number in found if self.bounds[number].family == family)
 
-    def bounds_at(self, at_us: int) -> list[_Bound]:
-        """Where each window stands at a time, in tiles."""
-        tiles = [at_us // family.slide_us if family.slide_us else 0 for family in self.families]
-        return [_Bound(family, tiles[family] + begin, tiles[family] + end) for family, begin, end in self.bounds]
+    def tiles_at(self, at_us: int) -> list[int]:
+        """The tile of each family that a lookup at a time lies in."""
+        return [at_us // family.slide_us if family.slide_us else 0 for family in self.families]
 
 
 def merges_alone(family: Family, accumulator: int) -> bool:
@@ -150,38 +149,41 @@ class Spans:
         self._lot = lot
         self._numbers = numbers
         self._table = numbers.tables[lot.run]
-        bounds = lot.bounds_at(at_us)
-        self._ends = self._of_one(bounds) if records == 1 else self._of_many(bounds, records)
-        self.is_counted = self._ends[1] < self._ends[0]
+        tiles = lot.tiles_at(at_us)
+        # Of each record and window where it begins and ends, as rows of the table; from the last window of the last record to the first.
+        self._indices = np.array(self._of_one(tiles)) if records == 1 else self._of_many(tiles, records)
+        self._is_counted: BoolArray = self._indices[-2::-2] < self._indices[-1::-2]
+
+    @property
+    def is_counted(self) -> BoolArray:
         """Whether each window counts any tile of each record, shape (records, windows)."""
+        return self._is_counted.reshape(-1, len(self._lot.bounds))
 
     def merged(self, row: IntArray, rows: int, *, is_plain: bool) -> list[Array]:
-        """The lot's columns of state per row and window, shape (rows, windows) each.
+        """The lot's columns of state, window by window of one row after the other, shape (rows * windows,) each.
 
         Args:
             row: Each record's row, ascending.
             rows: How many rows there are.
             is_plain: Whether each row has one record.
         """
-        shape = self.is_counted.shape
-        if not shape[0]:
-            return [_nothing(column, (rows, shape[1])) for column in self._lot.columns]
-        empty = None if self.is_counted.all() else ~self.is_counted
-        indices = self._ends.transpose(1, 2, 0).reshape(-1)[::-1]
+        indices, windows = self._indices, len(self._lot.bounds)
+        if not len(indices):
+            return [_nothing(column, rows * windows) for column in self._lot.columns]
+        empty = ~self._is_counted if b"\0" in self._is_counted.tobytes() else None
         starts = None if is_plain else np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
         # One column after the other: numpy merges neighbours several at a time.
         words = np.ascontiguousarray(self._table.T[self._lot.words])
         floats = words.view(np.float64)
         found: list[Array] = []
         for number, described in enumerate(self._lot.columns):
-            values = (floats if described.is_float else words)[number]
-            column: Array = described.merge.reduceat(values, indices)[-2::-2].reshape(shape)
+            column: Array = described.merge.reduceat((floats if described.is_float else words)[number], indices)[-2::-2]
             if empty is not None:
                 column[empty] = described.nothing
             if starts is not None:
-                by_row = _nothing(described, (rows, shape[1]))
-                by_row[row[starts]] = described.merge.reduceat(column, starts, axis=0)
-                column = by_row
+                by_row = _nothing(described, rows * windows).reshape(rows, windows)
+                by_row[row[starts]] = described.merge.reduceat(column.reshape(-1, windows), starts, axis=0)
+                column = by_row.reshape(-1)
             found.append(column)
         return found
 
@@ -199,8 +201,9 @@ class Spans:
         aggregate = family.accumulators[accumulator].aggregate
         number = self._lot.numbers[self._lot.bounds[window].family]
         n_tiles = np.asarray(self._numbers.n_tiles[number])
-        end, begin = self._ends[:, :, window] - self._numbers.first[number] + (np.cumsum(n_tiles) - n_tiles)
+        begin, end = self._indices[::-1].reshape(-1, len(self._lot.bounds), 2)[:, window, ::-1].T
         counts = end - begin
+        begin = begin - self._numbers.first[number] + (np.cumsum(n_tiles) - n_tiles)
         if not counts.any():
             return aggregate.init(rows)
         which = np.repeat(begin - (np.cumsum(counts) - counts), counts)
@@ -215,63 +218,73 @@ class Spans:
             whole[of[starts]] = part
         return state
 
-    def _of_one(self, bounds: Sequence[_Bound]) -> IntArray:
-        """Where windows end and begin in the only record, as rows of the table, shape (2, 1, windows): see `_of_many`."""
+    def _of_one(self, tiles: Sequence[int]) -> list[int]:
+        """The beginnings and ends in the only record, a call of numpy being as long as three searches in one."""
         tile = self._table[:, 0].data
-        places = [
-            (int(self._numbers.first[number][0]), int(self._numbers.n_tiles[number][0])) for number in self._lot.numbers
-        ]
-        begins: list[int] = []
-        ends: list[int] = []
-        for family, begin, end in bounds:
-            first, n_tiles = places[family]
-            last = first + n_tiles
-            # As a rule nothing is newer than the lookup.
-            ends.append(last if n_tiles and tile[last - 1] < end else bisect_left(tile, end, first, last))
-            begins.append(bisect_left(tile, begin, first, last))
-        return np.array([[ends], [begins]])
+        first = [int(self._numbers.first[number][0]) for number in self._lot.numbers]
+        last = [begin + int(self._numbers.n_tiles[number][0]) for begin, number in zip(first, self._lot.numbers, strict=True)]
+        found: list[int] = []
+        for family, begin, end in reversed(self._lot.bounds):
+            at, low, high = tiles[family], first[family], last[family]
+            if low < high and tile[high - 1] >= at + end:  # as a rule nothing is newer than the lookup
+                high = bisect_left(tile, at + end, low, high)
+            found.append(bisect_left(tile, at + begin, low, high))
+            found.append(high)
+        return found
 
-    def _of_many(self, bounds: Sequence[_Bound], records: int) -> IntArray:
-        """Where windows end and begin in each record, as rows of the table, shape (2, records, windows)."""
-        found = np.empty((2, records, len(bounds)), np.int64)
-        numbers = [self._lot.numbers[bound.family] for bound in bounds]
-        first = np.stack([self._numbers.first[number] for number in numbers], axis=1)
-        last = first + np.stack([self._numbers.n_tiles[number] for number in numbers], axis=1)
-        last -= 1
-        most = max(int(np.max(self._numbers.n_tiles[number], initial=0)) for number in self._lot.numbers)
-        words, width = self._table.reshape(-1), self._table.shape[1]
-        ends = np.array([bound.end for bound in bounds])
-        if (words.take(last * width, mode="clip") < ends).all():  # as a rule nothing is newer than the lookup
-            found[0] = last
-        else:
-            found[0] = _before(words, width, first, last, ends, most)
-        found[1] = _before(words, width, first, last, np.array([bound.begin for bound in bounds]), most)
+    def _of_many(self, tiles: Sequence[int], records: int) -> IntArray:
+        """The beginnings and ends in each record."""
+        numbers, bounds, width = self._lot.numbers, self._lot.bounds, self._table.shape[1]
+        n_tiles = np.stack([self._numbers.n_tiles[number] for number in numbers], axis=1)
+        before = np.stack([self._numbers.first[number] for number in numbers], axis=1) - 1
+        search = _Search(self._table.reshape(-1), width, int(n_tiles.max(initial=0)))
+        last = before + n_tiles
+        last *= width
+        before *= width
+        family = [bound.family for bound in bounds]
+        begins = np.array([tiles[bound.family] + bound.begin for bound in bounds])
+        ends = np.array([tiles[bound.family] + bound.end for bound in bounds])
+        last, before = last[:, family], before[:, family]
+        found = np.empty((records, len(bounds), 2), np.int64)
+        # As a rule nothing is newer than the lookup.
+        is_past = (search.words.take(last, mode="clip") < ends).all()
+        found[:, :, 0] = last if is_past else search.last_before(ends, before, last)
+        found[:, :, 1] = search.last_before(begins, before, last)
+        found //= width
         found += 1
+        return found.reshape(-1)[::-1].copy()
+
+
+class _Search(NamedTuple):
+    """A search in a table, by halves and for many records at once.
+
+    Attributes:
+        words: The table, its rows one after the other.
+        width: The words of a row.
+        most: How many rows are searched at most.
+    """
+
+    words: IntArray
+    width: int
+    most: int
+
+    def last_before(self, tiles: IntArray, before: IntArray, last: IntArray) -> IntArray:
+        """Where the last rows begin whose tiles are before given ones.
+
+        Args:
+            tiles: Those tiles, shape (windows,).
+            before: Where the row in front of the first begins, which is what is found where none is before, shape (records, windows).
+            last: Where the last row begins, shape (records, windows).
+        """
+        found = before.copy()
+        further = np.empty_like(found)
+        for half in range(self.most.bit_length() - 1, -1, -1):
+            np.add(found, self.width << half, out=further)
+            np.minimum(further, last, out=further)
+            np.copyto(found, further, where=self.words.take(further, mode="clip") < tiles)
         return found
 
 
-def _nothing(column: _Column, shape: tuple[int, ...]) -> Array:
+def _nothing(column: _Column, size: int) -> Array:
     """A column of state where there is no event."""
-    return np.full(shape, column.nothing, np.float64 if column.is_float else np.int64)
-
-
-def _before(words: IntArray, width: int, first: IntArray, last: IntArray, bounds: IntArray, most: int) -> IntArray:
-    """By halves, the last of some rows whose tile is before a bound; the one in front of them, where none is.
-
-    Args:
-        words: The table, its rows one after the other.
-        width: The words of a row.
-        first: The first of the rows, shape (records, windows).
-        last: The last of them, shape (records, windows).
-        bounds: The tiles looked for, shape (windows,).
-        most: How many rows there are at most.
-    """
-    found = (first - 1) * width
-    end = last * width
-    step = width << max(most.bit_length() - 1, 0)
-    while step >= width:
-        further = found + step
-        np.minimum(further, end, out=further)
-        np.copyto(found, further, where=words.take(further, mode="clip") < bounds)
-        step >>= 1
-    return found // width
+    return np.full(size, column.nothing, np.float64 if column.is_float else np.int64)

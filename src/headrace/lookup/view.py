@@ -12,7 +12,7 @@ from headrace.aggregates import Array, At, BoolArray
 from headrace.errors import LookupTimeError
 from headrace.lookup.asked import AskedView, Part, Stack
 from headrace.lookup.response import Block, ViewAnswer
-from headrace.lookup.spans import Spans, merges_alone
+from headrace.lookup.spans import Lot, Spans, merges_alone
 from headrace.online.codec import Records, decode_records
 from headrace.online.numbers import numbers_of, read_numbers
 from headrace.plan import FeatureRef
@@ -60,12 +60,11 @@ class ViewLookup:
         """The features asked for."""
         with np.errstate(invalid="ignore", over="ignore"):
             merged = [spans.merged(self._row, self._n, is_plain=self._is_plain) for spans in self._spans]
-        stacked = [_stacked(stack, merged) for stack in self._asked.stacks]
+        stacked = [_stacked(stack, merged, self._asked.lots) for stack in self._asked.stacks]
         found: list[Block] = []
         for one in self._asked.alike:
             data, valid = one.aggregate.result(tuple([stacked[number] for number in one.state]))
-            shape = self._n, len(one.columns)
-            found.append(Block(one.columns, data.reshape(shape), valid.reshape(shape)))
+            found.append(Block(one.columns, data, valid))
         for part in self._asked.alone:
             found += self._alone(part, merged[part.lot])
         return found
@@ -90,12 +89,11 @@ class ViewLookup:
         t_us = np.full(self._n, self._at_us, np.int64)
         for window, names in zip(part.windows, part.columns, strict=True):
             if merges_alone(family, part.accumulator):
-                state = tuple(merged[places[slot]][:, window] for slot in slots)
+                state = tuple(merged[places[slot]][window :: len(lot.bounds)] for slot in slots)
             else:
                 tiles = self._records.tiles[lot.numbers[lot.bounds[window].family]]
                 state = spans.together(tiles, part.accumulator, window, self._row, self._n)
-            data, valid = aggregate.value(state, At(t_us, lot.windows[window].length_us))
-            yield Block((names,), data.reshape(-1, 1), valid.reshape(-1, 1))
+            yield Block((names,), *aggregate.value(state, At(t_us, lot.windows[window].length_us)))
 
     @cached_property
     def _records(self) -> Records:
@@ -134,9 +132,12 @@ class ViewLookup:
         raise LookupTimeError(msg, cure=cure)
 
 
-def _stacked(stack: Stack, merged: Sequence[list[Array]]) -> Array:
-    """A stack's columns over all rows and windows, row after row."""
-    found = [
-        merged[lot][column] if windows is None else merged[lot][column][:, windows] for lot, column, windows in stack
-    ]
-    return (found[0] if len(found) == 1 else np.concatenate(found, axis=1)).reshape(-1)
+def _stacked(stack: Stack, merged: Sequence[list[Array]], lots: Sequence[Lot]) -> Array:
+    """A stack's columns, window by window of one row after the other."""
+    if len(stack) == 1 and stack[0][2] is None:
+        return merged[stack[0][0]][stack[0][1]]
+    columns = []
+    for lot, column, windows in stack:
+        by_window = merged[lot][column].reshape(-1, len(lots[lot].bounds))
+        columns.append(by_window if windows is None else by_window[:, windows])
+    return np.concatenate(columns, axis=1).reshape(-1)
