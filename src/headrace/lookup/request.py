@@ -176,7 +176,8 @@ def _keys(view: View, rows: EntityRows) -> list[bytes]:
             return [_key(view, row, number) for number, row in enumerate(rows)]  # it says what is wrong, if anything
         written.append(map(_WRITTEN[wanted], column))
     texts = written[0] if len(written) == 1 else map(",".join, zip(*written, strict=True))
-    return [f"[{text}]".encode("utf-8", "surrogatepass") for text in texts]
+    joined = "]\n[".join(texts)  # what JSON writes has no line breaks
+    return f"[{joined}]".encode("utf-8", "surrogatepass").split(b"\n")
 
 
 def _key(view: View, row: Mapping[str, Any], number: int) -> bytes:

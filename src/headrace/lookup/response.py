@@ -10,6 +10,8 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from headrace.events.columns import Array, BoolArray, IntArray, Values
 from headrace.lookup.request import EntityRows
 from headrace.plan import DType
@@ -83,7 +85,8 @@ class FeatureValues(Mapping[str, Values]):
         for names, data, valid in self._blocks:
             known, columns = data.tolist(), len(names)
             if b"\0" in valid.tobytes():
-                known = [value if ok else None for value, ok in zip(known, valid.tolist(), strict=True)]
+                for null in np.flatnonzero(~valid).tolist():
+                    known[null] = None
             for place, of_column in enumerate(names):
                 for name in of_column:
                     column = known[place::columns]

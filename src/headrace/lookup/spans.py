@@ -234,54 +234,61 @@ class Spans:
 
     def _of_many(self, tiles: Sequence[int], records: int) -> IntArray:
         """The beginnings and ends in each record."""
-        numbers, bounds, width = self._lot.numbers, self._lot.bounds, self._table.shape[1]
-        n_tiles = np.stack([self._numbers.n_tiles[number] for number in numbers], axis=1)
+        numbers, bounds = self._lot.numbers, self._lot.bounds
         before = np.stack([self._numbers.first[number] for number in numbers], axis=1) - 1
-        search = _Search(self._table.reshape(-1), width, int(n_tiles.max(initial=0)))
-        last = before + n_tiles
-        last *= width
-        before *= width
-        family = [bound.family for bound in bounds]
-        begins = np.array([tiles[bound.family] + bound.begin for bound in bounds])
+        last = before + np.stack([self._numbers.n_tiles[number] for number in numbers], axis=1)
+        search = _Search.of(self._table, before, last, [bound.family for bound in bounds])
         ends = np.array([tiles[bound.family] + bound.end for bound in bounds])
-        last, before = last[:, family], before[:, family]
         found = np.empty((records, len(bounds), 2), np.int64)
         # As a rule nothing is newer than the lookup.
-        is_past = (search.words.take(last, mode="clip") < ends).all()
-        found[:, :, 0] = last if is_past else search.last_before(ends, before, last)
-        found[:, :, 1] = search.last_before(begins, before, last)
-        found //= width
+        found[:, :, 0] = search.last if (search.newest < ends).all() else search.last_before(ends)
+        found[:, :, 1] = search.last_before(np.array([tiles[bound.family] + bound.begin for bound in bounds]))
         found += 1
         return found.reshape(-1)[::-1].copy()
 
 
 class _Search(NamedTuple):
-    """A search in a table, by halves and for many records at once.
+    """A search in a table for many records at once.
 
     Attributes:
-        words: The table, its rows one after the other.
-        width: The words of a row.
-        most: How many rows are searched at most.
+        table: The table.
+        before: The row in front of the first tile, shape (records, windows).
+        last: The row of the last, shape (records, windows).
+        oldest: The first tile, shape (records, windows); of no meaning where there is none.
+        newest: The last, shape (records, windows).
     """
 
-    words: IntArray
-    width: int
-    most: int
+    table: IntArray
+    before: IntArray
+    last: IntArray
+    oldest: IntArray
+    newest: IntArray
 
-    def last_before(self, tiles: IntArray, before: IntArray, last: IntArray) -> IntArray:
-        """Where the last rows begin whose tiles are before given ones.
+    @classmethod
+    def of(cls, table: IntArray, before: IntArray, last: IntArray, family: list[int]) -> _Search:
+        """A search for windows of given families, the rows being those of each family, shape (records, families)."""
+        words, width = table.reshape(-1), table.shape[1]
+        oldest, newest = (words.take(rows * width, mode="clip") for rows in (before + 1, last))
+        return cls(table, before[:, family], last[:, family], oldest[:, family], newest[:, family])
+
+    def last_before(self, tiles: IntArray) -> IntArray:
+        """The last row whose tile is before a given one; that in front of the first, where none is.
 
         Args:
-            tiles: Those tiles, shape (windows,).
-            before: Where the row in front of the first begins, which is what is found where none is before, shape (records, windows).
-            last: Where the last row begins, shape (records, windows).
+            tiles: The tiles, shape (windows,).
         """
-        found = before.copy()
-        further = np.empty_like(found)
-        for half in range(self.most.bit_length() - 1, -1, -1):
-            np.add(found, self.width << half, out=further)
-            np.minimum(further, last, out=further)
-            np.copyto(found, further, where=self.words.take(further, mode="clip") < tiles)
+        words, width = self.table.reshape(-1), self.table.shape[1]
+        # From one tile to the next there is at least one, so not many rows come into question; they are searched by halves.
+        most = np.minimum(np.maximum(self.before + (tiles - self.oldest), self.before), self.last)
+        found = np.minimum(np.maximum(self.last - 1 + (tiles - self.newest), self.before), most)
+        halves = int((most - found).max(initial=0)).bit_length()
+        most *= width
+        found *= width
+        for half in range(halves - 1, -1, -1):
+            further = found + (width << half)
+            np.minimum(further, most, out=further)
+            np.copyto(found, further, where=words.take(further, mode="clip") < tiles)
+        found //= width
         return found
 
 

@@ -169,10 +169,10 @@ def _many(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> 
     heads = ((entity_bytes + (_WORD - 1)) >> 3) + (_HEADER_WORDS + 2 * families)
     if (heads > lengths).any() or (sizes & (_WORD - 1)).any():
         return None
+    checksums = np.fromiter(map(zlib.crc32, map(_CHECKED, map(memoryview, encoded))), np.int64, count)
     table, at = _table(encoded, lengths, heads, shape.runs[0].width)
     words = table.reshape(-1)
     header = words.take(at[:, None] + np.arange(_HEADER_WORDS))
-    checksums = np.fromiter(map(zlib.crc32, map(_CHECKED, map(memoryview, encoded))), np.int64, count)
     is_sound = (header[:, 0] == (checksums << 32 | _FIRST_HALF)) & (header[:, 4] == (entity_bytes | families << 32))
     if not is_sound.all() or not all(map(bytes.startswith, encoded, entities, repeat(_HEADER.size))):
         return None
