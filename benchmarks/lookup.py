@@ -4,7 +4,7 @@
 
 All sides look up the same features of the same users, to Python values (`to_dict()`). Ours are windows over tiles, computed at the lookup's
 now; Feast's are finished numbers that were written to its online store, as many as are asked for. Every answer is first compared with what is
-right by an independent computation. Both use one redis-server, on a port of the loopback and in databases of their own.
+right by an independent computation. Both use one redis-server, on a port of the loopback and in databases of their own. Notes say what bare round trips to it take.
 
 The last measure is how long the slowest lookup in a hundred takes while a worker's store half writes to the same store at full speed, from a
 process of its own.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,10 +33,13 @@ from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_l
 from headrace.config import Clock
 from headrace.errors import HeadraceError
 from headrace.lookup import FeatureClient
+from headrace.online import open_store
+from headrace.online.codec import entity_key
 
 __all__ = ["run"]
 
 _WORKERS_SHARE_OF_CALLS = 10
+_ROUND_TRIPS = 200
 _OURS = {"SQLite": "LMDB", "Redis": "Redis"}
 """Which store of ours stands beside which of Feast's."""
 
@@ -86,6 +89,8 @@ def run(options: Options) -> Report:
         requests = {size: _requests(size, users, options.quick) for size in _SIZES}
         for name, look_up in sides.items():
             _assert_right(name, look_up, right, requests)
+        if port is not None:
+            notes += [_bare_round_trips(port, size, requests[size]) for size in _SIZES[:2]]
         measures = [one for size in _SIZES for one in _beside_feast(size, sides, requests[size], options.rounds)]
         for store, url in _beside_a_writer(folder, port).items():
             measures += _disturbed(store, url, payments, requests, options, notes)
@@ -193,6 +198,33 @@ def _beside_feast(
         if len(pair) == 2:
             what = f"{size.name} features, {ours} beside Feast on {feasts}"
             yield Measure(what, "ms", pair, f"headrace {ours}", f"Feast {feasts}", target=size.target)
+
+
+def _bare_round_trips(port: int, size: _Size, requests: list[list[dict[str, Any]]]) -> str:
+    """What no lookup from this Redis can be faster than: a PING, and a GET of as many bytes as a lookup reads."""
+    import redis
+
+    view = PLAN.views[size.view].hash
+    asked = [entity_key([row["user_id"]]) for row in requests[0]]
+    with open_store(f"redis://127.0.0.1:{port}/1", writable=False) as store:
+        found = store.lookup({view: asked}).records[view]
+    read = sum(len(record) for partials in found for _, record in partials)
+    with redis.Redis(port=port, db=3) as client:
+        client.set("as-large", bytes(read))
+        ping, get = (_median_call_ms(call) for call in (client.ping, partial(client.get, "as-large")))
+        client.delete("as-large")
+    return (
+        f"Bare round trips to this Redis: PING {ping:.3f} ms; a GET of {read / 1000:,.1f} kB, as {size.name} features read, {get:.3f} ms."
+    )
+
+
+def _median_call_ms(call: Callable[[], object]) -> float:
+    found: list[float] = []
+    for _ in range(_ROUND_TRIPS):
+        began = time.perf_counter()
+        call()
+        found.append((time.perf_counter() - began) * 1000)
+    return float(np.median(found))
 
 
 def _median_ms(look_up: Lookup, view: str, requests: list[list[dict[str, Any]]]) -> float:

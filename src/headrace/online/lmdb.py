@@ -135,7 +135,7 @@ class LmdbStore(OnlineStore):
         with self._begin() as txn:
             cursor = txn.cursor(self._records)
             records = {view: _found(cursor, bytes.fromhex(view), entities) for view, entities in wanted.items()}
-            positions = dict(self._position(*item) for item in txn.cursor(self._positions))
+            positions = dict([self._position(key, value) for key, value in txn.cursor(self._positions)])
             generation = txn.get(GENERATION.encode(), b"", db=self._meta)
         return Moment(records, positions, generation.decode())
 
