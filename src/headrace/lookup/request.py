@@ -129,6 +129,8 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 def _alike(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
     """The columns of rows that are dicts of the same names to Python's own values; None of other rows."""
+    if type(rows) is list and len(rows) == 1 and type(rows[0]) is dict and _OWN.issuperset(map(type, rows[0].values())):
+        return {name: [value] for name, value in rows[0].items()} or None
     if type(rows) not in (list, tuple) or set(map(type, rows)) != {dict} or len(set(map(len, rows))) != 1:
         return None
     try:

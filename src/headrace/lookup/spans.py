@@ -234,28 +234,29 @@ class Spans:
 
     def _of_many(self, tiles: Sequence[int], records: int) -> IntArray:
         """The beginnings and ends in each record."""
-        numbers, bounds = self._lot.numbers, self._lot.bounds
-        before = np.stack([self._numbers.first[number] for number in numbers], axis=1) - 1
-        last = before + np.stack([self._numbers.n_tiles[number] for number in numbers], axis=1)
-        search = _Search.of(self._table, before, last, [bound.family for bound in bounds])
-        ends = np.array([tiles[bound.family] + bound.end for bound in bounds])
+        bounds = self._lot.bounds
+        families = [self._lot.numbers[bound.family] for bound in bounds]
+        search = _Search.of(self._table, *(np.asarray(of)[families] for of in (self._numbers.first, self._numbers.n_tiles)))
+        begins, ends = (
+            np.array([[tiles[bound.family] + bound[side]] for bound in bounds], np.int64) for side in (1, 2)
+        )
         found = np.empty((records, len(bounds), 2), np.int64)
         # As a rule nothing is newer than the lookup.
-        found[:, :, 0] = search.last if (search.newest < ends).all() else search.last_before(ends)
-        found[:, :, 1] = search.last_before(np.array([tiles[bound.family] + bound.begin for bound in bounds]))
+        found[:, :, 0] = (search.last if (search.newest < ends).all() else search.last_before(ends)).T
+        found[:, :, 1] = search.last_before(begins).T
         found += 1
         return found.reshape(-1)[::-1].copy()
 
 
 class _Search(NamedTuple):
-    """A search in a table for many records at once.
+    """A search in a table for many windows and records at once.
 
     Attributes:
         table: The table.
-        before: The row in front of the first tile, shape (records, windows).
-        last: The row of the last, shape (records, windows).
-        oldest: The first tile, shape (records, windows); of no meaning where there is none.
-        newest: The last, shape (records, windows).
+        before: The row in front of the first tile, shape (windows, records).
+        last: The row of the last, shape (windows, records).
+        oldest: The first tile, shape (windows, records); of no meaning where there is none.
+        newest: The last, shape (windows, records).
     """
 
     table: IntArray
@@ -265,17 +266,19 @@ class _Search(NamedTuple):
     newest: IntArray
 
     @classmethod
-    def of(cls, table: IntArray, before: IntArray, last: IntArray, family: list[int]) -> _Search:
-        """A search for windows of given families, the rows being those of each family, shape (records, families)."""
+    def of(cls, table: IntArray, first: IntArray, n_tiles: IntArray) -> _Search:
+        """A search among so many rows from the first ones on, shape (windows, records)."""
         words, width = table.reshape(-1), table.shape[1]
-        oldest, newest = (words.take(rows * width, mode="clip") for rows in (before + 1, last))
-        return cls(table, before[:, family], last[:, family], oldest[:, family], newest[:, family])
+        before = first - 1
+        last = before + n_tiles
+        oldest, newest = words.take(first * width, mode="clip"), words.take(last * width, mode="clip")
+        return cls(table, before, last, oldest, newest)
 
     def last_before(self, tiles: IntArray) -> IntArray:
         """The last row whose tile is before a given one; that in front of the first, where none is.
 
         Args:
-            tiles: The tiles, shape (windows,).
+            tiles: The tiles, shape (windows, 1).
         """
         words, width = self.table.reshape(-1), self.table.shape[1]
         # From one tile to the next there is at least one, so not many rows come into question; they are searched by halves.

@@ -84,29 +84,29 @@ class Numbers(NamedTuple):
         newest_ts_us: The newest event time merged; `NEVER` where no event was.
         tables: Per run of families its tiles, a row of words each: its number, when it became known, and the columns of state. The tiles that a
             record has of a family stand together, and there is at least one row behind the last of them. What stands between is of no meaning.
-        first: Per family the row of each record's first tile, shape (records,).
-        n_tiles: Per family how many tiles each record has, shape (records,).
+        first: The row of each record's first tile, shape (families, records).
+        n_tiles: How many tiles each record has, shape (families, records).
     """
 
     applied: Sequence[int]
     newest_ts_us: Sequence[int]
     tables: Sequence[IntArray]
-    first: Sequence[Sequence[int] | IntArray]
-    n_tiles: Sequence[Sequence[int] | IntArray]
+    first: IntArray | list[list[int]]
+    n_tiles: IntArray | list[list[int]]
 
 
 def numbers_of(shape: Shape, records: Records) -> Numbers:
     """The numbers of records that were read by `decode_records`."""
     tables: list[IntArray] = []
-    first: list[IntArray] = []
-    n_tiles: list[IntArray] = []
+    first, n_tiles = np.empty((2, len(shape.widths), len(records)), np.int64)
     for run in shape.runs:
         end = 0
-        for tiles in records.tiles[run.families.start : run.families.stop]:
-            n_tiles.append(np.bincount(tiles.group, minlength=len(records)))
-            first.append(end + np.cumsum(n_tiles[-1]) - n_tiles[-1])
+        for family in run.families:
+            tiles = records.tiles[family]
+            n_tiles[family] = np.bincount(tiles.group, minlength=len(records))
+            first[family] = end + np.cumsum(n_tiles[family]) - n_tiles[family]
             end += len(tiles)
-        rows = [tiles.rows for tiles in records.tiles[run.families.start : run.families.stop]]
+        rows = [records.tiles[family].rows for family in run.families]
         tables.append(np.concatenate([*rows, np.zeros((1, run.width), np.int64)]))
     return Numbers(records.applied.tolist(), records.newest_ts_us.tolist(), tables, first, n_tiles)
 
@@ -183,17 +183,17 @@ def _many(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> 
     if (heads + of_tiles.sum(axis=0) + of_objects.sum(axis=0) != lengths).any():
         return None
     tables: list[IntArray] = []
-    first: list[IntArray] = []
+    first = np.empty_like(n_tiles)
     for run in shape.runs:
         if tables:
             table, at = _table(encoded, lengths, heads, run.width)
         tables.append(table)
         row = (at + heads) // run.width
         for family in run.families:
-            first.append(row)
-            row = row + n_tiles[family]
-            heads = heads + of_tiles[family]
-    return Numbers(header[:, 1].tolist(), header[:, 3].tolist(), tables, first, n_tiles)  # type: ignore[arg-type]
+            first[family] = row
+            row += n_tiles[family]
+            heads += of_tiles[family]
+    return Numbers(header[:, 1].tolist(), header[:, 3].tolist(), tables, first, n_tiles)
 
 
 def _table(encoded: Sequence[bytes], lengths: IntArray, heads: IntArray, width: int) -> tuple[IntArray, IntArray]:
