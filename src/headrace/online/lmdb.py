@@ -297,10 +297,14 @@ def _digest(entity: bytes) -> bytes:
     return entity_digest(entity)
 
 
-@lru_cache(maxsize=1 << 10)
-def _partition(rest: bytes) -> int | None:
-    """The partition that the rest of a record's key says; None where it is the rest of nothing."""
-    return int.from_bytes(rest) if len(rest) == _PARTITION.size else None
+class _Partitions(dict[bytes, int | None]):
+    """Partitions by how keys of records end; None for what is no such end."""
+
+    def __missing__(self, end: bytes) -> int | None:
+        return None if len(end) != _PARTITION.size else self.setdefault(end, int.from_bytes(end))
+
+
+_PARTITIONS = _Partitions()
 
 
 def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
@@ -309,10 +313,10 @@ def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tup
     seek, key_of, record_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
     for prefix in map(view.__add__, map(_digest, entities)):
         partials: list[tuple[int, bytes]] = []
-        if seek(prefix) and (partition := _partition(key_of().removeprefix(prefix))) is not None:
-            partials.append((partition, record_of()))
-            while advance() and (key := key_of()).startswith(prefix):
-                partials.append((int.from_bytes(key[_PREFIX_BYTES:]), record_of()))
+        if seek(prefix) and (partition := _PARTITIONS[key_of().removeprefix(prefix)]) is not None:
+            partials = [(partition, record_of())]
+            while advance() and key_of().startswith(prefix):
+                partials.append((int.from_bytes(key_of()[_PREFIX_BYTES:]), record_of()))
         found.append(partials)
     return found
 
