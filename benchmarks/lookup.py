@@ -4,7 +4,8 @@
 
 All sides look up the same features of the same users, to Python values (`to_dict()`). Ours are windows over tiles, computed at the lookup's
 now; Feast's are finished numbers that were written to its online store, as many as are asked for. Every answer is first compared with what is
-right by an independent computation. Both use one redis-server, on a port of the loopback and in databases of their own. Notes say what bare round trips to it take.
+right by an independent computation. Both use one redis-server, on a port of the loopback and in databases of their own. Notes say what bare
+round trips to it take.
 
 The last measure is how long the slowest lookup in a hundred takes while a worker's store half writes to the same store at full speed, from a
 process of its own.
@@ -213,9 +214,7 @@ def _bare_round_trips(port: int, size: _Size, requests: list[list[dict[str, Any]
         client.set("as-large", bytes(read))
         ping, get = (_median_call_ms(call) for call in (client.ping, partial(client.get, "as-large")))
         client.delete("as-large")
-    return (
-        f"Bare round trips to this Redis: PING {ping:.3f} ms; a GET of {read / 1000:,.1f} kB, as {size.name} features read, {get:.3f} ms."
-    )
+    return f"Bare round trips to this Redis: PING {ping:.3f} ms; a GET of {read / 1000:,.1f} kB, as {size.name} features read, {get:.3f} ms."
 
 
 def _median_call_ms(call: Callable[[], object]) -> float:

@@ -222,7 +222,10 @@ class Spans:
         """The beginnings and ends in the only record, a call of numpy being as long as three searches in one."""
         tile = self._table[:, 0].data
         first = [int(self._numbers.first[number][0]) for number in self._lot.numbers]
-        last = [begin + int(self._numbers.n_tiles[number][0]) for begin, number in zip(first, self._lot.numbers, strict=True)]
+        last = [
+            begin + int(self._numbers.n_tiles[number][0])
+            for begin, number in zip(first, self._lot.numbers, strict=True)
+        ]
         found: list[int] = []
         for family, begin, end in reversed(self._lot.bounds):
             at, low, high = tiles[family], first[family], last[family]
@@ -236,7 +239,9 @@ class Spans:
         """The beginnings and ends in each record."""
         bounds = self._lot.bounds
         families = [self._lot.numbers[bound.family] for bound in bounds]
-        search = _Search.of(self._table, *(np.asarray(of)[families] for of in (self._numbers.first, self._numbers.n_tiles)))
+        search = _Search.of(
+            self._table, *(np.asarray(of)[families] for of in (self._numbers.first, self._numbers.n_tiles))
+        )
         begins, ends = (
             np.array([[tiles[bound.family] + bound[side]] for bound in bounds], np.int64) for side in (1, 2)
         )

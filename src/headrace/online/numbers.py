@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
-from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +29,6 @@ _HEADER_WORDS = 5
 _WORD = 8
 _U32 = 0xFFFFFFFF
 _FIRST_HALF = int.from_bytes(struct.pack("<2sBB", b"HR", VERSION, 0), "little")
-_CHECKED = itemgetter(slice(_WORD, None))
 
 
 class Run(NamedTuple):
@@ -169,7 +167,7 @@ def _many(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> 
     heads = ((entity_bytes + (_WORD - 1)) >> 3) + (_HEADER_WORDS + 2 * families)
     if (heads > lengths).any() or (sizes & (_WORD - 1)).any():
         return None
-    checksums = np.fromiter(map(zlib.crc32, map(_CHECKED, map(memoryview, encoded))), np.int64, count)
+    checksums = np.fromiter((zlib.crc32(memoryview(record)[_WORD:]) for record in encoded), np.int64, count)
     table, at = _table(encoded, lengths, heads, shape.runs[0].width)
     words = table.reshape(-1)
     header = words.take(at[:, None] + np.arange(_HEADER_WORDS))
