@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.lookup import FeatureClient, OnlineFeatures
+from headrace.lookup.response import Block, FeatureValues
 from headrace.online import OnlineStore
 from tests.lookup.conftest import EPOCH, PLAN, at, fill, order
 
@@ -151,3 +152,19 @@ def test_lists_are_lists_of_python_values() -> None:
     assert [row["features"]["prices"] for row in answer.records()] == found["prices"][2]
     assert answer.records()[0]["features"]["times"] == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000005Z"]
     json.dumps(answer.records(), allow_nan=False)
+
+
+def test_values_are_cut_out_by_name_and_made_as_lists_in_the_order_asked() -> None:
+    blocks = [
+        Block((("b",), ("a", "twin")), np.array([1, 2, 3, 4]), np.array([True, False, True, True])),
+        Block((("flag",),), np.array([0, 1]), np.array([True, True])),
+    ]
+    values = FeatureValues({"a": None, "flag": bool, "b": None, "twin": None}, blocks)
+    assert list(values) == ["a", "flag", "b", "twin"]
+    assert len(values) == 4
+    assert [column.tolist() for column in values["a"]] == [[2, 4], [False, True]]
+    lists = values.lists()
+    assert list(lists.items()) == [("a", [None, 4]), ("flag", [False, True]), ("b", [1, 3]), ("twin", [None, 4])]
+    assert lists["a"] is not lists["twin"]
+    with pytest.raises(KeyError):
+        values["c"]

@@ -28,6 +28,7 @@ _HEADER = struct.Struct("<2sBBIqqqII")
 _HEADER_WORDS = 5
 _WORD = 8
 _U32 = 0xFFFFFFFF
+_LITTLE_ENDIAN = np.dtype("<i8")
 _FIRST_HALF = int.from_bytes(struct.pack("<2sBB", b"HR", VERSION, 0), "little")
 
 
@@ -150,7 +151,7 @@ def _one(shape: Shape, record: bytes, entity: bytes) -> Numbers | None:
         width, before = run.width, -at % run.width
         # Up to a whole row behind the record, and one more.
         words = b"".join((_room(before), record, _room(-(before + length) % width + width)))
-        tables.append(np.frombuffer(words, "<i8").astype(np.int64, copy=False).reshape(-1, width))
+        tables.append(_rows(words, width))
         row = (before + at) // width
         for family in run.families:
             first.append([row])
@@ -218,7 +219,12 @@ def _table(encoded: Sequence[bytes], lengths: IntArray, heads: IntArray, width: 
     parts[0] = _room(int(before[0]))
     parts[1::2] = encoded
     parts[2::2] = map(_rooms(width).__getitem__, behind.tolist())
-    return np.frombuffer(b"".join(parts), "<i8").astype(np.int64, copy=False).reshape(-1, width), at
+    return _rows(b"".join(parts), width), at
+
+
+def _rows(words: bytes, width: int) -> IntArray:
+    rows = np.frombuffer(words, _LITTLE_ENDIAN).reshape(-1, width)
+    return rows if _LITTLE_ENDIAN.isnative else rows.astype(np.int64)
 
 
 def _room(words: int) -> bytes:
