@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,12 @@ def test_dict_has_keys_and_then_features_in_the_order_asked(answer: OnlineFeatur
     for values in columns.values():
         assert {type(value).__module__ for value in values} <= {"builtins", "datetime"}
     assert [type(value) for value in columns["shops__last_gift"]] == [bool, type(None), type(None)]
+
+
+def test_answer_may_be_pickled(answer: OnlineFeatures) -> None:
+    copied = pickle.loads(pickle.dumps(answer))  # noqa: S301 our own bytes
+    assert copied.to_dict() == answer.to_dict()
+    assert copied.records() == answer.records()
 
 
 def test_arrow_has_the_plans_types_whatever_the_values(answer: OnlineFeatures, client: FeatureClient) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -236,7 +236,11 @@ def maker(dtype: DType) -> Maker | None:
     made = _MADE.get(dtype.element or dtype)
     if made is None or dtype.element is None:
         return made
-    return lambda values: [made(value) for value in values]
+    return partial(_each, made)
+
+
+def _each(made: Maker, values: list[Any]) -> list[Any]:
+    return [made(value) for value in values]
 
 
 def json_value(value: Any) -> Any:
