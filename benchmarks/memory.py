@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory [--quick] [--json] [--rounds N] [--broker HOST:PORT]
 
-A whole worker reads a topic of so many keys; its resident memory is read from the kernel ten times a second. `RssAnon` is what the process has for
-itself. `RssFile` is mapped files: pages of the store that the kernel drops when others need the memory. Linux only.
+A whole worker reads a topic of so many keys, as in production (system clock, LMDB, log); its resident memory is read from the kernel ten times a
+second. `RssAnon` is what the process has for itself. `RssFile` is mapped files: pages of the store that the kernel drops when others need the memory.
+Linux only.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.workers import running_workers
 from benchmarks.workload import VIEW, Payments, assert_features, fill, payments_plan, user_id, write_project
 from headrace import FeatureClient, Project
 from headrace.broker import end_offsets
+from headrace.config import Clock
 from headrace.errors import HeadraceError
 from headrace.online import SourcePartition, open_store
 
@@ -91,7 +93,9 @@ def _filled(options: Options, keys: int) -> Iterator[tuple[Path, str, str, Payme
 
 def _one_run(folder: Path, broker: str, topic: str, payments: Payments) -> dict[str, float]:
     """The peaks of one worker's run in MiB, and the store's bytes on disk."""
-    write_project(folder, payments_plan(topic), broker, group=f"bench-{time.time_ns()}", session_timeout=2.0)
+    write_project(
+        folder, payments_plan(topic), broker, clock=Clock.SYSTEM, group=f"bench-{time.time_ns()}", session_timeout=2.0
+    )
     ends = {SourcePartition(*source): end for source, end in end_offsets(broker, [topic]).items() if end}
     peaks = {"RssAnon + RssFile": 0.0, "RssAnon": 0.0, "RssFile": 0.0}
     begun = time.monotonic()

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from headrace.errors import StaleWriteError, StoreDamagedError, StoreLockedError, StoreUnavailableError
+from headrace.errors import (
+    StaleWriteError,
+    StoreBehindError,
+    StoreDamagedError,
+    StoreLockedError,
+    StoreUnavailableError,
+)
 from headrace.online import Position, RecordKey, SourcePartition, Write
 from headrace.online.lmdb import LmdbStore
 
@@ -155,3 +161,25 @@ def test_epoch_ends_when_somebody_writes_past_the_store(tmp_path: Path) -> None:
             store.commit([write("a", 1, 2)], {}, epoch=epoch)
         assert store.epoch() is not epoch
         assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(9)]
+
+
+@pytest.mark.parametrize(("clock", "is_split"), [("system", True), ("record", False)])
+def test_commit_under_the_system_clock_is_several_and_positions_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str, is_split: bool
+) -> None:
+    monkeypatch.setattr("headrace.online.lmdb._PORTION", 2)
+    at, names = SourcePartition("t", 0), "abcde"
+    with LmdbStore(tmp_path, writable=True) as store:
+        store.set_meta({"clock": clock})
+        store.commit([write(name, None, 1) for name in names], {at: Position(1, 1, 1)})
+        assert store.positions()[at].offset == 1
+        in_order = sorted(names, key=lambda name: RecordKey(VIEW, name.encode(), 0).place)
+        with pytest.raises(StaleWriteError):  # the last one in the order of the tree
+            store.commit([write(name, 7 if name == in_order[-1] else 1, 2) for name in names], {at: Position(2, 2, 2)})
+        found = store.read([RecordKey(VIEW, name.encode(), 0) for name in in_order])
+        assert found == [record(2)] * 4 * is_split + [record(1)] * (1 if is_split else 5)
+        assert store.positions()[at].offset == 1
+        with pytest.raises(StoreBehindError):
+            store.commit([write("a", 1, 3)], {}, {at: 5})
+        store.commit([], {at: Position(2, 2, 2)})
+        assert store.positions()[at].offset == 2

@@ -2,6 +2,10 @@
 
 Commits are not synced one by one (a power cut costs a replay, never a wrong value): `sync` is called before Kafka offsets are committed.
 
+Under the system clock a commit of many records is several transactions, the positions with the last (see `OnlineStore.commit`): the pages that a
+transaction gives up can be written anew by the one after next, so the file stays about as large as what is in it. Under the record clock, where
+what is known at a time must become readable together, a commit is one.
+
 As one store writes at a time (a lock sees to it), whoever writes through that one may keep what it read and wrote: an epoch lasts until somebody
 has written past the lock, a commit has failed, or records were deleted.
 """
@@ -22,6 +26,7 @@ from typing import IO, Any
 import lmdb
 import numpy as np
 
+from headrace.config import Clock
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
 from headrace.online.base import (
     NOTHING,
@@ -37,7 +42,7 @@ from headrace.online.base import (
 from headrace.online.codec import record_entity
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_any_stale, refuse_behind
-from headrace.online.meta import GENERATION
+from headrace.online.meta import CLOCK, GENERATION
 
 __all__ = ["LmdbStore"]
 
@@ -45,7 +50,10 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
-_PLACE = attrgetter("place")
+_KEY, _PLACE, _RECORD = attrgetter("key"), attrgetter("place"), attrgetter("record")
+_CLOCK, _SYSTEM = CLOCK.encode(), str(Clock.SYSTEM).encode()
+_PORTION = 5_000
+"""Under the system clock, how many records a transaction writes at most: with keys at random each is on a page of its own."""
 _PREFIX_BYTES = 24
 """Of a record's key: the view's hash and the entity's digest."""
 
@@ -105,24 +113,49 @@ class LmdbStore(OnlineStore):
         held: Mapping[SourcePartition, int] = NOTHING,
         epoch: object | None = None,
     ) -> None:
-        with self._writing() as txn:
-            for source, offset in held.items():
-                found = txn.get(_source_key(source), db=self._positions)
-                refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
-            keys, _, records = zip(*writes, strict=True) if writes else ((), (), ())
-            at = list(map(_PLACE, keys))
-            if epoch is None or epoch is not self._epoch:
-                refuse_any_stale(writes, self._read(txn, at))
-            order = _in_order(at)
-            txn.cursor(self._records).putmulti(
-                zip(map(at.__getitem__, order), map(records.__getitem__, order), strict=True)
+        at = list(map(_PLACE, map(_KEY, writes)))
+        # Neighbours in the tree are written together, so that a portion rewrites pages of its own.
+        order = _in_order(at)
+        size = self._portion() or max(1, len(order))
+        with self._guard:
+            for start in range(0, max(1, len(order)), size):
+                portion = order[start : start + size]
+                with self._writing() as txn:
+                    if start == 0:
+                        self._refuse_behind(txn, held)
+                    self._write(txn, writes, at, portion, epoch)
+                    if start + size >= len(order):
+                        self._move(txn, positions)
+
+    def _portion(self) -> int | None:
+        """How many records a transaction writes at most; None where a commit must be one."""
+        with self._begin() as txn:
+            return _PORTION if txn.get(_CLOCK, db=self._meta) == _SYSTEM else None
+
+    def _refuse_behind(self, txn: Any, held: Mapping[SourcePartition, int]) -> None:
+        for source, offset in held.items():
+            found = txn.get(_source_key(source), db=self._positions)
+            refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
+
+    def _write(
+        self, txn: Any, writes: Sequence[Write], at: list[bytes], portion: list[int], epoch: object | None
+    ) -> None:
+        """Write some of the writes, whose places ascend."""
+        if epoch is None or epoch is not self._epoch:
+            refuse_any_stale(
+                [writes[number] for number in portion], self._read(txn, [at[number] for number in portion])
             )
-            for source, position in positions.items():
-                key = _source_key(source)
-                known = txn.get(key, db=self._positions)
-                if known is None or _POSITION.unpack(known)[0] <= position.offset:
-                    packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
-                    txn.put(key, packed, db=self._positions)
+        records = map(_RECORD, map(writes.__getitem__, portion))
+        txn.cursor(self._records).putmulti(zip(map(at.__getitem__, portion), records, strict=True))
+
+    def _move(self, txn: Any, positions: Mapping[SourcePartition, Position]) -> None:
+        """Move positions, but for those that are further already."""
+        for source, position in positions.items():
+            key = _source_key(source)
+            known = txn.get(key, db=self._positions)
+            if known is None or _POSITION.unpack(known)[0] <= position.offset:
+                packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
+                txn.put(key, packed, db=self._positions)
 
     def _read(self, txn: Any, at: list[bytes]) -> list[bytes | None]:
         """The records at some places of the tree."""
