@@ -22,7 +22,6 @@ before, for as long as `everysec` may lag). A server that keeps none forgets the
 from __future__ import annotations
 
 import logging
-import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,35 +39,47 @@ from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Pos
 from headrace.online.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.online.memory import refuse_behind, refuse_stale
 from headrace.online.meta import CLOCK, GENERATION, definition_fact
-from headrace.online.redis_words import COMMIT, packed, pairs, partials, portions_of
+from headrace.online.redis_commit import META, POSITIONS, portion, transaction
+from headrace.online.redis_wire import conversation
+from headrace.online.redis_words import (
+    RECORD,
+    entry_field,
+    entry_of,
+    numbers,
+    packed,
+    packed_lookups,
+    packed_reads,
+    pairs,
+    partials,
+    portions_of,
+    record_prefix,
+    source_of,
+)
 from headrace.plan import View
 
 __all__ = ["RedisStore"]
 
 _log = logging.getLogger(__name__)
 
-_RECORD = b"headrace:record:"
-_POSITIONS = b"headrace:positions"
 _JOURNAL = b"headrace:journal"
-_META = b"headrace:meta"
 _SYNC = b"headrace:sync"
 
-_APPLIED = struct.Struct("<q")
 _SYNC_TIMEOUT_MS = 3_000
 _EVERYSEC_LAG_S = 2.0
 """With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
 
-_KEPT_MS = b"%d" % (KEPT_US // 1000)
 _AT_ONCE = 100_000
 """Under the record clock, how many records are written in one moment at most: what is known at a time becomes readable together."""
-_SENT_AT_ONCE = 20
-"""How many of these are sent before the first is answered."""
 _READ_AT_ONCE = 1_000
-_COMMIT = COMMIT.encode()
 _PORTION = 100
 _PORTION_BYTES = 64 << 10
 """Under the system clock, how many are, and how many bytes: no reader waits longer than they take."""
+_SENT_AHEAD = 20
+"""How many of these are sent before the first is answered."""
 _NO_LIMIT = 1 << 62
+_MULTI = packed(b"MULTI")
+_MOMENT = packed(b"HGETALL", POSITIONS) + packed(b"HGET", META, GENERATION.encode()) + packed(b"EXEC")
+"""What a lookup ends with."""
 
 # Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
 _UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
@@ -113,22 +124,13 @@ class RedisStore(OnlineStore):
         found: list[bytes | None] = []
         with self._errors():
             self._learn({key.view for key in keys})
-            for start in range(0, len(keys), _READ_AT_ONCE):
-                found += self._read(keys[start : start + _READ_AT_ONCE])
+            # What is read of records that expire is still there when it is written.
+            kept = {view for view, reach in self._reach.items() if reach is not None and self._clock == Clock.SYSTEM}
+            portions = [keys[start : start + _READ_AT_ONCE] for start in range(0, len(keys), _READ_AT_ONCE)]
+            commands = (packed_reads(some, kept, KEPT_US // 1000) for some in portions)
+            for some, answers in zip(portions, self._converse(commands), strict=True):
+                found += answers if len(answers) == len(some) else answers[1::2]
         return found
-
-    def _read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
-        commands: list[bytes] = []
-        places: list[int] = []
-        for key in keys:
-            name = _record_key(key.view, key.entity)
-            if self._clock == Clock.SYSTEM and self._reach.get(key.view) is not None:
-                # What is read is still there when it is written. (GT: and never gone sooner than it was to be.)
-                commands.append(packed(b"PEXPIRE", name, _KEPT_MS, b"GT"))
-            places.append(len(commands))
-            commands.append(packed(b"HGET", name, b"%d" % key.partition))
-        answers = self._ask(commands)
-        return [answers[place] for place in places]
 
     def commit(
         self,
@@ -139,101 +141,73 @@ class RedisStore(OnlineStore):
     ) -> None:
         with self._errors():
             self._learn({write.key.view for write in writes})
-        is_split = self._clock == Clock.SYSTEM
-        portions = portions_of(writes, *((_PORTION, _PORTION_BYTES) if is_split else (_AT_ONCE, _NO_LIMIT)))
-        for start in range(0, len(portions) - 1, _SENT_AT_ONCE):
-            self._write(portions[: len(portions) - 1][start : start + _SENT_AT_ONCE], {}, held)
-        self._write(portions[-1:], positions, held)
+        if self._clock == Clock.SYSTEM:
+            *some, last = portions_of(writes, _PORTION, _PORTION_BYTES)
+            self._write_portions(some, {}, held)
+            self._write_portions([last], positions, held)
+        else:
+            *some, last = portions_of(writes, _AT_ONCE, _NO_LIMIT)
+            for before in some:
+                self._write_at_once(before, {}, held)
+            self._write_at_once(last, positions, held)
 
-    def _write(
+    def _write_portions(
         self,
         portions: Sequence[Sequence[Write]],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int],
     ) -> None:
-        """Write portions, each by a script of its own, all of them sent before the first is answered."""
+        """Write portions, each by a script of its own; some are sent before the first is answered."""
         with self._errors():
-            refusals = self._ask([self._writing(portion, positions, held) for portion in portions])
-        for writes, refused in zip(portions, refusals, strict=True):
-            if refused and refused[0] == b"behind":
-                source = _source(refused[1])
-                refuse_behind(source, held[source], None if refused[2] is None else int(refused[2].split()[0]))
-            elif refused:
-                refuse_stale(writes[refused[1] - 1], refused[2])
+            commands = ((portion(writes, positions, held, self._expires), 1) for writes in portions)
+            answers = self._converse(commands, _SENT_AHEAD)
+            for writes, (refusal,) in zip(portions, answers, strict=True):
+                _refuse(refusal, writes, held)
 
-    def _writing(
+    def _write_at_once(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int],
-    ) -> tuple[bytes | int, ...]:
-        # The script's text goes with it: it is short beside the records, and a server that has forgotten it is no case then.
-        words: list[bytes | int] = [b"EVAL", _COMMIT, len(writes) + 2]
-        words += [_record_key(write.key.view, write.key.entity) for write in writes]
-        words += (_POSITIONS, _META, len(writes), len(held))
-        for write in writes:
-            expected = b"" if write.expected is None else _APPLIED.pack(write.expected)
-            words += (write.key.partition, expected, write.record, self._expires(write))
-        for source, offset in held.items():
-            words += (_source_field(source), offset)
-        for source, position in positions.items():
-            words += (_source_field(source), _numbers(position.offset, position.record_ts_us, position.event_ts_us))
-        return tuple(words)
+    ) -> None:
+        """Write records at one moment, however many."""
+        with self._errors():
+            *_, (*_, (_, refusal, *_)) = self._converse(transaction(writes, positions, held))
+        _refuse(refusal, writes, held)
 
     def _learn(self, views: set[str]) -> None:
         """Ask the store for its clock, and for the windows of views, where they are not known yet."""
         unknown = [view for view in views if view not in self._reach]
         if self._clock is not None and not unknown:
             return
-        clock, *definitions = self._client.hmget(_META, CLOCK, *map(definition_fact, unknown))
+        clock, *definitions = self._client.hmget(META, CLOCK, *map(definition_fact, unknown))
         self._clock = None if clock is None else clock.decode()
         for view, definition in zip(unknown, definitions, strict=True):
             if definition is not None:
                 self._reach[view] = reach_us(View.model_validate_json(definition))
 
-    def _expires(self, write: Write) -> int | bytes:
-        """When a record may be forgotten, in ms; nothing where never, or while the store does not know its view's windows."""
+    def _expires(self, write: Write) -> int | None:
+        """When a record may be forgotten, in ms; None where never, or while the store does not know its view's windows."""
         reach = self._reach.get(write.key.view)
-        at = None if reach is None else expires_ms(write.record, reach)
-        return b"" if at is None else at
+        return None if reach is None else expires_ms(write.record, reach)
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
-        commands = [packed(b"MULTI")]
+        commands = [_MULTI]
         for view, entities in wanted.items():
-            prefix = _record_key(view, b"")
-            commands += [packed(b"HGETALL", prefix + entity) for entity in entities]
-        commands += [packed(b"HGETALL", _POSITIONS), packed(b"HGET", _META, GENERATION.encode()), packed(b"EXEC")]
+            commands += packed_lookups(record_prefix(view), entities)
+        commands.append(_MOMENT)
         with self._errors():
-            *_, (*found, positions, generation) = self._ask(commands)
+            ((*_, (*found, positions, generation)),) = self._converse([(b"".join(commands), len(commands) + 2)])
         hashes = iter(found)
         records = {view: [partials(next(hashes)) for _ in entities] for view, entities in wanted.items()}
-        moved = {_source(field): Position(*map(int, value.split())) for field, value in pairs(positions)}
+        moved = {source_of(field): Position(*map(int, value.split())) for field, value in pairs(positions)}
         return Moment(records, moved, (generation or b"").decode())
 
-    def _ask(self, commands: Sequence[bytes | tuple[bytes | int, ...]]) -> list[Any]:
-        """Send commands in one go and read their answers: redis-py's own pipeline takes longer for them than the server does.
-
-        Args:
-            commands: The commands, packed or as their words.
-        """
-        pool = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
-            sent = [one if isinstance(one, bytes) else b"".join(connection.pack_command(*one)) for one in commands]
-            connection.send_packed_command([b"".join(sent)])
-            found = [connection.read_response() for _ in commands]
-        except BaseException:
-            connection.disconnect()  # answers may be on their way that the next command would take for its own
-            raise
-        finally:
-            pool.release(connection)
-        for answer in found[-1] if isinstance(found[-1], list) else ():
-            if isinstance(answer, Exception):  # a command of a transaction failed
-                raise answer
-        return found
+    def _converse(self, batches: Iterable[tuple[bytes, int]], ahead: int = 1) -> Iterator[list[Any]]:
+        return conversation(self._client.connection_pool, batches, ahead)
 
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
-        fields = {_entry_field(entry): _numbers(entry.first, entry.known_at_us) for entry in entries}
+        fields = {entry_field(entry): numbers(entry.first, entry.known_at_us) for entry in entries}
         if fields:
             with self._errors():
                 self._client.hset(_JOURNAL, mapping=fields)
@@ -241,17 +215,17 @@ class RedisStore(OnlineStore):
     def journal(self) -> list[JournalEntry]:
         with self._errors():
             found: dict[bytes, bytes] = self._client.hgetall(_JOURNAL)
-        return sorted(_entry(field, value) for field, value in found.items())
+        return sorted(entry_of(field, value) for field, value in found.items())
 
     def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
-        known = [_entry_field(entry) for entry in self.journal() if entry.last <= through.get(entry.source, -1)]
+        known = [entry_field(entry) for entry in self.journal() if entry.last <= through.get(entry.source, -1)]
         if known:
             with self._errors():
                 self._client.hdel(_JOURNAL, *known)
 
     def meta(self) -> dict[str, str]:
         with self._errors():
-            found: dict[bytes, bytes] = self._client.hgetall(_META)
+            found: dict[bytes, bytes] = self._client.hgetall(META)
         return {name.decode(): value.decode() for name, value in found.items()}
 
     def set_meta(self, facts: Mapping[str, str | None]) -> None:
@@ -260,13 +234,13 @@ class RedisStore(OnlineStore):
         forgotten = facts.keys() - known.keys()
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
             if known:
-                pipe.hset(_META, mapping=known)
+                pipe.hset(META, mapping=known)
             if forgotten:
-                pipe.hdel(_META, *forgotten)
+                pipe.hdel(META, *forgotten)
             pipe.execute()
 
     def entities(self, view: str) -> list[bytes]:
-        prefix = _record_key(view, b"")
+        prefix = record_prefix(view)
         found: dict[bytes, None] = {}  # a scan may give a key more than once
         cursor = -1
         with self._errors():
@@ -276,7 +250,7 @@ class RedisStore(OnlineStore):
         return list(found)
 
     def delete(self, view: str, entities: Iterable[bytes]) -> int:
-        keys = [_record_key(view, entity) for entity in set(entities)]
+        keys = [record_prefix(view) + entity for entity in set(entities)]
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
             for key in keys:
                 pipe.hlen(key)
@@ -288,10 +262,10 @@ class RedisStore(OnlineStore):
         with self._errors():
             # Records go last: a clear cut short leaves records without positions, which a replay passes over, and not
             # positions without their records, which nothing would ever fill again.
-            self._client.unlink(_POSITIONS, _JOURNAL, _META, _SYNC)
+            self._client.unlink(POSITIONS, _JOURNAL, META, _SYNC)
             cursor = -1
             while cursor != 0:
-                cursor, keys = self._client.scan(max(cursor, 0), match=_RECORD + b"*", count=1000)
+                cursor, keys = self._client.scan(max(cursor, 0), match=RECORD + b"*", count=1000)
                 if keys:
                     self._client.unlink(*keys)
 
@@ -347,6 +321,15 @@ class RedisStore(OnlineStore):
             raise StoreError(msg, cure=cure) from error
 
 
+def _refuse(refusal: Sequence[Any], writes: Sequence[Write], held: Mapping[SourcePartition, int]) -> None:
+    """Raise what a script says was refused, if anything was."""
+    if refusal and refusal[0] == b"behind":
+        source = source_of(refusal[1])
+        refuse_behind(source, held[source], None if refusal[2] is None else int(refusal[2].split()[0]))
+    elif refusal:
+        refuse_stale(writes[refusal[1] - 1], refusal[2])
+
+
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
@@ -366,30 +349,3 @@ def _text(error: Exception) -> str:
 def _version(text: str) -> tuple[int, int]:
     major, minor, *_ = text.split(".")
     return int(major), int(minor)
-
-
-def _record_key(view: str, entity: bytes) -> bytes:
-    return _RECORD + view.encode() + b":" + entity
-
-
-def _numbers(*values: int) -> bytes:
-    return " ".join(map(str, values)).encode()
-
-
-def _source_field(source: SourcePartition) -> bytes:
-    return f"{source.partition}:{source.topic}".encode()
-
-
-def _source(field: bytes) -> SourcePartition:
-    partition, _, topic = field.decode().partition(":")
-    return SourcePartition(topic, int(partition))
-
-
-def _entry_field(entry: JournalEntry) -> bytes:
-    return f"{entry.source.partition}:{entry.last}:{entry.source.topic}".encode()
-
-
-def _entry(field: bytes, value: bytes) -> JournalEntry:
-    partition, last, topic = field.decode().split(":", 2)
-    first, known_at_us = value.split()
-    return JournalEntry(SourcePartition(topic, int(partition)), int(first), int(last), int(known_at_us))

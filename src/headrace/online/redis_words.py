@@ -1,66 +1,79 @@
-"""What is said to a Redis server, and what it says: packed commands, hashes, and the script that it runs for the online store's writes.
-
-Offsets are compared as bytes, or as digits, for Lua's numbers are exact to 2^53 only. Its arguments are walked, never unpacked: what Lua
-can unpack ends at some thousand.
-"""
+"""What is said to a Redis server, and what it says: the names of keys and fields, packed commands, hashes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
-from headrace.config import Clock
-from headrace.online.base import Write
-from headrace.online.codec import APPLIED
-from headrace.online.meta import CLOCK
+from headrace.online.base import JournalEntry, RecordKey, SourcePartition, Write
 
-__all__ = ["COMMIT", "packed", "pairs", "partials", "portions_of"]
+__all__ = [
+    "RECORD",
+    "entry_field",
+    "entry_of",
+    "fields_of",
+    "numbers",
+    "packed",
+    "packed_lookups",
+    "packed_reads",
+    "pairs",
+    "partials",
+    "portions_of",
+    "prefixes_of",
+    "record_prefix",
+    "source_field",
+    "source_of",
+    "word",
+]
 
-# KEYS: each write's hash, then those of the positions and of the facts. ARGV: how many writes and checks; per write its field,
-# the applied offset expected (eight bytes, or none), the record, and when it expires in ms (or nothing: never); per check a
-# position's field and the least offset; then fields and values of positions.
-COMMIT = f"""
-local function is_before(one, other)
-  if #one ~= #other then return #one < #other end
-  return one < other
-end
-local writes, checks = tonumber(ARGV[1]), tonumber(ARGV[2])
-local positions = KEYS[writes + 1]
-local moves = 4 * writes + 3
-for i = moves, moves + 2 * checks - 1, 2 do
-  local held = redis.call('HGET', positions, ARGV[i])
-  if not held or is_before(string.match(held, '^%d+'), ARGV[i + 1]) then return {{'behind', ARGV[i], held}} end
-end
-for i = 1, writes do
-  local found = redis.call('HGET', KEYS[i], ARGV[4 * i - 1])
-  local applied = ''
-  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
-  if applied ~= ARGV[4 * i] then return {{'stale', i, found}} end
-end
-local expire = redis.call('HGET', KEYS[writes + 2], '{CLOCK}') == '{Clock.SYSTEM}'
-for i = 1, writes do
-  local key, expires = KEYS[i], ARGV[4 * i + 2]
-  local is_new = redis.call('HSET', key, ARGV[4 * i - 1], ARGV[4 * i + 1])
-  if expire and expires ~= '' then
-    if is_new == 1 and redis.call('HLEN', key) == 1 then
-      redis.call('PEXPIREAT', key, expires)
-    else
-      redis.call('PEXPIREAT', key, expires, 'GT')
-    end
-  end
-end
-for i = moves + 2 * checks, #ARGV, 2 do
-  local held = redis.call('HGET', positions, ARGV[i])
-  if not held or not is_before(string.match(ARGV[i + 1], '^%d+'), string.match(held, '^%d+')) then
-    redis.call('HSET', positions, ARGV[i], ARGV[i + 1])
-  end
-end
-return {{}}
-"""
+RECORD = b"headrace:record:"
+"""What the names of all records' hashes begin with."""
+
+
+def word(text: bytes) -> bytes:
+    """A word of a command."""
+    return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
 def packed(*words: bytes) -> bytes:
     """A command as Redis reads it."""
-    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
+    return b"*%d\r\n%b" % (len(words), b"".join(map(word, words)))
+
+
+def packed_reads(keys: Sequence[RecordKey], kept: AbstractSet[str], kept_ms: int) -> tuple[bytes, int]:
+    """Commands that read records, and how many answers there are to them: one for each, or two, of which the second is the record.
+
+    Args:
+        keys: The records.
+        kept: Views whose records are first kept from expiring: all that are asked for are answered twice where any is of these.
+        kept_ms: For how long they are kept at least, in ms.
+    """
+    prefixes, fields = prefixes_of(keys), fields_of(keys)
+    names = [
+        b"$%d\r\n%b%b\r\n" % (len(prefixes[view]) + len(entity), prefixes[view], entity) for view, entity, _ in keys
+    ]
+    gets = [b"*3\r\n$4\r\nHGET\r\n%b%b" % (name, fields[key.partition]) for name, key in zip(names, keys, strict=True)]
+    if kept.isdisjoint(prefixes):
+        return b"".join(gets), len(gets)
+    # GT: and never gone sooner than it was to be.
+    keep = b"*4\r\n$7\r\nPEXPIRE\r\n%b" + word(b"%d" % kept_ms) + word(b"GT")
+    keeps = [keep % name if key.view in kept else get for name, key, get in zip(names, keys, gets, strict=True)]
+    return b"".join([command for both in zip(keeps, gets, strict=True) for command in both]), 2 * len(gets)
+
+
+def packed_lookups(prefix: bytes, entities: Sequence[bytes]) -> list[bytes]:
+    """Commands that read all records of entities, from what the names of their view's hashes begin with."""
+    return [b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b%b\r\n" % (len(prefix) + len(one), prefix, one) for one in entities]
+
+
+def prefixes_of(keys: Iterable[RecordKey]) -> dict[str, bytes]:
+    """What the names of records' hashes begin with, by view."""
+    return {view: record_prefix(view) for view in {key.view for key in keys}}
+
+
+def fields_of(keys: Iterable[RecordKey]) -> dict[int, bytes]:
+    """The field of records in their hashes, as a word of a command, by source partition."""
+    return {at: word(b"%d" % at) for at in {key.partition for key in keys}}
 
 
 def pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -83,3 +96,36 @@ def portions_of(writes: Sequence[Write], most: int, most_bytes: int) -> list[Seq
             start, size = number, 0
         size += len(write.record)
     return [*portions, writes[start:]]
+
+
+def record_prefix(view: str) -> bytes:
+    """What the names of a view's records' hashes begin with; the entity's key follows."""
+    return RECORD + view.encode() + b":"
+
+
+def numbers(*values: int) -> bytes:
+    """Numbers as a field's value."""
+    return " ".join(map(str, values)).encode()
+
+
+def source_field(source: SourcePartition) -> bytes:
+    """A source partition's field among the positions."""
+    return f"{source.partition}:{source.topic}".encode()
+
+
+def source_of(field: bytes) -> SourcePartition:
+    """The source partition of such a field."""
+    partition, _, topic = field.decode().partition(":")
+    return SourcePartition(topic, int(partition))
+
+
+def entry_field(entry: JournalEntry) -> bytes:
+    """A journal entry's field."""
+    return f"{entry.source.partition}:{entry.last}:{entry.source.topic}".encode()
+
+
+def entry_of(field: bytes, value: bytes) -> JournalEntry:
+    """The journal entry of a field and its value."""
+    partition, last, topic = field.decode().split(":", 2)
+    first, known_at_us = value.split()
+    return JournalEntry(SourcePartition(topic, int(partition)), int(first), int(last), int(known_at_us))

@@ -1,0 +1,71 @@
+"""Talking to a Redis server in whole batches: what is sent next is on its way before the answers to what was sent are read.
+
+redis-py connects, and notices a server that has gone. Its own loop takes longer for a command and its answer than the server does, so commands
+are packed here, and answers are taken from hiredis as many at a time as have come.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hiredis import PushNotification
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
+
+__all__ = ["conversation"]
+
+
+def conversation(pool: Any, batches: Iterable[tuple[bytes, int]], ahead: int = 1) -> Iterator[list[Any]]:
+    """Send batches of commands and give the answers to each.
+
+    Args:
+        pool: redis-py's pool of connections.
+        batches: Packed commands, and how many answers there are to them. A batch is made when it is about to be sent.
+        ahead: How many batches are sent before the answers to one are read.
+
+    Yields:
+        The answers to each batch, in order.
+
+    Raises:
+        RedisError: What redis-py raises; the first answer that is an error, once those to its batch have all come.
+    """
+    connection = pool.get_connection()
+    try:
+        owed: deque[int] = deque()
+        had: list[Any] = []
+        is_first = True
+        for sent, answers in batches:
+            # Later on, answers may be under way that a health check would take for its own.
+            connection.send_packed_command([sent], check_health=is_first)
+            is_first = False
+            owed.append(answers)
+            if len(owed) > ahead:
+                found, had = _answers(connection, owed.popleft(), had)
+                yield found
+        while owed:
+            found, had = _answers(connection, owed.popleft(), had)
+            yield found
+    except BaseException:
+        connection.disconnect()  # answers may be on their way that the next command would take for its own
+        raise
+    finally:
+        pool.release(connection)
+
+
+def _answers(connection: Any, count: int, had: list[Any]) -> tuple[list[Any], list[Any]]:
+    """So many answers, those that had come already among them, and what has come beyond them."""
+    found = had
+    while len(found) < count:
+        found.append(connection.read_response())  # this one waits, and raises what is wrong with the connection
+        if len(found) < count:
+            # What has come with it has only to be parsed.
+            come = list(iter(connection._parser._reader.gets, NOT_ENOUGH_DATA))  # noqa: SLF001
+            if PushNotification in set(map(type, come)):
+                come = [one for one in come if type(one) is not PushNotification]  # nobody here has asked for news
+            found += come
+    answers, beyond = found[:count], found[count:]
+    for one in [answers, *(one for one in answers[-1:] if isinstance(one, list))]:  # a transaction's come as one answer
+        if any(issubclass(kind, Exception) for kind in set(map(type, one))):
+            raise next(answer for answer in one if isinstance(answer, Exception))
+    return answers, beyond
