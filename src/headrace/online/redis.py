@@ -76,7 +76,6 @@ _PORTION_BYTES = 64 << 10
 """Under the system clock, how many are, and how many bytes: no reader waits longer than they take."""
 _SENT_AHEAD = 20
 """How many of these are sent before the first is answered."""
-_NO_LIMIT = 1 << 62
 _MULTI = packed(b"MULTI")
 _MOMENT = packed(b"HGETALL", POSITIONS) + packed(b"HGET", META, GENERATION.encode()) + packed(b"EXEC")
 """What a lookup ends with."""
@@ -146,10 +145,10 @@ class RedisStore(OnlineStore):
             self._write_portions(some, {}, held)
             self._write_portions([last], positions, held)
         else:
-            *some, last = portions_of(writes, _AT_ONCE, _NO_LIMIT)
-            for before in some:
-                self._write_at_once(before, {}, held)
-            self._write_at_once(last, positions, held)
+            rest = max(len(writes) - 1, 0) // _AT_ONCE * _AT_ONCE
+            for start in range(0, rest, _AT_ONCE):
+                self._write_at_once(writes[start : start + _AT_ONCE], {}, held)
+            self._write_at_once(writes[rest:], positions, held)
 
     def _write_portions(
         self,

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain, groupby
 
 from headrace.config import Clock
 from headrace.online.base import Position, SourcePartition, Write
 from headrace.online.codec import APPLIED
 from headrace.online.meta import CLOCK
-from headrace.online.redis_words import fields_of, numbers, packed, prefixes_of, source_field, word
+from headrace.online.redis_words import fields_of, names_of, numbers, packed, source_field, word
 
 __all__ = ["META", "POSITIONS", "portion", "transaction"]
 
@@ -140,7 +139,7 @@ return 0
 _NOTHING = b"nothing."
 """Stands for the offset of a record that is not there; as an offset it is far beyond any that there are."""
 _APPLIED = struct.Struct("<q")
-_SENT_AT_ONCE = 2_000
+_SENT_AT_ONCE = 500
 """How many records' commands are sent at once: the server takes them in while the next are packed."""
 
 
@@ -161,7 +160,8 @@ def portion(
         expires: When a record may be forgotten, in ms UTC; None is never.
     """
     # The script's text goes with it: it is short beside the records, and a server that has forgotten it is no case then.
-    names, fields = _names(writes), fields_of(write.key for write in writes)
+    keys = [write.key for write in writes]
+    names, fields = names_of(keys), fields_of(keys)
     words = [
         b"*%d\r\n" % (7 + 5 * len(writes) + 2 * len(held) + 2 * len(positions)),
         *map(word, (b"EVAL", _PORTION, b"%d" % (len(writes) + 2))),
@@ -196,7 +196,8 @@ def transaction(
     runs = [(b"%d" % at, b"%d" % len(list(run))) for at, run in groupby(write.key.partition for write in writes)]
     expected = b"".join([_NOTHING if write.expected is None else _APPLIED.pack(write.expected) for write in writes])
     arguments = [expected, b"%d" % len(runs), b"%d" % len(held), *(one for run in runs for one in run), *_checks(held)]
-    names, fields = _names(writes), fields_of(map(attrgetter("key"), writes))
+    keys = [write.key for write in writes]
+    names, fields = names_of(keys), fields_of(keys)
     check = [
         b"*%d\r\n" % (5 + len(writes) + len(arguments)),
         *map(word, (b"EVAL", _CHECK, b"%d" % (len(writes) + 2))),
@@ -206,22 +207,12 @@ def transaction(
     yield b"".join([packed(b"MULTI"), packed(b"UNLINK", _ASIDE), *check]), 3
     for start in range(0, len(writes), _SENT_AT_ONCE):
         some = slice(start, start + _SENT_AT_ONCE)
-        commands = [
-            b"*4\r\n$4\r\nHSET\r\n%b%b$%d\r\n%b\r\n"
-            % (name, fields[write.key.partition], len(write.record), write.record)
-            for name, write in zip(names[some], writes[some], strict=True)
+        words = [
+            (b"*4\r\n$4\r\nHSET\r\n", name, fields[at], b"$%d\r\n" % len(record), record, b"\r\n")
+            for name, ((_, _, at), _, record) in zip(names[some], writes[some], strict=True)
         ]
-        yield b"".join(commands), len(commands)
+        yield b"".join(chain.from_iterable(words)), len(words)
     yield packed(b"EVAL", _FINISH, b"2", POSITIONS, _ASIDE, *_moves(positions)) + packed(b"EXEC"), 2
-
-
-def _names(writes: Sequence[Write]) -> list[bytes]:
-    """The names of writes' hashes, as words of a command."""
-    prefixes = prefixes_of(map(attrgetter("key"), writes))
-    return [
-        b"$%d\r\n%b%b\r\n" % (len(prefixes[view]) + len(entity), prefixes[view], entity)
-        for (view, entity, _), _, _ in writes
-    ]
 
 
 def _checks(held: Mapping[SourcePartition, int]) -> Iterator[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from itertools import chain
 
 from headrace.online.base import JournalEntry, RecordKey, SourcePartition, Write
 
@@ -19,7 +21,7 @@ __all__ = [
     "pairs",
     "partials",
     "portions_of",
-    "prefixes_of",
+    "names_of",
     "record_prefix",
     "source_field",
     "source_of",
@@ -48,15 +50,13 @@ def packed_reads(keys: Sequence[RecordKey], kept: AbstractSet[str], kept_ms: int
         kept: Views whose records are first kept from expiring: all that are asked for are answered twice where any is of these.
         kept_ms: For how long they are kept at least, in ms.
     """
-    prefixes, fields = prefixes_of(keys), fields_of(keys)
-    names = [
-        b"$%d\r\n%b%b\r\n" % (len(prefixes[view]) + len(entity), prefixes[view], entity) for view, entity, _ in keys
-    ]
-    gets = [b"*3\r\n$4\r\nHGET\r\n%b%b" % (name, fields[key.partition]) for name, key in zip(names, keys, strict=True)]
-    if kept.isdisjoint(prefixes):
-        return b"".join(gets), len(gets)
+    fields, names = fields_of(keys), names_of(keys)
+    if kept.isdisjoint({key.view for key in keys}):
+        words = [(b"*3\r\n$4\r\nHGET\r\n", name, fields[at]) for name, (_, _, at) in zip(names, keys, strict=True)]
+        return b"".join(chain.from_iterable(words)), len(keys)
     # GT: and never gone sooner than it was to be.
     keep = b"*4\r\n$7\r\nPEXPIRE\r\n%b" + word(b"%d" % kept_ms) + word(b"GT")
+    gets = [b"*3\r\n$4\r\nHGET\r\n%b%b" % (name, fields[key.partition]) for name, key in zip(names, keys, strict=True)]
     keeps = [keep % name if key.view in kept else get for name, key, get in zip(names, keys, gets, strict=True)]
     return b"".join([command for both in zip(keeps, gets, strict=True) for command in both]), 2 * len(gets)
 
@@ -66,9 +66,13 @@ def packed_lookups(prefix: bytes, entities: Sequence[bytes]) -> list[bytes]:
     return [b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b%b\r\n" % (len(prefix) + len(one), prefix, one) for one in entities]
 
 
-def prefixes_of(keys: Iterable[RecordKey]) -> dict[str, bytes]:
-    """What the names of records' hashes begin with, by view."""
-    return {view: record_prefix(view) for view in {key.view for key in keys}}
+def names_of(keys: Sequence[RecordKey]) -> list[bytes]:
+    """The names of records' hashes, as words of a command."""
+    beginnings = {
+        (view, size): b"$%d\r\n%b" % (len(record_prefix(view)) + size, record_prefix(view))
+        for view, size in {(view, len(entity)) for view, entity, _ in keys}
+    }
+    return [beginnings[view, len(entity)] + entity + b"\r\n" for view, entity, _ in keys]
 
 
 def fields_of(keys: Iterable[RecordKey]) -> dict[int, bytes]:
@@ -113,6 +117,7 @@ def source_field(source: SourcePartition) -> bytes:
     return f"{source.partition}:{source.topic}".encode()
 
 
+@lru_cache(4_096)
 def source_of(field: bytes) -> SourcePartition:
     """The source partition of such a field."""
     partition, _, topic = field.decode().partition(":")
