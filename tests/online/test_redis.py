@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from headrace.errors import ConfigError, StaleWriteError, StoreError, StoreUnavailableError
+from headrace.errors import ConfigError, StaleWriteError, StoreBehindError, StoreError, StoreUnavailableError
 from headrace.online import JournalEntry, Position, RecordKey, SourcePartition, Write, open_store
+from headrace.online.codec import applied_offset
 from headrace.online.redis import RedisStore
 from headrace.online.redis_words import portions_of
 
@@ -31,6 +32,11 @@ def record(applied: int, body: bytes = b"") -> bytes:
 
 def write(entity: bytes, expected: int | None, applied: int, partition: int = 0, body: bytes = b"") -> Write:
     return Write(RecordKey(VIEW, entity, partition), expected, record(applied, body))
+
+
+def contents(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
+    """All hashes of a server."""
+    return {key: client.hgetall(key) for key in client.scan_iter()}
 
 
 def test_a_url_opens_the_redis_adapter(redis_url: str) -> None:
@@ -234,6 +240,75 @@ def test_a_long_commit_under_the_record_clock_is_one_write(redis_url: str) -> No
         with pytest.raises(StaleWriteError):
             store.commit(many, {DEPARTURES: Position(5, 50, 500)})
         assert store.read([many[0].key, many[999].key]) == [None, None]
+        assert store.positions() == {}
+
+
+def test_a_refused_commit_in_one_moment_puts_back_all_that_was_there(redis_url: str, shared_redis: RedisServer) -> None:
+    with RedisStore(redis_url) as store, shared_redis.client() as client:
+        store.set_meta({"clock": "record"})
+        there = [write(b"%d" % n, None, 1, partition, b"old") for n in range(0, 3_000, 2) for partition in (0, 1)]
+        store.commit([*there, write(b"2999", None, 3)], {DEPARTURES: Position(1, 10, 100)})
+        client.pexpire(b"headrace:record:0123456789abcdef:4", 3_600_000)
+        before = contents(client)
+        many = [write(b"%d" % n, None if n % 2 else 1, 5, body=b"new") for n in range(3_000)]
+        other = write(b"0", 1, 5, 1)
+        with pytest.raises(StaleWriteError, match="offset 3, not None"):
+            store.commit([other, *many, many[7]], {DEPARTURES: Position(5, 50, 500)})
+        assert contents(client) == before
+        assert client.pttl(b"headrace:record:0123456789abcdef:4") > 0
+        with pytest.raises(StoreBehindError):
+            store.commit(many[:-1], {DEPARTURES: Position(5, 50, 500)}, {DEPARTURES: 2})
+        assert contents(client) == before
+        # Without what was refused, the rest goes through.
+        store.commit([other, *many[:-1]], {DEPARTURES: Position(5, 50, 500)}, {DEPARTURES: 1})
+        assert store.read([other.key, many[8].key, many[7].key]) == [other.record, many[8].record, many[7].record]
+        assert store.read([there[3].key, many[2999].key]) == [there[3].record, record(3)]
+        assert store.positions() == {DEPARTURES: Position(5, 50, 500)}
+
+
+def test_a_key_of_someone_else_refuses_the_whole_commit(redis_url: str, shared_redis: RedisServer) -> None:
+    with RedisStore(redis_url) as store, shared_redis.client() as client:
+        store.commit([write(b"a", None, 1)], {})
+        client.set("headrace:record:0123456789abcdef:c", "no hash")
+        with pytest.raises(StoreError, match="refused a command"):
+            store.commit(
+                [write(b"a", 1, 2), write(b"b", None, 2), write(b"c", None, 2)], {DEPARTURES: Position(2, 20, 200)}
+            )
+        assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]) == [record(1), None]
+        assert store.positions() == {}
+        assert client.exists("headrace:aside") == 0
+
+
+def test_a_lookup_beside_a_commit_in_one_moment_sees_all_of_it_or_nothing(redis_url: str) -> None:
+    many = [b"%d" % n for n in range(3_000)]
+    seen: list[set[int]] = []
+
+    def look() -> None:
+        with RedisStore(redis_url) as store:
+            while not seen or seen[-1] != {4}:
+                found = store.lookup({VIEW: [many[0], many[1_500], many[-1]]}).records[VIEW]
+                seen.append({applied_offset(one) for partials in found for _, one in partials})
+
+    with RedisStore(redis_url) as store:
+        store.set_meta({"clock": "record"})
+        reader = threading.Thread(target=look)
+        reader.start()
+        for expected, applied in ((None, 1), (1, 2), (2, 3), (3, 4)):
+            store.commit([write(one, expected, applied) for one in many], {})
+        reader.join(20)
+    assert all(len(one) <= 1 for one in seen)
+    assert seen[-1] == {4}
+
+
+def test_answers_come_in_order_over_many_batches_and_after_an_error(redis_url: str, shared_redis: RedisServer) -> None:
+    many = [write(b"%d" % n, None, n, body=bytes(n % 700)) for n in range(3_500)]
+    with RedisStore(redis_url) as store, shared_redis.client() as client:
+        store.commit(many, {})
+        client.set("headrace:record:0123456789abcdef:x", "no hash")
+        keys = [one.key for one in many]
+        with pytest.raises(StoreError, match="refused a command"):
+            store.read([*keys[:50], RecordKey(VIEW, b"x", 0), *keys])
+        assert store.read(keys[::-1]) == [one.record for one in many[::-1]]
         assert store.positions() == {}
 
 

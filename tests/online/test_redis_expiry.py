@@ -171,7 +171,8 @@ def test_record_that_a_worker_has_read_stays_until_it_is_written(store: RedisSto
     server.pexpire(key_of(WINDOWS), 2_000)
     assert store.read([RecordKey(WINDOWS.hash, entity_key(["a"]), 0)]) != [None]
     assert server.pttl(key_of(WINDOWS)) > KEPT_US // 1000 - 60_000
-    store.read([RecordKey(EVER.hash, entity_key(["a"]), 0)])
+    both = [RecordKey(view.hash, entity_key([shop]), 0) for shop in "ab" for view in (EVER, WINDOWS)]
+    assert [record is None for record in store.read(both)] == [False, False, True, True]
     assert expires(server, EVER) == -1
 
 

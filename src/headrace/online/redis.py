@@ -5,12 +5,11 @@
     headrace:journal               hash: PARTITION:LAST OFFSET:TOPIC → first offset, known_at
     headrace:meta                  hash: the store's facts
 
-One Redis database holds one project. A write is one Lua script, whatever the number of views: it compares every record's
-applied offset (`codec.APPLIED`) with the one that was read, and writes all records and positions, or nothing. Under the system
-clock a commit of many records is several such writes, the positions with the last, so that no reader waits long for a script
-to end: each record is right by itself, and what a lookup finds of a fetch that is half written is what its evidence says.
-Under the record clock, where what is known at a time must become readable together, a commit is one write. A `lookup` is one
-MULTI, one round trip and one moment, whatever the number of keys.
+One Redis database holds one project. A write compares every record's applied offset (`codec.APPLIED`) with the one that was read, and
+writes all records and positions, or nothing (see `redis_commit`). Under the system clock a commit of many records is several such writes, the
+positions with the last, so that no reader waits long for one to end: each record is right by itself, and what a lookup finds of a fetch that is
+half written is what its evidence says. Under the record clock, where what is known at a time must become readable together, a commit is one
+write. A `lookup` is one MULTI, one round trip and one moment, whatever the number of keys.
 
 Under the system clock, records of views without lifetimes expire by themselves (see `expiry`).
 
@@ -156,12 +155,20 @@ class RedisStore(OnlineStore):
         positions: Mapping[SourcePartition, Position],
         held: Mapping[SourcePartition, int],
     ) -> None:
-        """Write portions, each by a script of its own; some are sent before the first is answered."""
+        """Write portions, each by a script of its own; some are sent before the first is answered, and none once one was refused."""
+        refused: tuple[Sequence[Any], Sequence[Write]] | None = None
+
+        def commands() -> Iterator[tuple[bytes, int]]:
+            for writes in portions:
+                if refused is None:
+                    yield portion(writes, positions, held, self._expires), 1
+
         with self._errors():
-            commands = ((portion(writes, positions, held, self._expires), 1) for writes in portions)
-            answers = self._converse(commands, _SENT_AHEAD)
-            for writes, (refusal,) in zip(portions, answers, strict=True):
-                _refuse(refusal, writes, held)
+            for number, (refusal,) in enumerate(self._converse(commands(), _SENT_AHEAD)):
+                if refusal and refused is None:
+                    refused = refusal, portions[number]
+        if refused is not None:
+            _refuse(*refused, held)
 
     def _write_at_once(
         self,
