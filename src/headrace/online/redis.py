@@ -70,6 +70,8 @@ _EVERYSEC_LAG_S = 2.0
 _AT_ONCE = 100_000
 """Under the record clock, how many records are written in one moment at most: what is known at a time becomes readable together."""
 _READ_AT_ONCE = 1_000
+_FEW = 20
+"""Up to so many, one script alone takes less long than a transaction."""
 _PORTION = 100
 _PORTION_BYTES = 64 << 10
 """Under the system clock, how many are, and how many bytes: no reader waits longer than they take."""
@@ -141,8 +143,11 @@ class RedisStore(OnlineStore):
             self._learn({write.key.view for write in writes})
         if self._clock == Clock.SYSTEM:
             *some, last = portions_of(writes, _PORTION, _PORTION_BYTES)
-            self._write_portions(some, {}, held)
+            if some:
+                self._write_portions(some, {}, held)
             self._write_portions([last], positions, held)
+        elif len(writes) <= _FEW:
+            self._write_portions([writes], positions, held)
         else:
             rest = max(len(writes) - 1, 0) // _AT_ONCE * _AT_ONCE
             for start in range(0, rest, _AT_ONCE):
