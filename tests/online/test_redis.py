@@ -34,7 +34,7 @@ def write(entity: bytes, expected: int | None, applied: int, partition: int = 0,
     return Write(RecordKey(VIEW, entity, partition), expected, record(applied, body))
 
 
-def contents(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
+def contents(client: redis.Redis) -> dict[bytes, object]:
     """All hashes of a server."""
     return {key: client.hgetall(key) for key in client.scan_iter()}
 
@@ -276,6 +276,20 @@ def test_a_key_of_someone_else_refuses_the_whole_commit(redis_url: str, shared_r
         assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"5", 0)]) == [record(1), None]
         assert store.positions() == {}
         assert client.exists("headrace:aside") == 0
+
+
+@pytest.mark.parametrize("taken", ["headrace:positions", "headrace:record:0123456789abcdef:%d"])
+def test_nothing_is_written_where_other_keys_are_someone_elses(
+    redis_url: str, shared_redis: RedisServer, taken: str
+) -> None:
+    with RedisStore(redis_url) as store, shared_redis.client() as client:
+        before = {taken % n if "%d" in taken else taken for n in range(50)}
+        client.mset(dict.fromkeys(before, "no hash"))
+        with pytest.raises(StoreError, match="refused a command"):
+            store.commit(
+                [write(b"%d" % n, None, 2) for n in range(50)], {DEPARTURES: Position(2, 20, 200)}, {DEPARTURES: 1}
+            )
+        assert {key.decode() for key in client.scan_iter()} == before
 
 
 def test_a_lookup_beside_a_commit_in_one_moment_sees_all_of_it_or_nothing(redis_url: str) -> None:

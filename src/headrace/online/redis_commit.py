@@ -91,7 +91,8 @@ local last = 2 * runs + 2
 redis.call('UNLINK', aside)
 local function refusal()
   for i = last + 2, last + 2 * checks, 2 do
-    local held = redis.call('HGET', positions, ARGV[i])
+    local held = redis.pcall('HGET', positions, ARGV[i])
+    if type(held) == 'table' then return held end
     if not held or is_before(string.match(held, '^%d+'), ARGV[i + 1]) then return {{'behind', ARGV[i], held}} end
   end
   local i = 0
@@ -109,6 +110,7 @@ local function refusal()
 end
 local refused = refusal()
 if not refused then return {{}} end
+redis.call('HSET', aside, 0, '')
 local i = 0
 for run = 4, last, 2 do
   for _ = 1, tonumber(ARGV[run + 1]) do
@@ -127,8 +129,10 @@ _FINISH = f"""{_ONE_BEFORE}
 local positions, aside = KEYS[1], KEYS[2]
 local held = redis.call('HVALS', aside)
 for i = 1, #held do
-  local key, field, found = unpack(cmsgpack.unpack(held[i]))
-  if found then redis.call('HSET', key, field, found) else redis.call('HDEL', key, field) end
+  if held[i] ~= '' then
+    local key, field, found = unpack(cmsgpack.unpack(held[i]))
+    if found then redis.call('HSET', key, field, found) else redis.call('HDEL', key, field) end
+  end
 end
 if #held > 0 then return redis.call('UNLINK', aside) end
 local moves = 1
