@@ -1,14 +1,16 @@
-"""Draw how the cost of an event grows: with keys, windows, tiles per record and partitions.
+"""Draw how cost grows: of an event with keys, windows, tiles per record and partitions; of a point-in-time join with the rows of its spine.
 
     python -m benchmarks.plots [--quick] [--rounds N] [--to docs/plots]
 
-Each point is the median of the rounds, in process (`cost.py`: decode, validate, apply, LMDB). One SVG per question.
+Each point is the median of the rounds: of an event in process (`cost.py`: decode, validate, apply, LMDB), of a join over a million events in a
+process of its own (`point_in_time.py`). One SVG per question.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +18,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.cost import by_tiles, cost_us, now_ms
+from benchmarks.point_in_time import one_run
 from benchmarks.side_by_side import in_turns
+from benchmarks.spines_data import make_events, make_spine
 from benchmarks.workload import Payments
 
 _ROOT = Path(__file__).parents[1]
@@ -31,30 +35,37 @@ class Plot:
         name: The file's name.
         title: The question.
         along: What the horizontal axis is.
-        points: By place on it, what to measure: µs per event.
+        points: By place on it, what to measure.
+        unit: In what.
     """
 
     name: str
     title: str
     along: str
     points: Mapping[int, Callable[[], float]]
+    unit: str = "µs per event"
 
 
-def plots(quick: bool) -> list[Plot]:
+def plots(quick: bool, home: Path) -> list[Plot]:
     """What to draw.
 
     Args:
         quick: Few and small.
+        home: A folder for the events of joins.
     """
     keys = (100, 1_000) if quick else (100, 1_000, 10_000, 100_000, 1_000_000)
     windows = (1, 2) if quick else (1, 2, 4, 8, 16)
     tiles = (15, 60) if quick else (15, 60, 240, 1_440, 4_320)
     partitions = (1, 4) if quick else (1, 2, 4, 8, 16)
+    rows = (100, 500) if quick else (1_000, 10_000, 100_000, 1_000_000)
+    make_events(home, 5_000 if quick else 1_000_000)
     return [
         Plot("keys", "Cost per event by keys, uniform", "keys", {n: partial(_keys, n, quick) for n in keys}),
         Plot("windows", "Cost per event by windows of five features", "windows", {n: partial(_windows, n, quick) for n in windows}),
         Plot("tiles", "Cost per event by tiles of the window, all filled", "tiles per record", {n: partial(by_tiles, n, quick) for n in tiles}),
         Plot("partitions", "Cost per event by source partitions", "partitions", {n: partial(_partitions, n, quick) for n in partitions}),
+        Plot("spine", "Latest values of ten columns by rows of the spine", "rows", {n: partial(_join, "headrace", n, home) for n in rows}, "seconds"),
+        Plot("spine-windows", "Ten windows by rows of the spine", "rows", {n: partial(_join, "headrace windowed", n, home) for n in rows}, "seconds"),
     ]  # fmt: skip
 
 
@@ -73,6 +84,13 @@ def _windows(windows: int, quick: bool) -> float:
 def _partitions(partitions: int, quick: bool) -> float:
     measured = 5_000 if quick else 50_000
     return cost_us(Payments(3 * measured, 1_000, True, now_ms()), measured, partitions=partitions)
+
+
+def _join(side: str, rows: int, home: Path) -> float:
+    spine = home / f"{rows}.parquet"
+    if not spine.exists():
+        make_spine(spine, rows)
+    return one_run(side, home, spine).seconds
 
 
 def draw(plot: Plot, rounds: int, folder: Path) -> Path:
@@ -108,14 +126,15 @@ def draw(plot: Plot, rounds: int, folder: Path) -> Path:
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel(plot.along)
-    axes.set_ylabel("µs per event")
+    axes.set_ylabel(plot.unit)
     axes.set_title(plot.title)
     axes.grid(alpha=0.3)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"cost-by-{plot.name}.svg"
     figure.savefig(file, metadata={"Date": None})
     print(
-        f"{file.name}: " + ", ".join(f"{place:,}: {value:.2f} µs" for place, value in zip(places, values, strict=True)),
+        f"{file.name}, {plot.unit}: "
+        + ", ".join(f"{place:,}: {value:.2f}" for place, value in zip(places, values, strict=True)),
         file=sys.stderr,
     )
     return file
@@ -128,8 +147,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each point is measured (default: 3)")
     parser.add_argument("--to", type=Path, default=_ROOT / "docs" / "plots", help="the folder (default: docs/plots)")
     given = parser.parse_args()
-    for plot in plots(given.quick):
-        draw(plot, 1 if given.quick else given.rounds, given.to)
+    with tempfile.TemporaryDirectory(prefix="headrace-plots-") as home:
+        for plot in plots(given.quick, Path(home)):
+            draw(plot, 1 if given.quick else given.rounds, given.to)
 
 
 if __name__ == "__main__":

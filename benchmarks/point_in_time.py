@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
 from benchmarks.spines_data import KEYS, make_events, make_spine
 
-__all__ = ["run"]
+__all__ = ["one_run", "run"]
 
 _OURS, _WINDOWED, _FEAST = "headrace", "headrace windowed", "Feast"
 _SQL = ("ASOF", "ASOF late-materialised")
@@ -100,11 +100,11 @@ def _measured(size: _Size, home: Path, options: Options, notes: list[str]) -> li
     if size.rows * size.events >= _FEAST_PAIRS:
         names.remove(_FEAST)
         notes.append(f"{size}: without Feast, which needs more than 16 GB for it.")
-    found = {name: [_one_run(name, home, spine, out=home / f"{name}.parquet")] for name in names}
+    found = {name: [one_run(name, home, spine, out=home / f"{name}.parquet")] for name in names}
     _assert_equal(home, spine, names)
     quick_ones = [name for name in names if found[name][0].seconds < _MINUTE]
     notes += [f"{size}: {name} ran once." for name in names if name not in quick_ones and options.rounds > 1]
-    sides = {name: partial(_one_run, name, home, spine) for name in quick_ones}
+    sides = {name: partial(one_run, name, home, spine) for name in quick_ones}
     for name, runs in in_turns(sides, options.rounds - 1).items():
         found[name] += runs
     return _measures(size, found, notes)
@@ -135,7 +135,15 @@ def _measures(size: _Size, found: dict[str, list[_Run]], notes: list[str]) -> li
     return told
 
 
-def _one_run(side: str, home: Path, spine: Path, out: Path | None = None) -> _Run:
+def one_run(side: str, home: Path, spine: Path, out: Path | None = None) -> _Run:
+    """A join by one side, in a process of its own.
+
+    Args:
+        side: Whose.
+        home: The folder with the events.
+        spine: The file of the spine.
+        out: Where the answers go; None keeps none.
+    """
     command = [sys.executable, "-m", "benchmarks.spines_sides", side, str(home), str(spine)]
     command += [] if out is None else ["--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own module
@@ -154,7 +162,7 @@ def _assert_equal(home: Path, spine: Path, names: Sequence[str]) -> None:
             _assert_same(ours, pq.read_table(home / f"{name}.parquet"), name)
     some = home / "some.parquet"
     pq.write_table(pq.read_table(spine).slice(0, _CHECKED_ROWS), some)
-    _one_run("SQL of windows", home, some, out=home / "windows.parquet")
+    one_run("SQL of windows", home, some, out=home / "windows.parquet")
     windowed = pq.read_table(home / f"{_WINDOWED}.parquet").slice(0, _CHECKED_ROWS)
     _assert_same(windowed, pq.read_table(home / "windows.parquet"), "SQL of windows")
 
