@@ -18,6 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from headrace.events.columns import IntArray
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
+from headrace.stream.holes import Holes
 
 __all__ = ["RecordReader"]
 
@@ -67,6 +68,8 @@ class RecordReader:
         self._lock = threading.Lock()
         self._held: dict[SourcePartition, list[RawRecords]] = {source: [] for source in starts}
         self._next = dict(starts)
+        self._holes = Holes()
+        self._again: set[SourcePartition] = set()
         self._sources = sorted(starts)
         self._topics = {source.topic for source in starts}
         self._partitions = np.array([source.partition for source in self._sources], np.int64)
@@ -175,6 +178,7 @@ class RecordReader:
         )
         for first, end in pairwise([0, *changes.tolist(), len(messages)]):
             self._keep_run(self._sources[codes[first]], records[first:end])
+        self._look_again()
         return sum(map(len, filter(None, records.values)))
 
     def _codes(self, messages: list[Message]) -> IntArray:
@@ -191,9 +195,19 @@ class RecordReader:
     def _keep_run(self, source: SourcePartition, records: RawRecords) -> None:
         # A partition that was paused and is read on must begin where it was left.
         again = int(np.searchsorted(records.offsets, self._next[source]))
-        if again < len(records):
-            self._next[source] = int(records.offsets[-1]) + 1
-            self._held[source].append(records[again:] if again else records)
+        end = again + self._holes.sound(source, self._next[source], records.offsets[again:])
+        if again < end:
+            self._next[source] = int(records.offsets[end - 1]) + 1
+            self._held[source].append(records if again == 0 and end == len(records) else records[again:end])
+        if end < len(records):
+            self._again.add(source)
+
+    def _look_again(self) -> None:
+        """Go back to where something was missing."""
+        for source in self._again:
+            if self._consumer is not None:
+                self._consumer.seek(TopicPartition(*source, self._next[source]))
+        self._again.clear()
 
     def _complain(self, errors: list[KafkaError]) -> None:
         """Say what librdkafka says, each once: it goes on trying by itself."""
