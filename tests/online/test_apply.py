@@ -354,6 +354,26 @@ def test_version_that_is_filled_is_read_again() -> None:
     assert answer.to_dict()[f"{VIEW.name}__count_all_lifetime"] == [3]
 
 
+def test_commit_beside_a_version_that_is_being_built_says_no_epoch() -> None:
+    said: list[object] = []
+
+    class Noting(SoleStore):
+        def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+            said.append(epoch)
+            super().commit(writes, positions, held, epoch)
+
+    store = new_store(Noting)
+    assert isinstance(store, SoleStore)
+    applier = Applier(PLAN, store)
+    other = VIEW.model_copy(update={"features": VIEW.features[:3]})
+    applier.apply([batch_of([order(0, 5)])], positions_of([order(0, 5)]))
+    applier.prepare(other)
+    writes = applier.writes([batch_of([order(1, 6)])])
+    applier.serve(other)  # what was made beside it stays what it was
+    applier.commit(writes, positions_of([order(1, 6)]))
+    assert said == [store.now, None]
+
+
 def test_pruned_tiles_keep_the_record_small() -> None:
     store = new_store()
     applier = Applier(PLAN, store)

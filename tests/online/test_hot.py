@@ -92,3 +92,15 @@ def test_what_is_taken_is_a_copy() -> None:
     taken.applied[:] = 9
     taken.tiles[0].rows[:] = -1
     assert encode_records(LAYOUT, hot.take(np.array([0]))) == before
+
+
+def test_strings_and_long_keys_count() -> None:
+    hot = HotRecords(LAYOUT)
+    records = records_of({7: (3, NEVER, [[1, 2], [3], []])})
+    for tiles in records.tiles:
+        for column in tiles.objects:
+            column[:] = "x" * 50_000
+    hot.add([7], [RecordKey("00112233445566aa", b"k" * 3_000, 0)], records)
+    objects = sum(len(tiles) * len(tiles.objects) for tiles in records.tiles)
+    assert objects
+    assert hot.nbytes > 50_000 * objects + 3_000

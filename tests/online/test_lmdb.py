@@ -154,6 +154,7 @@ def test_epoch_ends_when_somebody_writes_past_the_store(tmp_path: Path) -> None:
     with LmdbStore(tmp_path, writable=True) as store:
         store.commit([write("a", None, 1)], {})
         epoch = store.epoch()
+        store.add_journal([])  # a transaction that writes nothing uses up no number
         with store._env.begin(write=True) as txn:  # noqa: SLF001
             ((at, _),) = list(txn.cursor(store._records))  # noqa: SLF001
             txn.put(at, record(9), db=store._records)  # noqa: SLF001
@@ -183,3 +184,39 @@ def test_commit_under_the_system_clock_is_several_and_positions_come_last(
             store.commit([write("a", 1, 3)], {}, {at: 5})
         store.commit([], {at: Position(2, 2, 2)})
         assert store.positions()[at].offset == 2
+
+
+def test_store_that_was_open_when_the_machine_went_down_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot_id = tmp_path / "boot_id"
+    monkeypatch.setattr("headrace.online.lmdb_boot._BOOT_ID", boot_id)
+    boot_id.write_text("one\n")
+    path = tmp_path / "online"
+    with LmdbStore(path, writable=True) as store:
+        store.commit([write("a", None, 1)], {})
+    boot_id.write_text("two\n")
+    with LmdbStore(path, writable=True) as store:  # it was closed before the machine went down
+        mark = (path / "open-since").read_text()
+    (path / "open-since").write_text(mark)  # what a worker leaves that is killed
+    with LmdbStore(path, writable=True) as store:
+        assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(1)]
+    (path / "open-since").write_text(mark)
+    boot_id.write_text("three\n")
+    with pytest.raises(StoreDamagedError, match="machine went down"):
+        LmdbStore(path, writable=True)
+    with LmdbStore(path, writable=False) as reader:
+        assert reader.epoch() is None
+
+
+def test_commit_of_someone_else_in_this_process_ends_the_epoch(tmp_path: Path) -> None:
+    with LmdbStore(tmp_path, writable=True) as store:
+        epoch = store.epoch()
+        store.commit([write("a", None, 1)], {}, epoch=epoch)
+        store.commit([], {SourcePartition("t", 0): Position(1, 1, 1)})  # no record
+        store.delete(VIEW, [b"never"])
+        assert store.epoch() is epoch
+        store.commit([write("a", 1, 2)], {})  # as a version that is filled beside the rounds
+        assert store.epoch() is not epoch
+        with pytest.raises(StaleWriteError):
+            store.commit([write("a", 1, 3)], {}, epoch=epoch)

@@ -313,6 +313,23 @@ def test_a_lookup_beside_a_commit_in_one_moment_sees_all_of_it_or_nothing(redis_
     assert seen[-1] == {4}
 
 
+def test_check_that_goes_wrong_refuses_the_whole_commit(redis_url: str, shared_redis: RedisServer) -> None:
+    """What comes behind the check in its transaction is written in any case."""
+    at, keys = SourcePartition("departures", 0), [b"%d" % number for number in range(50)]
+    with open_store(redis_url, writable=True) as store, shared_redis.client() as client:
+        store.set_meta({"clock": "record"})
+        store.commit([write(key, None, 9) for key in keys], {at: Position(9, 9, 9)})
+        client.hset("headrace:positions", f"{at.partition}:{at.topic}", "garbage")
+        with pytest.raises(StoreError):
+            store.commit([write(key, 1, 5) for key in keys], {at: Position(5, 5, 5)}, {at: 1})
+        assert store.read([RecordKey(VIEW, key, 0) for key in keys]) == [record(9)] * len(keys)
+        client.delete("headrace:positions")
+        client.set("headrace:positions", "of someone else")
+        with pytest.raises(StoreError):
+            store.commit([write(key, 9, 12) for key in keys], {at: Position(12, 12, 12)})
+        assert store.read([RecordKey(VIEW, key, 0) for key in keys]) == [record(9)] * len(keys)
+
+
 def test_answers_come_in_order_over_many_batches_and_after_an_error(redis_url: str, shared_redis: RedisServer) -> None:
     many = [write(b"%d" % n, None, n, body=bytes(n % 700)) for n in range(3_500)]
     with RedisStore(redis_url) as store, shared_redis.client() as client:

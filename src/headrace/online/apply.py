@@ -100,6 +100,7 @@ class Applier:
         self._sources = plan.sources
         self._keys_each = _RECENT_KEYS // max(1, len(plan.views))
         self._epoch: object | None = None
+        self._vouched: object | None = None
         self._is_committed = True
         self._versions = {view.hash: self._version(view, None) for view in plan.views.values()}
 
@@ -206,20 +207,20 @@ class Applier:
         held: Mapping[SourcePartition, int] = NOTHING,
     ) -> None:
         """Write what `writes` gave; see `OnlineStore.commit`."""
-        # The records of a version that is being built may have been written by whoever fills it.
-        is_ours = all(version.partitions is None for version in self._versions.values())
-        self._store.commit(writes, positions, held, self._epoch if is_ours else None)
+        self._store.commit(writes, positions, held, self._vouched)
         self._is_committed = True
 
     def _warm(self) -> None:
         """See to it that what is hot is what the store holds, and not too much."""
+        versions = list(self._versions.values())
         epoch = self._store.epoch()
-        versions = self._versions.values()
         held = sum(version.hot.nbytes for version in versions if version.hot is not None)
         is_cold = epoch is None or epoch is not self._epoch or not self._is_committed or held > _HOT_BYTES
         self._epoch = epoch
+        # The records of a version that is being built may meanwhile be written by whoever fills it.
+        self._vouched = epoch if all(version.partitions is None for version in versions) else None
         for version in versions:
-            if is_cold or version.partitions is not None:
+            if is_cold:
                 version.hot = None
             if version.hot is None and epoch is not None and version.partitions is None:
                 version.hot = HotRecords(version.layout)

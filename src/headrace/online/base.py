@@ -134,9 +134,10 @@ class OnlineStore(ABC):
     """Up to how long before now, in µs of the system clock, the store still has every record that a window reached; None is for good."""
 
     def epoch(self) -> object | None:
-        """What stays the same for as long as records change through this object's `commit` alone; None where that cannot be told.
+        """What stays the same for as long as records change through commits of this epoch alone; None where that cannot be told.
 
-        Whoever has kept what it read and what it wrote itself need not read it again meanwhile.
+        Whoever has kept what it read and what it committed, and says the epoch when it commits, need not read it again meanwhile. There can be one
+        such: a commit that says another epoch, or none, begins a new one, as do a deletion and a commit that fails.
         """
         return None
 
@@ -164,8 +165,8 @@ class OnlineStore(ABC):
             writes: The records.
             positions: How far source partitions have been read with them.
             held: Per source partition, the offset that the store must have come to already: what the worker has committed before.
-            epoch: What `epoch()` gave before the records were read, where nobody else has written these records through this object since:
-                a store that is still in it need not look whether they are what was read. None has it look.
+            epoch: What `epoch()` gave before the records were read: a store that is still in it need not look whether they are what was read.
+                None has it look.
 
         Raises:
             StaleWriteError: A record changed since it was read: another worker owns the partition now.

@@ -21,6 +21,9 @@ __all__ = ["HotRecords"]
 _KEY_BYTES = 900
 """About what a record takes beside its tiles: its key, its names and its place in the dictionary."""
 
+_OBJECT_BYTES = 50
+"""About what a string or bytes take beside their characters."""
+
 _LEAST_ROWS = 1 << 10
 
 
@@ -34,6 +37,7 @@ class HotRecords:
     def __init__(self, layout: ViewLayout) -> None:
         self.keys: list[RecordKey] = []
         self._entities: list[bytes] = []
+        self._entity_bytes = 0
         self._numbers: dict[Hashable, int] = {}
         self._heads = np.empty((0, 3 + len(layout.families)), np.int64)
         self._stretches = [_Stretches(family) for family in layout.families]
@@ -44,7 +48,12 @@ class HotRecords:
     @property
     def nbytes(self) -> int:
         """About how many bytes they take."""
-        return _KEY_BYTES * len(self) + self._heads.nbytes + sum(one.nbytes for one in self._stretches)
+        return (
+            _KEY_BYTES * len(self)
+            + self._entity_bytes
+            + self._heads.nbytes
+            + sum(one.nbytes for one in self._stretches)
+        )
 
     def numbers(self, names: Sequence[Hashable]) -> list[int | None]:
         """The number of each record, by what the caller calls it; None for those that are not here."""
@@ -63,6 +72,8 @@ class HotRecords:
         self._numbers.update(zip(names, numbers.tolist(), strict=True))
         self.keys.extend(keys)
         self._entities.extend(key.entity for key in keys)
+        # The value that it was made from, the name that holds that, and the key.
+        self._entity_bytes += 3 * sum(len(key.entity) for key in keys)
         if len(self) > len(self._heads):
             self._heads = _grown(self._heads, len(self))
         self.put(numbers, records)
@@ -107,11 +118,13 @@ class _Stretches:
         self._starts = np.zeros(0, np.int64)
         self._counts = np.zeros(0, np.int64)
         self._used = 0
+        self._object_bytes = 0
 
     @property
     def nbytes(self) -> int:
-        """How many bytes they take; of objects, what their references take."""
-        return self._rows.nbytes + sum(column.nbytes for column in self._objects) + 16 * len(self._starts)
+        """About how many bytes they take, those of stretches given up and not yet moved over counted too."""
+        references = sum(column.nbytes for column in self._objects)
+        return self._rows.nbytes + references + self._object_bytes + 16 * len(self._starts)
 
     def take(self, numbers: IntArray) -> Tiles:
         """The tiles of some records, copied."""
@@ -134,6 +147,7 @@ class _Stretches:
         self._rows[self._used : end] = tiles.rows
         for column, new in zip(self._objects, tiles.objects, strict=True):
             column[self._used : end] = new
+            self._object_bytes += _octets(new)
         counts = np.bincount(tiles.group, minlength=len(numbers))
         self._starts[numbers] = self._used + np.cumsum(counts) - counts
         self._counts[numbers] = counts
@@ -146,7 +160,13 @@ class _Stretches:
         room = max(_LEAST_ROWS, 2 * (self._used + more))
         self._rows = _moved(self._rows, places, np.empty((room, self._rows.shape[1]), np.int64))
         self._objects = tuple(_moved(column, places, np.empty(room, object)) for column in self._objects)
+        self._object_bytes = sum(_octets(column[: self._used]) for column in self._objects)
         self._starts = np.cumsum(self._counts) - self._counts
+
+
+def _octets(objects: Array) -> int:
+    """About how many bytes strings and bytes take."""
+    return sum(_OBJECT_BYTES + len(one) for one in objects.tolist() if one is not None)
 
 
 def _moved(rows: Array, places: IntArray, room: Array) -> Array:

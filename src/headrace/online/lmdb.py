@@ -1,6 +1,8 @@
 """The embedded online store: LMDB. Readers in other processes never block, and one worker writes.
 
-Commits are not synced one by one (a power cut costs a replay, never a wrong value): `sync` is called before Kafka offsets are committed.
+Commits are not synced one by one: `sync` is called before Kafka offsets are committed. A machine that goes down between two syncs may leave pages
+of both (LMDB writes pages anew that the tree of the last sync still holds), so a store that was open then is refused as damaged, and filled anew
+from the log: a power cut costs a replay, never a wrong value (`lmdb_boot`).
 
 Under the system clock a commit of many records is several transactions, the positions with the last (see `OnlineStore.commit`): the pages that a
 transaction gives up can be written anew by the one after next, so the file stays about as large as what is in it. Under the record clock, where
@@ -40,6 +42,7 @@ from headrace.online.base import (
     entity_digest,
 )
 from headrace.online.codec import record_entity
+from headrace.online.lmdb_boot import BootMark
 from headrace.online.lmdb_env import REBUILD, Environment, close_environment, open_environment, writable_cure
 from headrace.online.memory import refuse_any_stale, refuse_behind
 from headrace.online.meta import CLOCK, GENERATION
@@ -77,6 +80,7 @@ class LmdbStore(OnlineStore):
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
         self._lock: IO[str] | None = None
+        self._boot = BootMark(path)
         if writable:
             self._lock = _lock(path)
         elif not (path / "data.mdb").exists():
@@ -84,6 +88,8 @@ class LmdbStore(OnlineStore):
             msg = f"There is no online store at {path}."
             raise StoreUnavailableError(msg, cure=cure)
         try:
+            if writable:
+                self._boot.begin()
             self._environment: Environment | None = open_environment(path, writable=writable)
         except BaseException:
             self._release()
@@ -141,7 +147,8 @@ class LmdbStore(OnlineStore):
         self, txn: Any, writes: Sequence[Write], at: list[bytes], portion: list[int], epoch: object | None
     ) -> None:
         """Write some of the writes, whose places ascend."""
-        if epoch is None or epoch is not self._epoch:
+        if portion and (epoch is None or epoch is not self._epoch):
+            self._begin_epoch()
             refuse_any_stale(
                 [writes[number] for number in portion], self._read(txn, [at[number] for number in portion])
             )
@@ -230,7 +237,8 @@ class LmdbStore(OnlineStore):
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     cursor.delete()
                     deleted += 1
-            self._begin_epoch()
+            if deleted:
+                self._begin_epoch()
         return deleted
 
     def clear(self) -> None:
@@ -240,6 +248,9 @@ class LmdbStore(OnlineStore):
             self._begin_epoch()
 
     def sync(self) -> None:
+        self._to_disk()
+
+    def _to_disk(self) -> None:
         try:
             self._env.sync(True)
         except lmdb.Error as error:
@@ -247,10 +258,15 @@ class LmdbStore(OnlineStore):
             raise StoreUnavailableError(msg, cure=writable_cure()) from error
 
     def close(self) -> None:
-        if self._environment is not None:
-            close_environment(self.path, self._environment)
-            self._environment = None
-        self._release()
+        try:
+            if self._environment is not None and self._lock is not None:
+                self._to_disk()
+                self._boot.end()
+        finally:
+            if self._environment is not None:
+                close_environment(self.path, self._environment)
+                self._environment = None
+            self._release()
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -281,7 +297,8 @@ class LmdbStore(OnlineStore):
             except BaseException:
                 self._begin_epoch()
                 raise
-            self._written = number
+            # A transaction that wrote nothing has used up no number: the next one will have it, whoever's that is.
+            self._written = min(number, self._env.info()["last_txnid"])
 
     @contextmanager
     def _begin(self, *, write: bool = False) -> Iterator[Any]:

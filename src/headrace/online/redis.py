@@ -38,7 +38,7 @@ from headrace.online.base import NOTHING, JournalEntry, Moment, OnlineStore, Pos
 from headrace.online.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.online.memory import refuse_behind, refuse_stale
 from headrace.online.meta import CLOCK, GENERATION, definition_fact
-from headrace.online.redis_commit import META, POSITIONS, portion, transaction
+from headrace.online.redis_commit import CHECKED, META, POSITIONS, portion, transaction
 from headrace.online.redis_wire import conversation
 from headrace.online.redis_words import (
     RECORD,
@@ -183,8 +183,8 @@ class RedisStore(OnlineStore):
     ) -> None:
         """Write records at one moment, however many."""
         with self._errors():
-            *_, (*_, (_, refusal, *_)) = self._converse(transaction(writes, positions, held))
-        _refuse(refusal, writes, held)
+            *_, (*_, answers) = self._converse(transaction(writes, positions, held))
+        _refuse(answers[CHECKED], writes, held)
 
     def _learn(self, views: set[str]) -> None:
         """Ask the store for its clock, and for the windows of views, where they are not known yet."""

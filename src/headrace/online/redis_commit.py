@@ -23,11 +23,13 @@ from headrace.online.codec import APPLIED
 from headrace.online.meta import CLOCK
 from headrace.online.redis_words import fields_of, names_of, numbers, packed, source_field, word
 
-__all__ = ["META", "POSITIONS", "portion", "transaction"]
+__all__ = ["CHECKED", "META", "POSITIONS", "portion", "transaction"]
 
 POSITIONS = b"headrace:positions"
 META = b"headrace:meta"
 _ASIDE = b"headrace:aside"
+CHECKED = 4
+"""Which of a transaction's answers is that of its check."""
 
 _ONE_BEFORE = """
 local function is_before(one, other)
@@ -90,6 +92,8 @@ local positions, aside = KEYS[#KEYS - 1], KEYS[#KEYS]
 local last = 2 * runs + 2
 redis.call('UNLINK', aside)
 local function refusal()
+  local there = redis.pcall('HLEN', positions)
+  if type(there) == 'table' then return there end
   for i = last + 2, last + 2 * checks, 2 do
     local held = redis.pcall('HGET', positions, ARGV[i])
     if type(held) == 'table' then return held end
@@ -108,7 +112,9 @@ local function refusal()
     end
   end
 end
-local refused = refusal()
+-- Whatever goes wrong while checking is a refusal, for what comes behind is written in any case.
+local ran, refused = pcall(refusal)
+if not ran then refused = redis.error_reply('ERR ' .. tostring(refused)) end
 if not refused then return {{}} end
 redis.call('HSET', aside, 0, '')
 local i = 0
@@ -190,7 +196,7 @@ def transaction(
 ) -> Iterator[tuple[bytes, int]]:
     """The commands that write records and then positions, or nothing, at one moment, in pieces, with the number of answers to each.
 
-    The last answer is that of the transaction, and what that begins with is as a `portion` answers.
+    The last answer is that of the transaction, whose answer at `CHECKED` is as a `portion` answers.
 
     Args:
         writes: The records.
@@ -208,7 +214,14 @@ def transaction(
         *names,
         *map(word, (POSITIONS, _ASIDE, *arguments)),
     ]
-    yield b"".join([packed(b"MULTI"), packed(b"UNLINK", _ASIDE), *check]), 3
+    # What the scripts use is queued once beside them: a user who may not is told so before anything is written.
+    allowed = [
+        packed(b"UNLINK", _ASIDE),
+        packed(b"HGET", _ASIDE, b"0"),
+        packed(b"HVALS", _ASIDE),
+        packed(b"HDEL", _ASIDE, b"0"),
+    ]
+    yield b"".join([packed(b"MULTI"), *allowed, *check]), 2 + len(allowed)
     for start in range(0, len(writes), _SENT_AT_ONCE):
         some = slice(start, start + _SENT_AT_ONCE)
         words = [
