@@ -16,6 +16,7 @@ from headrace.online.codec import decode_records, entity_key
 from headrace.online.memory import MemoryStore
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.windows import ViewLayout
+from tests.online.test_apply import SoleStore
 
 ARROW = {"text": pa.string(), "number": pa.int64(), "flag": pa.bool_(), "share": pa.float64()}
 DTYPES = {"text": DType.STRING, "number": DType.INT64, "flag": DType.BOOL, "share": DType.FLOAT64}
@@ -68,11 +69,14 @@ ROWS = st.lists(
 @pytest.mark.parametrize(
     "entities", [["text"], ["number"], ["flag"], ["share"], ["flag", "number", "text", "share"]], ids=",".join
 )
+@pytest.mark.parametrize("kind", [MemoryStore, SoleStore])
 @given(rounds=st.lists(ROWS, min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_events_are_counted_by_entity_and_source_partition(entities: list[str], rounds: list[list[Row]]) -> None:
+def test_events_are_counted_by_entity_and_source_partition(
+    kind: type[MemoryStore], entities: list[str], rounds: list[list[Row]]
+) -> None:
     plan = plan_of(entities)
-    view, store = plan.views["v"], MemoryStore()
+    view, store = plan.views["v"], kind()
     applier = Applier(plan, store)
     expected: dict[tuple[bytes, int], int] = {}
     first = 0

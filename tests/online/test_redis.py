@@ -342,6 +342,35 @@ def test_answers_come_in_order_over_many_batches_and_after_an_error(redis_url: s
         assert store.positions() == {}
 
 
+def test_answers_on_their_way_when_one_is_an_error_are_taken_by_nobody(
+    redis_url: str, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.online.redis._READ_AT_ONCE", 5)
+    many = [write(b"%d" % n, None, n, body=bytes(n)) for n in range(40)]
+    with RedisStore(redis_url) as store, shared_redis.client() as client:
+        store.commit(many, {})
+        client.set("headrace:record:0123456789abcdef:x", "no hash")
+        for place in range(0, 40, 3):
+            keys = [one.key for one in many]
+            keys.insert(place, RecordKey(VIEW, b"x", 0))
+            with pytest.raises(StoreError, match="refused a command"):
+                store.read(keys)
+            assert store.read([one.key for one in many]) == [one.record for one in many]
+
+
+def test_no_portion_is_sent_once_one_was_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.online.redis._PORTION", 1)
+    with open_store(redis_url, writable=True) as store:
+        store.set_meta({"clock": "system"})
+        store.commit([write(b"0", None, 9)], {})
+        with pytest.raises(StaleWriteError):
+            store.commit([write(b"%d" % number, None, 5) for number in range(200)], {DEPARTURES: Position(5, 5, 5)})
+        found = store.read([RecordKey(VIEW, b"%d" % number, 0) for number in range(200)])
+        assert found[0] == record(9)
+        assert found[-100:] == [None] * 100
+        assert store.positions() == {}
+
+
 @pytest.mark.parametrize(
     ("most", "most_bytes", "sizes"), [(3, 10**9, [3, 3, 1]), (100, 64, [3, 3, 1]), (9, 1, [1] * 7)]
 )
