@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ class Broker:
 
     records: list[int] = []
     visible: set[int] = set()
+    seeks = 0
 
     def __init__(self, *_: object, **__: object) -> None:
         self.at = 0
@@ -77,6 +79,9 @@ class Broker:
         assert len(places) == 1
 
     def seek(self, place: object) -> None:
+        type(self).seeks += 1
+        if self.seeks % 3 == 1:
+            raise KafkaException(KafkaError(KafkaError._STATE))  # noqa: SLF001 its public name
         self.at = place.offset  # type: ignore[attr-defined]
 
     def consume(self, count: int, _: float) -> list[Message]:

@@ -96,6 +96,7 @@ class RecordReader:
         with self._lock:
             if self._consumer is None or any(self._held.get(source) for source in wanted):
                 return
+            self._look_again()
             self._hold_back(wanted)
             consume, read, octets = self._consumer.consume, 0, 0
             messages = consume(_AT_A_TIME, 0) or consume(1, timeout_s)
@@ -203,11 +204,15 @@ class RecordReader:
             self._again.add(source)
 
     def _look_again(self) -> None:
-        """Go back to where something was missing."""
-        for source in self._again:
+        """Go back to where something was missing; where librdkafka cannot just now, the next fetch does."""
+        for source in sorted(self._again):
             if self._consumer is not None:
-                self._consumer.seek(TopicPartition(*source, self._next[source]))
-        self._again.clear()
+                try:
+                    self._consumer.seek(TopicPartition(*source, self._next[source]))
+                except KafkaException as error:
+                    self._complain([error.args[0]])
+                    continue
+            self._again.discard(source)
 
     def _complain(self, errors: list[KafkaError]) -> None:
         """Say what librdkafka says, each once: it goes on trying by itself."""
