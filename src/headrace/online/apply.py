@@ -99,9 +99,8 @@ class Applier:
         self._repo = repo
         self._sources = plan.sources
         self._keys_each = _RECENT_KEYS // max(1, len(plan.views))
-        self._epoch: object | None = None
+        self._kept: object | None = None
         self._vouched: object | None = None
-        self._is_committed = True
         self._versions = {view.hash: self._version(view, None) for view in plan.views.values()}
 
     @property
@@ -190,7 +189,6 @@ class Applier:
     def writes(self, batches: Sequence[EventBatch], now_us: int | None = None) -> list[Write]:
         """What `apply` would write, from the records as they are now; see there. `commit` writes it, before the next is asked for."""
         self._warm()
-        self._is_committed = False
         return [
             write
             for batch in batches
@@ -208,21 +206,21 @@ class Applier:
     ) -> None:
         """Write what `writes` gave; see `OnlineStore.commit`."""
         self._store.commit(writes, positions, held, self._vouched)
-        self._is_committed = True
+        self._kept = self._vouched
 
     def _warm(self) -> None:
         """See to it that what is hot is what the store holds, and not too much."""
         versions = list(self._versions.values())
         epoch = self._store.epoch()
         held = sum(version.hot.nbytes for version in versions if version.hot is not None)
-        is_cold = epoch is None or epoch is not self._epoch or not self._is_committed or held > _HOT_BYTES
-        self._epoch = epoch
+        is_cold = epoch is None or epoch is not self._kept or held > _HOT_BYTES
+        self._kept = None  # until what is made now is committed, what is hot may be ahead of the store
         # The records of a version that is being built may meanwhile be written by whoever fills it.
         self._vouched = epoch if all(version.partitions is None for version in versions) else None
         for version in versions:
             if is_cold:
                 version.hot = None
-            if version.hot is None and epoch is not None and version.partitions is None:
+            if version.hot is None and self._vouched is not None:
                 version.hot = HotRecords(version.layout)
 
     def _writes(self, version: _Version, batch: EventBatch, now_us: int | None) -> list[Write]:
@@ -257,13 +255,16 @@ class Applier:
 
     def _heated(self, version: _Version, hot: HotRecords, names: list[tuple[Any, ...]]) -> IntArray:
         """The numbers of records among the hot ones; those that were not there are read."""
-        called: Sequence[Hashable] = names if version.keys is not None else _keys(version.layout.view.hash, names, None)
+        view = version.layout.view.hash
+        # Where names that are alike make different keys, records are called by their keys.
+        keys = None if version.keys is not None else _new_keys(view, names)
+        called: Sequence[Hashable] = names if keys is None else keys
         numbers = hot.numbers(called)
         if None in numbers:
             cold = [at for at, number in enumerate(numbers) if number is None]
-            keys = _new_keys(version.layout.view.hash, [names[at] for at in cold])
+            missing = _new_keys(view, [names[at] for at in cold]) if keys is None else [keys[at] for at in cold]
             first = len(hot)
-            hot.add([called[at] for at in cold], keys, self._read(version.layout, keys))
+            hot.add([called[at] for at in cold], missing, self._read(version.layout, missing))
             for number, at in enumerate(cold, first):
                 numbers[at] = number
         return np.array(numbers, np.int64)

@@ -25,6 +25,7 @@ __all__ = [
     "SourcePartition",
     "Write",
     "entity_digest",
+    "entity_place",
 ]
 
 _PARTITION = struct.Struct(">I")
@@ -41,6 +42,11 @@ class SourcePartition(NamedTuple):
 def entity_digest(entity: bytes) -> bytes:
     """What stands for an entity's key where keys have to be short: 16 bytes of BLAKE2b."""
     return hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
+
+
+def entity_place(view: str, entity: bytes) -> bytes:
+    """What the places of all of an entity's records begin with; see `RecordKey.place`."""
+    return bytes.fromhex(view) + entity_digest(entity)
 
 
 class _Key(NamedTuple):
@@ -61,7 +67,7 @@ class RecordKey(_Key):
     @cached_property
     def place(self) -> bytes:
         """Where it stands in a store that keeps its keys in order: by view, entity (its digest) and partition; made once."""
-        return bytes.fromhex(self.view) + entity_digest(self.entity) + _PARTITION.pack(self.partition)
+        return entity_place(self.view, self.entity) + _PARTITION.pack(self.partition)
 
 
 class Write(NamedTuple):

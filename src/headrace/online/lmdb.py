@@ -9,7 +9,8 @@ transaction gives up can be written anew by the one after next, so the file stay
 what is known at a time must become readable together, a commit is one.
 
 As one store writes at a time (a lock sees to it), whoever writes through that one may keep what it read and wrote: an epoch lasts until somebody
-has written past the lock, a commit has failed, or records were deleted.
+has written past the lock or by no or another epoch, a commit has failed, or records were deleted. A record's key in the tree is its place
+(`RecordKey.place`): LMDB's keys end at 511 bytes, and an entity's key may be longer; the record carries it and is checked when it is read.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from headrace.online.base import (
     SourcePartition,
     Write,
     entity_digest,
+    entity_place,
 )
 from headrace.online.codec import record_entity
 from headrace.online.lmdb_boot import BootMark
@@ -233,7 +235,7 @@ class LmdbStore(OnlineStore):
         deleted = 0
         with self._writing() as txn:
             cursor = txn.cursor(self._records)
-            for prefix in {_entity_prefix(view, entity) for entity in entities}:
+            for prefix in {entity_place(view, entity) for entity in entities}:
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     cursor.delete()
                     deleted += 1
@@ -336,15 +338,8 @@ def _lock(path: Path) -> IO[str]:
     return handle
 
 
-def _entity_prefix(view: str, entity: bytes) -> bytes:
-    # LMDB keys end at 511 bytes and an entity's key may be longer; the record itself carries it and is checked when read.
-    return bytes.fromhex(view) + entity_digest(entity)
-
-
-@lru_cache(maxsize=1 << 15)
-def _digest(entity: bytes) -> bytes:
-    """An entity's digest, remembered: hashing it takes longer than looking it up."""
-    return entity_digest(entity)
+_digest = lru_cache(maxsize=1 << 15)(entity_digest)
+"""An entity's digest, remembered: hashing it takes longer than looking it up."""
 
 
 class _Partitions(dict[bytes, int | None]):

@@ -20,6 +20,7 @@ import numpy as np
 
 from headrace.aggregates import IntArray
 from headrace.online.codec import VERSION, Records
+from headrace.online.words import words_of
 from headrace.windows import ViewLayout
 
 __all__ = ["Numbers", "Run", "Shape", "numbers_of", "read_numbers"]
@@ -165,7 +166,7 @@ def _many(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> 
     sizes = np.fromiter(map(len, encoded), np.int64, count)
     entity_bytes = np.fromiter(map(len, entities), np.int64, count)
     lengths = sizes >> 3
-    heads = ((entity_bytes + (_WORD - 1)) >> 3) + (_HEADER_WORDS + 2 * families)
+    heads = words_of(entity_bytes) + (_HEADER_WORDS + 2 * families)
     if (heads > lengths).any() or (sizes & (_WORD - 1)).any():
         return None
     checksums = np.fromiter((zlib.crc32(memoryview(record)[_WORD:]) for record in encoded), np.int64, count)
@@ -178,7 +179,7 @@ def _many(shape: Shape, encoded: Sequence[bytes], entities: Sequence[bytes]) -> 
     described = words.take((at + heads - 2 * families) + np.arange(0, 2 * families, 2)[:, None])
     n_tiles = described & _U32
     of_tiles = n_tiles * np.array(shape.widths)[:, None]
-    of_objects = (((described >> 32) & _U32) + (_WORD - 1)) >> 3
+    of_objects = words_of((described >> 32) & _U32)
     if (heads + of_tiles.sum(axis=0) + of_objects.sum(axis=0) != lengths).any():
         return None
     tables: list[IntArray] = []

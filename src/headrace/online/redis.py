@@ -4,6 +4,7 @@
     headrace:positions             hash: PARTITION:TOPIC → offset, newest record time, newest event time
     headrace:journal               hash: PARTITION:LAST OFFSET:TOPIC → first offset, known_at
     headrace:meta                  hash: the store's facts
+    headrace:aside                 hash: what a refused transaction puts back; never seen from outside
 
 One Redis database holds one project. A write compares every record's applied offset (`codec.APPLIED`) with the one that was read, and
 writes all records and positions, or nothing (see `redis_commit`). Under the system clock a commit of many records is several such writes, the
@@ -149,7 +150,7 @@ class RedisStore(OnlineStore):
         elif len(writes) <= _FEW:
             self._write_portions([writes], positions, held)
         else:
-            rest = max(len(writes) - 1, 0) // _AT_ONCE * _AT_ONCE
+            rest = (len(writes) - 1) // _AT_ONCE * _AT_ONCE
             for start in range(0, rest, _AT_ONCE):
                 self._write_at_once(writes[start : start + _AT_ONCE], {}, held)
             self._write_at_once(writes[rest:], positions, held)

@@ -59,10 +59,11 @@ class Holes:
                 break
             taken, missing = taken + int(gaps[0]), expected + int(gaps[0])
             now = self._monotonic()
-            since = self._open.setdefault(source, (missing, now))
-            if since[0] != missing:
-                since = self._open[source] = (missing, now)
-            if now - since[1] < PATIENCE_S:
+            known, since = self._open.get(source, (missing, now))
+            if known != missing:
+                since = now
+            self._open[source] = missing, since
+            if now - since < PATIENCE_S:
                 return taken
             del self._open[source]
             self._real[source.topic] += 1
