@@ -21,7 +21,8 @@
     │   └── LookupTimeError              a lookup at a time the store can no longer answer: refused, not guessed
     ├── LogError                         the log cannot be read or does not hold what it should
     ├── SpineError                       a spine that cannot be joined
-    └── DatasetError                     a dataset definition, manifest or rebuild that does not hold
+    ├── DatasetError                     a dataset definition, manifest or rebuild that does not hold
+    └── NotConfirmedError                a command that destroys something was not told to go on: nothing was changed
 
 Messages say what was wrong, where, and what to do about it.
 """
@@ -40,6 +41,7 @@ __all__ = [
     "LogUnavailableError",
     "LookupRequestError",
     "LookupTimeError",
+    "NotConfirmedError",
     "PlanError",
     "PlanMismatchError",
     "RetryableError",
@@ -150,3 +152,7 @@ class SpineError(HeadraceError):
 
 class DatasetError(HeadraceError):
     """A dataset definition, manifest or rebuild that does not hold."""
+
+
+class NotConfirmedError(HeadraceError):
+    """A command that destroys something was not told to go on; nothing was changed."""

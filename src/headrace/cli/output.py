@@ -19,14 +19,16 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from headrace.errors import HeadraceError, RetryableError
+from headrace.errors import HeadraceError, NotConfirmedError, RetryableError
 
 __all__ = [
     "AsJson",
     "DIFFERENT",
     "FAILED",
     "Folder",
+    "Yes",
     "command",
+    "confirm",
     "console",
     "errors",
     "note",
@@ -50,6 +52,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines in
 Folder = Annotated[
     Path | None, typer.Option("--project", help="The project's folder, if not the current one.", show_default=False)
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is destroyed; for scripts.")]
 
 
 def command(run: Callable[P, None]) -> Callable[P, None]:
@@ -69,6 +72,35 @@ def command(run: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person before something is destroyed. Print what will be destroyed before you ask.
+
+    Args:
+        question: What is about to be done, as a question: "Erase all of this for good?"
+        yes: Whether `--yes` was given, so that nobody is asked.
+
+    Raises:
+        NotConfirmedError: The answer is no, or nobody can be asked as there is no terminal.
+    """
+    if yes:
+        return
+    if not can_ask():
+        msg = f"{question} Nobody can be asked, as there is no terminal. Nothing was changed."
+        raise NotConfirmedError(msg, cure="Say --yes to do it without being asked.")
+    try:
+        agreed = typer.confirm(question, default=False, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if not agreed:
+        msg = "Nothing was changed."
+        raise NotConfirmedError(msg)
+
+
+def can_ask() -> bool:
+    """Whether a person sits at the terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def set_up_logging(*, verbose: bool) -> None:
