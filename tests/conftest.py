@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.kafka import ApacheKafka
 
 _TOPICS = itertools.count(1)
 
@@ -33,3 +38,30 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def topic_name() -> str:
     """A topic's name that no other test uses."""
     return f"topic-{next(_TOPICS)}"
+
+
+@pytest.fixture(scope="session")
+def kafka_classpath(pytestconfig: pytest.Config) -> str:
+    """The class path of Apache Kafka, for tests that start a broker of their own (`tests.servers.kafka.ApacheKafka`)."""
+    from tests.servers.kafka import KafkaMissingError, resolve_jars
+
+    assert pytestconfig.cache is not None
+    try:
+        return resolve_jars(pytestconfig.cache.mkdir("apache-kafka"))
+    except KafkaMissingError as missing:
+        if os.environ.get("HEADRACE_REQUIRE_SERVERS"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """An Apache Kafka that all tests share; each takes topics of its own, and none may stop it."""
+    from tests.servers.kafka import ApacheKafka
+
+    server = ApacheKafka(tmp_path_factory.mktemp("apache-kafka"), kafka_classpath)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,47 @@
+"""The broker that production runs: headrace's own clients against Apache Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import NewTopic
+
+from headrace.broker.topics import TopicInfo, cluster_id, describe, end_offsets
+from tests.servers.kafka import ApacheKafka
+
+pytestmark = [pytest.mark.slow, pytest.mark.apache_kafka]
+
+
+def described(server: ApacheKafka, topic: str) -> tuple[str, TopicInfo]:
+    return cluster_id(server.address), describe(server.address, [topic])[topic]
+
+
+def test_a_topic_made_anew_has_another_id(apache_kafka: ApacheKafka, topic_name: str) -> None:
+    admin = apache_kafka.admin
+    admin.create_topics([NewTopic(topic_name, 2, 1)])[topic_name].result(30)
+    cluster, first = described(apache_kafka, topic_name)
+    admin.delete_topics([topic_name])[topic_name].result(30)
+    admin.create_topics([NewTopic(topic_name, 2, 1)])[topic_name].result(30)
+    same_cluster, second = described(apache_kafka, topic_name)
+    assert (first.partitions, second.partitions) == (2, 2)
+    assert cluster == same_cluster
+    assert first.topic_id != second.topic_id
+
+
+def test_a_topic_keeps_its_id_and_its_records_when_the_broker_is_killed(kafka_classpath: str, tmp_path: Path) -> None:
+    server = ApacheKafka(tmp_path, kafka_classpath)
+    try:
+        server.start()
+        server.admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(30)
+        producer = Producer({"bootstrap.servers": server.address, "acks": "all"})
+        producer.produce("kept", b"event")
+        assert producer.flush(30) == 0
+        before = described(server, "kept")
+        server.kill()
+        server.start()
+        assert described(server, "kept") == before
+        assert end_offsets(server.address, ["kept"]) == {("kept", 0): 1}
+    finally:
+        server.stop()

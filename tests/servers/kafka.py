@@ -1,0 +1,167 @@
+"""An Apache Kafka of the tests' own: one KRaft node on free ports of loopback, from the jars that Maven resolves."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+__all__ = ["ApacheKafka", "KafkaMissingError", "resolve_jars"]
+
+_POM = Path(__file__).with_name("pom.xml")
+_READY_S = 120.0
+_STOP_S = 30.0
+_QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+# A topic's records may be as large and as old as a test likes; retention and compaction run often.
+_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+    "log.retention.check.interval.ms": "1000",
+    "log.segment.delete.delay.ms": "500",
+    "log.cleaner.backoff.ms": "500",
+    "message.max.bytes": "20000000",
+}
+
+
+class KafkaMissingError(Exception):
+    """Java or Maven is not installed."""
+
+
+def resolve_jars(folder: Path) -> str:
+    """The class path of Apache Kafka; Maven downloads what its local repository does not hold yet.
+
+    Args:
+        folder: Where the class path is kept for the next session.
+
+    Raises:
+        KafkaMissingError: Java or Maven is not installed.
+    """
+    missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
+    if missing:
+        what = f"{' and '.join(missing)} not installed; on Debian: apt-get install default-jre-headless maven"
+        raise KafkaMissingError(what)
+    kept = folder / "classpath"
+    if not (kept.exists() and all(Path(jar).exists() for jar in kept.read_text().split(":"))):
+        goal = ["dependency:build-classpath", f"-Dmdep.outputFile={kept}"]
+        subprocess.run(["mvn", "-q", "-B", "-f", str(_POM), *goal], check=True, timeout=600, cwd=folder)
+    return kept.read_text()
+
+
+@dataclass
+class ApacheKafka:
+    """A broker process that can be stopped, killed and started again; its data stays in its folder meanwhile.
+
+    Args:
+        folder: Where its files go.
+        classpath: See `resolve_jars`.
+        settings: Broker settings, on top of those of all tests.
+    """
+
+    folder: Path
+    classpath: str
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._port, self._controller_port = _free_ports(2)
+
+    @property
+    def address(self) -> str:
+        """Its `host:port`, the same after a restart."""
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        properties = self.folder / "server.properties"
+        properties.write_text("\n".join(f"{name}={value}" for name, value in self._all_settings().items()))
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._tool("kafka.tools.StorageTool", "format", "-t", self._new_cluster_id(), "-c", str(properties))
+        log = (self.folder / "kafka.log").open("ab")
+        with log:
+            command = ["java", "-Xmx512m", _QUIET, "-cp", self.classpath, "kafka.Kafka", str(properties)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        deadline = time.monotonic() + _READY_S
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                msg = f"Apache Kafka does not come up:\n{(self.folder / 'kafka.log').read_text()[-4000:]}"
+                raise RuntimeError(msg)
+
+    def stop(self) -> None:
+        """End it in order; its data stays."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def kill(self) -> None:
+        """End it at once; its data stays."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """An admin client of it; kept, because its answers end with it."""
+        return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+
+    def _all_settings(self) -> dict[str, str]:
+        listener, controller = f"PLAINTEXT://{self.address}", f"127.0.0.1:{self._controller_port}"
+        own = {
+            "listeners": f"{listener},CONTROLLER://{controller}",
+            "advertised.listeners": listener,
+            "controller.quorum.voters": f"1@{controller}",
+            "log.dirs": str(self.folder / "data"),
+        }
+        return _SETTINGS | own | self.settings
+
+    def _new_cluster_id(self) -> str:
+        return self._tool("kafka.tools.StorageTool", "random-uuid").split()[-1]
+
+    def _tool(self, *words: str) -> str:
+        command = ["java", "-Xmx128m", _QUIET, "-cp", self.classpath, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, cwd=self.folder, check=False)
+        if done.returncode:
+            msg = f"{' '.join(words[:2])} failed:\n{done.stdout}{done.stderr}"
+            raise RuntimeError(msg)
+        return done.stdout
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in held]
+    finally:
+        for one in held:
+            one.close()
