@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka
+    from tests.servers.redis import RedisServer
 
 _TOPICS = itertools.count(1)
 
@@ -49,9 +51,7 @@ def kafka_classpath(pytestconfig: pytest.Config) -> str:
     try:
         return resolve_jars(pytestconfig.cache.mkdir("apache-kafka"))
     except KafkaMissingError as missing:
-        if os.environ.get("HEADRACE_REQUIRE_SERVERS"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        _without(str(missing))
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +65,42 @@ def apache_kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory)
         yield server
     finally:
         server.stop()
+
+
+def _new_server(tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
+    from tests.servers.redis import RedisServer
+
+    if shutil.which("redis-server") is None:
+        _without("redis-server is not installed; on Debian: apt-get install redis-server")
+    return RedisServer(tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = _new_server(tmp_path_factory)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
+    """The URL of an empty database."""
+    with shared_redis.client() as client:
+        client.flushall()
+    return shared_redis.url
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for one test, which may stop it; not started yet."""
+    server = _new_server(tmp_path_factory)
+    yield server
+    server.stop()
+
+
+def _without(missing: str) -> NoReturn:
+    """Skip what needs a server that is not there; in CI that is a failure."""
+    if os.environ.get("HEADRACE_REQUIRE_SERVERS"):
+        pytest.fail(missing)
+    pytest.skip(missing)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import NewTopic
 
 from headrace.broker.topics import TopicInfo, cluster_id, describe, end_offsets
 from tests.servers.kafka import ApacheKafka
@@ -19,11 +18,10 @@ def described(server: ApacheKafka, topic: str) -> tuple[str, TopicInfo]:
 
 
 def test_a_topic_made_anew_has_another_id(apache_kafka: ApacheKafka, topic_name: str) -> None:
-    admin = apache_kafka.admin
-    admin.create_topics([NewTopic(topic_name, 2, 1)])[topic_name].result(30)
+    apache_kafka.create_topic(topic_name, 2)
     cluster, first = described(apache_kafka, topic_name)
-    admin.delete_topics([topic_name])[topic_name].result(30)
-    admin.create_topics([NewTopic(topic_name, 2, 1)])[topic_name].result(30)
+    apache_kafka.delete_topic(topic_name)
+    apache_kafka.create_topic(topic_name, 2)
     same_cluster, second = described(apache_kafka, topic_name)
     assert (first.partitions, second.partitions) == (2, 2)
     assert cluster == same_cluster
@@ -34,7 +32,7 @@ def test_a_topic_keeps_its_id_and_its_records_when_the_broker_is_killed(kafka_cl
     server = ApacheKafka(tmp_path, kafka_classpath)
     try:
         server.start()
-        server.admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(30)
+        server.create_topic("kept")
         producer = Producer({"bootstrap.servers": server.address, "acks": "all"})
         producer.produce("kept", b"event")
         assert producer.flush(30) == 0

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +33,6 @@ from headrace.plan import DType, Feature, read_plan, write_plan
 from headrace.stream.start import refill
 from headrace.times import us_of
 from tests.ingest.conftest import FEATURES, SOURCE, Sale, Shop, brute_force, random_sales, same
-from tests.online.conftest import RedisServer
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
@@ -146,17 +145,6 @@ def test_version_that_is_backfilled_counts_imports_and_so_does_the_one_rolled_ba
     back = runner.invoke(app, ["rollback", "shops", *of])
     assert back.exit_code == 0, back.output
     agrees(shop, sales)
-
-
-@pytest.fixture
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of the test's own."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed; on Debian: apt-get install redis-server")
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server.url
-    server.stop()
 
 
 @pytest.mark.redis

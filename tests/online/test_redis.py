@@ -17,7 +17,7 @@ from headrace.online.redis import RedisStore
 from headrace.online.redis_words import portions_of
 
 if TYPE_CHECKING:
-    from tests.online.conftest import RedisServer
+    from tests.servers.redis import RedisServer
 
 pytestmark = pytest.mark.redis
 

@@ -30,7 +30,7 @@ from headrace.windows import NEVER
 if TYPE_CHECKING:
     import redis
 
-    from tests.online.conftest import RedisServer
+    from tests.servers.redis import RedisServer
 
 pytestmark = pytest.mark.redis
 

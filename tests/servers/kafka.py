@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 __all__ = ["ApacheKafka", "KafkaMissingError", "resolve_jars"]
 
@@ -127,6 +127,15 @@ class ApacheKafka:
     def admin(self) -> AdminClient:
         """An admin client of it; kept, because its answers end with it."""
         return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+
+    def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
+        """Create a topic; settings are named as Kafka does, with `_` for `.`."""
+        named = {setting.replace("_", "."): value for setting, value in config.items()}
+        self.admin.create_topics([NewTopic(name, partitions, 1, config=named)])[name].result(_READY_S)
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic."""
+        self.admin.delete_topics([name])[name].result(_READY_S)
 
     def _all_settings(self) -> dict[str, str]:
         listener, controller = f"PLAINTEXT://{self.address}", f"127.0.0.1:{self._controller_port}"
