@@ -3,6 +3,7 @@
 from headrace.log.compact import Compacted, Upkeep
 from headrace.log.erase import Erased
 from headrace.log.facts import TableFacts
+from headrace.log.incarnations import Gap, Incarnation, TopicHistory, TopicNotes, topic_history
 from headrace.log.lookups import LookupTable
 from headrace.log.pins import pinned_versions
 from headrace.log.snapshot import LogFile, LogSnapshot
@@ -14,11 +15,16 @@ __all__ = [
     "Compacted",
     "Erased",
     "EventLog",
+    "Gap",
+    "Incarnation",
     "LogFile",
     "LogSnapshot",
     "LookupTable",
     "TableFacts",
+    "TopicHistory",
+    "TopicNotes",
     "Upkeep",
     "Vacuumed",
     "pinned_versions",
+    "topic_history",
 ]
