@@ -21,7 +21,7 @@ from headrace.online.memory import MemoryStore
 from headrace.online.meta import building_fact, definitions, previous_fact, view_fact
 from headrace.online.versions import unreadable
 from headrace.stream import handoff as module
-from headrace.stream import start
+from headrace.stream.catchup import catch_up
 from headrace.stream.requests import read_requests
 from headrace.stream.rows import log_rows
 from tests.stream.handoffs import PARTITIONS, VERSIONS, WINDOWS, Deployment, Sales, plan_of
@@ -241,7 +241,7 @@ def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
     monkeypatch.setattr(log, "last_offsets", last_offsets)
     applier = Applier(plan_of(VERSIONS[10]), deployed.store)
     erased = ErasureFilter(deployed.folder / "erasure", {})
-    start._catch_up(deployed.store, applier, {"sales": log}, {"sales": PARTITIONS}, erased)  # noqa: SLF001 what `prepare` does
+    catch_up(deployed.store, applier, {"sales": log}, {"sales": PARTITIONS}, erased)
     held = {at.partition: position.offset for at, position in deployed.store.positions().items()}
     assert held == {partition: sales.offsets[partition] - 1 for partition in range(PARTITIONS)}
 

@@ -10,7 +10,7 @@ import pytest
 from headrace.errors import StoreBehindError
 from headrace.online.memory import MemoryStore
 from headrace.stream import handoff as module
-from headrace.stream.start import _catch_up
+from headrace.stream.catchup import catch_up
 from tests.stream.handoffs import PARTITIONS, Deployment, Sales
 
 
@@ -31,7 +31,7 @@ def test_worker_stops_and_the_next_one_applies_what_is_missing(tmp_path: Path) -
     with pytest.raises(StoreBehindError, match="has lost writes"):
         deployed.send(lost)
     deployed.start()
-    _catch_up(store, deployed.applier, {"sales": deployed.log}, {"sales": PARTITIONS}, deployed.erased)
+    catch_up(store, deployed.applier, {"sales": deployed.log}, {"sales": PARTITIONS}, deployed.erased)
     deployed.process(lost)
     deployed.check(10)
 

@@ -21,8 +21,7 @@ from headrace.broker.topics import (
 )
 from headrace.config import Project
 from headrace.erasure import ErasureFilter
-from headrace.errors import LogUnavailableError, PlanMismatchError, StaleWriteError, StoreDamagedError, TopicError
-from headrace.events.batch import EventBatch
+from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError, TopicError
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
 from headrace.log import EventLog, Upkeep
@@ -32,17 +31,16 @@ from headrace.online.apply import Applier
 from headrace.online.meta import CLOCK, definition_fact, topic_fact, view_fact
 from headrace.online.versions import live_plan, live_view, serving_facts, unasked_views, unreadable
 from headrace.plan import Plan
+from headrace.stream.catchup import catch_up, catch_up_beside_others
 from headrace.stream.deadletters import KafkaDeadLetters
 from headrace.stream.handoff import Handoff
 from headrace.stream.pipeline import Pipeline
-from headrace.stream.rows import batch_of_rows
 
 __all__ = ["Runtime", "hand_off_alone", "other_topic", "prepare", "refill", "topic_identities"]
 
 logger = logging.getLogger(__name__)
 
 _OBJECTION_S = 5.0
-_ATTEMPTS = 30
 _REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
 
 
@@ -146,7 +144,7 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
             partitions,
             objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
         )
-        _catch_up_beside_others(store, applier, logs, partitions, erased)
+        catch_up_beside_others(store, applier, logs, partitions, erased)
         dead_letters = KafkaDeadLetters(bootstrap)
         pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier)
     except BaseException:
@@ -226,7 +224,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     kept = {name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs)}}
     store.set_meta(kept | serving_facts(plan.views.values()))
     applier = Applier(plan, store, project.repo)
-    _catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
+    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
     # Under the record clock the newest record is now, whosever it was: time does not go back.
     newest = {
         at: Position(found.offset, max(found.record_ts_us, before[at].record_ts_us), found.event_ts_us)
@@ -304,76 +302,3 @@ def other_topic(topic: str, known: str, found: str) -> TopicError:
         "be taken for replays. Start from nothing: stop the worker and remove the state folder's online and log folders."
     )
     return TopicError(msg, cure=cure)
-
-
-def _catch_up_beside_others(
-    store: OnlineStore,
-    applier: Applier,
-    logs: dict[str, EventLog],
-    partitions: dict[str, int],
-    erased: ErasureFilter,
-) -> None:
-    """Catch up, where other workers that start may be doing the same: whoever is refused looks again at what is left."""
-    for left in reversed(range(_ATTEMPTS)):
-        try:
-            _catch_up(store, applier, logs, partitions, erased)
-        except StaleWriteError:
-            if not left:
-                raise
-            time.sleep(1)
-        else:
-            return
-
-
-def _catch_up(
-    store: OnlineStore,
-    applier: Applier,
-    logs: dict[str, EventLog],
-    partitions: dict[str, int],
-    erased: ErasureFilter,
-) -> None:
-    """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule."""
-    for topic, log in logs.items():
-        # The log first: what other workers log meanwhile they have applied, and the store is not behind for it.
-        ends = log.last_offsets([*range(partitions[topic]), *log.imports()])
-        at = {source.partition: position for source, position in store.positions().items() if source.topic == topic}
-        behind = {
-            partition: last for partition, last in ends.items() if partition not in at or at[partition].offset < last
-        }
-        if not behind:
-            continue
-        logger.warning("The online store is behind the log of %r; applying it from there.", topic)
-        after = {partition: position.offset for partition, position in at.items()}
-        applied = 0
-        for rows in log.scan(after):
-            batch = batch_of_rows(log.source, rows)
-            moved = _positions_of(topic, batch, at)
-            (kept,) = erased.kept([batch])  # an erasure that was cut short may have left some in the log
-            applier.apply([kept], moved)
-            applied += len(kept)
-        stands_for = {
-            SourcePartition(topic, partition): Position(
-                last,
-                at[partition].record_ts_us if partition in at else 0,
-                at[partition].event_ts_us if partition in at else 0,
-            )
-            for partition, last in behind.items()
-        }
-        applier.apply([], stands_for)  # the log may stand for dead letters past its last row
-        logger.warning("Applied %d events of %r from the log.", applied, topic)
-
-
-def _positions_of(topic: str, batch: EventBatch, at: dict[int, Position]) -> dict[SourcePartition, Position]:
-    """How far `batch` brings each partition; `at` is brought up to date with it."""
-    moved: dict[SourcePartition, Position] = {}
-    for partition in set(batch.partition.tolist()):
-        mine = batch.partition == partition
-        before = at.get(partition)
-        record, event = int(batch.record_ts_us[mine].max()), int(batch.ts_us[mine].max())
-        at[partition] = Position(
-            int(batch.offset[mine].max()),
-            max(record, before.record_ts_us) if before else record,
-            max(event, before.event_ts_us) if before else event,
-        )
-        moved[SourcePartition(topic, partition)] = at[partition]
-    return moved
