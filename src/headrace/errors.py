@@ -10,6 +10,7 @@
     ├── PlanError                        the compiled plan is missing, unreadable or of another version
     │   └── PlanMismatchError            the plan and the online store do not belong together
     ├── EventError                       an event (or a model of events) that cannot be used
+    │   └── EventChangesError            an event that would mean something else once the stream validates it again
     ├── IngestError                      history that cannot be imported
     ├── TopicError                       a topic is missing, or is not the one the store was built from
     ├── StoreError                       the online store cannot be used
@@ -34,6 +35,7 @@ __all__ = [
     "ConfigError",
     "DatasetError",
     "DefinitionError",
+    "EventChangesError",
     "EventError",
     "HeadraceError",
     "IngestError",
@@ -104,6 +106,10 @@ class PlanMismatchError(PlanError):
 
 class EventError(HeadraceError):
     """An event, or a model of events, that cannot be used."""
+
+
+class EventChangesError(EventError):
+    """An event that would mean something else once the stream validates it again."""
 
 
 class IngestError(HeadraceError):

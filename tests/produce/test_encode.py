@@ -165,16 +165,36 @@ def test_aliases_are_written_as_they_are_read() -> None:
     assert Aliased.model_validate_json(aliased.encode(reading(v=1)).value).value == 1
 
 
-def test_model_that_does_not_accept_its_own_json_is_refused() -> None:
+def test_other_name_for_writing_is_left_out_where_the_stream_would_not_read_it() -> None:
     class OneWay(BaseModel):
         sensor: str
         at: AwareDatetime
         value: float = Field(validation_alias="in", serialization_alias="out")
 
+    one_way = EventEncoder(source_of("readings", OneWay), OneWay)
+    event = reading(**{"in": 1})
+    for given in (event, OneWay(**event)):
+        assert OneWay.model_validate_json(one_way.encode(given).value).value == 1
+
+
+def test_text_that_utf_8_cannot_hold_is_refused(encoder: EventEncoder) -> None:
+    with pytest.raises(EventError, match="events:Reading cannot be written as JSON"):
+        encoder.encode(reading(sensor="\ud800"))
+
+
+@pytest.mark.parametrize("as_instance", [False, True])
+def test_offset_with_seconds_is_the_same_moment_for_the_stream(encoder: EventEncoder, *, as_instance: bool) -> None:
+    at = datetime(1880, 1, 1, tzinfo=timezone(timedelta(minutes=53, seconds=28)))  # Berlin's local mean time
+    event = reading(at=at)
+    encoded = encoder.encode(Reading(**event) if as_instance else event)
+    assert Reading.model_validate_json(encoded.value).at == at == encoded.time
+
+
+def test_time_off_the_calendar_in_utc_is_refused(encoder: EventEncoder) -> None:
     with pytest.raises(
-        EventError, match=r"events:OneWay does not accept the JSON that it writes: at in(?s:.*)same alias"
+        EventError, match=r"Reading\.at is 0001-01-01T00:00:00\+14:00, which is no time on the calendar"
     ):
-        EventEncoder(source_of("readings", OneWay), OneWay).encode(reading(**{"in": 1}))
+        encoder.encode(reading(at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))))
 
 
 def test_extra_fields_of_an_open_model_are_kept() -> None:

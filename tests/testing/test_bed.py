@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pytest
 from feast import Aggregation, Entity, ValueType
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime, BaseModel, BeforeValidator
 
-from headrace import event_source, stream_view
-from headrace.errors import ConfigError, EventError, LookupRequestError
+from headrace import aggregation, event_source, stream_view
+from headrace.errors import ConfigError, EventChangesError, EventError, LookupRequestError
 from headrace.produce.partitions import partition_of
 from headrace.testing import Testbed
 from tests.stream.shop import PLAN, Sale
@@ -55,6 +55,26 @@ def test_event_known_before_one_with_a_lower_offset_counts_at_once(bed: Testbed)
     assert online(bed, 3) == history(bed, 3) == [1, 1, 2.0]
     assert online(bed, 9) == history(bed, 9) == [2, 2, 2.0]
     assert online(bed, 1) == history(bed, 1) == [0, 0, None]
+
+
+class Payment(BaseModel):
+    card: str
+    at: AwareDatetime
+    cents: Annotated[int, BeforeValidator(lambda euros: round(float(euros) * 100))]
+
+
+def test_event_of_a_model_that_converts_counts_as_converted_once(testbed: Make) -> None:
+    card = Entity(name="card", value_type=ValueType.STRING)
+    payments = event_source(name="payments", topic="payments", model=Payment, key="card", timestamp_field="at")
+    spent = stream_view(
+        name="spent", source=payments, entities=[card], aggregations=[aggregation("sum", "cents", name="cents")]
+    )
+    bed = testbed([spent, card])
+    event = {"card": "c", "at": NOON, "cents": 12.34}
+    bed.send("payments", [event])
+    assert bed.online(["spent:cents"], [{"card": "c"}], at=NOON)["spent__cents"].to_pylist() == [1234]
+    with pytest.raises(EventChangesError, match=r"Payment\.cents is 1234 here, and would be 123400"):
+        bed.send("payments", [Payment(**event)])
 
 
 def test_known_at_counts_to_the_microsecond(bed: Testbed) -> None:

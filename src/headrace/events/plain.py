@@ -80,10 +80,12 @@ class PlainModel:
     Attributes:
         fields: Its fields, in the order of the source's columns.
         forbids_more: Whether an event with other fields is refused.
+        reads_back: Whether validating what it writes gives what it wrote: it has no serializers, and no text that it checks before it changes it.
     """
 
     fields: tuple[PlainField, ...]
     forbids_more: bool
+    reads_back: bool
 
 
 def plain_model(model: type[BaseModel], columns: Sequence[Column]) -> PlainModel | None:
@@ -109,7 +111,8 @@ def plain_model(model: type[BaseModel], columns: Sequence[Column]) -> PlainModel
         if field is None:
             return None
         found.append(field)
-    return PlainModel(tuple(found), schema.get("config", {}).get("extra_fields_behavior") == "forbid")
+    forbids_more = schema.get("config", {}).get("extra_fields_behavior") == "forbid"
+    return PlainModel(tuple(found), forbids_more, _reads_back(schema))
 
 
 def _is_plain_model(schema: object) -> bool:
@@ -159,6 +162,16 @@ def _plain_field(column: Column, field: _Schema) -> PlainField | None:
         lengths if by_length else None,
         SchemaValidator(schema) if by_member else None,
     )
+
+
+def _reads_back(schema: object) -> bool:
+    """Whether nothing in a schema that is plain to read makes its JSON read as something else."""
+    if isinstance(schema, Mapping):
+        is_own = "serialization" not in schema and "serialization_alias" not in schema
+        is_kept = not (schema.get("serialization_exclude") or schema.get("to_lower") or schema.get("to_upper"))
+        nested = [value for key, value in schema.items() if key not in ("metadata", "default", "cls", "members")]
+        return is_own and is_kept and all(_reads_back(value) for value in nested)
+    return True
 
 
 def _is_of_texts(schema: _Schema) -> bool:

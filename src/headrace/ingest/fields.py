@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import BaseModel
 
 from headrace.errors import IngestError
+from headrace.events.names import json_names
 from headrace.ingest.reader import opening
 from headrace.plan import Source
 
@@ -49,7 +50,11 @@ class Fields:
     """
 
     def __init__(self, source: Source, model: type[BaseModel], mapped: Mapping[str, str], known_at: str | None) -> None:
-        self.all = [_field(model, column.name, nullable=column.nullable) for column in source.columns]
+        keys = json_names(model)
+        self.all = [
+            Field(column.name, keys[column.name], model.model_fields[column.name].is_required(), column.nullable)
+            for column in source.columns
+        ]
         names = [field.name for field in self.all]
         for name in mapped:
             if name not in names:
@@ -97,11 +102,3 @@ class Fields:
             return column
         msg = f"{opening(part)} has no column {column!r}, which {option} names."
         raise IngestError(msg, cure=f"There are: {', '.join(columns)}.")
-
-
-def _field(model: type[BaseModel], name: str, *, nullable: bool) -> Field:
-    info = model.model_fields[name]
-    alias = info.validation_alias or info.alias
-    if isinstance(alias, AliasChoices):
-        alias = next((choice for choice in alias.choices if isinstance(choice, str)), name)
-    return Field(name, alias if isinstance(alias, str) else name, info.is_required(), nullable)

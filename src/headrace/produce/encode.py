@@ -9,10 +9,13 @@ from enum import Enum
 from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from headrace.errors import EventError
 from headrace.events.collector import without_collector
+from headrace.events.plain import plain_model
 from headrace.plan import DType, Source
+from headrace.produce.readback import ReadBack
 
 __all__ = ["EncodedEvent", "EventEncoder", "epoch_us"]
 
@@ -65,33 +68,34 @@ class EventEncoder:
         self._to_json = self._wire.__pydantic_serializer__.to_json
         self._time, self._key = source.timestamp_field, source.key
         self._keys: dict[str, bytes] = {}
-        self._reads_back = False
+        plain = plain_model(model, source.columns)
+        self._read_back = None if plain is not None and plain.reads_back else ReadBack(model, source.model)
 
     def encode(self, event: BaseModel | Mapping[str, Any]) -> EncodedEvent:
         """Validate one event and encode it.
 
         Args:
-            event: An instance of the source's model (validated again, as it may have changed since), or a mapping
-                that the model accepts.
+            event: A mapping that the model accepts, or an instance of the source's model (validated again, as it may have changed since).
 
         Returns:
             The event, ready to send.
 
         Raises:
+            EventChangesError: The stream, which validates what is sent once more, would read other values.
             EventError: The model refuses it; the message names the model, the field, the value and what to do.
         """
+        if isinstance(event, BaseModel) and not isinstance(event, self._model):
+            kind = type(event).__name__
+            msg = f"A {kind} was sent to source {self._source.name!r}, whose model is {self._source.model}."
+            raise EventError(msg, cure=f"Send a {self._model.__name__}, or send to the source of {kind}.")
         try:
-            if isinstance(event, self._model):
+            if isinstance(event, BaseModel):
                 valid = self._wire.model_validate(_fields_of(event), by_name=True, by_alias=False)
-            elif isinstance(event, BaseModel):
-                kind = type(event).__name__
-                msg = f"A {kind} was sent to source {self._source.name!r}, whose model is {self._source.model}."
-                raise EventError(msg, cure=f"Send a {self._model.__name__}, or send to the source of {kind}.")
-            else:
-                valid = self._wire.model_validate(event if isinstance(event, dict) else dict(event))
+                return self._encode(valid, None, event.__dict__)
+            valid = self._wire.model_validate(dict(event))  # a copy, as a validator may write to it
         except ValidationError as error:
             raise self._refusal(error) from error
-        return self._encode(valid)
+        return self._encode(valid, event)
 
     def encode_many(self, events: Sequence[BaseModel | Mapping[str, Any]]) -> list[EncodedEvent]:
         """Validate many events and encode them.
@@ -103,6 +107,7 @@ class EventEncoder:
             The events, in order.
 
         Raises:
+            EventChangesError: As `encode`.
             EventError: The model refuses one.
         """
         if all(type(event) is dict for event in events):
@@ -120,27 +125,38 @@ class EventEncoder:
             The events, in order.
 
         Raises:
+            EventChangesError: As `encode`.
             EventError: The model refuses one; the message says which.
         """
         found: list[EncodedEvent] = []
         with without_collector():
             # A few at a time stay in the processor's cache from one step to the next.
             for first in range(0, len(rows), _AT_ONCE):
+                given = rows[first : first + _AT_ONCE]
                 try:
-                    valid = self._wire_list.validate_python(rows[first : first + _AT_ONCE])
+                    valid = self._wire_list.validate_python(
+                        given if self._read_back is None else [dict(row) for row in given]
+                    )
                 except ValidationError as error:
                     raise self._refusal(error, numbers[first:]) from error
-                found += [self._encode(event) for event in valid]
+                found += map(self._encode, valid, given)
         return found
 
-    def _encode(self, event: BaseModel) -> EncodedEvent:
+    def _encode(
+        self, event: BaseModel, given: Mapping[str, Any] | None, values: Mapping[str, Any] | None = None
+    ) -> EncodedEvent:
+        """Encode what the model has made of an event.
+
+        Args:
+            event: The event.
+            given: What it was made from; None where it came as an instance.
+            values: The values that the event has, where they may be others.
+        """
         fields = event.__dict__
         for name in self._timestamps:
             at = fields[name]
-            if at is not None and at.tzinfo is None:
-                msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which has no time zone."
-                cure = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model asks for it. {_NOT_SENT}"
-                raise EventError(msg, cure=cure)
+            if at is not None and at.tzinfo is not UTC:
+                fields[name] = self._settled(name, at)
         for name in self._integers:
             number = fields[name]
             if number is not None and not _LEAST <= number <= _GREATEST:
@@ -150,9 +166,15 @@ class EventEncoder:
         if time is None:
             msg = f"{self._model.__name__}.{self._time} is missing: it is the event time."
             raise EventError(msg, cure=f"Give every event its time. {_NOT_SENT}")
-        value = self._to_json(event, by_alias=True)
-        if not self._reads_back:
-            self._check_reads_back(value)
+        try:
+            value = self._to_json(event, by_alias=True)
+        except PydanticSerializationError as error:
+            msg = f"{self._source.model} cannot be written as JSON: {error}"
+            raise EventError(
+                msg, cure=f"Send text that UTF-8 can hold, and values that JSON has. {_NOT_SENT}"
+            ) from error
+        if self._read_back is not None:
+            value = self._read_back.form_of(fields if values is None else values, value, given)
         if self._key is None:
             return EncodedEvent(None, value, time)
         key = fields[self._key]
@@ -166,17 +188,21 @@ class EventEncoder:
             self._keys[key] = found
         return found
 
-    def _check_reads_back(self, value: bytes) -> None:
-        """Refuse a model whose own JSON it does not accept: every event of it would be a dead letter."""
+    def _settled(self, name: str, at: datetime) -> datetime:
+        """A time as JSON holds it: the offset of its zone is written in minutes, and some old ones have seconds."""
+        offset = at.utcoffset()
+        if offset is None:
+            msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which has no time zone."
+            cure = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model asks for it. {_NOT_SENT}"
+            raise EventError(msg, cure=cure)
+        if not offset:
+            return at
         try:
-            self._model.model_validate_json(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            found = f"at {where}: {first['msg']}. The JSON: {_shown(value.decode())}"
-            msg = f"{self._source.model} does not accept the JSON that it writes: {found}"
-            raise EventError(msg, cure="Give the field the same alias for validation and serialization.") from error
-        self._reads_back = True
+            utc = at.astimezone(UTC)
+        except OverflowError:
+            msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which is no time on the calendar in UTC."
+            raise EventError(msg, cure=f"Send a time from year 1 to 9999. {_NOT_SENT}") from None
+        return utc if offset.seconds % 60 or offset.microseconds else at
 
     def _refusal(self, error: ValidationError, numbers: Sequence[int] | None = None) -> EventError:
         failures = error.errors(include_url=False, include_context=False)

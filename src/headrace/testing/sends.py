@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from headrace.errors import EventError
+from headrace.errors import EventChangesError, EventError
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
@@ -110,6 +110,7 @@ class SourceSends:
             Records, in order.
 
         Raises:
+            EventChangesError: The stream, which validates an event again, would read other values.
             EventError: There is no such partition; `known_at` does not fit the events or has no time zone.
         """
         given = list(events)
@@ -142,6 +143,8 @@ class SourceSends:
             return None, event, None
         try:
             encoded = self._encoder.encode(event)
+        except EventChangesError:  # a worker would take it for something else
+            raise
         except EventError:  # a producer would refuse it; here it shows what a worker makes of it
             fields = event.__dict__ if isinstance(event, BaseModel) else dict(event)
             key = fields.get(self._source.key or "")

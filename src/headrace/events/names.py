@@ -1,0 +1,24 @@
+"""What JSON calls the fields of a model."""
+
+from __future__ import annotations
+
+from pydantic import AliasChoices, BaseModel
+
+__all__ = ["json_names"]
+
+
+def json_names(model: type[BaseModel]) -> dict[str, str]:
+    """By field, a name that the model reads it under.
+
+    Args:
+        model: The model.
+    """
+    if model.model_config.get("validate_by_alias") is False:
+        return {field: field for field in model.model_fields}
+    found: dict[str, str] = {}
+    for field, info in model.model_fields.items():
+        alias = info.validation_alias or info.alias
+        if isinstance(alias, AliasChoices):
+            alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
+        found[field] = alias if isinstance(alias, str) else field
+    return found
