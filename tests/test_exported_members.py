@@ -40,6 +40,7 @@ def test_every_error_is_exported_and_in_the_tree_of_the_docstring() -> None:
     errors = importlib.import_module("headrace.errors")
     found = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
     assert sorted(errors.__all__) == sorted(found)
+    assert issubclass(found.pop("HeadraceWarning"), UserWarning)
     drawn = re.findall(r"^ *(?:[│ ]*[├└]── )?(\w+Error)\b", str(errors.__doc__), re.MULTILINE)
     assert sorted(drawn) == sorted(found)
     assert all(issubclass(kind, headrace.HeadraceError) for kind in found.values())

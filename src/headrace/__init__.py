@@ -5,7 +5,6 @@ Importing it is cheap: what a name needs is imported when the name is used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,10 +47,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    msg = f"module 'headrace' has no attribute {name!r}"
-    raise AttributeError(msg)
+    from headrace.extras import lazy_names  # late: `import headrace` alone stays next to free
+
+    return lazy_names("headrace", _HOMES)(name)
 
 
 def __dir__() -> list[str]:

@@ -6,6 +6,7 @@
     │   ├── StoreUnavailableError        the online store is away
     │   └── LogUnavailableError          the log cannot be written just now (disk full, not writable)
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
+    │   └── MissingExtraError            what is needed comes with an extra that is not installed (also an ImportError)
     ├── DefinitionError                  a Feast definition that cannot work (raised by apply)
     ├── PlanError                        the compiled plan is missing, unreadable or of another version
     │   └── PlanMismatchError            the plan and the online store do not belong together
@@ -25,7 +26,7 @@
     ├── DatasetError                     a dataset definition, manifest or rebuild that does not hold
     └── NotConfirmedError                a command that destroys something was not told to go on: nothing was changed
 
-Messages say what was wrong, where, and what to do about it.
+Messages say what was wrong, where, and what to do about it. What is worth saying but stops nothing is a HeadraceWarning.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ __all__ = [
     "EventChangesError",
     "EventError",
     "HeadraceError",
+    "HeadraceWarning",
     "IngestError",
     "LogError",
     "LogUnavailableError",
     "LookupRequestError",
     "LookupTimeError",
+    "MissingExtraError",
     "NotConfirmedError",
     "PlanError",
     "PlanMismatchError",
@@ -90,6 +93,20 @@ class LogUnavailableError(RetryableError):
 
 class ConfigError(HeadraceError):
     """The project's settings, an environment variable or a path is wrong."""
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """What is needed comes with an extra that is not installed.
+
+    Args:
+        package: The package that cannot be imported.
+        extra: The extra that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        what = f"This needs the package {package}, which comes with an extra of headrace"
+        super().__init__(what, cure=f"pip install 'headrace[{extra}]'")
 
 
 class DefinitionError(HeadraceError):
@@ -162,3 +179,7 @@ class DatasetError(HeadraceError):
 
 class NotConfirmedError(HeadraceError):
     """A command that destroys something was not told to go on; nothing was changed."""
+
+
+class HeadraceWarning(UserWarning):
+    """Something worth saying that stops nothing: the message says what to do about it."""

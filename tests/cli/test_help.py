@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
+from headrace import __version__
 from headrace.cli import app
 
 COMMANDS = {
@@ -70,5 +73,51 @@ def test_command_outside_a_project_says_how_to_start_one(tmp_path: object) -> No
     command = [sys.executable, "-m", "headrace.cli", "status", "--json"]
     done = subprocess.run(command, cwd=str(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stdout == ""
     assert "headrace init" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["kind"], told["exit_code"]) == ("ConfigError", 1)
+    assert "headrace.toml" in told["error"]
+    assert "headrace init" in told["hint"]
+
+
+def test_wrong_call_is_told_as_json_where_json_is_asked_for() -> None:
+    done = runner.invoke(app, ["lookup", "--speed", "--json"])
+    told = json.loads(done.stdout)
+    assert (told["kind"], told["exit_code"], done.exit_code) == ("usage", 2, 2)
+    assert "--speed" in told["error"]
+
+
+def test_short_options_and_the_version() -> None:
+    assert runner.invoke(app, ["lookup", "-h"]).exit_code == 0
+    assert runner.invoke(app, ["--version"]).stdout == f"headrace {__version__}\n"
+
+
+def test_every_command_has_a_whole_line_at_80_columns() -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["--help"]).output
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_mistyped_command_gets_a_suggestion() -> None:
+    assert "Did you mean 'lookup'?" in runner.invoke(app, ["lokup"]).output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_and_completes_names_without_importing_commands(shell: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "headrace", "--show-completion", shell], capture_output=True, text=True, check=True
+    )
+    assert "_HEADRACE_COMPLETE" in shown.stdout.upper()
+
+
+def test_completion_completes_commands_and_options() -> None:
+    def completed(typed: str) -> list[str]:
+        asked = {"_HEADRACE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+        headrace = "import sys; sys.argv[0] = 'headrace'; from headrace.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", headrace], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+        )
+        return done.stdout.split()
+
+    assert completed("headrace lo") == ["lookup", "log"]
+    assert "--service" in completed("headrace lookup --s")
+    assert "compact" in completed("headrace log co")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import ConfigError
+from headrace.extras import needing
 
 __all__ = ["estimate", "sketch_of", "union_of"]
 
@@ -62,8 +62,5 @@ def _in_order(sketch: bytes) -> bytes:
 
 
 def _library() -> Any:
-    try:
+    with needing("sketches"):
         return import_module("datasketches")
-    except ImportError as error:
-        msg = "Counting many distinct values needs the package datasketches, which is not installed."
-        raise ConfigError(msg, cure="pip install 'headrace[sketches]'") from error

@@ -1,6 +1,9 @@
 """Proof in production: what was served is recomputed from the log by its evidence, and compared."""
 
-from headrace.audit.report import AuditReport, Skew
-from headrace.audit.run import audit_lookups, since_us
+from headrace.extras import needing
+
+with needing("offline"):
+    from headrace.audit.report import AuditReport, Skew
+    from headrace.audit.run import audit_lookups, since_us
 
 __all__ = ["AuditReport", "Skew", "audit_lookups", "since_us"]

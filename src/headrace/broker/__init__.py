@@ -1,16 +1,19 @@
 """The Kafka broker: where it is, what it holds, and the embedded one for development."""
 
-from headrace.broker.address import broker_address
-from headrace.broker.embedded import BrokerInfo, EmbeddedBroker, running_broker
-from headrace.broker.topics import (
-    TopicInfo,
-    beginning_offsets,
-    cluster_id,
-    committed_offsets,
-    describe,
-    end_offsets,
-    ensure_topics,
-)
+from headrace.extras import needing
+
+with needing("stream"):
+    from headrace.broker.address import broker_address
+    from headrace.broker.embedded import BrokerInfo, EmbeddedBroker, running_broker
+    from headrace.broker.topics import (
+        TopicInfo,
+        beginning_offsets,
+        cluster_id,
+        committed_offsets,
+        describe,
+        end_offsets,
+        ensure_topics,
+    )
 
 __all__ = [
     "BrokerInfo",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
-from headrace.errors import ConfigError
+from headrace.extras import needing
 
-try:
+# kafka-python reads its message schemas through calls that Python 3.11 and 3.12 call deprecated: no matter of our users' programs and tests.
+with needing("stream"), warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaConsumer, KafkaProducer, TopicPartition
     from kafka.admin import KafkaAdminClient, OffsetSpec
     from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
     from kafka.partitioner import murmur2
     from kafka.producer.producer_batch import ProducerBatch
     from kafka.record.memory_records import MemoryRecordsBuilder
-except ModuleNotFoundError as error:
-    msg = f"Talking to Kafka needs the package kafka-python, which cannot be imported ({error})."
-    raise ConfigError(msg, cure="Run `pip install 'headrace[stream]'`.") from error
 
 __all__ = [
     "KafkaAdminClient",

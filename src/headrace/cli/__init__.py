@@ -1,47 +1,35 @@
-"""The command line: `headrace`."""
+"""The command line: `headrace`.
+
+This module is imported before anything can be done about Ctrl-C, so it imports next to nothing; `commands` has the commands.
+"""
 
 from __future__ import annotations
 
-import typer
+from typing import TYPE_CHECKING, Any
 
-from headrace.cli import audit, forget, handoff, ingest, log, project, read, run
-from headrace.cli.demo import demo
-from headrace.cli.output import command
-from headrace.produce.command import produce_command
+if TYPE_CHECKING:
+    from headrace.cli.commands import app
 
 __all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="headrace",
-    help="A streaming feature store: fresh online features and training data that provably agree.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 failed, 2 called wrongly, 3 a check found a difference, 4 away just now: try again.",
-)
-dataset = typer.Typer(help="Training sets: build them, and prove that they can be built again.", no_args_is_help=True)
-
-app.command("init")(project.init)
-app.command("apply")(project.apply)
-app.command("plan")(project.plan)
-app.command("dev")(run.dev)
-app.command("produce")(command(produce_command))
-app.command("stream")(run.stream)
-app.command("lookup")(read.lookup)
-app.command("history")(read.history)
-app.add_typer(dataset, name="dataset")
-dataset.command("build")(read.build)
-dataset.command("verify")(read.verify)
-app.command("status")(run.status)
-app.command("deadletters")(run.deadletters)
-audit.register(app)
-forget.register(app)
-handoff.register(app)
-ingest.register(app)
-log.register(app)
-app.command("demo")(demo)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    from headrace.cli.interrupts import end_at_once
+
+    end_at_once()
+    try:
+        from headrace.cli.start import run
+
+        run()
+    finally:
+        end_at_once()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from headrace.cli.commands import app
+
+        return app
+    msg = f"module 'headrace.cli' has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -13,14 +13,9 @@ from headrace.config import Project
 if TYPE_CHECKING:
     from headrace.audit import AuditReport
 
-__all__ = ["audit", "register"]
+__all__ = ["audit"]
 
 _SHOWN = 20
-
-
-def register(app: typer.Typer) -> None:
-    """Give the command line this command."""
-    app.command("audit")(audit)
 
 
 @command

@@ -19,12 +19,7 @@ from headrace.times import us_of
 if TYPE_CHECKING:
     from headrace.erasure import Entity, Forgotten
 
-__all__ = ["forget", "register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Give the command line this command."""
-    app.command("forget")(forget)
+__all__ = ["forget"]
 
 
 @command

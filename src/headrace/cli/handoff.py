@@ -7,30 +7,22 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace.cli.output import AWAY, AsJson, Folder, command, console, errors, note, print_json
 from headrace.config import Project
 from headrace.errors import HeadraceError, LookupRequestError, PlanMismatchError, StoreLockedError
-from headrace.log import EventLog
 from headrace.online import open_store
 from headrace.online.meta import building_fact, previous_fact, refused_fact, view_fact
 from headrace.online.versions import built_share, definition_of, unreadable
 from headrace.plan import Plan, View, read_plan
 
-__all__ = ["backfill", "register", "rollback"]
+__all__ = ["backfill", "rollback"]
 
 _POLL_S = 0.25
 _NOBODY_S = 15.0
 
 ViewName = Annotated[str, typer.Argument(help="The view.", show_default=False)]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask the workers; do not wait until it is live.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Give the command line these commands."""
-    app.command("backfill")(backfill)
-    app.command("rollback")(rollback)
 
 
 @command
@@ -126,6 +118,10 @@ def _done_alone(project: Project, plan: Plan) -> bool:
 
 
 def _wait(project: Project, plan: Plan, target: View) -> None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from headrace.log import EventLog
+
     log = EventLog(project.log_path, plan.sources[target.source])
     deadline = time.monotonic() + _NOBODY_S
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn()

@@ -15,12 +15,7 @@ from headrace.times import iso_time
 if TYPE_CHECKING:
     from headrace.ingest import Imported
 
-__all__ = ["import_", "register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Give the command line this command."""
-    app.command("import")(import_)
+__all__ = ["import_"]
 
 
 @command

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headrace.log import EventLog, LookupTable
 
-__all__ = ["compact", "register", "show", "vacuum"]
+__all__ = ["compact", "log", "show", "vacuum"]
 
 _LOOKUPS = "recorded lookups"
 _MB = 1_000_000
@@ -28,15 +28,6 @@ Topics = Annotated[
     list[str] | None,
     typer.Argument(help="Topics or sources; all of them, and the recorded lookups, if left out.", show_default=False),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Give the command line these commands."""
-    log = typer.Typer(help="The log's files: how they lie, merging small ones, freeing old ones.", no_args_is_help=True)
-    app.add_typer(log, name="log")
-    log.command("show")(show)
-    log.command("compact")(compact)
-    log.command("vacuum")(vacuum)
 
 
 @command
@@ -168,3 +159,13 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task(f"Merging files of {name}", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+log = typer.Typer(
+    help="The log's files: how they lie, merging small ones, freeing old ones.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+log.command("show")(show)
+log.command("compact")(compact)
+log.command("vacuum")(vacuum)

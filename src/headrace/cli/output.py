@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
+import os
+import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.table import Table
 
-from headrace.errors import HeadraceError, NotConfirmedError, RetryableError
+from headrace.cli.interrupts import INTERRUPTED, raise_while_working
+from headrace.errors import HeadraceError, MissingExtraError, NotConfirmedError, RetryableError
+from headrace.extras import needing
 
 __all__ = [
+    "AWAY",
     "AsJson",
     "DIFFERENT",
     "FAILED",
@@ -34,19 +36,23 @@ __all__ = [
     "note",
     "print_json",
     "table",
+    "warn",
 ]
 
 P = ParamSpec("P")
 
-FAILED, DIFFERENT, AWAY, INTERRUPTED = 1, 3, 4, 130
+FAILED, DIFFERENT, AWAY = 1, 3, 4
 
 _LIBRARIES = {"faust", "mode", "aiokafka", "kafka", "asyncio"}
 
 _WIDE = 120
-"""Columns where the output is no terminal: a pipe or a CI log has no width of its own."""
+"""Columns where the output is no terminal and COLUMNS says nothing: a pipe or a CI log has no width of its own."""
 
-console = Console(width=None if sys.stdout.isatty() else _WIDE)
-errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
+_FOLDED = 24
+"""Columns that a column of text is at least given before a table turns on its side."""
+
+console = Console()
+errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 Folder = Annotated[
@@ -55,23 +61,72 @@ Folder = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is destroyed; for scripts.")]
 
 
+class _Told:
+    """What the running command has printed so far."""
+
+    json = False
+    note: str | None = None
+
+    @classmethod
+    def forget(cls) -> None:
+        """Another command begins."""
+        cls.json, cls.note = False, None
+
+
 def command(run: Callable[P, None]) -> Callable[P, None]:
-    """Make a function a command that ends with the exit codes above and never with a traceback for what users can mend."""
+    """Make a function a command that ends with the exit codes above and never with a traceback for what users can fix.
+
+    Where it takes `as_json` and is asked for JSON, a failure is JSON on standard output too: one document, whatever happens.
+    """
 
     @wraps(run)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        for shown in (console, errors):
+            if not shown.is_terminal:
+                columns = os.environ.get("COLUMNS", "")
+                shown.width = int(columns) if columns.isdecimal() else _WIDE
+        _Told.forget()
+        as_json = bool(kwargs.get("as_json"))
+        raise_while_working()
         try:
-            run(*args, **kwargs)
+            with needing():
+                run(*args, **kwargs)
         except HeadraceError as error:
-            errors.print(f"[bold red]error:[/] {_escape(error.what)}", highlight=False)
-            if error.cure:
-                errors.print(f"  [cyan]→[/] {_escape(error.cure)}", highlight=False)
-            raise typer.Exit(AWAY if isinstance(error, RetryableError) else FAILED) from None
-        except KeyboardInterrupt:
-            errors.print("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+            code = AWAY if isinstance(error, RetryableError) else FAILED
+            _tell(error)
+            _fail(as_json, code, error.what, error.cure, type(error).__name__)
+        except KeyboardInterrupt as error:
+            told = "; ".join(getattr(error, "__notes__", []))
+            typer.echo(f"interrupted: {told}" if told else "interrupted", err=True)
+            _fail(as_json, INTERRUPTED, "interrupted", told or None, "interrupted")
+        except typer.Exit as ended:
+            if ended.exit_code:
+                _fail(as_json, ended.exit_code, _Told.note or "It was not done.", None, "HeadraceError")
+            raise
+        except Exception as error:
+            if as_json and not _Told.json:
+                traceback.print_exc()
+                _fail(as_json, FAILED, f"{type(error).__name__}: {error}", None, "unexpected")
+            raise
 
     return wrapped
+
+
+def _tell(error: HeadraceError) -> None:
+    hint = f"[cyan]→[/] {_escape(error.cure)}" if error.cure else ""
+    what = f"[bold red]error:[/] {_escape(error.what)}"
+    one_line = isinstance(error, MissingExtraError)
+    # A terminal breaks lines between words; what goes elsewhere is searched by line.
+    unbroken = not errors.is_terminal
+    errors.print(f"{what} {hint}" if one_line else what, highlight=False, soft_wrap=unbroken)
+    if hint and not one_line:
+        errors.print(f"  {hint}", highlight=False, soft_wrap=unbroken)
+
+
+def _fail(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
+    if as_json and not _Told.json:
+        print_json({"error": what, "hint": hint, "kind": kind, "exit_code": code})
+    raise typer.Exit(code)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -105,6 +160,8 @@ def can_ask() -> bool:
 
 def set_up_logging(*, verbose: bool) -> None:
     """Warnings of ours to standard error; with `verbose`, also what the libraries say."""
+    from rich.logging import RichHandler
+
     handler = RichHandler(console=errors, show_path=False, markup=False, rich_tracebacks=False)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR, handlers=[handler], format="%(message)s", force=True
@@ -118,11 +175,18 @@ def set_up_logging(*, verbose: bool) -> None:
 def print_json(value: Any) -> None:
     """One JSON document on standard output; numbers that JSON lacks are an error, not an extension of JSON."""
     typer.echo(json.dumps(value, allow_nan=False, default=str))
+    _Told.json = True
 
 
 def note(text: str) -> None:
     """A remark for people, on standard error."""
-    errors.print(_escape(text), style="dim", highlight=False)
+    _Told.note = text
+    errors.print(_escape(text), style="dim", highlight=False, soft_wrap=not errors.is_terminal)
+
+
+def warn(text: str) -> None:
+    """What the user should know before trusting the answer, on standard error."""
+    errors.print(f"[bold yellow]warning:[/] {_escape(text)}", highlight=False, soft_wrap=not errors.is_terminal)
 
 
 def table(
@@ -133,7 +197,7 @@ def table(
     numbers: Sequence[str] = (),
     whole: Sequence[str] = (),
 ) -> None:
-    """Print a table.
+    """Print a table, in the narrowest form that it needs: with lines, without, or on its side, a line per value.
 
     Args:
         title: Its title.
@@ -142,12 +206,54 @@ def table(
         numbers: The columns to align right.
         whole: The columns that are never folded.
     """
+    from rich import box
+    from rich.table import Table
+
+    cells = [[_cell(value) for value in row] for row in rows]
+    needed = [
+        _needed(name, [row[at] for row in cells], name in numbers or name in whole) for at, name in enumerate(columns)
+    ]
+    lined = sum(needed) + 3 * len(needed) + 1 <= console.width
+    if not lined and sum(needed) + 2 * len(needed) > console.width:
+        _on_its_side(title, columns, cells)
+        return
     drawn = Table(title=title, title_justify="left", title_style="bold")
+    if not lined:
+        drawn.box, drawn.pad_edge, drawn.collapse_padding = box.SIMPLE_HEAD, False, True
+        drawn.padding = (0, 1)
+        drawn.show_edge = False
     for name in columns:
-        justify: Literal["left", "right"] = "right" if name in numbers else "left"
-        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name in whole)
-    for row in rows:
-        drawn.add_row(*(_cell(value) for value in row))
+        drawn.add_column(
+            name,
+            justify="right" if name in numbers else "left",
+            overflow="fold",
+            no_wrap=name in whole or name in numbers,
+        )
+    for row in cells:
+        drawn.add_row(*(_escape(value) for value in row))
+    console.print(drawn)
+
+
+def _needed(name: str, values: Sequence[str], unfolded: bool) -> int:
+    """How wide a column must be: a few words of text may be folded, a number is not."""
+    from rich.cells import cell_len
+
+    longest = max((cell_len(line) for value in (name, *values) for line in value.splitlines()), default=0)
+    return longest if unfolded else min(longest, _FOLDED)
+
+
+def _on_its_side(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+
+    console.print(f"[bold]{_escape(title)}[/]", highlight=False)
+    drawn = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    drawn.add_column(style="dim", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for number, row in enumerate(rows):
+        if number:
+            drawn.add_row("", "")
+        for name, value in zip(columns, row, strict=True):
+            drawn.add_row(f"  {_escape(name)}", _escape(value))
     console.print(drawn)
 
 
@@ -160,7 +266,7 @@ def _cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
-    return _escape(str(value))
+    return str(value)
 
 
 def _escape(text: str) -> str:

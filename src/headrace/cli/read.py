@@ -13,7 +13,7 @@ from headrace.config import Project
 from headrace.errors import LookupRequestError
 from headrace.plan import DType, Plan, View, read_plan
 
-__all__ = ["build", "entity_row", "history", "lookup", "verify"]
+__all__ = ["build", "dataset", "entity_row", "history", "lookup", "verify"]
 
 Service = Annotated[
     str | None,
@@ -207,3 +207,12 @@ def _json_row(row: dict[str, Any]) -> dict[str, Any]:
     from headrace.lookup.response import json_value
 
     return {name: json_value(value) for name, value in row.items()}
+
+
+dataset = typer.Typer(
+    help="Training sets: build them, and prove that they can be built again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+dataset.command("build")(build)
+dataset.command("verify")(verify)

@@ -7,17 +7,20 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
-from rich.text import Text
 
 from headrace.cli.output import AsJson, Folder, command, console, errors, note, print_json, set_up_logging, table
 from headrace.config import Project
+from headrace.produce.command import produce_command
 from headrace.times import iso_time
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from headrace.stream.stats import WorkerStats
 
-__all__ = ["deadletters", "dev", "status", "stream"]
+__all__ = ["deadletters", "dev", "produce", "status", "stream"]
+
+produce = command(produce_command)
 
 
 @command
@@ -59,6 +62,9 @@ def stream(
 ) -> None:
     """Run a worker: events from Kafka into the online store and the log."""
     set_up_logging(verbose=verbose)
+    from rich.live import Live
+    from rich.text import Text
+
     from headrace.stream import run_worker
 
     project = Project.load(folder)
@@ -78,6 +84,8 @@ def stream(
 
 
 def _progress(stats: WorkerStats) -> Text:
+    from rich.text import Text
+
     newest = iso_time(stats.newest_record_us) or "waiting for events"
     dead = f" · {stats.dead_letters:,} dead letters" if stats.dead_letters else ""
     return Text(f"{stats.events:,} events · {stats.events_per_second:,.0f} events/s · {newest}{dead}")

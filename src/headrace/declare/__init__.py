@@ -1,8 +1,11 @@
 """Declare: Feast definitions become a plan. Only this package imports Feast, and only once something in it is used."""
 
-from headrace.declare.apply import ApplyResult, apply, compile_repo, plan_changes
-from headrace.declare.builder import aggregation, event_source, stream_view
-from headrace.declare.changes import Change, PlanDiff, compare
+from headrace.extras import needing
+
+with needing("feast"):
+    from headrace.declare.apply import ApplyResult, apply, compile_repo, plan_changes
+    from headrace.declare.builder import aggregation, event_source, stream_view
+    from headrace.declare.changes import Change, PlanDiff, compare
 
 __all__ = [
     "ApplyResult",

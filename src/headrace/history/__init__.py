@@ -1,7 +1,10 @@
 """The point-in-time join: what every feature was, at each row of a spine, recomputed from the log by DuckDB."""
 
-from headrace.history.join import PointInTimeJoin
-from headrace.history.matching import AsOf
-from headrace.history.spine import moments_us
+from headrace.extras import needing
+
+with needing("offline"):
+    from headrace.history.join import PointInTimeJoin
+    from headrace.history.matching import AsOf
+    from headrace.history.spine import moments_us
 
 __all__ = ["AsOf", "PointInTimeJoin", "moments_us"]

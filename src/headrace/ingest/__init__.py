@@ -1,6 +1,9 @@
 """Importing history: events that exist as Parquet, CSV or in a database become events of the log, as if they had been streamed."""
 
-from headrace.ingest.reader import Origin
-from headrace.ingest.run import Imported, import_history
+from headrace.extras import needing
+
+with needing("offline"):
+    from headrace.ingest.reader import Origin
+    from headrace.ingest.run import Imported, import_history
 
 __all__ = ["Imported", "Origin", "import_history"]

@@ -1,14 +1,17 @@
 """The log: every applied event, in Delta Lake tables of Parquet files, one table per topic."""
 
-from headrace.log.compact import Compacted, Upkeep
-from headrace.log.erase import Erased
-from headrace.log.facts import TableFacts
-from headrace.log.incarnations import Gap, Incarnation, TopicHistory, TopicNotes, topic_history
-from headrace.log.lookups import LookupTable
-from headrace.log.pins import pinned_versions
-from headrace.log.snapshot import LogFile, LogSnapshot
-from headrace.log.table import Appended, EventLog
-from headrace.log.vacuum import Vacuumed
+from headrace.extras import needing
+
+with needing("offline"):
+    from headrace.log.compact import Compacted, Upkeep
+    from headrace.log.erase import Erased
+    from headrace.log.facts import TableFacts
+    from headrace.log.incarnations import Gap, Incarnation, TopicHistory, TopicNotes, topic_history
+    from headrace.log.lookups import LookupTable
+    from headrace.log.pins import pinned_versions
+    from headrace.log.snapshot import LogFile, LogSnapshot
+    from headrace.log.table import Appended, EventLog
+    from headrace.log.vacuum import Vacuumed
 
 __all__ = [
     "Appended",

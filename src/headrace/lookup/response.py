@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headrace.events.columns import Array, BoolArray, IntArray, Values
+from headrace.extras import needing
 from headrace.lookup.request import EntityRows
 from headrace.plan import DType
 from headrace.times import datetime_of, iso_time
@@ -189,7 +190,8 @@ class OnlineFeatures:
 
     def to_df(self) -> pd.DataFrame:
         """The same columns as a pandas data frame (needs pandas)."""
-        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        with needing("offline"):
+            frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
     def records(self) -> list[dict[str, Any]]:

@@ -5,8 +5,9 @@ What a name needs is imported when the name is used: the command line names all 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from headrace.extras import lazy_names
 
 if TYPE_CHECKING:
     from headrace.produce.deadletters import read_dead_letters
@@ -49,8 +50,6 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"headrace.produce.{_HOMES[name]}"), name)
-    msg = f"module 'headrace.produce' has no attribute {name!r}"
-    raise AttributeError(msg)
+__getattr__ = lazy_names(
+    __name__, {name: f"headrace.produce.{module}" for name, module in _HOMES.items()}, extra="stream"
+)

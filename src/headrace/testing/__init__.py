@@ -5,7 +5,9 @@ Imported when it is used: where headrace is installed, every pytest run imports 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from headrace.extras import lazy_names
 
 if TYPE_CHECKING:
     from headrace.testing.bed import Testbed
@@ -13,10 +15,4 @@ if TYPE_CHECKING:
 __all__ = ["Testbed"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Testbed":
-        from headrace.testing.bed import Testbed
-
-        return Testbed
-    msg = f"module 'headrace.testing' has no attribute {name!r}"
-    raise AttributeError(msg)
+__getattr__ = lazy_names(__name__, {"Testbed": "headrace.testing.bed"}, extra="all")

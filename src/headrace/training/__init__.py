@@ -1,11 +1,14 @@
 """Training data: point-in-time-correct features for a spine, exported reproducibly, and proof of what was served."""
 
-from headrace.training.client import TrainingClient
-from headrace.training.dataset import Dataset, load_dataset
-from headrace.training.export import Built, export_dataset
-from headrace.training.joins import FeatureJoins, HistoricalFeatures
-from headrace.training.proof import LookupReport, Mismatch
-from headrace.training.verify import VerifyReport, read_manifest, verify_dataset
+from headrace.extras import needing
+
+with needing("offline"):
+    from headrace.training.client import TrainingClient
+    from headrace.training.dataset import Dataset, load_dataset
+    from headrace.training.export import Built, export_dataset
+    from headrace.training.joins import FeatureJoins, HistoricalFeatures
+    from headrace.training.proof import LookupReport, Mismatch
+    from headrace.training.verify import VerifyReport, read_manifest, verify_dataset
 
 __all__ = [
     "Built",

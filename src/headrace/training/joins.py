@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from headrace.config import Project
 from headrace.errors import SpineError
+from headrace.extras import needing
 from headrace.history import PointInTimeJoin
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import FeatureRef, Plan, read_plan
@@ -40,7 +41,8 @@ class HistoricalFeatures:
 
     def to_df(self) -> pd.DataFrame:
         """A pandas data frame."""
-        frame: pd.DataFrame = self.table.to_pandas()
+        with needing("offline"):
+            frame: pd.DataFrame = self.table.to_pandas()
         return frame
 
     @cached_property

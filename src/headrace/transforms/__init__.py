@@ -1,6 +1,9 @@
 """Row-wise transforms: columns computed from an event's own columns, the same for the stream and for the log."""
 
-from headrace.transforms.function import function_code, load_function
-from headrace.transforms.transformer import Transformer, sql_dtype
+from headrace.extras import needing
+
+with needing("offline"):
+    from headrace.transforms.function import function_code, load_function
+    from headrace.transforms.transformer import Transformer, sql_dtype
 
 __all__ = ["Transformer", "function_code", "load_function", "sql_dtype"]

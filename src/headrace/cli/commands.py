@@ -1,0 +1,124 @@
+"""The commands by name, each imported when it is called.
+
+`headrace --help`, completion and the suggestion for a mistyped name need names and one line each. They stand here, so that
+none of them imports a command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from headrace import __version__
+
+__all__ = ["COMMANDS", "app"]
+
+
+class Entry(NamedTuple):
+    """Where a command is (a function, or a Typer application of several), and what it does, in a line of the help."""
+
+    where: str
+    does: str
+
+
+COMMANDS = {
+    "init": Entry("project:init", "Start a project: a small working one to change."),
+    "apply": Entry("project:apply", "Register the definitions with Feast and compile the plan."),
+    "plan": Entry("project:plan", "Show what `apply` would change."),
+    "dev": Entry("run:dev", "Run the embedded broker, for development."),
+    "produce": Entry("run:produce", "Replay a history of events into its Kafka topic."),
+    "stream": Entry("run:stream", "Run a worker: from Kafka into online store and log."),
+    "lookup": Entry("read:lookup", "Look one entity's features up in the online store."),
+    "history": Entry("read:history", "Join features to a spine as of its times, from the log."),
+    "dataset": Entry("read:dataset", "Build training sets, and prove that they can be built again."),
+    "status": Entry("run:status", "Show how far each source partition has come."),
+    "deadletters": Entry("run:deadletters", "Show events that could not be used, and why."),
+    "audit": Entry("audit:audit", "Recompute recorded lookups from the log, and compare."),
+    "forget": Entry("forget:forget", "Erase an entity, for good."),
+    "backfill": Entry("handoff:backfill", "Build a new or changed view from the log, and serve it."),
+    "rollback": Entry("handoff:rollback", "Serve the version that a view had before."),
+    "import": Entry("ingest:import_", "Load existing history into the log."),
+    "log": Entry("log:log", "Look after the log's files."),
+    "demo": Entry("demo:demo", "Run all of it on the embedded broker, ending with a proof."),
+}
+
+
+class Commands(TyperGroup):
+    """The commands, each imported when it is called."""
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """The command that the arguments begin with, imported."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, None if found is None else _load(str(name)), rest
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the arguments before the command's name."""
+        ctx.obj = "--json" in args
+        with _told_as_json(ctx.obj):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command."""
+        with _told_as_json(ctx.obj):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_as_json(wanted: bool) -> Iterator[None]:
+    """Tell a wrong call on standard output as well, as JSON, where JSON was asked for."""
+    try:
+        yield
+    except TyperException as error:
+        if wanted:
+            told = {"error": error.format_message(), "hint": None, "kind": "usage", "exit_code": error.exit_code}
+            typer.echo(json.dumps(told))
+        raise
+
+
+def _load(name: str) -> TyperCommand | TyperGroup:
+    module, _, attribute = COMMANDS[name].where.partition(":")
+    found = getattr(import_module(f"headrace.cli.{module}"), attribute)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(name)(found)
+        found = alone
+    command: TyperCommand | TyperGroup = typer.main.get_command(found)  # type: ignore[assignment]
+    return command
+
+
+app = typer.Typer(
+    name="headrace",
+    cls=Commands,
+    help="A streaming feature store: fresh online features and training data that provably agree.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # Rich would draw the help in colours, and take twice as long as everything else
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 called wrongly, 3 a check found a difference, 4 away just now: try again, 130 interrupted.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and end.")
+    ] = False,
+) -> None:
+    """Be the options that stand before a command."""
+
+
+for _name, _entry in COMMANDS.items():
+    app.command(_name, help=_entry.does)(lambda: None)

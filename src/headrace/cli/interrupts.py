@@ -1,0 +1,50 @@
+"""Ctrl-C at any moment: one line, exit code 130, no traceback.
+
+While commands are imported there is nothing to tidy up, so the process ends on the spot: raised inside the import of a compiled
+module, a KeyboardInterrupt may be swallowed, or come out as an ImportError. While a command works, KeyboardInterrupt is raised
+as ever, so that brokers are stopped and files closed; where the command is just importing something, once that is done.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+__all__ = ["INTERRUPTED", "end_at_once", "raise_while_working"]
+
+INTERRUPTED = 130
+_AGAIN_S = 0.02
+
+
+def end_at_once() -> None:
+    """From now on, Ctrl-C ends the process on the spot; where our parent has us ignore it, it stays ignored."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_while_working() -> None:
+    """From now on, Ctrl-C raises KeyboardInterrupt; only where `end_at_once` was called before."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _is_importing(frame):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, _end)  # whoever asks twice does not want to wait
+    signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

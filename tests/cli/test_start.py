@@ -1,0 +1,117 @@
+"""How a run begins and ends, as a user's shell sees it: quick, quiet, line by line, and interrupted at any moment."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEADRACE = [sys.executable, "-m", "headrace"]
+HELP_S = 0.4
+"""CPU time that `headrace --help` may take; measured: 0.16 s."""
+HEAVY = ["aiokafka", "confluent_kafka", "deltalake", "duckdb", "faust", "feast", "kafka", "lmdb"]
+HEAVY += ["numpy", "pandas", "pyarrow", "pydantic", "redis", "rich.console", "rich.markdown"]
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """The CPU time of a command, by which a busy machine does not change it much; the best of three."""
+    best = float("inf")
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*HEADRACE, *arguments], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if best < HELP_S:
+            break
+    return best
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_takes_little_time(arguments: list[str]) -> None:
+    assert cpu_seconds(*arguments) < HELP_S
+
+
+def loaded(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "headrace", *arguments], capture_output=True, text=True, check=False
+    )
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+
+
+def test_help_imports_no_command_and_no_library_but_typer() -> None:
+    modules = loaded("--help")
+    assert "typer" in modules
+    assert modules.isdisjoint(HEAVY)
+    ours = {name.removeprefix("headrace.") for name in modules if name.startswith("headrace.")}
+    assert ours == {"cli", "cli.interrupts", "cli.start", "cli.commands", "errors"}
+
+
+def test_status_asks_no_engine_for_its_help() -> None:
+    assert loaded("status", "--help").isdisjoint(["faust", "feast", "pandas", "deltalake", "duckdb", "kafka"])
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0])
+def test_interrupt_at_any_moment_is_one_line(delay_s: float, tmp_path: Path) -> None:
+    """`plan` imports Feast, which takes seconds: the interrupt meets the start, one of the imports, or the work."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "HEADRACE_STATE": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    # The interpreter tells that it has come to headrace's own code: what comes before is not ours.
+    program = "from headrace.cli import main; print('begun', flush=True); main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "plan"],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "begun\n"
+        time.sleep(delay_s + 0.002)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    if running.returncode == 0:
+        assert delay_s >= 1.0
+        return
+    assert (running.returncode, err) == (130, "interrupted\n"), out
+
+
+def test_what_is_piped_flows_line_by_line() -> None:
+    program = (
+        "import sys; from headrace.cli import start, commands; import threading\n"
+        "commands.app = lambda **_: (sys.stdout.write('first\\n'), threading.Event().wait(60))\n"
+        "start.run()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "first\n"
+        running.kill()
+
+
+def test_libraries_warnings_do_not_reach_the_terminal_and_ours_do() -> None:
+    program = (
+        "import warnings; from headrace.cli import start, commands; from headrace.errors import HeadraceWarning\n"
+        "commands.app = lambda **_: (warnings.warn('not for users', FutureWarning), warnings.warn(HeadraceWarning('for users')))\n"
+        "start.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == "warning: for users\n"
+
+
+def test_terminal_without_our_characters_shows_escapes() -> None:
+    done = subprocess.run(
+        [*HEADRACE, "status"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd="/",
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"\\u2192" in done.stderr
+    assert b"Traceback" not in done.stderr
