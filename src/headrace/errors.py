@@ -4,6 +4,7 @@
     ├── RetryableError                   worth trying again, nothing was lost
     │   ├── BrokerUnavailableError       no Kafka broker answers
     │   ├── StoreUnavailableError        the online store is away
+    │   ├── StoreNotReadyError           the online store is empty, or is being filled
     │   └── LogUnavailableError          the log cannot be written just now (disk full, not writable)
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
     │   └── MissingExtraError            what is needed comes with an extra that is not installed (also an ImportError)
@@ -56,6 +57,7 @@ __all__ = [
     "StoreDamagedError",
     "StoreError",
     "StoreLockedError",
+    "StoreNotReadyError",
     "StoreUnavailableError",
     "TopicError",
 ]
@@ -85,6 +87,10 @@ class BrokerUnavailableError(RetryableError):
 
 class StoreUnavailableError(RetryableError):
     """The online store is away."""
+
+
+class StoreNotReadyError(RetryableError):
+    """The online store is empty, or is being filled: it has no answers yet."""
 
 
 class LogUnavailableError(RetryableError):

@@ -15,6 +15,7 @@ from headrace.errors import (
     LookupTimeError,
     PlanError,
     PlanMismatchError,
+    StoreNotReadyError,
     StoreUnavailableError,
 )
 from headrace.lookup import FeatureClient, Status
@@ -276,7 +277,9 @@ def test_store_never_filled_answers_unknown_key_where_it_has_the_plan(client: Fe
 
 
 def test_store_that_never_held_the_view_is_a_plan_mismatch_with_a_cure() -> None:
-    client = FeatureClient(plan=PLAN, store=MemoryStore())
+    store = MemoryStore()
+    store.set_meta({CLOCK: "record"})
+    client = FeatureClient(plan=PLAN, store=store)
     with pytest.raises(PlanMismatchError, match=r"never held the view shops(?s:.*)--rebuild"):
         client.get_online_features(["shops:*"], A)
 
@@ -314,7 +317,7 @@ def test_version_whose_fields_have_other_types_by_now_is_refused_not_misread(
 def test_client_may_be_made_before_the_worker_started() -> None:
     store = MemoryStore()
     client = FeatureClient(plan=PLAN, store=store)
-    with pytest.raises(PlanMismatchError):
+    with pytest.raises(StoreNotReadyError, match="is empty(?s:.*)headrace stream"):
         client.get_online_features(["shops:*"], A)
     store.set_meta(facts())
     fill(store, order(5))

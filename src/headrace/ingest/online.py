@@ -9,10 +9,11 @@ from headrace.config import Project
 from headrace.erasure import ErasureFilter
 from headrace.errors import HeadraceError, StoreLockedError
 from headrace.log import EventLog
+from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
+from headrace.online.filling import State, end_filling, filling_facts, state_of
 from headrace.online.meta import CLOCK, building_fact, topic_fact, view_facts
-from headrace.online.versions import serving_facts
 from headrace.plan import Plan, Source
 from headrace.stream.rows import batch_of_rows
 
@@ -84,7 +85,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
         return Applied(None, "A worker runs: it makes them readable online when it is started anew.")
     with store:
         facts = store.meta()
-        why_not = _unfit(store, facts, project, plan)
+        why_not = _unfit(store, facts, project, plan, source)
         if why_not is not None:
             return Applied(None, why_not)
         log = EventLog(project.log_path, source)
@@ -95,14 +96,18 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
             _apply(applier, store, log, erased, partition, last)
             for partition, last in log.last_offsets(log.imports()).items()
         )
+        end_filling(store)
         store.sync()
     return Applied(events, "They are readable online.")
 
 
-def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan: Plan) -> str | None:
+def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan: Plan, source: Source) -> str | None:
     """Why events cannot be applied under this plan, where they cannot; a store that is empty takes the plan as its own."""
+    if state_of(facts) is State.FILLING or (not store.positions() and _holds_more(project, plan, source)):
+        # Alone in the store, these events would be taken for all there are.
+        return "The online store is not filled from the log yet: the next worker that starts does that, and makes them readable online."
     if not store.positions():
-        store.set_meta({CLOCK: str(project.clock), **serving_facts(plan.views.values())})
+        store.set_meta({CLOCK: str(project.clock), **filling_facts(plan.views.values())})
         return None
     building = any(name.startswith(building_fact("")) and value for name, value in facts.items())
     held = view_facts(dict(facts))
@@ -113,6 +118,14 @@ def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan:
     ):
         return None
     return "The online store serves other versions of the views than the plan has: a worker makes them readable online when it is started."
+
+
+def _holds_more(project: Project, plan: Plan, source: Source) -> bool:
+    """Whether the log holds anything but imports of a source."""
+    logs = [EventLog(project.log_path, one) for one in plan.sources.values()]
+    return any(
+        log.source.topic != source.topic or partition < FIRST_IMPORT for log in logs for partition in log.last_offsets()
+    )
 
 
 def _apply(

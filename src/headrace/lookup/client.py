@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
 from headrace.lookup.asked import AskedView
+from headrace.lookup.blank import blank_answers
 from headrace.lookup.request import entity_columns, time_us
 from headrace.lookup.response import Block, FeatureValues, Maker, OnlineFeatures, ViewAnswer, maker
 from headrace.lookup.view import ViewLookup
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.expiry import reach_us
+from headrace.online.filling import State, not_ready, state_of
 from headrace.online.meta import CLOCK, GENERATION, view_fact
 from headrace.online.versions import live_plan, live_view, unasked_views, unreadable
 from headrace.plan import DType, FeatureRef, Plan, View, read_plan
@@ -46,6 +48,7 @@ class FeatureClient:
         plan: The plan, where it is not the project's.
         store: An open store, where it is not the project's; the client does not close it.
         audit: The share of lookups to record for `headrace audit`, 0 to 1; None is what the project says.
+        not_ready: What a lookup gives while the store is empty or being filled: `error` raises, `status` answers nulls with the status `not_ready`.
 
     Raises:
         PlanError, PlanMismatchError: There is no plan, or the store was filled under another.
@@ -60,11 +63,13 @@ class FeatureClient:
         plan: Plan | None = None,
         store: OnlineStore | None = None,
         audit: float | None = None,
+        not_ready: Literal["error", "status"] = "error",
     ) -> None:
         if plan is None or store is None or audit:
             project = project if isinstance(project, Project) else Project.load(project)
             plan = plan or read_plan(project.plan_path)
         self._declared = plan
+        self._raises = not_ready == "error"
         self._recorder = _recorder(project, plan, audit)
         self._owns_store = store is None
         self._store = store if store is not None else open_store(_url(project), writable=False)
@@ -89,9 +94,14 @@ class FeatureClient:
         Raises:
             LookupRequestError: A name is unknown, or a row leaves out a key or gives one of a wrong type.
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
+            StoreNotReadyError: The store is empty, or is being filled from the log.
         """
         serving, asked = self._serving, features if isinstance(features, str) else tuple(features)
         while True:
+            if serving.state is not State.READY:
+                serving = self._serving = self._read_serving()  # it may be by now
+                if serving.state is not State.READY:
+                    return self._not_ready(serving, asked, entity_rows, at)
             try:
                 request = self._request(serving, asked)
             except PlanMismatchError:
@@ -127,6 +137,31 @@ class FeatureClient:
         if self._recorder is not None:
             self._recorder.offer(served)
         return served
+
+    def _not_ready(
+        self,
+        serving: _Serving,
+        asked: str | tuple[str, ...],
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        at: datetime | None,
+    ) -> OnlineFeatures:
+        """What a store that is not ready answers: no value of anything."""
+        refs = self._declared.resolve(asked)
+        if self._raises:
+            raise not_ready(serving.state)
+        views = {ref.view: self._declared.views[ref.view] for ref in refs}
+        rows, _ = entity_columns(entity_rows, views.values())
+        dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
+        values, answers = blank_answers(views, dtypes, len(rows))
+        return OnlineFeatures(
+            at_us=time.time_ns() // 1000 if at is None else time_us(at),
+            plan_hash=self._declared.hash,
+            topics={name: self._declared.source_of(view).topic for name, view in views.items()},
+            entity_rows=rows,
+            dtypes=dtypes,
+            values=values,
+            views=answers,
+        )
 
     def now(self) -> datetime:
         """Now, by the clock that the store was filled under."""
@@ -188,7 +223,7 @@ class FeatureClient:
             logger.warning(remark)
         if self._recorder is not None:
             self._recorder.follow(plan)
-        return _Serving(plan, facts, facts.get(GENERATION, ""), {}, {})
+        return _Serving(plan, facts, facts.get(GENERATION, ""), state_of(facts), {}, {})
 
     def _request(self, serving: _Serving, asked: str | tuple[str, ...]) -> _Request:
         """What a request's features mean, worked out once as long as the store serves the same versions."""
@@ -239,6 +274,7 @@ class _Serving:
         plan: The plan, with each view in the version served.
         facts: What the store says of itself.
         generation: The store's generation.
+        state: Whether it can answer.
         layouts: The layouts of the views asked for so far.
         requests: What was asked for so far, worked out.
     """
@@ -246,6 +282,7 @@ class _Serving:
     plan: Plan
     facts: dict[str, str]
     generation: str
+    state: State
     layouts: dict[str, ViewLayout]
     requests: dict[str | tuple[str, ...], _Request]
 

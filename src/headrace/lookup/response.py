@@ -30,11 +30,13 @@ class Status(StrEnum):
     """What a view knew of an entity.
 
     `present`: events count at the time asked for. `expired`: events were seen, none counts any more. `unknown_key`: no event was ever seen.
+    `not_ready`: nothing can be said, for the store is empty or being filled; every feature is null.
     """
 
     PRESENT = "present"
     EXPIRED = "expired"
     UNKNOWN_KEY = "unknown_key"
+    NOT_READY = "not_ready"
 
 
 class Block(NamedTuple):

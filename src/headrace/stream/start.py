@@ -28,6 +28,7 @@ from headrace.log import EventLog, Upkeep
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.apply import Applier
+from headrace.online.filling import State, end_filling, filling_facts, state_of
 from headrace.online.meta import CLOCK, definition_fact, topic_fact, view_fact
 from headrace.online.versions import live_plan, live_view, serving_facts, unasked_views, unreadable
 from headrace.plan import Plan
@@ -129,7 +130,7 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
     try:
         if rebuild:
             store.clear()
-        _check_facts(store, plan, project, identities)
+        _check_facts(store, plan, project, identities, logs)
         erased = ErasureFilter(project.erasure_path, identities)
         partitions = {topic: info.partitions for topic, info in topics.items()}
         applier = Applier(_served(plan, store), store, project.repo)
@@ -145,6 +146,7 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
             objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
         )
         catch_up_beside_others(store, applier, logs, partitions, erased)
+        end_filling(store)
         dead_letters = KafkaDeadLetters(bootstrap)
         pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier)
     except BaseException:
@@ -173,6 +175,8 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
         if at.topic in logs and logs[at.topic].last_offsets([at.partition]).get(at.partition, -1) < position.offset:
             return False
     facts = store.meta()
+    if state_of(facts) is not State.READY:
+        return False
     identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
     erased = ErasureFilter(project.erasure_path, identities)
     applier = Applier(_served(plan, store), store, project.repo)
@@ -222,7 +226,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
     store.clear()
     kept = {name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs)}}
-    store.set_meta(kept | serving_facts(plan.views.values()))
+    store.set_meta(kept | filling_facts(plan.views.values()))
     applier = Applier(plan, store, project.repo)
     catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
     # Under the record clock the newest record is now, whosever it was: time does not go back.
@@ -233,6 +237,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     }
     store.commit([], newest)
     store.sync()
+    end_filling(store)
 
 
 def _check_writable(project: Project) -> None:
@@ -265,12 +270,18 @@ def _open(url: str) -> OnlineStore:
         return open_store(url, writable=True)
 
 
-def _check_facts(store: OnlineStore, plan: Plan, project: Project, identities: dict[str, str]) -> None:
-    """An empty store takes the plan, the clock and the topics as its own; a filled one must have been filled under them."""
+def _check_facts(
+    store: OnlineStore, plan: Plan, project: Project, identities: dict[str, str], logs: dict[str, EventLog]
+) -> None:
+    """An empty store takes the plan, the clock and the topics as its own; a filled one must have been filled under them.
+
+    Where the log holds anything, an empty store answers nothing until it holds that too.
+    """
     facts = store.meta()
     wanted = {CLOCK: str(project.clock)} | {topic_fact(topic): identity for topic, identity in identities.items()}
     if not store.positions():
-        wanted |= serving_facts(plan.views.values())
+        is_logged = any(log.last_offsets() for log in logs.values())
+        wanted |= (filling_facts if is_logged else serving_facts)(plan.views.values())
     else:
         _check_plan(facts, plan, project)
         wanted |= {

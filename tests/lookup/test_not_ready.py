@@ -1,0 +1,78 @@
+"""A store that was emptied, or is being filled, gives no answers: neither zeros nor unknown keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.errors import LookupRequestError, StoreNotReadyError
+from headrace.lookup import FeatureClient, Status
+from headrace.online import OnlineStore
+from headrace.online.filling import State, end_filling, filling_facts, state_of
+from headrace.online.meta import CLOCK
+from headrace.online.versions import serving_facts
+from tests.lookup.conftest import PLAN, facts, fill, order
+
+A = [{"shop": "a"}, {"shop": "never"}]
+
+
+def begin_filling(store: OnlineStore) -> None:
+    store.clear()
+    store.set_meta({CLOCK: "record", **filling_facts(PLAN.views.values())})
+
+
+def test_lookup_while_the_store_is_filled_raises_and_afterwards_answers(
+    store: OnlineStore, client: FeatureClient
+) -> None:
+    fill(store, order(5))
+    assert client.get_online_features(["shops:count_60"], A).to_dict()["shops__count_60"] == [1, 0]
+    begin_filling(store)
+    for _ in range(2):
+        with pytest.raises(StoreNotReadyError, match="being filled"):
+            client.get_online_features(["shops:count_60"], A)
+        fill(store, order(5))  # half of it is there, and nobody is told
+    end_filling(store)
+    assert client.get_online_features(["shops:count_60"], A).to_dict()["shops__count_60"] == [1, 0]
+
+
+def test_lookup_in_a_store_that_was_emptied_names_the_state_and_what_fills_it(
+    store: OnlineStore, client: FeatureClient
+) -> None:
+    store.set_meta(serving_facts(PLAN.views.values()))
+    fill(store, order(5))
+    client.get_online_features(["shops:count_60"], A)
+    store.clear()
+    with pytest.raises(StoreNotReadyError, match=r"is empty(?s:.*)headrace stream") as caught:
+        client.get_online_features(["shops:count_60"], A)
+    assert "backfill" not in str(caught.value)
+    store.set_meta(facts())  # a worker starts, and there is no log
+    assert client.get_online_features(["shops:count_60"], A).views["shops"].status[0] is Status.UNKNOWN_KEY
+
+
+def test_client_that_asked_for_statuses_gets_nulls_that_say_not_ready(store: OnlineStore) -> None:
+    client = FeatureClient(plan=PLAN, store=store, not_ready="status")
+    begin_filling(store)
+    fill(store, order(5))
+    answer = client.get_online_features(["shops:*", "windows:count_60"], A)
+    assert {name: view.status for name, view in answer.views.items()} == {
+        "shops": [Status.NOT_READY] * 2,
+        "windows": [Status.NOT_READY] * 2,
+    }
+    columns = answer.to_dict()
+    assert columns.pop("shop") == ["a", "never"]
+    assert set(map(tuple, columns.values())) == {(None, None)}
+    assert answer.to_arrow().num_rows == 2
+    assert [record["views"]["shops"]["status"] for record in answer.records()] == ["not_ready"] * 2
+    assert answer.views["shops"].applied == [{}, {}]
+
+
+def test_request_that_names_something_unknown_is_refused_as_such(store: OnlineStore, client: FeatureClient) -> None:
+    store.clear()
+    with pytest.raises(LookupRequestError, match="no view named 'nope'"):
+        client.get_online_features(["nope:x"], A)
+
+
+def test_end_of_filling_changes_nothing_in_a_store_that_is_ready(store: OnlineStore) -> None:
+    before = store.meta()
+    end_filling(store)
+    assert store.meta() == before
+    assert state_of(before) is State.READY
