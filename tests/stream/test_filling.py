@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def empty(shop: Shop) -> None:
 
 
 @pytest.fixture
-def seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What lookups said after each batch that was applied."""
     said: list[object] = []
     apply: Callable[..., Any] = Applier.apply
