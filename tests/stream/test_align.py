@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
-from headrace.stream.align import IDLE_S, Aligner, Fetch
+from headrace.stream.align import IDLE_S, Aligner, Fetch, Read
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
 
@@ -22,11 +22,13 @@ class Clock:
         return self.now
 
 
-def records(*timestamps: int, first: int = 0) -> RawRecords:
-    return RawRecords.of(
+def records(*timestamps: int, first: int = 0, empty: int = 0) -> Read:
+    """Records from offset `first` on; behind them, `empty` offsets hold none."""
+    found = RawRecords.of(
         SimpleNamespace(partition=0, offset=first + n, timestamp=ts, key=None, value=b"%d" % (first + n))
         for n, ts in enumerate(timestamps)
     )
+    return Read(found, first + len(timestamps) + empty)
 
 
 def times(fetches: list[Fetch]) -> dict[SourcePartition, list[int]]:
@@ -96,11 +98,28 @@ def test_reset_begins_a_new_epoch_and_forgets_what_was_held() -> None:
     assert aligner.epoch == 1
 
 
+def test_offsets_without_records_are_passed_with_the_records_before_them() -> None:
+    aligner = Aligner(by_record_time=True)
+    first = aligner.cut({A: records(1, 50, empty=3), B: records(5)}, [A, B], never_ends)
+    assert [(fetch.source, fetch.last_offset) for fetch in first] == [(A, 0), (B, 0)]
+    (second,) = aligner.cut({B: records(60, first=1)}, [A, B], never_ends)
+    assert (second.source, second.last_offset, second.follows) == (A, 4, 0)
+
+
+def test_offsets_without_records_are_passed_alone_and_once() -> None:
+    aligner = Aligner(by_record_time=True)
+    (passed,) = aligner.cut({A: records(first=0, empty=7)}, [A], never_ends)
+    assert (len(passed.records), passed.last_offset, passed.follows, passed.ends_round) == (0, 6, None, True)
+    assert aligner.cut({}, [A], never_ends) == []
+    (after,) = aligner.cut({A: records(3, first=7)}, [A], {A: 8}.get)
+    assert (after.last_offset, after.follows) == (7, 6)
+
+
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_every_record_comes_once_in_order_and_never_before_its_time(data: st.DataObject) -> None:
     history = {
-        source: records(*sorted(data.draw(st.lists(st.integers(0, 50), max_size=12))))
+        source: records(*sorted(data.draw(st.lists(st.integers(0, 50), max_size=12)))).records
         for source in (A, B, SourcePartition("u", 0))
     }
     ends = {source: len(log) for source, log in history.items()}
@@ -108,11 +127,13 @@ def test_every_record_comes_once_in_order_and_never_before_its_time(data: st.Dat
     aligner = Aligner(by_record_time=True)
     given_: dict[SourcePartition, list[RawRecords]] = {source: [] for source in history}
     while any(read[source] < len(log) for source, log in history.items()):
-        fetched = {}
+        fetched: dict[SourcePartition, Read] = {}
         for source, log in history.items():
             count = data.draw(st.integers(0, 5), label="fetched")
-            fetched[source] = log[read[source] : read[source] + count]
-            read[source] += len(fetched[source])
+            some = log[read[source] : read[source] + count]
+            read[source] += len(some)
+            if len(some):
+                fetched[source] = Read(some, read[source])
         for fetch in aligner.cut(fetched, list(history), ends.get):
             before = given_[fetch.source]
             assert fetch.follows == (int(before[-1].offsets[-1]) if before else None)

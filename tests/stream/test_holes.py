@@ -136,6 +136,6 @@ def test_reader_misses_nothing_that_becomes_visible_late(data: st.DataObject) ->
             left = left[count:]
             clock.now += 0.0 if left else PATIENCE_S  # nothing takes as long as the reader has patience
             reader.fetch([A], 0.0)
-            for records in reader.take([A]).values():
-                found += records.offsets.tolist()
+            for read in reader.take([A]).values():
+                found += read.records.offsets.tolist()
         assert found == Broker.records

@@ -72,8 +72,8 @@ def test_each_partition_is_read_from_its_place_to_its_end(broker: str, topic: st
 
     def read() -> None:
         reader.fetch(at, 0.2)
-        for source, records in reader.take(at).items():
-            found[source].append(records)
+        for source, got in reader.take(at).items():
+            found[source].append(got.records)
 
     until(lambda: sum(len(one) for parts in found.values() for one in parts) >= sum(map(max, [(0, EACH - s) for s in starts[:3]])), read)  # fmt: skip
     read()
@@ -99,8 +99,8 @@ def test_partitions_that_nobody_wants_are_held_back_and_come_later_as_they_are(
         turns[source] += 1
         for _ in range(dice.randrange(1, 12)):
             reader.fetch({source}, 0.02)
-            for came, records in reader.take({source}).items():
-                found[came].append(records)
+            for came, got in reader.take({source}).items():
+                found[came].append(got.records)
 
     until(lambda: all(parts and parts[-1].offsets[-1] == EACH - 1 for parts in found.values()), read)
     check(found, at)
@@ -112,8 +112,8 @@ def test_what_was_fetched_and_not_taken_waits(broker: str, topic: str) -> None:
     reader = RecordReader(broker, at)
     for _ in range(100):
         reader.fetch(at, 0.05)
-    (records,) = reader.take(at).values()
-    assert records.offsets[0] == 0
+    (read,) = reader.take(at).values()
+    assert read.records.offsets[0] == 0
     assert reader.take(at) == {}
     reader.close()
 
@@ -158,7 +158,7 @@ def test_fetch_of_large_records_ends_early(broker: str, topic: str, monkeypatch:
 
     def read() -> None:
         reader.fetch(at, 0.2)
-        found.extend(reader.take(at).values())
+        found.extend(read.records for read in reader.take(at).values())
 
     until(lambda: sum(map(len, found)) >= EACH, read)
     assert max(map(len, found)) <= 40  # values of some five octets, ten records at a time

@@ -15,6 +15,8 @@ from faust.types import TP
 
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
+from headrace.stream.align import Read
+from headrace.stream.reader import RecordsGone
 from headrace.stream.transport import FetchConsumer
 from tests.stream.shop import record
 
@@ -48,9 +50,11 @@ class Reader:
             first, self.place = self.place, min(self.place + 2, self.broker.records)
             self.held = [record(offset, "a", offset) for offset in range(first, self.place)]
 
-    def take(self, wanted: set[SourcePartition]) -> dict[SourcePartition, RawRecords]:
+    def take(self, wanted: set[SourcePartition]) -> dict[SourcePartition, Read]:
         held, self.held = self.held, []
-        return {SourcePartition(*SALES): RawRecords.of(held)} if held else {}
+        return {SourcePartition(*SALES): Read(RawRecords.of(held), self.place)} if held else {}
+
+    gone: list[RecordsGone] = []
 
     def end(self, source: SourcePartition) -> int:
         return self.broker.records

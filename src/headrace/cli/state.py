@@ -91,7 +91,7 @@ def _row(
     end = ends.get(source)
     next_offset = position.offset + 1 if position else 0
     age = None
-    if position is not None and clock is Clock.SYSTEM:
+    if position is not None and position.record_ts_us and clock is Clock.SYSTEM:
         age = round(time.time() - position.record_ts_us / 1e6, 3)
     return {
         "topic": source[0],
@@ -101,7 +101,7 @@ def _row(
         "lag": None if end is None else max(end - next_offset, 0),
         "committed": committed.get(source),
         "logged": logged.get(source, -1) + 1,
-        "newest_record": iso_time(position.record_ts_us) if position else None,
+        "newest_record": iso_time(position.record_ts_us) if position and position.record_ts_us else None,
         "newest_event": iso_time(position.event_ts_us) if position else None,
         "seconds_since_newest_record": age,
     }

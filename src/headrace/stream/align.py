@@ -17,10 +17,24 @@ from dataclasses import dataclass, field
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 
-__all__ = ["IDLE_S", "Aligner", "Fetch"]
+__all__ = ["IDLE_S", "Aligner", "Fetch", "Read"]
 
 IDLE_S = 5.0
 """How long a silent partition holds the others back, in seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What was read of one source partition.
+
+    Attributes:
+        records: Its records in offset order; none where only offsets without records were passed.
+        next_offset: The offset to read next. Offsets before it that have no record never will: they hold the markers and aborted records of
+            transactions, or were removed by compaction.
+    """
+
+    records: RawRecords
+    next_offset: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +43,12 @@ class Fetch:
 
     Attributes:
         source: The source partition.
-        records: Its records in offset order, at least one.
+        records: Its records in offset order; none where the round only passes offsets that hold no records.
         round: The round's number.
         ends_round: Whether it is the round's last fetch.
         epoch: The aligner's epoch when it was cut: fetches from before a seek have an older one.
         follows: The last offset of the partition's fetch before, in this epoch; None where this is its first.
+        ends_before: The offset that comes after it; None is the one after its last record.
     """
 
     source: SourcePartition
@@ -42,11 +57,17 @@ class Fetch:
     ends_round: bool
     epoch: int = 0
     follows: int | None = None
+    ends_before: int | None = None
+
+    @property
+    def first_offset(self) -> int:
+        """The offset of its first record; of its end where it has no records."""
+        return int(self.records.offsets[0]) if len(self.records) else self.last_offset
 
     @property
     def last_offset(self) -> int:
-        """The offset of its last record."""
-        return int(self.records.offsets[-1])
+        """The last offset that it accounts for: of its last record, or of what comes after that and holds no record."""
+        return int(self.records.offsets[-1]) if self.ends_before is None else self.ends_before - 1
 
 
 @dataclass
@@ -57,6 +78,7 @@ class _Partition:
     held: deque[RawRecords] = field(default_factory=deque)
     count: int = 0
     next_offset: int = 0
+    passed: int = 0
     released: int | None = None
 
     @property
@@ -64,14 +86,15 @@ class _Partition:
         """The timestamp of the last record held; -1 where none is."""
         return int(self.held[-1].timestamps[-1]) if self.held else -1
 
-    def hold(self, records: RawRecords, now: float) -> None:
-        """Take in what was fetched, at least one record."""
-        self.held.append(records)
-        self.count += len(records)
-        self.next_offset, self.heard_at = int(records.offsets[-1]) + 1, now
+    def hold(self, read: Read, now: float) -> None:
+        """Take in what was read."""
+        if len(read.records):
+            self.held.append(read.records)
+            self.count += len(read.records)
+        self.next_offset, self.heard_at = read.next_offset, now
 
-    def release(self, until: int | None) -> RawRecords | None:
-        """Give the records up to a time, or all; None where that is none."""
+    def release(self, until: int | None) -> Read | None:
+        """Give the records up to a time, or all; None where that moves nothing."""
         everything = until is None or self.newest <= until
         taken: list[RawRecords] = []
         while self.held and (everything or self.held[0].timestamps[-1] <= until):
@@ -82,11 +105,13 @@ class _Partition:
             if cut:
                 taken.append(self.held[0][:cut])
                 self.held[0] = self.held[0][cut:]
-        if not taken:
-            return None
         released = RawRecords.concat(taken)
         self.count -= len(released)
-        return released
+        # Offsets without records go with the record before them.
+        end = int(released.offsets[-1]) + 1 if self.held and taken else self.next_offset
+        is_new = bool(taken) or (not self.held and end > self.passed)
+        self.passed = max(self.passed, end) if is_new else self.passed
+        return Read(released, end) if is_new else None
 
 
 class Aligner:
@@ -125,14 +150,14 @@ class Aligner:
 
     def cut(
         self,
-        records: Mapping[SourcePartition, RawRecords],
+        reads: Mapping[SourcePartition, Read],
         assigned: Iterable[SourcePartition],
         ends: Callable[[SourcePartition], int | None],
     ) -> list[Fetch]:
         """Take what was fetched and give what may be applied.
 
         Args:
-            records: Newly fetched records.
+            reads: What was read since.
             assigned: The partitions that may hold the others back.
             ends: A partition's end offset, or None where it is not known yet.
 
@@ -140,20 +165,20 @@ class Aligner:
             The next round, empty where everything has to wait.
         """
         now = self._monotonic()
-        for source, fetched in records.items():
-            partition = self._partitions.setdefault(source, _Partition(now))
-            if len(fetched):
-                partition.hold(fetched, now)
+        for source, read in reads.items():
+            self._partitions.setdefault(source, _Partition(now)).hold(read, now)
         until = self._horizon(assigned, ends, now) if self._by_record_time else None
         released = ((source, self._partitions[source].release(until)) for source in sorted(self._partitions))
-        ready = [(source, records) for source, records in released if records is not None]
+        ready = [(source, read) for source, read in released if read is not None]
         self._round += bool(ready)
         last = len(ready) - 1
-        return [self._fetch(source, records, number == last) for number, (source, records) in enumerate(ready)]
+        return [self._fetch(source, read, number == last) for number, (source, read) in enumerate(ready)]
 
-    def _fetch(self, source: SourcePartition, records: RawRecords, ends_round: bool) -> Fetch:
+    def _fetch(self, source: SourcePartition, read: Read, ends_round: bool) -> Fetch:
         partition = self._partitions[source]
-        fetch = Fetch(source, records, self._round, ends_round, self.epoch, partition.released)
+        fetch = Fetch(
+            source, read.records, self._round, ends_round, self.epoch, partition.released, ends_before=read.next_offset
+        )
         partition.released = fetch.last_offset
         return fetch
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from headrace.broker import broker_address
 from headrace.config import Clock, Project
-from headrace.errors import HeadraceError, RetryableError, StaleWriteError
+from headrace.errors import HeadraceError, RetryableError, StaleWriteError, TopicError
 from headrace.online import SourcePartition
 from headrace.plan import Plan, read_plan
 from headrace.stream.align import Fetch
+from headrace.stream.reader import RecordsGone
 from headrace.stream.start import Runtime, other_topic, prepare, topic_identities
 from headrace.stream.stats import WorkerStats
 from headrace.stream.transport import FetchApp, FetchConsumer
@@ -65,6 +66,7 @@ class StreamApp(FetchApp):
         self._flushed_at = time.monotonic()
         self._oldest_epoch = 0
         self._came_to: dict[SourcePartition, Fetch] = {}
+        self._gone: dict[SourcePartition, RecordsGone] = {}
 
     async def on_start(self) -> None:
         """Open both stores before the first fetch, where that has not been done."""
@@ -103,7 +105,23 @@ class StreamApp(FetchApp):
             self._oldest_epoch = self.fetches.epoch + 1
             await asyncio.to_thread(runtime.pipeline.reload)
             await asyncio.to_thread(runtime.handoff.resume)
-        return await asyncio.to_thread(runtime.resume_offsets, sources)
+        wanted = await asyncio.to_thread(runtime.resume_offsets, sources)
+        self.stats.next_offsets.update(wanted)
+        self._gone.clear()
+        return wanted
+
+    def records_gone(self, gone: list[RecordsGone]) -> None:
+        """Note partitions that cannot be read on: `refuse_gap` stops the worker once what was read before is in both stores."""
+        self._gone.update({one.source: one for one in gone})
+
+    def refuse_gap(self) -> None:
+        """Raise TopicError where a partition has come to records that are gone."""
+        for source, gone in self._gone.items():
+            if (
+                self.stats.next_offsets.get(source, gone.wanted) >= gone.wanted
+                and not self.running.pipeline.has_unlogged
+            ):
+                raise gap_error(gone)
 
     async def apply_round(self, fetches: list[Fetch]) -> None:
         """Make a round readable online; a store or broker that is away is waited for."""
@@ -120,7 +138,7 @@ class StreamApp(FetchApp):
             return False  # read before the consumer was moved back: these records come again, in order
         for fetch in fetches:
             if not self._goes_on(fetch):
-                where = f"{fetch.source.topic}[{fetch.source.partition}] before offset {int(fetch.records.offsets[0])}"
+                where = f"{fetch.source.topic}[{fetch.source.partition}] before offset {fetch.first_offset}"
                 logger.warning("Records of %s were lost on their way here. Reading them again.", where)
                 return True
         self.stats.begin_round()
@@ -225,6 +243,22 @@ class StreamApp(FetchApp):
         await self.crash(error)
 
 
+def gap_error(gone: RecordsGone) -> TopicError:
+    """The error of a partition whose next records the broker no longer has."""
+    topic, partition = gone.source
+    if gone.end < gone.wanted:
+        msg = (
+            f"{topic}[{partition}] ends at offset {gone.end}, before offset {gone.wanted}, which comes next for headrace: the topic was made "
+            "anew, or the broker has lost records."
+        )
+    else:
+        msg = (
+            f"{topic}[{partition}]: the records at offsets {gone.wanted} to {gone.earliest - 1} are gone before they were applied; the broker "
+            f"has them from offset {gone.earliest} on. The topic's retention, or someone, has deleted them."
+        )
+    return TopicError(msg, cure="Nothing was skipped: the worker stops rather than count wrong.")
+
+
 def create_app(
     project: Project,
     *,
@@ -297,7 +331,10 @@ def create_app(
         try:
             while not app.should_stop:
                 await app.sleep(0.02 if app.until is not None else 0.1)
-                if app.runtime is None or not app.flush_is_due:
+                if app.runtime is None:
+                    continue
+                app.refuse_gap()
+                if not app.flush_is_due:
                     continue
                 await app.flush()
                 if app.at_end and not app.running.pipeline.has_unlogged:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetterSink", "Pipeline", "RoundSummary"]
 
 logger = logging.getLogger(__name__)
+
+_NEVER = -(2**63)
 
 
 class DeadLetterSink(Protocol):
@@ -128,7 +130,7 @@ class Pipeline:
         self._deduplicator = Deduplicator(logs)
         self._ahead = DecodedAhead(decoders)
         self._unlogged = _Unlogged()
-        self._held: dict[SourcePartition, int] = {}
+        self._held: dict[SourcePartition, Position] = {}
         self._lock = threading.Lock()
 
     @property
@@ -175,11 +177,11 @@ class Pipeline:
         batches, dead = self._decode(fetches, now)
         batches = self._deduplicator.first_ones(self._kept(batches))
         self._dead_letters.send(dead)
-        positions = {fetch.source: _position(fetch, batches) for fetch in fetches}
+        positions = {fetch.source: self._position(fetch, batches) for fetch in fetches}
         writes = self._applier.writes(batches, now)
         failpoints.reach("before-online-write")
-        self._applier.commit(writes, positions, {at: self._held[at] for at in positions if at in self._held})
-        self._held.update({at: position.offset for at, position in positions.items()})
+        self._applier.commit(writes, positions, {at: self._held[at].offset for at in positions if at in self._held})
+        self._held.update(positions)
         failpoints.reach("after-online-write")
         if self._clock is Clock.SYSTEM:
             self._note_known_at(fetches, batches)
@@ -197,10 +199,22 @@ class Pipeline:
             logger.warning("Dead letter %s: %s: %s", where, letter.field or "event", letter.reason)
         return batches, dead
 
+    def _position(self, fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
+        """How far a fetch brings its partition. One without records moves the offset, and no time."""
+        if not len(fetch.records):
+            before = self._held.get(fetch.source) or self._store.positions().get(fetch.source)
+            return replace(before, offset=fetch.last_offset) if before else Position(fetch.last_offset, 0, _NEVER)
+        newest_event = _NEVER
+        for batch in batches:
+            if batch.source.topic == fetch.source.topic:
+                mine = batch.ts_us[batch.partition == fetch.source.partition]
+                newest_event = int(mine.max(initial=newest_event))
+        return Position(fetch.last_offset, int(fetch.records.timestamps.max()) * 1000, newest_event)
+
     def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
         """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
         acknowledged = self._now_us()
-        ranges = [(fetch.source, int(fetch.records.offsets[0]), fetch.last_offset) for fetch in fetches]
+        ranges = [(fetch.source, fetch.first_offset, fetch.last_offset) for fetch in fetches if len(fetch.records)]
         with self._lock:
             noted = self._known_at.note(ranges, acknowledged)
             self._store.add_journal(noted)
@@ -251,13 +265,3 @@ class Pipeline:
         with self._lock:
             newer, self._unlogged = self._unlogged, taken
             taken.add([batch for batches in newer.batches.values() for batch in batches], newer.offsets)
-
-
-def _position(fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
-    newest_event = -(2**63)
-    for batch in batches:
-        if batch.source.topic == fetch.source.topic:
-            mine = batch.ts_us[batch.partition == fetch.source.partition]
-            newest_event = int(mine.max(initial=newest_event))
-    newest_record = int(fetch.records.timestamps.max()) * 1000
-    return Position(fetch.last_offset, newest_record, newest_event)

@@ -2,6 +2,10 @@
 
 A reader stands where it was opened and goes forward; it is in no consumer group, and commits nothing. Whoever is moved closes it and opens another:
 so no record of before can come out of it.
+
+It reads committed records only. What it passes on the way (records of aborted transactions, their markers, what compaction removed) has offsets as
+well: librdkafka's word that a partition's end is reached (`_PARTITION_EOF`) tells how far they go. With a transaction open, that end is the
+transaction's first offset.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
@@ -18,9 +23,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from headrace.events.columns import IntArray
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
+from headrace.stream.align import Read
 from headrace.stream.holes import Holes
 
-__all__ = ["RecordReader"]
+__all__ = ["RecordReader", "RecordsGone"]
 
 _SECOND = itemgetter(1)
 
@@ -39,8 +45,9 @@ _SETTINGS: dict[str, str | int | bool] = {
     "group.id": "headrace-reader",  # it must have one, and joins none
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
-    "auto.offset.reset": "earliest",  # where retention has removed what comes next
-    "isolation.level": "read_uncommitted",
+    "auto.offset.reset": "error",  # what is gone is told (`RecordsGone`), never jumped over
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
     "check.crcs": True,
     # While a request for partitions that have nothing new is held by the broker, the others are not fetched.
     "fetch.wait.max.ms": 50,
@@ -49,6 +56,7 @@ _SETTINGS: dict[str, str | int | bool] = {
     # with librdkafka's 50 MB the embedded broker thinks for seconds first. (A record that is larger comes all the same.)
     "fetch.message.max.bytes": 1 << 20,
     "fetch.max.bytes": 4 << 20,
+    "receive.message.max.bytes": 2_147_483_647,  # a record may be as large as its broker lets it
     "queued.min.messages": 2 * _MOST,
     "queued.max.messages.kbytes": 32 << 10,
     "reconnect.backoff.max.ms": 1_000,
@@ -56,18 +64,44 @@ _SETTINGS: dict[str, str | int | bool] = {
 }
 
 
+_GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 its public name
+_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
+_ASK_S = 5.0
+"""How long a broker is waited for that is asked what a partition still has, in seconds."""
+
+
+@dataclass(frozen=True)
+class RecordsGone:
+    """The broker has not got what a partition's reader needs next.
+
+    Attributes:
+        source: The source partition.
+        wanted: The offset that comes next; everything before it was read.
+        earliest: The first offset that the broker still has.
+        end: Its end offset. Below `wanted`, the partition is not the one that was read before, or has lost records.
+    """
+
+    source: SourcePartition
+    wanted: int
+    earliest: int
+    end: int
+
+
 class RecordReader:
     """Reads some partitions, each from an offset on.
 
     Args:
         bootstrap: `host:port[,host:port]`.
-        starts: By partition, the first offset to read.
+        starts: By partition, the first offset to read; 0 is the first that the broker has.
     """
 
     def __init__(self, bootstrap: str, starts: Mapping[SourcePartition, int]) -> None:
         self._lock = threading.Lock()
         self._held: dict[SourcePartition, list[RawRecords]] = {source: [] for source in starts}
         self._next = dict(starts)
+        self._taken = dict(starts)
+        self._ends: dict[SourcePartition, tuple[int, int | None]] = {}
+        self._gone: dict[SourcePartition, RecordsGone] = {}
         self._holes = Holes()
         self._again: set[SourcePartition] = set()
         self._sources = sorted(starts)
@@ -80,9 +114,7 @@ class RecordReader:
         self._paused: set[SourcePartition] = set()
         self._complained: set[int] = set()
         self._consumer: Consumer | None = Consumer({"bootstrap.servers": bootstrap, **_SETTINGS}, logger=logger)
-        self._consumer.assign(
-            [TopicPartition(*source, offset if offset > 0 else OFFSET_BEGINNING) for source, offset in starts.items()]
-        )
+        self._consumer.assign([self._place(source) for source in self._sources])
 
     def fetch(self, wanted: Collection[SourcePartition], timeout_s: float) -> None:
         """Read what is there of any partition, or wait for the first record; `take` gives it.
@@ -94,7 +126,7 @@ class RecordReader:
             timeout_s: How long to wait, in seconds.
         """
         with self._lock:
-            if self._consumer is None or any(self._held.get(source) for source in wanted):
+            if self._consumer is None or any(self._has_news(source) for source in wanted):
                 return
             self._look_again()
             self._hold_back(wanted)
@@ -105,24 +137,39 @@ class RecordReader:
                 read += len(messages)
                 messages = consume(_AT_A_TIME, 0) if read < _MOST and octets < _MOST_OCTETS else []
 
-    def take(self, wanted: Collection[SourcePartition]) -> dict[SourcePartition, RawRecords]:
-        """The records read of some partitions, each once.
+    def take(self, wanted: Collection[SourcePartition]) -> dict[SourcePartition, Read]:
+        """What was read of some partitions, each once.
 
         Args:
             wanted: The partitions.
         """
         with self._lock:
-            found = {source: held for source in wanted if (held := self._held.get(source))}
-            for source in found:
-                self._held[source] = []
-        return {source: RawRecords.concat(held) for source, held in found.items()}
+            found = {source: (self._held[source], self._next[source]) for source in wanted if self._has_news(source)}
+            for source, (_, next_offset) in found.items():
+                self._held[source], self._taken[source] = [], next_offset
+        return {source: Read(RawRecords.concat(held), next_offset) for source, (held, next_offset) in found.items()}
+
+    @property
+    def gone(self) -> list[RecordsGone]:
+        """The partitions that cannot be read on, and why; they are told once everything before has been taken."""
+        with self._lock:
+            return [gone for source, gone in self._gone.items() if not self._has_news(source)]
+
+    def _has_news(self, source: SourcePartition) -> bool:
+        return source in self._held and (bool(self._held[source]) or self._next[source] > self._taken[source])
 
     def end(self, source: SourcePartition) -> int | None:
-        """A partition's end offset as the last fetch response had it; None where there was none yet.
+        """The offset up to which a partition can be read, as the last fetch response had it; None where there was none yet.
 
         Args:
             source: The partition.
         """
+        high = self._high(source)
+        end, high_then = self._ends.get(source, (None, None))
+        # Nothing was written since its end was reached: the rest, if there is any, belongs to an open transaction.
+        return end if end is not None and high == high_then else high
+
+    def _high(self, source: SourcePartition) -> int | None:
         consumer = self._consumer
         if consumer is None or source not in self._held:
             return None
@@ -157,12 +204,20 @@ class RecordReader:
 
     def _keep(self, messages: list[Message]) -> int:
         """Put messages with the records of their partitions; returns how many octets their values have."""
-        errors = list(map(Message.error, messages))
-        if errors.count(None) != len(errors):
-            self._complain([error for error in errors if error is not None])
-            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-            if not messages:
-                return 0
+        if any(map(Message.error, messages)):
+            events = [message for message in messages if message.error() is not None]
+            messages = [message for message in messages if message.error() is None]
+            octets = self._keep_records(messages) if messages else 0
+            # An event of a partition comes after its records.
+            for event in events:
+                self._heed(event)
+            self._look_again()
+            return octets
+        octets = self._keep_records(messages)
+        self._look_again()
+        return octets
+
+    def _keep_records(self, messages: list[Message]) -> int:
         codes = self._codes(messages)
         changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
         if len(changes) > len(messages) // 8:  # records of several partitions take turns
@@ -179,7 +234,6 @@ class RecordReader:
         )
         for first, end in pairwise([0, *changes.tolist(), len(messages)]):
             self._keep_run(self._sources[codes[first]], records[first:end])
-        self._look_again()
         return sum(map(len, filter(None, records.values)))
 
     def _codes(self, messages: list[Message]) -> IntArray:
@@ -203,16 +257,58 @@ class RecordReader:
         if end < len(records):
             self._again.add(source)
 
+    def _heed(self, event: Message) -> None:
+        """Take in what librdkafka says of a partition, or of itself."""
+        error, place = event.error(), (event.topic(), event.partition())
+        source = next((source for source in self._sources if source == place), None)  # some events are of no partition
+        if error is None:
+            return
+        if source is not None and error.code() == _EOF:
+            self._reach_end(source, event.offset() or 0)
+        elif source is not None and error.code() == _GONE:
+            self._miss(source)
+        else:
+            self._complain([error])
+
+    def _reach_end(self, source: SourcePartition, end: int) -> None:
+        """All before a partition's end has come; offsets that were passed on the way hold nothing."""
+        if end > self._next[source]:
+            if not self._holes.sound(source, self._next[source], np.array([end], np.int64)):
+                self._again.add(source)
+                return
+            self._next[source] = end
+        self._ends[source] = end, self._high(source)
+
+    def _miss(self, source: SourcePartition) -> None:
+        """The broker refuses the next offset: find out what it has, and note it. Where it has the offset after all, read again."""
+        consumer, wanted = self._consumer, self._next[source]
+        if consumer is None:
+            return
+        try:
+            earliest, end = consumer.get_watermark_offsets(TopicPartition(*source), timeout=_ASK_S)
+        except KafkaException as error:
+            self._complain([error.args[0]])
+            self._again.add(source)
+            return
+        if earliest <= wanted <= end:
+            self._again.add(source)
+        else:
+            self._gone[source] = RecordsGone(source, wanted, earliest, end)
+
     def _look_again(self) -> None:
         """Go back to where something was missing; where librdkafka cannot just now, the next fetch does."""
         for source in sorted(self._again):
             if self._consumer is not None:
                 try:
-                    self._consumer.seek(TopicPartition(*source, self._next[source]))
+                    self._consumer.seek(self._place(source))
                 except KafkaException as error:
                     self._complain([error.args[0]])
                     continue
             self._again.discard(source)
+
+    def _place(self, source: SourcePartition) -> TopicPartition:
+        """Where to read on: a partition of which nothing was read yet begins with what its broker has."""
+        return TopicPartition(*source, self._next[source] or OFFSET_BEGINNING)
 
     def _complain(self, errors: list[KafkaError]) -> None:
         """Say what librdkafka says, each once: it goes on trying by itself."""

@@ -24,11 +24,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.stream import failpoints
-from headrace.stream.align import Aligner, Fetch
-from headrace.stream.reader import RecordReader
+from headrace.stream.align import Aligner, Fetch, Read
+from headrace.stream.reader import RecordReader, RecordsGone
 
 __all__ = ["FetchApp", "FetchConsumer", "FetchTransport"]
 
@@ -115,7 +114,11 @@ class FetchConsumer(driver.Consumer):
             wait_s = min(timeout, 0.05 if self._aligner.holds else _POLL_S)
             await asyncio.get_running_loop().run_in_executor(self._reading, reader.fetch, wanted, wait_s)
             # From here to the caller nothing is awaited: what is taken is handed on.
-            return reader.take(wanted) if reader is self._reader and self.flow_active else {}
+            if reader is not self._reader or not self.flow_active:
+                return {}
+            if gone := reader.gone:
+                self.app.records_gone(gone)
+            return reader.take(wanted)
 
     async def _show_life(self, partitions: set[TP]) -> None:
         now = time.monotonic()
@@ -146,7 +149,7 @@ class FetchConsumer(driver.Consumer):
             return
         if self._fetched_in != self._aligner.epoch:
             return  # a rebalance began while this was being fetched: the consumer will be moved, and these records come again
-        fetched_now: Mapping[SourcePartition, RawRecords] = records  # see _getmany
+        fetched_now: Mapping[SourcePartition, Read] = records  # see _getmany
         current = {SourcePartition(*tp) for tp in (*(active or ()), *self._buffered_partitions)}
         usable = {source: fetched for source, fetched in fetched_now.items() if source in current}
         fetches = self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end)
@@ -176,7 +179,7 @@ class FetchConsumer(driver.Consumer):
             tp.topic,
             tp.partition,
             fetch.last_offset,
-            int(fetch.records.timestamps[-1]) / 1000,
+            int(fetch.records.timestamps[-1]) / 1000 if len(fetch.records) else 0.0,
             0,  # the time is its producer's
             [],  # headers
             None,  # key
@@ -283,6 +286,9 @@ class FetchApp(faust.App):
 
     def read_ahead(self, fetches: list[Fetch]) -> None:
         """A round was cut, which an agent will be given when it is done with those before."""
+
+    def records_gone(self, gone: list[RecordsGone]) -> None:
+        """The broker no longer has what comes next of some partitions; what was read before has been handed on, or waits for its round."""
 
     async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition; what is left out is read from where the group committed."""
