@@ -15,6 +15,7 @@ from headrace.online.apply import Applier
 from headrace.online.filling import State, end_filling, filling_facts, state_of
 from headrace.online.meta import CLOCK, building_fact, topic_fact, view_facts
 from headrace.plan import Plan, Source
+from headrace.stream.origin import note_origin
 from headrace.stream.rows import batch_of_rows
 
 __all__ = ["Applied", "Known", "apply_imports", "known_of"]
@@ -108,6 +109,7 @@ def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan:
         return "The online store is not filled from the log yet: the next worker that starts does that, and makes them readable online."
     if not store.positions():
         store.set_meta({CLOCK: str(project.clock), **filling_facts(plan.views.values())})
+        note_origin(store, project.log_path, plan.sources.values())
         return None
     building = any(name.startswith(building_fact("")) and value for name, value in facts.items())
     held = view_facts(dict(facts))

@@ -8,6 +8,7 @@ with needing("offline"):
     from headrace.log.facts import TableFacts
     from headrace.log.incarnations import Gap, Incarnation, TopicHistory, TopicNotes, topic_history
     from headrace.log.lookups import LookupTable
+    from headrace.log.made import Made, made_log, make_log
     from headrace.log.pins import pinned_versions
     from headrace.log.snapshot import LogFile, LogSnapshot
     from headrace.log.table import Appended, EventLog
@@ -23,11 +24,14 @@ __all__ = [
     "LogFile",
     "LogSnapshot",
     "LookupTable",
+    "Made",
     "TableFacts",
     "TopicHistory",
     "TopicNotes",
     "Upkeep",
     "Vacuumed",
+    "made_log",
+    "make_log",
     "pinned_versions",
     "topic_history",
 ]

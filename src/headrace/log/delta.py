@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from headrace.errors import HeadraceError, LogError, LogUnavailableError
 from headrace.log.history import LOG_FOLDER, older_folder
 from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, TS
 
-__all__ = ["arrow_schema", "create_table", "open_table", "translated"]
+__all__ = ["add_columns", "arrow_schema", "create_table", "open_table", "translated"]
 
 _CONFIGURATION: dict[str, str | None] = {
     "delta.appendOnly": "true",
@@ -92,6 +92,28 @@ def create_table(path: Path, schema: pa.Schema, configuration: dict[str, str | N
     if table is None:
         raise translated(problem or OSError("it cannot be found after it was made"), path, "written") from problem
     return table
+
+
+def add_columns(table: DeltaTable, schema: pa.Schema) -> None:
+    """Add the columns that a table made by an earlier version lacks; they are null in what it holds.
+
+    Args:
+        table: The table.
+        schema: The columns it should have; new ones are nullable.
+
+    Raises:
+        DeltaError: It cannot be written.
+    """
+    held = arrow_schema(table).names
+    lacking = [field for field in schema if field.name not in held]
+    if not lacking:
+        return
+    try:
+        table.alter.add_columns(list(Schema.from_arrow(pa.schema(lacking)).fields))
+    except DeltaError:  # another may have added them at the same moment
+        table.update_incremental()
+        if set(schema.names) - set(arrow_schema(table).names):
+            raise
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:

@@ -7,6 +7,7 @@ keys           JSON: the join keys
 features       JSON: the values by `view__feature`
 views          JSON: per view status and newest event
 evidence       JSON: per view and source partition, the offset that the record had applied
+origin         JSON: which logs the store's records were made from, and since when; null where it was recorded before headrace noted that
 unrecorded     how many lookups that should have been recorded were not, since the row before it
 _date          the UTC date of served_at_us, by which the table's files are kept apart
 """
@@ -26,7 +27,7 @@ from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
 
 from headrace.log.compact import Compacted, Upkeep, compact_table
-from headrace.log.delta import create_table, open_table, translated
+from headrace.log.delta import add_columns, arrow_schema, create_table, open_table, translated
 from headrace.log.erase import Erased, erase_rows
 from headrace.log.facts import TableFacts, table_facts
 from headrace.log.files import Layout, write_files
@@ -42,6 +43,7 @@ _SCHEMA = pa.schema(
         pa.field("at_us", pa.int64(), nullable=False),
         *(pa.field(name, pa.string(), nullable=False) for name in ("plan", "keys", "features", "views", "evidence")),
         pa.field("unrecorded", pa.int64(), nullable=False),
+        pa.field("origin", pa.string()),
         pa.field("_date", pa.date32()),
     ]
 )
@@ -72,7 +74,7 @@ class LookupTable:
         """Append rows in one commit.
 
         Args:
-            rows: The columns above but `_date`.
+            rows: The columns above but `_date`; `origin` may be left out.
 
         Raises:
             LogError: Something else is at the path.
@@ -80,11 +82,12 @@ class LookupTable:
         """
         if not rows:
             return
-        columns = {field.name: [row[field.name] for row in rows] for field in _SCHEMA if field.name != "_date"}
+        columns = {field.name: [row.get(field.name) for row in rows] for field in _SCHEMA if field.name != "_date"}
         columns["_date"] = [us // _DAY_US for us in columns["served_at_us"]]
         table = pa.table({field.name: pa.array(columns[field.name], _storage(field)) for field in _SCHEMA})
         delta = open_table(self.path) or create_table(self.path, _SCHEMA, _CONFIGURATION)
         try:
+            add_columns(delta, _SCHEMA)
             files = write_files(self.path, table.cast(_SCHEMA), _LAYOUT)
             often = CommitProperties(max_commit_retries=50)
             delta.create_write_transaction(files, "append", delta.schema(), [DATE], commit_properties=often)
@@ -109,13 +112,14 @@ class LookupTable:
         delta = open_table(self.path)
         if delta is None:
             return
-        names = [field.name for field in _SCHEMA if field.name != "_date"]
+        held = arrow_schema(delta).names
+        names = [field.name for field in _SCHEMA if field.name in held and field.name != "_date"]
         chosen = None if since_us is None else ds.field("served_at_us") >= since_us
         try:
             found = delta.to_pyarrow_dataset().scanner(columns=names, filter=chosen, batch_size=batch_rows)
             for batch in found.to_batches():
                 if batch.num_rows:
-                    yield batch.to_pylist()
+                    yield [{"origin": None, **row} for row in batch.to_pylist()]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise translated(error, self.path, "read") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -21,7 +22,7 @@ from headrace.lookup.view import ViewLookup
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.expiry import reach_us
 from headrace.online.filling import State, not_ready, state_of
-from headrace.online.meta import CLOCK, GENERATION, view_fact
+from headrace.online.meta import CLOCK, GENERATION, made_from, view_fact
 from headrace.online.versions import live_plan, live_view, unasked_views, unreadable
 from headrace.plan import DType, FeatureRef, Plan, View, read_plan
 from headrace.times import datetime_of, iso_time
@@ -133,6 +134,7 @@ class FeatureClient:
             dtypes=request.dtypes.copy(),
             values=FeatureValues(request.makers, blocks),
             views=answers,
+            origin=serving.origin,
         )
         if self._recorder is not None:
             self._recorder.offer(served)
@@ -223,7 +225,8 @@ class FeatureClient:
             logger.warning(remark)
         if self._recorder is not None:
             self._recorder.follow(plan)
-        return _Serving(plan, facts, facts.get(GENERATION, ""), state_of(facts), {}, {})
+        origin = json.dumps(made_from(facts), sort_keys=True)
+        return _Serving(plan, facts, facts.get(GENERATION, ""), state_of(facts), origin, {}, {})
 
     def _request(self, serving: _Serving, asked: str | tuple[str, ...]) -> _Request:
         """What a request's features mean, worked out once as long as the store serves the same versions."""
@@ -275,6 +278,7 @@ class _Serving:
         facts: What the store says of itself.
         generation: The store's generation.
         state: Whether it can answer.
+        origin: What its records were made from, as answers carry it.
         layouts: The layouts of the views asked for so far.
         requests: What was asked for so far, worked out.
     """
@@ -283,6 +287,7 @@ class _Serving:
     facts: dict[str, str]
     generation: str
     state: State
+    origin: str
     layouts: dict[str, ViewLayout]
     requests: dict[str | tuple[str, ...], _Request]
 

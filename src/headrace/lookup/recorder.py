@@ -159,6 +159,7 @@ class LookupRecorder:
                 "features": _json(record["features"]),
                 "views": _json(record["views"]),
                 "evidence": _json(record["evidence"]),
+                "origin": answer.origin,
                 "unrecorded": 0,
             }
             for record in answer.records()

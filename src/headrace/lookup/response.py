@@ -159,6 +159,7 @@ class OnlineFeatures:
         dtypes: The type of each feature, by `view__feature`.
         values: The values of each feature, by `view__feature`, one per row.
         views: Status, freshness and evidence, by view.
+        origin: JSON: which logs the store's records were made from, and since when (`headrace.online.meta.made_from`).
     """
 
     at_us: int
@@ -168,6 +169,7 @@ class OnlineFeatures:
     dtypes: dict[str, DType]
     values: Mapping[str, Values]
     views: dict[str, ViewAnswer]
+    origin: str = ""
 
     @property
     def at(self) -> datetime:

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping
 
 __all__ = [
     "CLOCK",
+    "FILLED",
     "GENERATION",
+    "UNKNOWN_LOG",
     "building_fact",
     "built_fact",
     "built_prefix",
     "definition_fact",
     "definitions",
+    "log_fact",
+    "made_from",
     "new_generation",
     "previous_fact",
     "refused_fact",
@@ -29,8 +33,15 @@ CLOCK = "clock"
 GENERATION = "generation"
 """Another value whenever another version of some view is served: who looks up notices by it."""
 
+FILLED = "filled"
+"""Since when the store has been filled, in µs by the wall clock: it was empty then."""
+
+UNKNOWN_LOG = "unknown"
+"""Stands among the logs that records were made from where one is not known."""
+
 _VIEW = "view:"
 _DEFINITION = "definition:"
+_LOG = "log:"
 
 
 def view_fact(name: str) -> str:
@@ -96,3 +107,13 @@ def new_generation() -> str:
 def topic_fact(topic: str) -> str:
     """Under which name the identity of a topic that the store was built from is kept."""
     return f"topic:{topic}"
+
+
+def log_fact(topic: str) -> str:
+    """Under which name the ids of the logs are kept, separated by commas, that a topic's records were made from."""
+    return f"{_LOG}{topic}"
+
+
+def made_from(facts: Mapping[str, str]) -> dict[str, str]:
+    """What the store's records were made from, and since when: the facts that an audit must know of what was served."""
+    return {name: value for name, value in facts.items() if name == FILLED or name.startswith(_LOG)}

@@ -35,6 +35,7 @@ from headrace.plan import Plan
 from headrace.stream.catchup import catch_up, catch_up_beside_others
 from headrace.stream.deadletters import KafkaDeadLetters
 from headrace.stream.handoff import Handoff
+from headrace.stream.origin import note_origin
 from headrace.stream.pipeline import Pipeline
 
 __all__ = ["Runtime", "hand_off_alone", "other_topic", "prepare", "refill", "topic_identities"]
@@ -131,6 +132,7 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
         if rebuild:
             store.clear()
         _check_facts(store, plan, project, identities, logs)
+        note_origin(store, project.log_path, plan.sources.values())
         erased = ErasureFilter(project.erasure_path, identities)
         partitions = {topic: info.partitions for topic, info in topics.items()}
         applier = Applier(_served(plan, store), store, project.repo)
@@ -227,6 +229,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     store.clear()
     kept = {name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs)}}
     store.set_meta(kept | filling_facts(plan.views.values()))
+    note_origin(store, project.log_path, plan.sources.values())
     applier = Applier(plan, store, project.repo)
     catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
     # Under the record clock the newest record is now, whosever it was: time does not go back.

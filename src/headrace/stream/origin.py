@@ -1,0 +1,47 @@
+"""Noting in a store which logs its records are made from, and since when.
+
+Lookups carry that with them. So an audit compares what was served with the log that it came from: a log that was made anew cannot tell what the
+one before it held, and records that were made before an erasure had counted what was erased.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from headrace.log import made_log, make_log
+from headrace.online import OnlineStore
+from headrace.online.meta import FILLED, GENERATION, UNKNOWN_LOG, log_fact, new_generation
+from headrace.plan import Source
+
+__all__ = ["note_origin"]
+
+
+def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
+    """Note what a store is filled from, before anything is applied to it.
+
+    A log that is missing although the store holds its events is made here, so that what follows is known to come from two logs. A log of a
+    new topic is left to its first append: until then the model may change in any way.
+
+    Args:
+        store: The store, open to write.
+        root: The folder of all logs.
+        sources: The sources.
+
+    Raises:
+        LogError, LogUnavailableError: A log cannot be read or made.
+    """
+    facts, filled = store.meta(), {at.topic for at in store.positions()}
+    wanted = {} if filled else {FILLED: str(time.time_ns() // 1000)}
+    for source in sources:
+        made, known = made_log(root, source), facts.get(log_fact(source.topic))
+        if source.topic in filled:
+            if known is None:  # noted nowhere, as the log was not there yet when the store began to be filled
+                known = UNKNOWN_LOG if made is None else made.id
+            made = made or make_log(root, source)
+            wanted[log_fact(source.topic)] = known if made.id in known.split(",") else f"{known},{made.id}"
+        elif made is not None:
+            wanted[log_fact(source.topic)] = made.id
+    if any(facts.get(name) != value for name, value in wanted.items()):
+        store.set_meta({**wanted, GENERATION: new_generation()})
