@@ -11,7 +11,7 @@ from headrace.log import EventLog
 from headrace.training.dataset import Dataset, load_dataset
 from headrace.training.export import Built, export_dataset
 from headrace.training.joins import FeatureJoins
-from headrace.training.proof import LookupReport, verify_lookups
+from headrace.training.proof import LookupReport, compare_lookups, verify_lookups
 
 __all__ = ["TrainingClient"]
 
@@ -56,6 +56,20 @@ class TrainingClient(FeatureJoins):
             LogError: The log cannot be read.
         """
         return verify_lookups(self.plan, self.snapshots, self._logged, records, self.project.repo)
+
+    def compare_lookups(self, records: Sequence[Mapping[str, Any]]) -> LookupReport:
+        """The same for lookups that the log is known to hold everything of; some of their features may be left out.
+
+        Args:
+            records: The lookups.
+
+        Returns:
+            How many match, and what differs in the others.
+
+        Raises:
+            LogError: The log cannot be read.
+        """
+        return compare_lookups(self.plan, self.snapshots, records, self.project.repo)
 
     def _logged(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         return EventLog(self.project.log_path, self.plan.source_for_topic(topic)).last_offsets(partitions)

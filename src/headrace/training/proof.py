@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from headrace.log import LogSnapshot
 from headrace.plan import FeatureRef, Plan
 from headrace.times import iso_time
 
-__all__ = ["LookupReport", "Mismatch", "verify_lookups"]
+__all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "verify_lookups"]
 
 _RELATIVE = 1e-9
 
@@ -88,18 +88,43 @@ def verify_lookups(
     Raises:
         LookupRequestError: A record is not one, or names what the plan does not have.
     """
-    by_features: dict[tuple[str, ...], list[int]] = {}
-    mismatches: list[Mismatch] = []
+    mismatches: dict[int, Mismatch] = {}
     for number, record in enumerate(records):
         _refuse_other_things(plan, number, record)
     ends = _ends(plan, logged, records)
     for number, record in enumerate(records):
         why = _unrecomputable(plan, ends, record)
         if why is not None:
-            mismatches.append(_mismatch(number, record, None, None, why))
-        else:
-            by_features.setdefault(tuple(record["features"]), []).append(number)
-    known = _refs(plan)
+            mismatches[number] = _mismatch(number, record, None, None, why)
+    comparable = [number for number in range(len(records)) if number not in mismatches]
+    compared = compare_lookups(plan, snapshots, [records[number] for number in comparable], repo)
+    found = [*mismatches.values(), *(replace(one, number=comparable[one.number]) for one in compared.mismatches)]
+    matches = len(records) - len({mismatch.number for mismatch in found})
+    return LookupReport(matches, compared.values, tuple(sorted(found, key=lambda one: one.number)))
+
+
+def compare_lookups(
+    plan: Plan,
+    snapshots: Callable[[Sequence[FeatureRef]], dict[str, LogSnapshot]],
+    records: Sequence[Mapping[str, Any]],
+    repo: Path | None = None,
+) -> LookupReport:
+    """Recompute recorded lookups that the log holds everything of, and compare.
+
+    Args:
+        plan: The plan they were served under.
+        snapshots: Gives the logs that features are made from.
+        records: The lookups; each may have some of its features left out.
+        repo: The feature repo's folder, for the functions of transforms.
+
+    Returns:
+        The report.
+    """
+    by_features: dict[tuple[str, ...], list[int]] = {}
+    for number, record in enumerate(records):
+        by_features.setdefault(tuple(record["features"]), []).append(number)
+    known = feature_refs(plan)
+    mismatches: list[Mismatch] = []
     values = 0
     for features, numbers in by_features.items():
         refs = [known[feature] for feature in features]
@@ -138,7 +163,8 @@ def _recomputed(
     )
 
 
-def _refs(plan: Plan) -> dict[str, FeatureRef]:
+def feature_refs(plan: Plan) -> dict[str, FeatureRef]:
+    """The features of a plan, by `view__feature`."""
     every = (FeatureRef(view=view.name, feature=one.name) for view in plan.views.values() for one in view.features)
     return {ref.column: ref for ref in every}
 
@@ -150,7 +176,7 @@ def _refuse_other_things(plan: Plan, number: int, record: Mapping[str, Any]) -> 
         raise LookupRequestError(msg, cure="Record lookups with `OnlineFeatures.records()`.")
     if record.get("plan", plan.hash) != plan.hash:
         return  # it may name what this plan does not have; the report says so
-    known = _refs(plan)
+    known = feature_refs(plan)
     for column in record["features"]:
         if column not in known:
             msg = f"Lookup {number} has the feature {column!r}, which the plan does not have."
