@@ -3,7 +3,8 @@
 from headrace.extras import needing
 
 with needing("offline"):
+    from headrace.audit.apart import Apart
     from headrace.audit.report import AuditReport, Skew
     from headrace.audit.run import audit_lookups, since_us
 
-__all__ = ["AuditReport", "Skew", "audit_lookups", "since_us"]
+__all__ = ["Apart", "AuditReport", "Skew", "audit_lookups", "since_us"]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from headrace.audit.apart import Apart
+
 __all__ = ["AuditReport", "FeatureSkew", "Skew", "skew_of"]
 
 
@@ -61,23 +63,18 @@ class AuditReport:
         lookups: How many entities' lookups were recorded in the time asked for.
         matches: How many of them match the log in every feature.
         values: How many values were compared.
-        pending: How many know more than the log does so far; they are not compared yet.
-        other_plan: How many were served under a plan that was not kept; they are not compared.
-        erased: How many were served before events that they may have counted were erased (`headrace forget`); they are
-            not compared.
         unrecorded: How many lookups should have been recorded, and were not.
-        mismatched: How many of the lookups differ.
-        skews: Every value that differs.
+        mismatched: How many of the lookups differ, and nothing explains it.
+        apart: How many lookups the log cannot judge, in one view at least, by reason.
+        skews: Every value that differs, and that nothing explains.
     """
 
     lookups: int = 0
     matches: int = 0
     values: int = 0
-    pending: int = 0
-    other_plan: int = 0
-    erased: int = 0
     unrecorded: int = 0
     mismatched: int = 0
+    apart: dict[Apart, int] = field(default_factory=lambda: dict.fromkeys(Apart, 0))
     skews: list[Skew] = field(default_factory=list)
 
     @property
@@ -86,8 +83,23 @@ class AuditReport:
         return not self.skews
 
     @property
+    def pending(self) -> int:
+        """How many know more than the log does so far."""
+        return self.apart[Apart.PENDING]
+
+    @property
+    def erased(self) -> int:
+        """How many may have counted events that were erased since."""
+        return self.apart[Apart.ERASED]
+
+    @property
+    def other_plan(self) -> int:
+        """How many were served under a plan that was not kept, or that the log no longer fits."""
+        return self.apart[Apart.OTHER_PLAN]
+
+    @property
     def compared(self) -> int:
-        """How many lookups were compared."""
+        """How many lookups were compared in full, or differ."""
         return self.matches + self.mismatched
 
     @property

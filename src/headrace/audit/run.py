@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from headrace.audit.apart import Apart
+from headrace.audit.causes import Causes, Verdict
 from headrace.audit.report import AuditReport, Skew, skew_of
 from headrace.config import Project
-from headrace.erasure import Erasure, Ledger
-from headrace.errors import LookupRequestError
+from headrace.erasure import Ledger
+from headrace.errors import LogError, LookupRequestError, PlanError
 from headrace.log import EventLog, LookupTable
 from headrace.plan import DType, Plan, read_plan
 from headrace.times import iso_time
-from headrace.training import TrainingClient
+from headrace.training import Mismatch, TrainingClient
+from headrace.training.proof import feature_refs
 
 __all__ = ["audit_lookups", "since_us"]
 
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -63,50 +70,42 @@ def audit_lookups(project: Project, since: int | None = None) -> AuditReport:
     """
     clients = _Clients(project)
     report = AuditReport()
-    erasures = list(Ledger.load(project.erasure_path).erasures.values())
     for rows in LookupTable(project.audit_path).read(since):
         report.lookups += len(rows)
         report.unrecorded += sum(row["unrecorded"] for row in rows)
         for plan_hash in sorted({row["plan"] for row in rows}):
-            client = clients.of(plan_hash)
             of_plan = [row for row in rows if row["plan"] == plan_hash]
-            if client is None:
-                report.other_plan += len(of_plan)
+            found = clients.of(plan_hash)
+            if found is None:
+                report.apart[Apart.OTHER_PLAN] += len(of_plan)
             else:
-                _audit(project, client, erasures, of_plan, report)
+                client, causes = found
+                _audit(client, causes, [_record(client.plan, row) for row in of_plan], report)
     return report
 
 
 class _Clients:
-    """A training client per plan that lookups were served under."""
+    """A training client per plan that lookups were served under, and what explains differences under it."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        now = TrainingClient(project)
-        self._known: dict[str, TrainingClient | None] = {now.plan.hash: now}
+        self._now = TrainingClient(project)
+        self._ledger = Ledger.load(project.erasure_path)
+        self._known: dict[str, tuple[TrainingClient, Causes] | None] = {self._now.plan.hash: self._made(self._now)}
 
-    def of(self, plan_hash: str) -> TrainingClient | None:
-        """The client of a plan; None where the plan was not kept, or cannot be computed by any more."""
+    def of(self, plan_hash: str) -> tuple[TrainingClient, Causes] | None:
+        """The client of a plan; None where the plan was not kept, or cannot be read any more."""
         if plan_hash not in self._known:
             path = self._project.plans_path / f"{plan_hash}.json"
-            self._known[plan_hash] = TrainingClient(self._project, plan=read_plan(path)) if path.exists() else None
+            try:
+                self._known[plan_hash] = self._made(TrainingClient(self._project, plan=read_plan(path)))
+            except PlanError as error:
+                logger.info("Lookups of the plan %s are not compared: %s", plan_hash, error.what)
+                self._known[plan_hash] = None
         return self._known[plan_hash]
 
-
-def _audit(
-    project: Project,
-    client: TrainingClient,
-    erasures: Sequence[Erasure],
-    rows: Sequence[Mapping[str, Any]],
-    report: AuditReport,
-) -> None:
-    read = [_record(client.plan, row) for row in rows]
-    records = [record for record in read if not _counted_erased(client.plan, erasures, record)]
-    report.erased += len(read) - len(records)
-    ends = _ends(project, client.plan, records)
-    known = [record for record in records if not _is_ahead(ends, record)]
-    report.pending += len(records) - len(known)
-    _compare(client, known, report)
+    def _made(self, client: TrainingClient) -> tuple[TrainingClient, Causes]:
+        return client, Causes(self._project, client.plan, self._now.plan, self._ledger)
 
 
 def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,58 +115,61 @@ def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name in times:
         parsed["keys"][name] = datetime.fromisoformat(parsed["keys"][name])
-    return {"served_at_us": row["served_at_us"], "at_us": row["at_us"], "plan": row["plan"], **parsed}
+    origin = json.loads(row["origin"] or "{}")
+    return {"served_at_us": row["served_at_us"], "at_us": row["at_us"], "plan": row["plan"], "origin": origin, **parsed}
 
 
-def _ends(project: Project, plan: Plan, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
-    """By view and partition, the last offset that the log stands for."""
-    asked: dict[str, set[int]] = {}
-    for record in records:
-        for view, applied in record["evidence"].items():
-            asked.setdefault(view, set()).update(map(int, applied))
-    ends: dict[str, dict[int, int]] = {}
-    for view, partitions in asked.items():
-        source = plan.source_of(plan.views[view])
-        ends[view] = EventLog(project.log_path, source).last_offsets(sorted(partitions))
-    return ends
-
-
-def _is_ahead(ends: Mapping[str, Mapping[int, int]], record: Mapping[str, Any]) -> bool:
-    """Whether a lookup knew events that the log does not hold yet."""
-    return any(
-        offset > ends[view].get(int(partition), -1)
-        for view, applied in record["evidence"].items()
-        for partition, offset in applied.items()
-    )
-
-
-def _counted_erased(plan: Plan, erasures: Sequence[Erasure], record: Mapping[str, Any]) -> bool:
-    """Whether a lookup may have counted events that were erased afterwards: the log cannot tell any more."""
-    topics = {plan.source_of(plan.views[view]).topic for view in record["evidence"]}
-    return any(
-        record["served_at_us"] <= erasure.erased_us and any(erasure.rows.get(topic) for topic in topics)
-        for erasure in erasures
-    )
-
-
-def _compare(client: TrainingClient, records: Sequence[dict[str, Any]], report: AuditReport) -> None:
-    if not records:
-        return
-    found = client.verify_lookups(records)
-    report.matches += found.matches
-    report.mismatched += len(records) - found.matches
+def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, Any]], report: AuditReport) -> None:
+    views = {column: ref.view for column, ref in feature_refs(client.plan).items()}
+    for attempt in range(_ATTEMPTS):
+        versions = _versions(client)
+        verdicts = causes.verdicts(records)
+        try:
+            found = client.compare_lookups([_comparable(*one, views) for one in zip(records, verdicts, strict=True)])
+            break
+        except LogError:
+            # An erasure or a vacuum may have removed files that were about to be read.
+            if attempt + 1 == _ATTEMPTS or versions == _versions(client):
+                raise
     report.values += found.values
+    differing: dict[int, list[Mismatch]] = {}
     for mismatch in found.mismatches:
-        absolute, relative = skew_of(mismatch.served, mismatch.recomputed)
-        report.skews.append(
-            Skew(
-                served_at=iso_time(records[mismatch.number]["served_at_us"]),
-                at=mismatch.at,
-                keys=mismatch.keys,
-                feature=mismatch.feature or "",
-                served=mismatch.served,
-                recomputed=mismatch.recomputed,
-                absolute=absolute,
-                relative=relative,
-            )
-        )
+        differing.setdefault(mismatch.number, []).append(mismatch)
+    for number, (record, verdict) in enumerate(zip(records, verdicts, strict=True)):
+        differences = [(one, verdict[views[one.feature or ""]].excuse) for one in differing.get(number, [])]
+        faults = [mismatch for mismatch, excuse in differences if excuse is None]
+        reasons = {excuse for _, excuse in differences} | {one.block for one in verdict.values()}
+        reason = next((one for one in Apart if one in reasons), None)
+        if faults:
+            report.mismatched += 1
+            report.skews += [_skew(record, mismatch) for mismatch in faults]
+        elif reason is not None:
+            report.apart[reason] += 1
+        else:
+            report.matches += 1
+
+
+def _comparable(record: dict[str, Any], verdicts: Mapping[str, Verdict], views: Mapping[str, str]) -> dict[str, Any]:
+    """A lookup with what of it the log can judge; `views` gives each feature's view."""
+    evidence = {view: applied for view, applied in record["evidence"].items() if verdicts[view].block is None}
+    features = {name: value for name, value in record["features"].items() if views[name] in evidence}
+    return {**record, "evidence": evidence, "features": features}
+
+
+def _versions(client: TrainingClient) -> dict[str, int | None]:
+    sources = client.plan.sources.values()
+    return {source.topic: EventLog(client.project.log_path, source).version() for source in sources}
+
+
+def _skew(record: Mapping[str, Any], mismatch: Mismatch) -> Skew:
+    absolute, relative = skew_of(mismatch.served, mismatch.recomputed)
+    return Skew(
+        served_at=iso_time(record["served_at_us"]),
+        at=mismatch.at,
+        keys=mismatch.keys,
+        feature=mismatch.feature or "",
+        served=mismatch.served,
+        recomputed=mismatch.recomputed,
+        absolute=absolute,
+        relative=relative,
+    )

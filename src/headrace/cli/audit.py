@@ -45,10 +45,24 @@ def audit(
 def _json(report: AuditReport) -> dict[str, Any]:
     from headrace.lookup.response import json_value
 
-    facts = {name: value for name, value in asdict(report).items() if name != "skews"}
+    facts = {name: value for name, value in asdict(report).items() if name not in {"apart", "skews"}}
+    counts = {str(reason): count for reason, count in report.apart.items()}
+    apart = {
+        str(reason): {"lookups": count, "means": reason.means, "do": reason.hint}
+        for reason, count in report.apart.items()
+        if count
+    }
     skews = [{name: json_value(value) for name, value in asdict(skew).items()} for skew in report.skews]
     features = [asdict(feature) for feature in report.by_feature()]
-    return {"ok": report.ok, "compared": report.compared, **facts, "features": features, "mismatches": skews}
+    return {
+        "ok": report.ok,
+        "compared": report.compared,
+        **facts,
+        **counts,
+        "apart": apart,
+        "features": features,
+        "mismatches": skews,
+    }
 
 
 def _show(report: AuditReport, project: Project, since: str | None) -> None:
@@ -64,12 +78,13 @@ def _show(report: AuditReport, project: Project, since: str | None) -> None:
         ["values compared", report.values],
         ["match", report.matches],
         ["differ", report.mismatched],
-        ["pending: the log is not that far yet", report.pending],
-        ["of a plan that was not kept, not compared", report.other_plan],
-        ["from before an erasure, not compared", report.erased],
+        *(["apart: " + str(reason).replace("_", " "), count] for reason, count in report.apart.items() if count),
         ["not recorded (queue full or table away)", report.unrecorded],
     ]
     table(f"Lookups served {when}", ["", "number"], rows, numbers=["number"])
+    for reason, count in report.apart.items():
+        if count:
+            note(f"{str(reason).replace('_', ' ')}: {count:,} lookups {reason.means}. {reason.hint}")
     if report.skews:
         _show_skews(report)
     if report.share is not None:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ class Erasure:
         through: By topic and partition, the offset through which events are dropped.
         identities: By topic, which topic of that name the offsets speak of.
         rows: By topic, how many events were erased from the log.
+        is_finished: Whether all of it was done; an erasure that was cut short is finished by the next one of the entity.
     """
 
     names: tuple[str, ...]
@@ -51,6 +53,12 @@ class Erasure:
     through: dict[str, dict[int, int]] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    is_finished: bool = True
+
+    @property
+    def until_us(self) -> float:
+        """Until when something may have been made of the erased events, by the wall clock in µs."""
+        return self.erased_us if self.is_finished else math.inf
 
 
 class Ledger:

@@ -82,7 +82,9 @@ class LookupTable:
         """
         if not rows:
             return
-        columns = {field.name: [row.get(field.name) for row in rows] for field in _SCHEMA if field.name != "_date"}
+        columns: dict[str, list[Any]] = {
+            field.name: [row.get(field.name) for row in rows] for field in _SCHEMA if field.name != "_date"
+        }
         columns["_date"] = [us // _DAY_US for us in columns["served_at_us"]]
         table = pa.table({field.name: pa.array(columns[field.name], _storage(field)) for field in _SCHEMA})
         delta = open_table(self.path) or create_table(self.path, _SCHEMA, _CONFIGURATION)

@@ -40,7 +40,8 @@ def made_log(root: Path, source: Source) -> Made | None:
     if table is None:
         return None
     metadata = table.metadata()
-    return Made(str(metadata.id), None if metadata.created_time is None else int(metadata.created_time) * 1000)
+    made_ms: int | None = metadata.created_time  # Delta's format leaves it to the writer
+    return Made(str(metadata.id), None if made_ms is None else made_ms * 1000)
 
 
 def make_log(root: Path, source: Source) -> Made:

@@ -122,7 +122,8 @@ def compare_lookups(
     """
     by_features: dict[tuple[str, ...], list[int]] = {}
     for number, record in enumerate(records):
-        by_features.setdefault(tuple(record["features"]), []).append(number)
+        if record["features"]:
+            by_features.setdefault(tuple(record["features"]), []).append(number)
     known = feature_refs(plan)
     mismatches: list[Mismatch] = []
     values = 0

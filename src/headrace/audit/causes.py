@@ -1,0 +1,202 @@
+"""What explains that a view's answer and the log may differ, though nothing is wrong: found per recorded lookup and view.
+
+A *block* means that the log cannot tell what the answer should have been, so it is not compared. An *excuse* means that it is compared all the
+same: where it matches, it matches; where it differs, the difference is not a fault. Both are as narrow as what is known allows, so that a real
+difference in another key, another view or another moment is still found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from headrace.audit.apart import Apart
+from headrace.config import Project
+from headrace.erasure import Erasure, Ledger
+from headrace.errors import LogError, PlanError
+from headrace.log import EventLog, Gap, Made, made_log, topic_history
+from headrace.online.meta import FILLED, log_fact
+from headrace.plan import Plan, Source, View
+from headrace.times import us_of
+from headrace.transforms import Transformer
+
+__all__ = ["Causes", "Verdict"]
+
+
+class Verdict(NamedTuple):
+    """What is known of a view's answer before it is compared.
+
+    Attributes:
+        block: Why it cannot be compared; None where it can.
+        excuse: Why a difference would not be a fault; None where it would.
+    """
+
+    block: Apart | None = None
+    excuse: Apart | None = None
+
+
+@dataclass
+class _Log:
+    """A topic's log, as far as verdicts need it.
+
+    Attributes:
+        made: Which table it is; None where there is none.
+        ends: By source partition, the last offset that it stands for.
+        gaps: The gaps that were accepted.
+        sealed: The source partitions that nothing is added to any more.
+    """
+
+    made: Made | None
+    ends: dict[int, int]
+    gaps: tuple[Gap, ...]
+    sealed: range
+
+
+class Causes:
+    """The causes that apply to lookups of one plan.
+
+    Args:
+        project: The project.
+        plan: The plan that they were served under.
+        now: The project's plan as it is now.
+        ledger: What was erased.
+    """
+
+    def __init__(self, project: Project, plan: Plan, now: Plan, ledger: Ledger) -> None:
+        self._project = project
+        self._plan = plan
+        self._now = now
+        self._ledger = ledger
+        self._fit: dict[str, Apart | None] = {}
+
+    def verdicts(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Verdict]]:
+        """What is known of each record's views.
+
+        Args:
+            records: Lookups of the plan, as they were recorded.
+
+        Returns:
+            By view, for each record.
+
+        Raises:
+            LogError: The log is damaged.
+        """
+        logs = self._logs(records)
+        return [{view: self._verdict(record, view, logs) for view in record["evidence"]} for record in records]
+
+    def _verdict(self, record: Mapping[str, Any], name: str, logs: Mapping[str, _Log]) -> Verdict:
+        view = self._plan.views[name]
+        source = self._plan.source_of(view)
+        unfit = self._unfit(view, source)
+        if unfit is not None:
+            return Verdict(block=unfit)
+        log = logs[source.topic]
+        evidence = {int(partition): offset for partition, offset in record["evidence"][name].items()}
+        found = [
+            _of_log(record, source.topic, log, evidence),
+            _of_erasures(record, view, source.topic, self._ledger),
+            _of_lost_events(record, log, evidence),
+        ]
+        blocks = {one.block for one in found if one.block is not None}
+        excuses = {one.excuse for one in found if one.excuse is not None}
+        return Verdict(_first(blocks), _first(excuses))
+
+    def _logs(self, records: Sequence[Mapping[str, Any]]) -> dict[str, _Log]:
+        asked: dict[str, set[int]] = {}
+        for record in records:
+            for view, applied in record["evidence"].items():
+                topic = self._plan.source_of(self._plan.views[view]).topic
+                asked.setdefault(topic, set()).update(map(int, applied))
+        root = self._project.log_path
+        found = {}
+        for topic, partitions in asked.items():
+            source = self._plan.source_for_topic(topic)
+            history = topic_history(root, topic)
+            found[topic] = _Log(
+                made_log(root, source),
+                EventLog(root, source).last_offsets(sorted(partitions)),
+                history.gaps if history else (),
+                history.sealed if history else range(0),
+            )
+        return found
+
+    def _unfit(self, view: View, source: Source) -> Apart | None:
+        """Why a view cannot be computed by the plan that was kept."""
+        if view.name not in self._fit:
+            self._fit[view.name] = self._why_unfit(view, source)
+        return self._fit[view.name]
+
+    def _why_unfit(self, view: View, source: Source) -> Apart | None:
+        try:
+            Transformer(view, self._project.repo)
+        except PlanError:
+            return Apart.CODE_CHANGED
+        root = self._project.log_path
+        try:
+            EventLog(root, source).snapshot()
+        except LogError:
+            now = next((one for one in self._now.sources.values() if one.topic == source.topic), None)
+            if now is not None:
+                EventLog(root, now).snapshot()  # where this fails as well, the log is at fault and not the plan
+            return Apart.OTHER_PLAN
+        return None
+
+
+def _of_log(record: Mapping[str, Any], topic: str, log: _Log, evidence: Mapping[int, int]) -> Verdict:
+    """Whether the answer came from the log that is there now, and whether that has got so far."""
+    if not evidence:
+        return Verdict()  # it knew no event, whatever log there was
+    is_ahead = any(offset > log.ends.get(partition, -1) for partition, offset in evidence.items())
+    known = record["origin"].get(log_fact(topic), "")
+    if known:
+        ids = known.split(",")
+        if log.made is None or log.made.id not in ids:
+            return Verdict(block=Apart.NEW_LOG)
+        mixed = len(ids) > 1
+    else:  # it does not say, so that only the time can
+        mixed = log.made is not None and log.made.at_us is not None and record["served_at_us"] < log.made.at_us
+    if is_ahead:
+        return Verdict(block=Apart.NEW_LOG if mixed else Apart.PENDING)
+    return Verdict(excuse=Apart.NEW_LOG if mixed else None)
+
+
+def _of_erasures(record: Mapping[str, Any], view: View, topic: str, ledger: Ledger) -> Verdict:
+    """Whether events that the answer may have counted were erased afterwards."""
+    excuse = None
+    made_us = int(record["origin"].get(FILLED, record["served_at_us"]))
+    for erasure in ledger.erasures.values():
+        if set(erasure.names) <= set(view.join_keys):
+            if record["served_at_us"] <= erasure.until_us and _is_of(record, erasure, ledger):
+                return Verdict(block=Apart.ERASED)
+        elif erasure.rows.get(topic) and made_us <= erasure.until_us:
+            # Its records were made before the erasure, from events some of which are gone.
+            excuse = Apart.ERASED
+    return Verdict(excuse=excuse)
+
+
+def _is_of(record: Mapping[str, Any], erasure: Erasure, ledger: Ledger) -> bool:
+    values = [record["keys"][name] for name in erasure.names]
+    plain = [us_of(value) if isinstance(value, datetime) else value for value in values]
+    return ledger.digest_of(erasure.names, plain) == erasure.digest
+
+
+def _of_lost_events(record: Mapping[str, Any], log: _Log, evidence: Mapping[int, int]) -> Verdict:
+    """Whether the answer knew events that were lost before the log had them."""
+    for partition, offset in evidence.items():
+        if partition in log.sealed and offset > log.ends.get(partition, -1):
+            return Verdict(block=Apart.GAP)  # the topic was made anew before the log had them
+        for gap in log.gaps:
+            if gap.source_partition != partition or offset < gap.first:
+                continue
+            is_before = record["served_at_us"] <= us_of(datetime.fromisoformat(gap.accepted_at))
+            if offset <= gap.last or is_before:
+                return Verdict(block=Apart.GAP if offset > log.ends.get(partition, -1) else None, excuse=Apart.GAP)
+    return Verdict()
+
+
+def _first(reasons: Iterable[Apart]) -> Apart | None:
+    """The reason that is told, of several."""
+    found = set(reasons)
+    return next((reason for reason in Apart if reason in found), None)
