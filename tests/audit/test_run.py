@@ -14,29 +14,12 @@ from headrace.audit import audit_lookups, since_us
 from headrace.audit.report import skew_of
 from headrace.cli import app
 from headrace.errors import LookupRequestError
-from headrace.online import RecordKey, Write
-from headrace.online.codec import decode_records, encode_records, entity_key
 from headrace.plan import Plan, write_plan
-from headrace.windows import ViewLayout
 from tests.audit.conftest import Shop
-from tests.stream.shop import PLAN, SHOPS, SOURCE, record
+from tests.audit.edits import edit_by_hand
+from tests.stream.shop import PLAN, record
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
-
-
-def edit_by_hand(shop: Shop, name: str, added: int) -> None:
-    """Write into the record of a shop (source partition 0) that it sold `added` pieces more, checksum and all."""
-    layout = ViewLayout.of(SHOPS, SOURCE)
-    key = RecordKey(SHOPS.hash, entity_key([name]), 0)
-    (held,) = shop.store.read([key])
-    assert held is not None
-    records = decode_records(layout, [held], [key.entity])
-    place = layout.places["pieces_ever"]
-    _, low = records.tiles[place.family].states[place.accumulator]
-    low += added
-    (edited,) = encode_records(layout, records)
-    assert edited != held
-    shop.store.commit([Write(key, int(records.applied[0]), edited)], {})
 
 
 def test_lookups_that_were_served_right_all_match(shop: Shop) -> None:
@@ -50,7 +33,7 @@ def test_lookups_that_were_served_right_all_match(shop: Shop) -> None:
 
 def test_record_edited_by_hand_is_found_with_feature_and_size_of_the_skew(shop: Shop) -> None:
     shop.serve("a", "b")
-    edit_by_hand(shop, "a", 3)
+    edit_by_hand(shop.store, "a", 3)
     shop.serve("a", "b")
     report = audit_lookups(shop.project)
     assert (report.lookups, report.matches, report.mismatched, report.values) == (4, 3, 1, 16)
@@ -67,7 +50,7 @@ def test_command_ends_with_1_on_a_mismatch_and_names_it(shop: Shop) -> None:
     good = runner.invoke(app, arguments)
     assert good.exit_code == 0
     assert "100% · 2/2 lookups match" in good.output
-    edit_by_hand(shop, "a", 1)
+    edit_by_hand(shop.store, "a", 1)
     shop.serve("a")
     bad = runner.invoke(app, arguments)
     assert bad.exit_code == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headrace.log import made_log, make_log
 from headrace.online import OnlineStore
+from headrace.online.filling import State, state_of
 from headrace.online.meta import FILLED, GENERATION, UNKNOWN_LOG, log_fact, new_generation
 from headrace.plan import Source
 
@@ -44,4 +45,6 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
         elif made is not None:
             wanted[log_fact(source.topic)] = made.id
     if any(facts.get(name) != value for name, value in wanted.items()):
-        store.set_meta({**wanted, GENERATION: new_generation()})
+        # Clients that run read it again by the generation; that of a store that is being filled changes at the end of it.
+        again = {GENERATION: new_generation()} if state_of(facts) is State.READY else {}
+        store.set_meta({**wanted, **again})

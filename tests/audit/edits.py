@@ -1,0 +1,23 @@
+"""A real difference: a record that somebody edited, checksum and all."""
+
+from __future__ import annotations
+
+from headrace.online import OnlineStore, RecordKey, Write
+from headrace.online.codec import decode_records, encode_records, entity_key
+from headrace.windows import ViewLayout
+from tests.stream.shop import SHOPS, SOURCE
+
+
+def edit_by_hand(store: OnlineStore, name: str, added: int) -> None:
+    """Write into the record of a shop (source partition 0) that it sold `added` pieces more, checksum and all."""
+    layout = ViewLayout.of(SHOPS, SOURCE)
+    key = RecordKey(SHOPS.hash, entity_key([name]), 0)
+    (held,) = store.read([key])
+    assert held is not None
+    records = decode_records(layout, [held], [key.entity])
+    place = layout.places["pieces_ever"]
+    _, low = records.tiles[place.family].states[place.accumulator]
+    low += added
+    (edited,) = encode_records(layout, records)
+    assert edited != held
+    store.commit([Write(key, int(records.applied[0]), edited)], {})
