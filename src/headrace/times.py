@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["datetime_of", "iso_time", "us_of"]
+__all__ = ["CALENDAR_US", "OFF_CALENDAR", "datetime_of", "iso_time", "us_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+CALENDAR_US = (
+    (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND,
+    (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND,
+)
+"""The first and the last time, in µs, that Python's calendar has."""
+
+OFF_CALENDAR = "the time is not on the calendar (years 1 to 9999)"
+"""Why such a value is null."""
 
 
 def datetime_of(us: int) -> datetime:

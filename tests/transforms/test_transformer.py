@@ -12,7 +12,7 @@ import pytest
 
 from headrace.errors import HeadraceError, PlanError
 from headrace.plan import Column, DType, Feature, Transform, View
-from headrace.transforms import Transformer, sql_dtype, transformer
+from headrace.transforms import Transformer, failures, sql_dtype
 
 EVENTS = pa.table(
     {
@@ -35,6 +35,17 @@ FUNCTIONS = """
 
     def short(events):
         return {"doubled": [1]}
+
+    def odd_values(events):
+        return {"doubled": [1, "two", 3], "sign": ["+", "-", "+"]}
+
+    def odd_frame(events):
+        events["doubled"] = [1, "two", 3][: len(events)]
+        events["sign"] = "+"
+        return events
+
+    def one_of_two(events):
+        return {"sign": ["+" for _ in events["note"]]}
 """
 
 
@@ -84,15 +95,68 @@ def test_a_function_computes_columns_with_nulls_kept(repo: Path, name: str, kind
 @pytest.mark.parametrize("transform", [function("picky"), sql(doubled="CAST(note AS BIGINT) * 2")])
 def test_a_row_that_fails_gets_nulls_alone(repo: Path, transform: Transform) -> None:
     # Faust's logging set-up, in another test, disables loggers that were there before it.
-    with patch.object(transformer.logger, "warning") as warning:
+    with patch.object(failures.logger, "warning") as warning:
         made = Transformer(view_of(transform), repo).apply(EVENTS)
     assert made.column("doubled").to_pylist() == [14, None, None]
-    assert "failed on an event, which gets nulls" in warning.call_args.args[0]
+    said = warning.call_args.args[0] % warning.call_args.args[1:]
+    assert said.startswith(f"v.doubled: the {'udf' if transform.function else 'expression'} ")
+    assert f"failed on {2 if transform.function else 1} of 3 events, which get nulls: " in said
+    assert "\n" not in said
+    if transform.function:
+        assert 'in picky: return {"doubled": [int(note) * 2 for note in events["note"]]}' in said
 
 
 def test_a_function_that_loses_rows_is_tried_row_by_row(repo: Path) -> None:
     made = Transformer(view_of(function("short")), repo).apply(EVENTS)
     assert made.column("doubled").to_pylist() == [1, 1, 1]
+
+
+def two_columns(name: str, kind: str = "python") -> Transform:
+    columns = (Column(name="doubled", dtype=DType.INT64), Column(name="sign", dtype=DType.STRING))
+    return Transform.model_validate({"kind": kind, "columns": columns, "function": f"functions:{name}"})
+
+
+@pytest.mark.parametrize(("name", "kind"), [("odd_values", "python"), ("odd_frame", "pandas")])
+def test_a_value_of_a_wrong_type_is_null_alone(repo: Path, name: str, kind: str) -> None:
+    made = Transformer(view_of(two_columns(name, kind)), repo).apply(EVENTS)
+    assert made.column("doubled").to_pylist() == [1, None, 3]
+    assert made.column("sign").null_count == 0
+
+
+def test_a_column_that_a_function_leaves_out_is_null_alone(repo: Path) -> None:
+    transformer = Transformer(view_of(two_columns("one_of_two")), repo)
+    made = transformer.apply(EVENTS)
+    assert made.column("doubled").to_pylist() == [None, None, None]
+    assert made.column("sign").to_pylist() == ["+", "+", "+"]
+    assert [(name, one.failed, one.is_broken) for name, one in transformer.failures.by_column().items()] == [
+        ("doubled", 3, True)
+    ]
+
+
+def test_an_expression_sees_what_those_before_it_made(repo: Path) -> None:
+    """A column holds what the plan says, whether it is read by an expression of the same transform or by a filter."""
+    made = Transformer(
+        view_of(
+            Transform(
+                kind="sql",
+                columns=(
+                    Column(name="small", dtype=DType.INT64),
+                    Column(name="large", dtype=DType.INT64),
+                    Column(name="far", dtype=DType.TIMESTAMP),
+                    Column(name="far_is_null", dtype=DType.BOOL),
+                ),
+                expressions={
+                    "small": "CAST(items AS TINYINT)",
+                    "large": "small * 1000000",  # beyond a TINYINT
+                    "far": "to_timestamp(items * 100000000000)",  # beyond the calendar
+                    "far_is_null": "far IS NULL",
+                },
+            )
+        )
+    ).apply(EVENTS)
+    assert made.column("large").to_pylist() == [2_000_000, 3_000_000, None]
+    assert made.column("far").to_pylist() == [datetime(8307, 9, 12, 5, 20, tzinfo=UTC), None, None]
+    assert made.column("far_is_null").to_pylist() == [False, True, True]
 
 
 def test_no_events_make_no_values(repo: Path) -> None:

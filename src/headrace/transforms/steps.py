@@ -1,0 +1,169 @@
+"""The steps of a view's transforms: each makes columns of a table of events, and each column fails for itself.
+
+The fast way does all rows and all of a step's expressions at once. Only where that fails does a step find out which expression fails
+on which rows, so that what does not fail has the value that it would have alone.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from headrace.plan import Column, Transform
+from headrace.transforms.duck import select
+from headrace.transforms.salvage import Made, array_of, fitted, joined, nothing, salvaged
+
+__all__ = ["FunctionStep", "SqlStep", "Step", "sql_steps"]
+
+_WORD = re.compile(r"\w+")
+
+
+class Step(ABC):
+    """Some columns that are made together.
+
+    Attributes:
+        columns: The columns.
+        what: What makes them, for messages.
+    """
+
+    columns: Sequence[Column]
+
+    @abstractmethod
+    def run(self, table: pa.Table) -> dict[str, Made]:
+        """Each column, of a table of events with the columns of the steps before."""
+
+    @abstractmethod
+    def what(self, column: str) -> str:
+        """What makes a column, for messages."""
+
+
+class SqlStep(Step):
+    """Expressions none of which uses another.
+
+    Args:
+        columns: The columns.
+        expressions: The expression of each.
+    """
+
+    def __init__(self, columns: Sequence[Column], expressions: Mapping[str, str]) -> None:
+        self.columns = columns
+        self._expressions = {column.name: expressions[column.name] for column in columns}
+
+    def what(self, column: str) -> str:
+        """As `Step.what`."""
+        return f"the expression {self._expressions[column]!r}"
+
+    def run(self, table: pa.Table) -> dict[str, Made]:
+        """As `Step.run`."""
+        try:
+            made = select(self._expressions, table)
+        except duckdb.Error:
+            return {column.name: self._tried(column, table) for column in self.columns}
+        return {column.name: fitted(made.column(column.name), column) for column in self.columns}
+
+    def _tried(self, column: Column, table: pa.Table) -> Made:
+        """One expression alone, which may fail on some rows."""
+        name, expression = column.name, self._expressions[column.name]
+
+        def attempt(start: int, stop: int) -> Made:
+            made = select({name: expression}, table.slice(start, stop - start))
+            return fitted(made.column(name), column)
+
+        try:
+            return attempt(0, table.num_rows)
+        except duckdb.Error as error:
+            return self._salvaged(column, table, attempt, error)
+
+    def _salvaged(self, column: Column, table: pa.Table, attempt: Callable[[int, int], Made], error: Exception) -> Made:
+        # TRY makes the whole struct null where the expression fails, and only its field where the expression is null.
+        name = column.name
+        made = select({name: f"TRY({{'v': ({self._expressions[name]})}})"}, table).column(name)
+        struct = made.combine_chunks()
+        failed = struct.is_null().to_numpy(zero_copy_only=False)
+        if failed.any():
+            # The error of the first row that fails, whatever rows came with it.
+            first = int(np.argmax(failed))
+            alone = [part for _, _, part in salvaged(attempt, first, first + 1) if isinstance(part, Exception)]
+            error = alone[0] if alone else error
+        return fitted(struct.flatten()[0], column).after(Made(struct, failed, error))
+
+
+def sql_steps(transform: Transform) -> list[Step]:
+    """An SQL transform's expressions as steps: one that uses others' columns comes a step after them."""
+    steps: list[list[Column]] = []
+    step_of: dict[str, int] = {}
+    for column in transform.columns:
+        words = {word.lower() for word in _WORD.findall(transform.expressions[column.name])}
+        used = [step for name, step in step_of.items() if name in words or not _WORD.fullmatch(name)]
+        number = max(used, default=-1) + 1
+        step_of[column.name.lower()] = number
+        if number == len(steps):
+            steps.append([])
+        steps[number].append(column)
+    return [SqlStep(columns, transform.expressions) for columns in steps]
+
+
+class FunctionStep(Step):
+    """A user's function.
+
+    Args:
+        transform: The transform.
+        function: The function: of a dict of lists, or of a data frame.
+    """
+
+    def __init__(self, transform: Transform, function: Callable[[Any], Any]) -> None:
+        self.columns = transform.columns
+        self._ref = transform.function
+        self._function = function
+        self._is_pandas = transform.kind == "pandas"
+
+    def what(self, column: str) -> str:
+        """As `Step.what`."""
+        return f"the udf {self._ref}"
+
+    def run(self, table: pa.Table) -> dict[str, Made]:
+        """As `Step.run`."""
+
+        def attempt(start: int, stop: int) -> dict[str, Made]:
+            rows = table.slice(start, stop - start)
+            # pandas' own types have no null beside NaN; Arrow's keep integers and nulls apart.
+            given = rows.to_pandas(types_mapper=_arrow_backed) if self._is_pandas else rows.to_pydict()
+            made = self._function(given)
+            return {
+                column.name: _column_of(made, column, rows.num_rows, is_pandas=self._is_pandas)
+                for column in self.columns
+            }
+
+        parts = list(salvaged(attempt, 0, table.num_rows))
+        return {column.name: joined(_of_each(parts, column), column) for column in self.columns}
+
+
+def _of_each(parts: Iterable[tuple[int, int, dict[str, Made] | Exception]], column: Column) -> Iterator[Made]:
+    for start, stop, part in parts:
+        yield nothing(column, stop - start, part) if isinstance(part, Exception) else part[column.name]
+
+
+def _column_of(made: Any, column: Column, rows: int, *, is_pandas: bool) -> Made:
+    """A column of what a function returned."""
+    try:
+        values = made[column.name]
+        if len(values) != rows:
+            msg = f"it made {len(values)} values of {column.name!r} for {rows} events"
+            raise ValueError(msg)
+    except Exception as error:
+        if rows > 1:  # then each row is tried alone
+            raise
+        return nothing(column, rows, error)
+    return array_of(values, column, is_pandas=is_pandas)
+
+
+def _arrow_backed(kind: pa.DataType) -> Any:
+    import pandas as pd
+
+    return pd.ArrowDtype(kind)
