@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.broker.connection import TIMEOUT_S, admin_client, consumer, unavailable
+from headrace.broker.connection import TIMEOUT_S, admin_client, broker_errors, consumer, unavailable
 from headrace.broker.kafka_import import (
     KafkaAdminClient,
     OffsetSpec,
@@ -21,6 +22,7 @@ from headrace.plan import Source
 
 __all__ = [
     "TopicInfo",
+    "TopicWatch",
     "beginning_offsets",
     "cluster_id",
     "committed_offsets",
@@ -33,6 +35,7 @@ Offsets = dict[tuple[str, int], int]
 """Offsets by topic and partition."""
 
 _UNKNOWN_TOPIC = 3
+_WATCH_S = 4.0
 _TOPIC_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,245}")
 _TOPIC_CONFIG = {
     "retention.ms": "-1",  # replayed history is old by its timestamps, and would be deleted at once
@@ -115,6 +118,49 @@ def describe(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIME
     """
     with admin_client(bootstrap, timeout_s) as admin:
         return _require(admin, bootstrap, topics)
+
+
+class TopicWatch:
+    """Asks a broker which topics it has, again and again, over one connection. Any number of threads may ask, one at a time.
+
+    Args:
+        bootstrap: ``host:port[,host:port]``.
+        topics: Their names.
+        timeout_s: How long to wait for the broker, in seconds.
+    """
+
+    def __init__(self, bootstrap: str, topics: Collection[str], *, timeout_s: float = _WATCH_S) -> None:
+        self.bootstrap = bootstrap
+        self._topics = list(topics)
+        self._timeout_s = timeout_s
+        self._open = ExitStack()
+        self._admin: KafkaAdminClient | None = None
+        self._cluster = ""
+
+    def identities(self) -> dict[str, str]:
+        """Each topic's identity, `cluster/topic id`: another once the topic was deleted and made anew, or the embedded broker restarted.
+
+        A topic that is not there just now is left out: a broker that has only started may not know it yet.
+
+        Raises:
+            BrokerUnavailableError: No broker answers.
+            TopicError: The broker refused.
+        """
+        try:
+            with broker_errors(self.bootstrap):
+                if self._admin is None:
+                    self._admin = self._open.enter_context(admin_client(self.bootstrap, self._timeout_s))
+                    self._cluster = str(self._admin.describe_cluster()["cluster_id"])
+                found = _describe(self._admin, self._topics)
+        except BaseException:
+            self.close()
+            raise
+        return {topic: f"{self._cluster}/{info.topic_id}" for topic, info in found.items()}
+
+    def close(self) -> None:
+        """Let go of the connection; asking again opens another."""
+        self._admin = None
+        self._open.close()
 
 
 def cluster_id(bootstrap: str, *, timeout_s: float = TIMEOUT_S) -> str:

@@ -56,6 +56,24 @@ def stream(
         bool, typer.Option("--until-end", help="Stop once everything the topics hold now is applied and logged.")
     ] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="First fill the online store anew from the log.")] = False,
+    accept_gap: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gap", help="Go on without events that the broker no longer has; the log notes them as missing."
+        ),
+    ] = False,
+    accept_new_topic: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new-topic", help="Go on with a topic that was made anew; what is logged of the old one stays."
+        ),
+    ] = False,
+    accept_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--accept-cluster", help="Go on in another cluster that has the same records at the same offsets."
+        ),
+    ] = False,
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show what Faust and Kafka say.")] = False,
     folder: Folder = None,
@@ -66,15 +84,21 @@ def stream(
     from rich.text import Text
 
     from headrace.stream import run_worker
+    from headrace.stream.incarnations import Accept
 
+    accept = Accept(accept_gap, accept_new_topic, accept_cluster)
     project = Project.load(folder)
     if errors.is_terminal and not as_json:
         with Live(Text("Starting …"), console=errors, transient=True, refresh_per_second=4) as live:
             stats = run_worker(
-                project, until_end=until_end, rebuild=rebuild, watch=lambda now: live.update(_progress(now))
+                project,
+                until_end=until_end,
+                rebuild=rebuild,
+                accept=accept,
+                watch=lambda now: live.update(_progress(now)),
             )
     else:
-        stats = run_worker(project, until_end=until_end, rebuild=rebuild)
+        stats = run_worker(project, until_end=until_end, rebuild=rebuild, accept=accept)
     if as_json:
         print_json(stats.to_json())
         return
@@ -100,7 +124,7 @@ def status(as_json: AsJson = False, folder: Folder = None) -> None:
     if as_json:
         print_json(found)
         return
-    for remark in found["notes"]:
+    for remark in [*found["notes"], *_losses(found)]:
         note(remark)
     columns = ["partition", "end", "applied", "lag", "committed", "logged", "newest record"]
     rows = [
@@ -114,6 +138,22 @@ def status(as_json: AsJson = False, folder: Folder = None) -> None:
     _show_views(found["views"])
     title = f"{found['project']} · plan {found['plan']} · {found['clock']} clock"
     table(title, columns, rows, numbers=columns[1:6])
+
+
+def _losses(found: dict[str, Any]) -> list[str]:
+    """What of the topics is sealed, and what is missing by consent."""
+    remarks = []
+    for topic in sorted({row["topic"] for row in found["sealed"]}):
+        offsets = sum(row["logged"] for row in found["sealed"] if row["topic"] == topic)
+        remarks.append(
+            f"The topic {topic} was made anew: {offsets:,} offsets of it before that are logged, sealed, and count."
+        )
+    remarks += [
+        f"{gap['topic']}[{gap['partition']}]: offsets {gap['first']} to {gap['last']} ({gap['count']:,}) are missing from the log; that was "
+        f"accepted on {gap['accepted_at'][:10]}."
+        for gap in found["gaps"]
+    ]
+    return remarks
 
 
 def _show_views(views: list[dict[str, Any]]) -> None:

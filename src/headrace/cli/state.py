@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
+from headrace.cli.reach import BrokerSide, broker_side
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError
 from headrace.online import Position, open_store
@@ -13,6 +16,9 @@ from headrace.online.versions import built_share
 from headrace.plan import Plan, View, read_plan
 from headrace.stream.requests import read_requests
 from headrace.times import iso_time
+
+if TYPE_CHECKING:
+    from headrace.log import TopicHistory
 
 __all__ = ["project_status"]
 
@@ -34,14 +40,19 @@ def project_status(project: Project) -> dict[str, Any]:
     plan = read_plan(project.plan_path)
     notes: list[str] = []
     topics = [source.topic for source in plan.sources.values()]
-    ends, committed = _broker_side(project, topics, notes)
+    histories = _histories(project, topics, notes)
+    broker = broker_side(project, histories, topics, notes)
     positions = _store_side(project, notes)
-    logged = _log_side(project, plan, notes, {*ends, *positions})
+    logged = _log_side(project, plan, notes, {*broker.ends, *positions})
     views = _views(project, plan, logged)
-    rows = [
-        _row(source, ends, committed, positions.get(source), logged, project.clock)
-        for source in sorted({*ends, *positions, *logged})
-        if source[0] in topics
+    sources = [source for source in sorted({*broker.ends, *positions, *logged}) if source[0] in topics]
+    live = [source for source in sources if not _is_sealed(histories, source)]
+    rows = [_row(source, histories, broker, positions.get(source), logged, project.clock) for source in live]
+    notes += [
+        f"{row['topic']}[{row['partition']}]: the broker no longer has offsets {row['gone'][0]} to {row['gone'][1]}, which come next. "
+        "`headrace stream` says what can be done."
+        for row in rows
+        if row["gone"]
     ]
     return {
         "project": plan.project,
@@ -50,6 +61,27 @@ def project_status(project: Project) -> dict[str, Any]:
         "notes": notes,
         "views": views,
         "partitions": rows,
+        "sealed": [_sealed_row(source, histories, logged) for source in sources if source not in live],
+        "gaps": [
+            {"topic": topic, **asdict(gap), "count": gap.count} for topic, one in histories.items() for gap in one.gaps
+        ],
+    }
+
+
+def _is_sealed(histories: Mapping[str, TopicHistory], source: tuple[str, int]) -> bool:
+    history = histories.get(source[0])
+    return history is not None and source[1] in history.sealed
+
+
+def _sealed_row(source: tuple[str, int], histories: Mapping[str, TopicHistory], logged: Offsets) -> dict[str, Any]:
+    """A source partition of a topic that was made anew since: it stays as it is."""
+    incarnation, partition = histories[source[0]].place(source[1]) or (None, None)
+    return {
+        "topic": source[0],
+        "partition": partition,
+        "source_partition": source[1],
+        "incarnation": incarnation,
+        "logged": logged.get(source, -1) + 1,
     }
 
 
@@ -86,20 +118,34 @@ def _ends(plan: Plan, view: View, logged: Offsets) -> dict[int, int]:
 
 
 def _row(
-    source: tuple[str, int], ends: Offsets, committed: Offsets, position: Position | None, logged: Offsets, clock: Clock
+    source: tuple[str, int],
+    histories: Mapping[str, TopicHistory],
+    broker: BrokerSide,
+    position: Position | None,
+    logged: Offsets,
+    clock: Clock,
 ) -> dict[str, Any]:
-    end = ends.get(source)
+    topic, number = source
+    history = histories.get(topic)
+    partition = number if history is None else history.kafka(number)
+    end = broker.ends.get(source)
     next_offset = position.offset + 1 if position else 0
+    needed = next_offset
+    if history is not None and partition is not None:
+        needed = history.next_offset(partition, position.offset if position else None)
+    begin = broker.begins.get(source, 0)
     age = None
     if position is not None and position.record_ts_us and clock is Clock.SYSTEM:
         age = round(time.time() - position.record_ts_us / 1e6, 3)
     return {
-        "topic": source[0],
-        "partition": source[1],
+        "topic": topic,
+        "partition": number if partition is None else partition,
+        "source_partition": number,
         "end": end,
         "applied": next_offset,
-        "lag": None if end is None else max(end - next_offset, 0),
-        "committed": committed.get(source),
+        "lag": None if end is None else max(end - needed, 0),
+        "gone": [needed, begin - 1] if history is not None and begin > needed else None,
+        "committed": broker.committed.get(source),
         "logged": logged.get(source, -1) + 1,
         "newest_record": iso_time(position.record_ts_us) if position and position.record_ts_us else None,
         "newest_event": iso_time(position.event_ts_us) if position else None,
@@ -107,15 +153,15 @@ def _row(
     }
 
 
-def _broker_side(project: Project, topics: list[str], notes: list[str]) -> tuple[Offsets, Offsets]:
+def _histories(project: Project, topics: Sequence[str], notes: list[str]) -> dict[str, TopicHistory]:
     try:
-        from headrace.broker import broker_address, committed_offsets, end_offsets
+        from headrace.log import TopicNotes
 
-        bootstrap = broker_address(project)
-        return end_offsets(bootstrap, topics), committed_offsets(bootstrap, project.group)
+        found = TopicNotes(project.log_path).read()
     except (HeadraceError, ImportError) as error:
-        notes.append(f"Ends and lag are not known. {error}")
-        return {}, {}
+        notes.append(f"Which topics the log was made from is not known. {error}")
+        return {}
+    return {topic: history for topic, history in found.items() if topic in topics}
 
 
 def _store_side(project: Project, notes: list[str]) -> dict[tuple[str, int], Position]:

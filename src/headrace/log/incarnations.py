@@ -65,7 +65,7 @@ class Incarnation:
         partitions: How many partitions it has had.
         starts: By Kafka's partition, the offset that reading began at, where that is not 0.
         begun_at: When the first worker read it (ISO 8601).
-        sealed_us: For a sealed one, the newest record timestamp in it, in µs; else None.
+        sealed_us: The newest record timestamp in a sealed one, and in those before it, in µs; None where that is not known.
     """
 
     identities: tuple[str, ...]
@@ -184,7 +184,14 @@ class TopicHistory:
         return self._with_live(replace(self.live, identities=(*self.live.identities, identity)))
 
     def renewed(
-        self, identity: str, partitions: int, starts: Mapping[int, int], now: str, *, used: int = -1, newest_us: int = 0
+        self,
+        identity: str,
+        partitions: int,
+        starts: Mapping[int, int],
+        now: str,
+        *,
+        used: int = -1,
+        newest_us: int | None = None,
     ) -> TopicHistory:
         """The history once the topic was made anew.
 
@@ -194,7 +201,7 @@ class TopicHistory:
             starts: By partition, the offset that reading begins at, where that is not 0.
             now: The time (ISO 8601).
             used: The greatest source partition of Kafka's that stores or log hold.
-            newest_us: The newest record timestamp of those before.
+            newest_us: The newest record timestamp of those before, in µs, where it is known.
         """
         base = max(self.size, used + 1)
         before = (*self.incarnations[:-1], replace(self.live, sealed_us=newest_us))

@@ -15,6 +15,7 @@ __all__ = [
     "built_prefix",
     "definition_fact",
     "definitions",
+    "history_fact",
     "log_fact",
     "made_from",
     "new_generation",
@@ -105,8 +106,13 @@ def new_generation() -> str:
 
 
 def topic_fact(topic: str) -> str:
-    """Under which name the identity of a topic that the store was built from is kept."""
+    """Under which name it is kept which topic the store's source partitions and offsets are of (`TopicHistory.lineage`)."""
     return f"topic:{topic}"
+
+
+def history_fact(topic: str) -> str:
+    """Under which name a copy of what is noted of a topic with the log is kept, as JSON (`TopicHistory`)."""
+    return f"history:{topic}"
 
 
 def log_fact(topic: str) -> str:

@@ -14,8 +14,9 @@ from headrace.errors import HeadraceError, RetryableError, StaleWriteError, Topi
 from headrace.online import SourcePartition
 from headrace.plan import Plan, read_plan
 from headrace.stream.align import Fetch
+from headrace.stream.incarnations import Missing, gap_error, lost_error
 from headrace.stream.reader import RecordsGone
-from headrace.stream.start import Runtime, other_topic, prepare, topic_identities
+from headrace.stream.start import Runtime, prepare
 from headrace.stream.stats import WorkerStats
 from headrace.stream.transport import FetchApp, FetchConsumer
 
@@ -114,14 +115,16 @@ class StreamApp(FetchApp):
         """Note partitions that cannot be read on: `refuse_gap` stops the worker once what was read before is in both stores."""
         self._gone.update({one.source: one for one in gone})
 
-    def refuse_gap(self) -> None:
+    async def refuse_gap(self) -> None:
         """Raise TopicError where a partition has come to records that are gone."""
-        for source, gone in self._gone.items():
-            if (
-                self.stats.next_offsets.get(source, gone.wanted) >= gone.wanted
-                and not self.running.pipeline.has_unlogged
-            ):
-                raise gap_error(gone)
+        if not self._gone or self.running.pipeline.has_unlogged:
+            return
+        come_to = [
+            gone for at, gone in self._gone.items() if self.stats.next_offsets.get(at, gone.wanted) >= gone.wanted
+        ]
+        if come_to:
+            await self.check_topics()  # of a topic made anew, other offsets are there
+            raise gone_error(come_to)
 
     async def apply_round(self, fetches: list[Fetch]) -> None:
         """Make a round readable online; a store or broker that is away is waited for."""
@@ -208,8 +211,8 @@ class StreamApp(FetchApp):
         return self.fetches.epoch == self._oldest_epoch
 
     def _owns(self) -> Callable[[str, int], bool]:
-        assigned = {(tp.topic, tp.partition) for tp in self.fetches.assignment()}
-        return lambda topic, partition: (topic, partition) in assigned
+        assigned = {SourcePartition(*tp) for tp in self.fetches.assignment()}
+        return lambda topic, number: self.running.topics.first_of(topic, number) in assigned
 
     @property
     def flush_is_due(self) -> bool:
@@ -227,15 +230,8 @@ class StreamApp(FetchApp):
         return all(done.get(source, 0) >= end for source, end in self.until.items())
 
     async def check_topics(self) -> None:
-        """Refuse to go on where the topics are no longer those the stores were built from."""
-        try:
-            found = await asyncio.to_thread(topic_identities, self.running.bootstrap, self.plan)
-        except RetryableError as error:
-            logger.warning("%s", error)
-            return
-        for topic, identity in found.items():
-            if identity != self.running.identities[topic]:
-                raise other_topic(topic, self.running.identities[topic], identity)
+        """Refuse to go on where the topics are no longer those the log was made from; rounds and flushes ask as well."""
+        await asyncio.to_thread(self.running.topics.check)
 
     async def fail(self, error: BaseException) -> None:
         """Stop the worker: going on would skip events."""
@@ -243,20 +239,14 @@ class StreamApp(FetchApp):
         await self.crash(error)
 
 
-def gap_error(gone: RecordsGone) -> TopicError:
-    """The error of a partition whose next records the broker no longer has."""
-    topic, partition = gone.source
-    if gone.end < gone.wanted:
-        msg = (
-            f"{topic}[{partition}] ends at offset {gone.end}, before offset {gone.wanted}, which comes next for headrace: the topic was made "
-            "anew, or the broker has lost records."
-        )
-    else:
-        msg = (
-            f"{topic}[{partition}]: the records at offsets {gone.wanted} to {gone.earliest - 1} are gone before they were applied; the broker "
-            f"has them from offset {gone.earliest} on. The topic's retention, or someone, has deleted them."
-        )
-    return TopicError(msg, cure="Nothing was skipped: the worker stops rather than count wrong.")
+def gone_error(gone: list[RecordsGone]) -> TopicError:
+    """The error of partitions that cannot be read on, of the first topic among them."""
+    topic = gone[0].source.topic
+    mine = [one for one in gone if one.source.topic == topic]
+    lost = {one.source.partition: (one.end, one.wanted) for one in mine if one.end < one.wanted}
+    if lost:
+        return lost_error(topic, lost)
+    return gap_error(topic, [Missing(one.source.partition, one.wanted, one.earliest - 1) for one in mine])
 
 
 def create_app(
@@ -333,7 +323,7 @@ def create_app(
                 await app.sleep(0.02 if app.until is not None else 0.1)
                 if app.runtime is None:
                     continue
-                app.refuse_gap()
+                await app.refuse_gap()
                 if not app.flush_is_due:
                     continue
                 await app.flush()

@@ -14,7 +14,7 @@ from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
 from headrace.stream.rows import batch_of_rows
 
-__all__ = ["catch_up", "catch_up_beside_others"]
+__all__ = ["catch_up", "catch_up_beside_others", "keep_now"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,21 @@ def catch_up(
         }
         applier.apply([], stands_for)  # the log may stand for dead letters past its last row
         logger.warning("Applied %d events of %r from the log.", applied, topic)
+
+
+def keep_now(store: OnlineStore, before: Mapping[SourcePartition, Position]) -> None:
+    """Under the record clock the newest record is now, whosever it was: filled anew, a store's time does not go back.
+
+    Args:
+        store: The store.
+        before: Its positions before it was cleared.
+    """
+    newest = {
+        at: Position(found.offset, max(found.record_ts_us, before[at].record_ts_us), found.event_ts_us)
+        for at, found in store.positions().items()
+        if at in before
+    }
+    store.commit([], newest)
 
 
 def _positions_of(topic: str, batch: EventBatch, at: dict[int, Position]) -> dict[SourcePartition, Position]:

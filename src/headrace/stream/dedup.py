@@ -25,6 +25,7 @@ from headrace.events.batch import EventBatch
 from headrace.events.columns import BoolArray, IntArray
 from headrace.online import SourcePartition
 from headrace.plan import Source
+from headrace.stream.numbers import Numbers
 
 if TYPE_CHECKING:
     from headrace.log import EventLog
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Deduplicator"]
 
 _NEVER = -(2**63)
+_ALL = 1 << 62
 
 
 @dataclass
@@ -66,16 +68,20 @@ class Deduplicator:
 
     Args:
         logs: The log of each topic; where there is none, nothing was counted before.
+        topics: Which source partitions ended with an earlier incarnation of their topic. What counted there counts here no more.
     """
 
-    def __init__(self, logs: Mapping[str, EventLog]) -> None:
+    def __init__(self, logs: Mapping[str, EventLog], topics: Numbers | None = None) -> None:
         self._logs = logs
+        self._topics = topics or Numbers()
+        self._sealed: dict[str, tuple[set[int], dict[object, int]]] = {}
         self._seen: dict[SourcePartition, _Seen] = {}
         self._pending: list[Callable[[], None]] = []
 
     def forget(self) -> None:
         """Forget what was counted: partitions that have just been assigned may have been another worker's, and are read from the log anew."""
         self._seen.clear()
+        self._sealed.clear()
         self._pending.clear()
 
     def first_ones(self, batches: Sequence[EventBatch]) -> list[EventBatch]:
@@ -104,13 +110,33 @@ class Deduplicator:
         seen = self._seen_at(batch.source, at, int(batch.offset[rows[0]]))
         times = batch.record_ts_us[rows]
         distinct = set(ids)
-        if len(distinct) == len(ids) and None not in distinct and seen.ids.keys().isdisjoint(distinct):
+        before = self._before(batch.source, at, int(times.min()))
+        is_new = seen.ids.keys().isdisjoint(distinct) and before.keys().isdisjoint(distinct)
+        if is_new and len(distinct) == len(ids) and None not in distinct:
             counted, clocks = ids, np.maximum.accumulate(np.maximum(times, seen.clock_us))
             clock_us = int(clocks[-1])
         else:
-            counted, clocks, clock_us, repeated = _one_by_one(ids, times.tolist(), seen, horizon_us)
+            counted, clocks, clock_us, repeated = _one_by_one(ids, times.tolist(), seen, before, horizon_us)
             keep[rows[repeated]] = False
         self._pending.append(lambda: seen.add(counted, clocks, clock_us, horizon_us))
+
+    def _before(self, source: Source, at: SourcePartition, earliest_us: int) -> Mapping[object, int]:
+        """What counted in incarnations of the topic that ended, where the horizon reaches it from records of this time on."""
+        since_us = earliest_us - source.dedup_us
+        reached = [
+            one for one, newest_us in self._topics.sealed(at.topic) if newest_us is None or newest_us >= since_us
+        ]
+        if not reached or at.topic not in self._logs:
+            return {}
+        loaded, ids = self._sealed.setdefault(at.topic, (set(), {}))
+        for partition in {number for numbers in reached for number in numbers} - loaded:
+            loaded.add(partition)
+            clock_us = _NEVER
+            for event_id, record_ts_us in self._logs[at.topic].recent_ids(partition, _ALL, source.dedup_us):
+                clock_us = max(clock_us, record_ts_us)
+                if event_id is not None:
+                    ids[event_id] = max(clock_us, ids.get(event_id, clock_us))
+        return ids
 
     def _seen_at(self, source: Source, at: SourcePartition, before: int) -> _Seen:
         if at not in self._seen:
@@ -127,13 +153,13 @@ class Deduplicator:
 
 
 def _one_by_one(
-    ids: list[object], times: list[int], seen: _Seen, horizon_us: int
+    ids: list[object], times: list[int], seen: _Seen, sealed: Mapping[object, int], horizon_us: int
 ) -> tuple[list[object], IntArray, int, list[int]]:
     """What a fetch counts: ids, their times, the partition's time after it; and the rows that repeat."""
     clock, counted, repeated = seen.clock_us, dict[object, int](), list[int]()
     for row, (event_id, time) in enumerate(zip(ids, times, strict=True)):
         now = max(clock, time)
-        before = counted.get(event_id, seen.ids.get(event_id)) if event_id is not None else None
+        before = counted.get(event_id, seen.ids.get(event_id, sealed.get(event_id))) if event_id is not None else None
         if before is not None and now - before <= horizon_us:
             repeated.append(row)
             continue

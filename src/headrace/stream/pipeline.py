@@ -19,6 +19,7 @@ import numpy as np
 
 from headrace.config import Clock
 from headrace.erasure import ErasureFilter
+from headrace.errors import TopicError
 from headrace.events.batch import EventBatch
 from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
@@ -30,6 +31,7 @@ from headrace.stream.ahead import DecodedAhead
 from headrace.stream.align import Fetch
 from headrace.stream.dedup import Deduplicator
 from headrace.stream.known import KnownAt
+from headrace.stream.numbers import Numbers
 from headrace.stream.rows import log_rows
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ __all__ = ["DeadLetterSink", "Pipeline", "RoundSummary"]
 logger = logging.getLogger(__name__)
 
 _NEVER = -(2**63)
+_CHECK_S = 0.05
+"""A topic cannot be deleted and made anew, and get as many records as it had, within this many seconds."""
 
 
 class DeadLetterSink(Protocol):
@@ -102,6 +106,7 @@ class Pipeline:
         now_us: The wall clock, in µs.
         repo: The feature repo's folder, for the functions of transforms.
         applier: What applies rounds to the store; None makes one that serves the plan.
+        topics: Which source partitions Kafka's partitions are, and whether the topics are still the same.
         erased: What keeps the events of erased entities out; None where nothing ever is.
     """
 
@@ -117,7 +122,9 @@ class Pipeline:
         repo: Path | None = None,
         erased: ErasureFilter | None = None,
         applier: Applier | None = None,
+        topics: Numbers | None = None,
     ) -> None:
+        self._topics = topics or Numbers()
         self._erased = erased
         self._decoders = decoders
         self._store = store
@@ -127,7 +134,7 @@ class Pipeline:
         self._now_us = now_us
         self._applier = applier or Applier(plan, store, repo)
         self._known_at = KnownAt(store.journal())
-        self._deduplicator = Deduplicator(logs)
+        self._deduplicator = Deduplicator(logs, self._topics)
         self._ahead = DecodedAhead(decoders)
         self._unlogged = _Unlogged()
         self._held: dict[SourcePartition, Position] = {}
@@ -172,13 +179,17 @@ class Pipeline:
             StaleWriteError: The worker has lost one of the partitions; no position moves, and a replay passes over what a long commit had written.
             StoreBehindError: The store has lost writes; no position moves, and the worker must start anew.
             StoreUnavailableError: The store is away; processing the round again is safe.
+            TopicError: The topic was made anew: these may be records of another one. What was read before is logged.
         """
+        is_same_topic = self._topics.begin_check(_CHECK_S)
         now = self._now_us() if self._clock is Clock.SYSTEM else None
         batches, dead = self._decode(fetches, now)
+        fetches = [replace(fetch, source=self._topics.number(fetch.source)) for fetch in fetches]
         batches = self._deduplicator.first_ones(self._kept(batches))
         self._dead_letters.send(dead)
         positions = {fetch.source: self._position(fetch, batches) for fetch in fetches}
         writes = self._applier.writes(batches, now)
+        self._refuse_other_topics(is_same_topic)
         failpoints.reach("before-online-write")
         self._applier.commit(writes, positions, {at: self._held[at].offset for at in positions if at in self._held})
         self._held.update(positions)
@@ -197,7 +208,21 @@ class Pipeline:
         for letter in dead:
             where = f"{letter.topic}[{letter.partition}]@{letter.offset}"
             logger.warning("Dead letter %s: %s: %s", where, letter.field or "event", letter.reason)
-        return batches, dead
+        return [self._numbered(batch) for batch in batches], dead
+
+    def _numbered(self, batch: EventBatch) -> EventBatch:
+        """A batch with the numbers of source partitions, in place of Kafka's."""
+        topic = batch.source.topic
+        base = self._topics.number(SourcePartition(topic, 0)).partition
+        return replace(batch, partition=batch.partition + base, _values={}) if base else batch
+
+    def _refuse_other_topics(self, is_same_topic: Callable[[], None]) -> None:
+        """Wait for word that the topics are the ones they were when this was read: a topic made anew has other records at the same offsets."""
+        try:
+            is_same_topic()
+        except TopicError:
+            self._flush(lambda: None)  # each round before this one was checked
+            raise
 
     def _position(self, fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
         """How far a fetch brings its partition. One without records moves the offset, and no time."""
@@ -230,13 +255,18 @@ class Pipeline:
 
         Raises:
             LogUnavailableError, StoreUnavailableError, BrokerUnavailableError: Nothing was lost; flushing again is safe.
+            TopicError: The topic was made anew since what is to be flushed was read.
         """
+        return self._flush(self._topics.begin_check(0) if self.has_unlogged else lambda: None)
+
+    def _flush(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
         with self._lock:
             taken, self._unlogged = self._unlogged, _Unlogged()
         if not taken.offsets:
             return {}
         try:
             self._dead_letters.flush()
+            is_same_topic()
             failpoints.reach("before-log-append")
             self._append(taken)
             failpoints.reach("after-log-append")
@@ -249,7 +279,8 @@ class Pipeline:
         if self._clock is Clock.SYSTEM:
             self._store.trim_journal(taken.offsets)
             self._known_at.forget(taken.offsets)
-        return {source: offset + 1 for source, offset in taken.offsets.items()}
+        moved = {self._topics.kafka(source): offset + 1 for source, offset in taken.offsets.items()}
+        return {source: offset for source, offset in moved.items() if source is not None}
 
     def _append(self, taken: _Unlogged) -> None:
         for topic, log in self._logs.items():

@@ -18,7 +18,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.events.columns import IntArray
 from headrace.events.raw import RawRecords
@@ -92,7 +92,7 @@ class RecordReader:
 
     Args:
         bootstrap: `host:port[,host:port]`.
-        starts: By partition, the first offset to read; 0 is the first that the broker has.
+        starts: By partition, the first offset to read.
     """
 
     def __init__(self, bootstrap: str, starts: Mapping[SourcePartition, int]) -> None:
@@ -307,8 +307,8 @@ class RecordReader:
             self._again.discard(source)
 
     def _place(self, source: SourcePartition) -> TopicPartition:
-        """Where to read on: a partition of which nothing was read yet begins with what its broker has."""
-        return TopicPartition(*source, self._next[source] or OFFSET_BEGINNING)
+        """Where to read on."""
+        return TopicPartition(*source, self._next[source])
 
     def _complain(self, errors: list[KafkaError]) -> None:
         """Say what librdkafka says, each once: it goes on trying by itself."""

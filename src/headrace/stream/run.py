@@ -21,6 +21,7 @@ from headrace.plan import read_plan
 from headrace.stream import failpoints
 from headrace.stream.app import StreamApp, create_app
 from headrace.stream.heap import keep_heap
+from headrace.stream.incarnations import NOTHING_ACCEPTED, Accept
 from headrace.stream.start import prepare
 from headrace.stream.stats import WorkerStats
 
@@ -97,6 +98,7 @@ def run_worker(
     *,
     until_end: bool = False,
     rebuild: bool = False,
+    accept: Accept = NOTHING_ACCEPTED,
     watch: Callable[[WorkerStats], None] | None = None,
 ) -> WorkerStats:
     """Run a worker until it is told to stop, or has read everything.
@@ -105,6 +107,7 @@ def run_worker(
         project: The project.
         until_end: Stop once everything that the topics hold now has been applied and logged.
         rebuild: Fill the online store anew from the log first.
+        accept: What of a topic's losses a person has said yes to.
         watch: Called a few times a second with the statistics, from another thread.
 
     Returns:
@@ -117,7 +120,7 @@ def run_worker(
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     plan = read_plan(project.plan_path)
     bootstrap = broker_address(project)
-    runtime = prepare(project, plan, bootstrap, rebuild=rebuild)
+    runtime = prepare(project, plan, bootstrap, rebuild=rebuild, accept=accept)
     try:
         until = _ends(bootstrap, [source.topic for source in plan.sources.values()]) if until_end else None
         app = create_app(project, plan=plan, runtime=runtime, until=until)

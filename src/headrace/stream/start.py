@@ -13,32 +13,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.broker.topics import (
-    TopicInfo,
-    cluster_id,
-    describe,
-    ensure_topics,
-)
+from headrace.broker.topics import TopicWatch, ensure_topics
 from headrace.config import Project
 from headrace.erasure import ErasureFilter
-from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError, TopicError
+from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
-from headrace.log import EventLog, Upkeep
+from headrace.log import EventLog, TopicNotes, Upkeep
 from headrace.log.schema import FIRST_IMPORT
-from headrace.online import OnlineStore, Position, SourcePartition, open_store
+from headrace.online import OnlineStore, SourcePartition, open_store
 from headrace.online.apply import Applier
 from headrace.online.filling import State, end_filling, filling_facts, state_of
-from headrace.online.meta import CLOCK, definition_fact, topic_fact, view_fact
+from headrace.online.meta import CLOCK, definition_fact, history_fact, topic_fact, view_fact
 from headrace.online.versions import live_plan, live_view, serving_facts, unasked_views, unreadable
 from headrace.plan import Plan
-from headrace.stream.catchup import catch_up, catch_up_beside_others
+from headrace.stream.catchup import catch_up, catch_up_beside_others, keep_now
 from headrace.stream.deadletters import KafkaDeadLetters
 from headrace.stream.handoff import Handoff
+from headrace.stream.incarnations import NOTHING_ACCEPTED, Accept
 from headrace.stream.origin import note_origin
 from headrace.stream.pipeline import Pipeline
+from headrace.stream.topics import SourceTopics, settle_topics
 
-__all__ = ["Runtime", "hand_off_alone", "other_topic", "prepare", "refill", "topic_identities"]
+__all__ = ["Runtime", "hand_off_alone", "prepare", "refill"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +51,7 @@ class Runtime:
         project: The project.
         plan: Its plan.
         bootstrap: The broker's address.
-        identities: Each topic's identity: cluster and topic id.
+        topics: Its topics: which source partitions they are, and whether they are still the same.
         store: The online store, writable.
         pipeline: The pipeline over both stores.
         dead_letters: Where dead letters go.
@@ -64,44 +61,52 @@ class Runtime:
     project: Project
     plan: Plan
     bootstrap: str
-    identities: dict[str, str]
+    topics: SourceTopics
     store: OnlineStore
     pipeline: Pipeline
     dead_letters: KafkaDeadLetters
     handoff: Handoff
 
     def resume_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
-        """The next offset to read of each partition: behind the last one that both stores hold.
+        """The next offset to read of each of Kafka's partitions: behind the last one that both stores hold.
 
         The stores know this better than Kafka does: what the group committed may lag behind them, and runs ahead of
         them where a store was lost.
 
         Args:
-            sources: The partitions.
+            sources: Kafka's partitions.
 
         Returns:
-            Offsets; 0 where nothing is held.
+            Offsets; where nothing is held, that from which on the partition is read.
 
         Raises:
+            TopicError: Another worker has gone on with a topic that was made anew.
             StoreBehindError: The online store holds less than the log: it has lost writes since the worker started.
         """
         wanted = sorted(sources)
+        self.topics.assigned(wanted)
         offsets: dict[SourcePartition, int] = {}
+        logged: dict[SourcePartition, int] = {}
         for source in self.plan.sources.values():
-            partitions = [at.partition for at in wanted if at.topic == source.topic]
-            held = EventLog(self.project.log_path, source).last_offsets(partitions) if partitions else {}
-            offsets.update({SourcePartition(source.topic, one): held.get(one, -1) + 1 for one in partitions})
+            numbers = {at: self.topics.number(at).partition for at in wanted if at.topic == source.topic}
+            held = EventLog(self.project.log_path, source).last_offsets(numbers.values()) if numbers else {}
+            logged.update({SourcePartition(source.topic, number): last for number, last in held.items()})
+            history = self.topics.history(source.topic)
+            offsets.update({at: history.next_offset(at.partition, held.get(number)) for at, number in numbers.items()})
         # After the log: what another worker logs meanwhile it has applied before.
-        self.store.commit([], {}, {at: offset - 1 for at, offset in offsets.items() if offset})
+        self.store.commit([], {}, logged)
         return offsets
 
     def close(self) -> None:
         """Let go of the stores."""
         self.dead_letters.close()
+        self.topics.close()
         self.store.close()
 
 
-def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = False) -> Runtime:
+def prepare(
+    project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = False, accept: Accept = NOTHING_ACCEPTED
+) -> Runtime:
     """Open and check everything a worker runs on.
 
     Args:
@@ -109,13 +114,14 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
         plan: The plan.
         bootstrap: The broker's address.
         rebuild: Whether to fill the online store anew from the log.
+        accept: What a person has said yes to.
 
     Returns:
         The runtime; close it.
 
     Raises:
         PlanMismatchError: The store was filled under another plan or clock.
-        TopicError: A topic is not the one the store was built from.
+        TopicError: A topic is not the one the log was made from, or the broker no longer has what comes next.
         StoreLockedError: Another worker writes the store.
         RetryableError: The broker, the store or the log is away.
     """
@@ -124,17 +130,29 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
     }
     rule = Upkeep(project.log_small_files, project.log_target_bytes)
     logs = {source.topic: EventLog(project.log_path, source, rule) for source in plan.sources.values()}
-    topics = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
-    identities = topic_identities(bootstrap, plan, topics)
+    infos = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
     _check_writable(project)
+    watch = TopicWatch(bootstrap, [*logs])
     store = _open(project.store_url)
     try:
-        if rebuild:
+        topics, is_behind = settle_topics(
+            TopicNotes(project.log_path),
+            store,
+            logs,
+            watch,
+            {topic: infos[topic] for topic in logs},
+            accept,
+            is_embedded=project.broker is None,
+        )
+        before = store.positions() if is_behind else {}
+        if is_behind:
+            logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
+        if rebuild or is_behind:
             store.clear()
-        _check_facts(store, plan, project, identities, logs)
+        _check_facts(store, plan, project, logs)
         note_origin(store, project.log_path, plan.sources.values())
-        erased = ErasureFilter(project.erasure_path, identities)
-        partitions = {topic: info.partitions for topic, info in topics.items()}
+        store.set_meta(topics.mirror())
+        erased = ErasureFilter(project.erasure_path, topics.lineages)
         applier = Applier(_served(plan, store), store, project.repo)
         handoff = Handoff(
             plan,
@@ -144,17 +162,21 @@ def prepare(project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = Fal
             project.requests_path,
             erased,
             project.repo,
-            partitions,
+            topics.sizes,
             objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
         )
-        catch_up_beside_others(store, applier, logs, partitions, erased)
+        catch_up_beside_others(store, applier, logs, topics.sizes, erased)
+        keep_now(store, before)
         end_filling(store)
         dead_letters = KafkaDeadLetters(bootstrap)
-        pipeline = Pipeline(plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier)
+        pipeline = Pipeline(
+            plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier, topics=topics
+        )
     except BaseException:
+        watch.close()
         store.close()
         raise
-    return Runtime(project, plan, bootstrap, identities, store, pipeline, dead_letters, handoff)
+    return Runtime(project, plan, bootstrap, topics, store, pipeline, dead_letters, handoff)
 
 
 def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
@@ -227,18 +249,14 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     partitions = {topic: max((at.partition for at in kafka if at.topic == topic), default=-1) + 1 for topic in logs}
     identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
     store.clear()
-    kept = {name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs)}}
+    kept = {
+        name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs), *map(history_fact, logs)}
+    }
     store.set_meta(kept | filling_facts(plan.views.values()))
     note_origin(store, project.log_path, plan.sources.values())
     applier = Applier(plan, store, project.repo)
     catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
-    # Under the record clock the newest record is now, whosever it was: time does not go back.
-    newest = {
-        at: Position(found.offset, max(found.record_ts_us, before[at].record_ts_us), found.event_ts_us)
-        for at, found in store.positions().items()
-        if at in before
-    }
-    store.commit([], newest)
+    keep_now(store, before)
     store.sync()
     end_filling(store)
 
@@ -255,13 +273,6 @@ def _check_writable(project: Project) -> None:
         raise LogUnavailableError(msg, cure=cure) from error
 
 
-def topic_identities(bootstrap: str, plan: Plan, topics: dict[str, TopicInfo] | None = None) -> dict[str, str]:
-    """Each topic's identity, `cluster/topic id`: another once the topic was deleted and made anew, or the embedded broker restarted."""
-    found = topics or describe(bootstrap, [source.topic for source in plan.sources.values()])
-    cluster = cluster_id(bootstrap)
-    return {source.topic: f"{cluster}/{found[source.topic].topic_id}" for source in plan.sources.values()}
-
-
 def _open(url: str) -> OnlineStore:
     try:
         return open_store(url, writable=True)
@@ -273,15 +284,13 @@ def _open(url: str) -> OnlineStore:
         return open_store(url, writable=True)
 
 
-def _check_facts(
-    store: OnlineStore, plan: Plan, project: Project, identities: dict[str, str], logs: dict[str, EventLog]
-) -> None:
-    """An empty store takes the plan, the clock and the topics as its own; a filled one must have been filled under them.
+def _check_facts(store: OnlineStore, plan: Plan, project: Project, logs: dict[str, EventLog]) -> None:
+    """An empty store takes the plan and the clock as its own; a filled one must have been filled under them.
 
     Where the log holds anything, an empty store answers nothing until it holds that too.
     """
     facts = store.meta()
-    wanted = {CLOCK: str(project.clock)} | {topic_fact(topic): identity for topic, identity in identities.items()}
+    wanted = {CLOCK: str(project.clock)}
     if not store.positions():
         is_logged = any(log.last_offsets() for log in logs.values())
         wanted |= (filling_facts if is_logged else serving_facts)(plan.views.values())
@@ -292,10 +301,6 @@ def _check_facts(
             for view in plan.views.values()
             if facts.get(view_fact(view.name)) == view.hash
         }
-        for topic, identity in identities.items():
-            known = facts.get(topic_fact(topic), identity)
-            if known != identity:
-                raise other_topic(topic, known, identity)
     store.set_meta(wanted)
 
 
@@ -306,13 +311,3 @@ def _check_plan(facts: dict[str, str], plan: Plan, project: Project) -> None:
     for view in plan.views.values():
         if view_fact(view.name) in facts:
             live_view(view, facts)
-
-
-def other_topic(topic: str, known: str, found: str) -> TopicError:
-    """The error of a topic that is not the one the store was built from."""
-    msg = f"The topic {topic!r} is not the one that the stores were built from: they know {known}, the broker has {found}."
-    cure = (
-        "It was deleted and made anew, or the embedded broker was restarted (it forgets its topics). Its offsets start at 0 again and would "
-        "be taken for replays. Start from nothing: stop the worker and remove the state folder's online and log folders."
-    )
-    return TopicError(msg, cure=cure)
