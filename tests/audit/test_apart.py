@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from headrace.audit import Apart, AuditReport, audit_lookups
 from headrace.cli import app
 from headrace.config import Clock, Project
+from headrace.erasure import Ledger
 from headrace.events.decode import EventDecoder
 from headrace.log import Gap, LookupTable, TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
@@ -199,6 +200,25 @@ def test_key_that_was_erased_and_came_back_is_compared(shop: Shop) -> None:
     edit_by_hand(shop.store, "a", 1)
     serve(shop, *of_shops("a"))
     assert outcome(shop) == ({}, 1, 1)
+
+
+def test_erasure_cut_short_explains_what_it_took_until_it_is_finished(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError
+
+    serve(shop, {"pieces": 1}, features="by_pieces:*")
+    with monkeypatch.context() as broken:
+        broken.setattr(LookupTable, "erase", fail)  # after the log, before the end
+        with pytest.raises(OSError):  # noqa: PT011 ours, without a text
+            shop.forget(shop="a")
+    serve(shop, {"pieces": 1}, features="by_pieces:*")
+    assert outcome(shop) == ({"erased": 2}, 0, 0)
+    shop.forget(shop="a")
+    (erasure,) = Ledger.load(shop.project.erasure_path).erasures.values()
+    assert (erasure.is_finished, erasure.rows) == (True, {"sales": 4})
+    assert outcome(shop) == ({"erased": 2}, 0, 0)
 
 
 # --- what is still to come, and what will never come

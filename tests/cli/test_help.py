@@ -26,7 +26,7 @@ COMMANDS = {
     "dataset verify": ["manifest", "--json"],
     "status": ["--json"],
     "audit": ["--since", "--json"],
-    "forget": ["entity", "keys", "--key", "--datasets", "--json"],
+    "forget": ["entity", "keys", "--key", "--datasets", "--dry-run", "--yes", "--json"],
     "import": [
         "source",
         "--from",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ import pytest
 
 from headrace.audit import audit_lookups
 from headrace.config import Clock, Project
-from headrace.erasure import Erasure, Ledger
+from headrace.erasure import Erasure, Forgotten, Ledger, forget_all, places_of, what_is_held
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable
 from headrace.lookup import FeatureClient
 from headrace.online.apply import Applier
+from headrace.online.lmdb import LmdbStore
 from headrace.online.meta import definition_fact, previous_fact, view_fact
 from headrace.plan import Plan
+from headrace.stream import start
+from headrace.stream.origin import note_origin
 from headrace.stream.rows import batch_of_rows
 from headrace.stream.start import refill
 from tests.erasure.shop import BOTH, PLAN, RECORDS, Shop
 from tests.stream.shop import NOON, SHOPS, SOURCE, fetches, record
+
+forgetting = sys.modules["headrace.erasure.forget"]  # `headrace.erasure.forget` is the function
 
 # --- what is removed
 
@@ -122,7 +128,7 @@ def test_rebuild_from_the_log_brings_nothing_back_and_mends_what_counted_it(shop
 
 def test_records_of_a_definition_before_the_last_apply_go_with_the_rebuild(shop: Shop) -> None:
     shop.store.set_meta({view_fact("both"): "0123456789abcdef"})
-    assert shop.forget(shop="nobody").stale_views == ["both"]
+    assert shop.forget(shop="c").stale_views == ["both", "by_pieces"]
     refill(shop.store, shop.project, PLAN)
     assert shop.store.meta()[view_fact("both")] == BOTH.hash
     assert shop.counts("both", shop="a", pieces=1) == 3
@@ -204,26 +210,70 @@ def test_entity_forgotten_again_stays_forgotten_through_the_newer_offset(shop: S
 
 def test_other_entities_lose_nothing_to_a_ledger(shop: Shop) -> None:
     shop.forget(shop="a")
-    shop.forget(shop="nobody", pieces=7)
+    shop.forget(shop="c", pieces=7)
     worker = shop.start()
     worker.process(fetches(record(4, "b", 0, late=1500, pieces=7), record(5, "aa", 0, late=1500)))
     worker.flush()
-    assert shop.logged() == [("b", 0, 1), ("b", 0, 4), ("aa", 0, 5), ("c", 1, 1)]
+    assert shop.logged() == [("b", 0, 1), ("b", 0, 4), ("aa", 0, 5)]
 
 
-def test_erasure_cut_short_is_finished_by_forgetting_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError
+STEPS: dict[str, tuple[Any, str]] = {
+    "the ledger's first word": (Ledger, "begin"),
+    "the online records": (LmdbStore, "delete"),
+    "the log": (EventLog, "erase"),
+    "the recorded lookups": (LookupTable, "erase"),
+    "the sync": (LmdbStore, "sync"),
+    "the datasets": (forgetting, "datasets_holding"),
+    "the records made anew": (start, "refill"),
+    "the receipt": (forgetting, "_write_receipt"),
+    "the ledger's last word": (Ledger, "finish"),
+}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_erasure_that_dies_at_any_step_is_finished_by_forgetting_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    note_origin(shop.store, shop.project.log_path, PLAN.sources.values())
+    with FeatureClient(shop.project, plan=PLAN, store=shop.store, audit=1) as client:
+        client.get_online_features("shop_sales:*", [{"shop": "a"}, {"shop": "b"}])
+        client.get_online_features("by_pieces:*", [{"pieces": 1}, {"pieces": 2}])
+    owner, name = STEPS[step]
+    real = getattr(owner, name)
+
+    def die(*given: Any, **named: Any) -> None:
+        if when == "after":
+            real(*given, **named)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(EventLog, "erase", fail)
-        with pytest.raises(OSError):  # noqa: PT011 ours, without a text
-            shop.forget(shop="a")
-    assert ("a", 0, 0) in shop.logged()
-    refill(shop.store, shop.project, PLAN)  # what is in the log still does not come back online
-    assert shop.counts("shop_sales", shop="a") == 0
-    shop.forget(shop="a")
+        broken.setattr(owner, name, die)
+        with pytest.raises(KeyboardInterrupt):
+            erase_as_the_command_does(shop, "a")
+    assert audit_lookups(shop.project).ok
+    if (step, when) != ("the ledger's last word", "after"):
+        assert not any(one.is_finished for one in Ledger.load(shop.project.erasure_path).erasures.values())
+    done = erase_as_the_command_does(shop, "a")
+    (erasure,) = Ledger.load(shop.project.erasure_path).erasures.values()
+    assert (erasure.is_finished, erasure.rows) == (True, {"sales": 4})
     assert shop.logged() == [("b", 0, 1), ("c", 1, 1)]
+    assert (shop.counts("shop_sales", shop="a"), shop.counts("shop_sales", shop="b")) == (0, 2)
+    assert (shop.counts("by_pieces", pieces=2), shop.counts("by_pieces", pieces=1)) == (1, 0)
+    kept = [json.loads(row["keys"]) for rows in LookupTable(shop.project.audit_path).read() for row in rows]
+    assert {"shop": "a"} not in kept
+    assert audit_lookups(shop.project).ok
+    receipts = [json.loads(path.read_text()) for path in (shop.project.erasure_path / "receipts").iterdir()]
+    assert any(receipt["removed"]["log_events"] == {"sales": 4} for receipt in receipts)
+    assert done.log_versions == {"sales": shop.log.version()}
+
+
+def erase_as_the_command_does(shop: Shop, name: str) -> Forgotten:
+    def anew() -> None:
+        start.refill(shop.store, shop.project, PLAN)
+
+    (done,) = forget_all(shop.project, PLAN, shop.store, [{"shop": name}], alone=True, make_anew=anew)
+    return done
 
 
 # --- what is left to read
@@ -305,3 +355,30 @@ def test_what_no_view_is_keyed_by_is_refused(shop: Shop, names: dict[str, Any]) 
     with pytest.raises(LookupRequestError, match="No view is keyed by"):
         shop.forget(**names)
     assert not shop.project.erasure_path.exists()
+
+
+@pytest.mark.parametrize("entity", [{"pieces": "2"}, {"pieces": True}, {"pieces": 2.0}, {"shop": 1}, {"shop": None}])
+def test_key_of_another_type_is_refused(shop: Shop, entity: dict[str, Any]) -> None:
+    with pytest.raises(LookupRequestError, match="Nothing was erased|is a"):
+        shop.forget(**entity)
+    assert not shop.project.erasure_path.exists()
+
+
+def test_key_that_was_never_held_is_refused_and_leaves_no_receipt(shop: Shop) -> None:
+    with pytest.raises(LookupRequestError, match=r"Nothing was ever held of shop = 'nobody' \(string\)"):
+        shop.forget(shop="nobody")
+    assert not shop.project.erasure_path.exists()
+
+
+def test_key_that_only_older_files_of_the_log_hold_was_held(shop: Shop) -> None:
+    shop.deliver(record(4, "e", 60 * 24 + 1))
+    store_without = [json.loads(key) for key in shop.store.entities(SHOPS.hash)]
+    assert ["e"] in store_without
+    shop.log.compact()
+    places = places_of(PLAN, shop.store, {"shop": "e"})
+    held = what_is_held(shop.project, PLAN, shop.store, places)
+    assert held.log == {"sales": 1}
+    assert held.old_files["sales"] >= 1
+    shop.forget(shop="e")
+    held = what_is_held(shop.project, PLAN, shop.store, places)
+    assert (held.log, held.old_files) == ({"sales": 0}, {"sales": 0})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -9,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.cli.output import AsJson, Folder, command, console, note, print_json, table
+from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, note, print_json, table
 from headrace.cli.read import entity_row
 from headrace.config import Project
-from headrace.errors import LookupRequestError, StoreLockedError
-from headrace.plan import Plan, read_plan
-from headrace.times import us_of
+from headrace.errors import LookupRequestError, StoreLockedError, StoreUnavailableError
+from headrace.plan import DType, Plan, View, read_plan
+from headrace.times import iso_time, us_of
 
 if TYPE_CHECKING:
-    from headrace.erasure import Entity, Forgotten
+    from headrace.erasure import Entity, Forgotten, Held
 
 __all__ = ["forget"]
 
@@ -36,30 +38,32 @@ def forget(
         Path | None,
         typer.Option(help="Where to look for exported datasets, if not in the project.", show_default=False),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be erased.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
     """Erase an entity from online records, log and recorded lookups, for good; no replay brings it back."""
-    from headrace.erasure import forget as erase
-    from headrace.online import open_store
-
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
+    folders = None if datasets is None else [datasets]
     entities = _entities(plan, entity, keys or [], key or [])
-    alone = project.store_url.startswith("lmdb:")
+    if not dry_run and _is_alone(project) and Path(project.store_url.removeprefix("lmdb:")).exists():
+        with _locked(project):
+            pass  # a worker that runs is told of before anybody is asked
+    found = _held(project, plan, entities, folders)
+    if dry_run:
+        _show_held([held for _, held in found], as_json=as_json)
+        return
+    if not yes:
+        _show_held([held for _, held in found], as_json=False)
+    confirm("Erase all of this for good?", yes=yes)
     try:
-        store = open_store(project.store_url, writable=True)
-    except StoreLockedError as error:
-        msg = f"{error.what} Nothing was erased."
-        raise StoreLockedError(msg, cure="Stop the worker, forget again, and start the worker.") from error
-    with store, console.status("Erasing …"):
-        folders = None if datasets is None else [datasets]
-        done = [erase(project, plan, store, one, alone=alone, folders=folders) for one in entities]
-        stale = sorted({name for one in done for name in one.stale_views})
-        if stale and alone:
-            from headrace.stream.start import refill
-
-            refill(store, project, plan)
+        done, stale = _erase(project, plan, [one for one, _ in found], folders)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("the erasure is not finished; run the same command again to finish it")
+        raise
+    alone = _is_alone(project)
     if as_json:
         print_json({"forgotten": [asdict(one) for one in done], "made_anew": stale if alone else []})
         return
@@ -73,7 +77,70 @@ def forget(
             note(f"{names} still count erased events: stop the workers and start one with `headrace stream --rebuild`.")
 
 
-def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str]) -> list[Entity]:
+def _is_alone(project: Project) -> bool:
+    """Whether the store is one that a single worker locks, so that none runs while this command has it."""
+    return project.store_url.startswith("lmdb:")
+
+
+def _held(
+    project: Project, plan: Plan, variants: list[list[Entity]], folders: list[Path] | None
+) -> list[tuple[Entity, Held]]:
+    """What is held of each entity, in every type that its key has; LookupRequestError where nothing ever was of one."""
+    from headrace.erasure import places_of, what_is_held
+    from headrace.erasure.forget import never_held
+    from headrace.online import open_store
+
+    found: list[tuple[Entity, Held]] = []
+    with console.status("Looking where it is held …"):
+        try:
+            store = open_store(project.store_url, writable=False)
+        except StoreUnavailableError:
+            if not _is_alone(project):
+                raise
+            store = None  # no worker has made one yet
+        try:
+            for entities in variants:
+                looked = [
+                    (one, what_is_held(project, plan, store, places_of(plan, store, one), folders)) for one in entities
+                ]
+                known = [(one, held) for one, held in looked if held.is_known]
+                if not known:
+                    raise never_held(plan, entities[0])
+                found += known
+        finally:
+            if store is not None:
+                store.close()
+    return found
+
+
+def _erase(
+    project: Project, plan: Plan, entities: list[Entity], folders: list[Path] | None
+) -> tuple[list[Forgotten], list[str]]:
+    from headrace.erasure import forget_all
+    from headrace.stream.start import refill
+
+    alone = _is_alone(project)
+    with _locked(project) as store, console.status("Erasing …"):
+        anew = (lambda: refill(store, project, plan)) if alone else None
+        done = forget_all(project, plan, store, entities, alone=alone, folders=folders, make_anew=anew)
+    return done, sorted({name for one in done for name in one.stale_views})
+
+
+@contextmanager
+def _locked(project: Project) -> Iterator[Any]:
+    from headrace.online import open_store
+
+    try:
+        store = open_store(project.store_url, writable=True)
+    except StoreLockedError as error:
+        msg = f"{error.what} Nothing was erased."
+        raise StoreLockedError(msg, cure="Stop the worker, forget again, and start the worker.") from error
+    with store:
+        yield store
+
+
+def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str]) -> list[list[Entity]]:
+    """The entities asked for, each in every type that views have its keys in."""
     if bool(entity) == bool(pairs) or (entity and not keys):
         msg = "Forget whom?"
         cure = (
@@ -85,12 +152,68 @@ def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str])
     if entity and entity not in known:
         msg = f"{entity!r} is no join key of any view."
         raise LookupRequestError(msg, cure=f"Join keys are: {', '.join(sorted(known)) or 'none'}.")
-    rows = [entity_row([f"{entity}={value}"], views) for value in keys] if entity else [entity_row(pairs, views)]
-    return [{name: _as_held(value) for name, value in row.items()} for row in rows]
+    rows = [[f"{entity}={value}"] for value in keys] if entity else [pairs]
+    return [_typed(row, views) for row in rows]
+
+
+def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
+    """What `name=value` says, in every type that views have these keys in."""
+    names = {pair.partition("=")[0] for pair in pairs}
+    kinds: dict[tuple[DType, ...], list[View]] = {}
+    for view in views:
+        types = {column.name: column.dtype for column in view.entities}
+        if names <= set(types):
+            kinds.setdefault(tuple(types[name] for name in sorted(names)), []).append(view)
+    found: list[Entity] = []
+    refused: LookupRequestError | None = None
+    for alike in list(kinds.values()) or [views]:
+        try:
+            row = entity_row(pairs, alike)
+        except LookupRequestError as error:
+            refused = error
+        else:
+            found.append({name: _as_held(value) for name, value in row.items()})
+    if not found and refused is not None:
+        raise refused
+    return found
 
 
 def _as_held(value: Any) -> Any:
     return us_of(value) if isinstance(value, datetime) else value
+
+
+def _show_held(found: list[Held], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"dry_run": True, "would_forget": [_facts(held) for held in found]})
+        return
+    for held in found:
+        rows: list[list[object]] = [[f"online records of {view}", count] for view, count in held.online.items()]
+        rows += [[f"events in the log of {topic}", count] for topic, count in held.log.items()]
+        rows += [[f"files of older versions of {topic}", count] for topic, count in held.old_files.items() if count]
+        rows.append(["recorded lookups", held.lookups])
+        table(f"Would be erased: {' and '.join(held.names)}", ["", "held"], rows, numbers=["held"])
+        for holder in held.datasets:
+            note(f"A dataset holds it and is not touched: {holder.manifest} ({_rows(holder.rows)}).")
+        if held.made_anew:
+            note(f"Online records would be made anew from the log: {', '.join(held.made_anew)} counted its events.")
+        if held.is_cut_short:
+            note("An erasure of it was cut short; this finishes it.")
+        elif held.erasure is not None:
+            note(f"It was erased before, at {iso_time(held.erasure.erased_us)}.")
+
+
+def _facts(held: Held) -> dict[str, Any]:
+    return {
+        "names": list(held.names),
+        "online": held.online,
+        "log": held.log,
+        "old_files": held.old_files,
+        "lookups": held.lookups,
+        "datasets": [asdict(holder) for holder in held.datasets],
+        "made_anew": held.made_anew,
+        "erased_before": None if held.erasure is None else iso_time(held.erasure.erased_us),
+        "cut_short": held.is_cut_short,
+    }
 
 
 def _show(done: Forgotten) -> None:
@@ -98,9 +221,11 @@ def _show(done: Forgotten) -> None:
     rows += [[f"events in the log of {topic}", count] for topic, count in done.log.items()]
     rows.append(["recorded lookups", done.lookups])
     table(f"Erased: {' and '.join(done.names)} {done.digest[:12]}…", ["", "removed"], rows, numbers=["removed"])
-    if not any((*done.online.values(), *done.log.values(), done.lookups)):
-        note("Nothing was held of it. It was noted all the same: older events of it stay out.")
     for holder in done.datasets:
-        rows_held = "a file cannot be read" if holder.rows is None else f"{holder.rows:,} rows"
-        console.print(f"[yellow]still holds it:[/] {holder.manifest} ({rows_held})", highlight=False, soft_wrap=True)
+        told = f"[yellow]still holds it:[/] {holder.manifest} ({_rows(holder.rows)})"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(f"Receipt: {done.receipt}", highlight=False, soft_wrap=True)
+
+
+def _rows(count: int | None) -> str:
+    return "a file cannot be read" if count is None else f"{count:,} rows"

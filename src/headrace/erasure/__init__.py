@@ -3,8 +3,22 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.erasure.forget import Forgotten, forget
+    from headrace.erasure.forget import Forgotten, forget, forget_all
+    from headrace.erasure.held import Held, Places, places_of, stale_views, what_is_held
     from headrace.erasure.keep import ErasureFilter
     from headrace.erasure.ledger import Entity, Erasure, Ledger
 
-__all__ = ["Entity", "Erasure", "ErasureFilter", "Forgotten", "Ledger", "forget"]
+__all__ = [
+    "Entity",
+    "Erasure",
+    "ErasureFilter",
+    "Forgotten",
+    "Held",
+    "Ledger",
+    "Places",
+    "forget",
+    "forget_all",
+    "places_of",
+    "stale_views",
+    "what_is_held",
+]

@@ -1,29 +1,30 @@
-"""Forgetting an entity: ledger first, so that nothing comes back; then online records, log and recorded lookups; then the receipt."""
+"""Forgetting entities: ledger first, so that nothing comes back; then online records, log and recorded lookups; then the receipts.
+
+An erasure stands in the ledger as begun, with how much the log held of it, before anything is removed, and as finished once the receipt is
+written. So one that is cut short anywhere is known to be, and forgetting the entity again finishes it.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from headrace.config import Clock, Project
 from headrace.erasure.datasets import Holder, datasets_holding
+from headrace.erasure.held import Held, Places, places_of, stale_views, what_is_held
 from headrace.erasure.ledger import Entity, Erasure, Ledger
 from headrace.errors import LookupRequestError
-from headrace.events.batch import ARROW_TYPES
 from headrace.log import EventLog, LookupTable
 from headrace.online import OnlineStore
-from headrace.online.meta import definitions, topic_fact, view_facts
-from headrace.online.versions import definition_of
-from headrace.plan import DType, Plan, Source, View
+from headrace.online.meta import topic_fact
+from headrace.plan import Plan
 from headrace.times import iso_time
 
-__all__ = ["Forgotten", "forget"]
+__all__ = ["Forgotten", "forget", "forget_all", "never_held"]
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Forgotten:
         before_us: Events dated before it stay out, by the project's clock.
         through: By topic and partition, the offset through which events stay out.
         online: By view, how many records were removed.
-        log: By topic, how many events were removed from the log.
+        log: By topic, how many events were removed from the log, with those that an erasure cut short had removed before.
         log_versions: By topic, the log's version since.
         lookups: How many recorded lookups were removed.
         lookups_version: The version of their table since.
@@ -72,7 +73,22 @@ def forget(
     folders: Iterable[Path] | None = None,
     grace_s: float = 3.0,
 ) -> Forgotten:
-    """Erase an entity, and see to it that neither a replay nor a late event brings it back.
+    """Erase one entity; see `forget_all`."""
+    return forget_all(project, plan, store, [entity], alone=alone, folders=folders, grace_s=grace_s)[0]
+
+
+def forget_all(
+    project: Project,
+    plan: Plan,
+    store: OnlineStore,
+    entities: Sequence[Entity],
+    *,
+    alone: bool,
+    folders: Iterable[Path] | None = None,
+    grace_s: float = 3.0,
+    make_anew: Callable[[], None] | None = None,
+) -> list[Forgotten]:
+    """Erase entities, and see to it that neither a replay nor a late event brings them back.
 
     Forgetting again is safe, and finishes what was cut short.
 
@@ -80,134 +96,99 @@ def forget(
         project: The project.
         plan: Its plan.
         store: The online store, open to write.
-        entity: Join keys and values (times in µs). With several, what is erased is what has all of them.
+        entities: Each is join keys and values (times in µs). With several keys, what is erased is what has all of them.
         alone: Whether no worker runs: so it is where the store is one that a single worker locks.
         folders: Where to look for exported datasets; None is the project and its state folder.
         grace_s: Where workers run, how long they are given to read the ledger before anything is removed, in seconds.
+        make_anew: Makes every online record anew from the log, where no worker runs; called once if any view needs it. None leaves that to
+            a worker.
 
     Returns:
-        What was removed, and what still holds it.
+        What was removed of each, and what still holds it.
 
     Raises:
-        LookupRequestError: A join key is unknown, or is made by a transform and so not in the log.
+        LookupRequestError: A join key is unknown, is made by a transform and so not in the log, or is of another type; or nothing was ever
+            held of an entity. Nothing was erased.
         ConfigError: The ledger cannot be read.
         LogError, LogUnavailableError, StoreUnavailableError: Not everything was removed; forget again.
     """
-    sources, views = _holders(plan, entity)
+    where = None if folders is None else list(folders)
+    all_places = [places_of(plan, store, entity) for entity in entities]
+    held = [what_is_held(project, plan, store, places, where) for places in all_places]
+    unknown = [places for places, found in zip(all_places, held, strict=True) if not found.is_known]
+    if unknown:
+        raise never_held(plan, unknown[0].entity)
     ledger = Ledger.load(project.erasure_path)
-    done = _noted(project, ledger, store, sources, entity)
+    begun = [_begin(project, ledger, store, *one) for one in zip(all_places, held, strict=True)]
     if not alone:
         time.sleep(grace_s)
-    views += _other_versions(store, views, entity)
-    _erase_online(store, views, entity, done)
-    values = _scalars(sources, entity)
-    for source in sources:
-        erased = EventLog(project.log_path, source).erase(values, alone=alone)
-        done.log[source.topic], done.log_versions[source.topic] = erased
-    lookups = LookupTable(project.audit_path).erase(_as_json(sources, entity), alone=alone)
-    done.lookups, done.lookups_version = lookups
-    if not alone:
-        _erase_online(store, views, entity, done)  # a round that was under way may have written once more
+    for places, done in zip(all_places, begun, strict=True):
+        _erase(project, store, places, done, alone=alone)
     store.sync()
-    done.datasets = datasets_holding(folders or [project.root, project.state], values)
-    done.stale_views = _stale(plan, store, sources, entity, done)
-    done.erased_us = time.time_ns() // 1000
-    ledger.add(replace(_entry(done, store), rows=dict(done.log)))
-    done.receipt = str(_write_receipt(project, plan, done))
-    return done
+    for places, done in zip(all_places, begun, strict=True):
+        lost = {topic for topic, count in done.log.items() if count}
+        done.stale_views = stale_views(plan, store.meta(), ledger, lost, set(places.entity))
+        done.datasets = datasets_holding(where or [project.root, project.state], places.scalars)
+    erased_us = time.time_ns() // 1000  # what is made from now on is made of what is left
+    if make_anew is not None and any(done.stale_views for done in begun):
+        make_anew()
+    for done in begun:
+        done.erased_us = erased_us
+        done.receipt = str(_write_receipt(project, plan, done))
+        ledger.finish(_entry(done, store))
+    return begun
 
 
-def _stale(plan: Plan, store: OnlineStore, sources: list[Source], entity: Entity, done: Forgotten) -> list[str]:
-    """The views that counted the entity's events for others, and those that the store holds under another definition."""
-    lost = {source.name for source in sources if done.log[source.topic]}
-    facts = store.meta()
-    versions = {view.hash: view for view in plan.views.values()} | _held_versions(facts)
-    counted = {
-        view.name for view in versions.values() if view.source in lost and not set(entity) <= set(view.join_keys)
-    }
-    current = {view.name: view.hash for view in plan.views.values()}
-    outdated = {name for name, held in view_facts(facts).items() if current.get(name) != held}
-    return sorted(counted | outdated)
+def never_held(plan: Plan, entity: Entity) -> LookupRequestError:
+    """The error of an entity that nothing was ever held of."""
+    types = {column.name: column.dtype for view in plan.views.values() for column in view.entities}
+    named = " and ".join(f"{name} = {value!r} ({types[name]})" for name, value in sorted(entity.items()))
+    msg = f"Nothing was ever held of {named}: no online record, no event in the log, no recorded lookup, no dataset. Nothing was erased."
+    return LookupRequestError(msg, cure="Check the spelling: keys are compared letter by letter.")
 
 
-def _holders(plan: Plan, entity: Entity) -> tuple[list[Source], list[View]]:
-    """The sources whose events, and the views whose records, can be the entity's."""
-    names = set(entity)
-    views = [view for view in plan.views.values() if names <= set(view.join_keys)]
-    if not views:
-        known = sorted({key for view in plan.views.values() for key in view.join_keys})
-        msg = f"No view is keyed by {' and '.join(sorted(names))}."
-        raise LookupRequestError(msg, cure=f"Join keys are: {', '.join(known) or 'none'}.")
-    for view in views:
-        derived = names - {column.name for column in plan.source_of(view).columns}
-        if derived:
-            msg = f"{sorted(derived)[0]!r}, a key of the view {view.name!r}, is made by a transform and is not in the log."
-            raise LookupRequestError(msg, cure="Forget by the field of the event that it is made from.")
-    return [source for source in plan.sources.values() if names <= {column.name for column in source.columns}], views
-
-
-def _other_versions(store: OnlineStore, views: list[View], entity: Entity) -> list[View]:
-    """The versions of views that the store holds beside the plan's: those before, and those being built."""
-    known = {view.hash for view in views}
-    held = _held_versions(store.meta()).values()
-    return [view for view in held if view.hash not in known and set(entity) <= set(view.join_keys)]
-
-
-def _held_versions(facts: Mapping[str, str]) -> dict[str, View]:
-    found = {view_hash: definition_of(facts, view_hash) for view_hash in definitions(facts)}
-    return {view_hash: view for view_hash, view in found.items() if view is not None}
-
-
-def _noted(project: Project, ledger: Ledger, store: OnlineStore, sources: list[Source], entity: Entity) -> Forgotten:
+def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places, held: Held) -> Forgotten:
     """Write the ledger, from when on workers drop what is old of the entity."""
     now = time.time_ns() // 1000
     positions = store.positions()
     newest = max((position.record_ts_us for position in positions.values()), default=0)
     before = now if project.clock is Clock.SYSTEM else newest
-    done = Forgotten(tuple(sorted(entity)), ledger.digest(entity), now, before)
-    for source in sources:
+    done = Forgotten(tuple(sorted(places.entity)), ledger.digest(places.entity), now, before, log=dict(held.log))
+    for source in places.sources:
         applied = {at.partition: one.offset for at, one in positions.items() if at.topic == source.topic}
         logged = EventLog(project.log_path, source).last_offsets(sorted(applied) or None)
         done.through[source.topic] = {
             partition: max(applied.get(partition, -1), logged.get(partition, -1))
             for partition in sorted({*applied, *logged})
         }
-    ledger.add(_entry(done, store))
+    ledger.begin(_entry(done, store))
+    # With what an erasure that was cut short has removed already: a receipt is about all of it.
+    done.log = dict(ledger.erasures[done.digest].rows) if held.is_cut_short else dict(held.log)
     return done
 
 
 def _entry(done: Forgotten, store: OnlineStore) -> Erasure:
     facts = store.meta()
     identities = {topic: facts[topic_fact(topic)] for topic in done.through if topic_fact(topic) in facts}
-    return Erasure(done.names, done.digest, done.before_us, done.erased_us, dict(done.through), identities)
+    return Erasure(
+        done.names, done.digest, done.before_us, done.erased_us, dict(done.through), identities, dict(done.log)
+    )
 
 
-def _erase_online(store: OnlineStore, views: list[View], entity: Entity, done: Forgotten) -> None:
-    for view in views:
-        places = [(view.join_keys.index(name), value) for name, value in entity.items()]
-        held = [
-            key
-            for key in store.entities(view.hash)
-            if all(_same(json.loads(key)[place], value) for place, value in places)
-        ]
-        done.online[view.name] = done.online.get(view.name, 0) + store.delete(view.hash, held)
+def _erase(project: Project, store: OnlineStore, places: Places, done: Forgotten, *, alone: bool) -> None:
+    _erase_online(store, places, done)
+    for source in places.sources:
+        rows, done.log_versions[source.topic] = EventLog(project.log_path, source).erase(places.scalars, alone=alone)
+        done.log[source.topic] = max(done.log.get(source.topic, 0), rows)
+    done.lookups, done.lookups_version = LookupTable(project.audit_path).erase(places.as_json, alone=alone)
+    if not alone:
+        _erase_online(store, places, done)  # a round that was under way may have written once more
 
 
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other and isinstance(one, bool) == isinstance(other, bool))
-
-
-def _scalars(sources: list[Source], entity: Entity) -> dict[str, pa.Scalar]:
-    types = {name: ARROW_TYPES[sources[0].column(name).dtype] for name in entity}
-    return {name: pa.scalar(value, types[name]) for name, value in entity.items()}
-
-
-def _as_json(sources: list[Source], entity: Entity) -> dict[str, Any]:
-    """The entity as recorded lookups hold it."""
-    return {
-        name: iso_time(value) if sources[0].column(name).dtype is DType.TIMESTAMP else value
-        for name, value in entity.items()
-    }
+def _erase_online(store: OnlineStore, places: Places, done: Forgotten) -> None:
+    for view in places.views:
+        removed = store.delete(view.hash, places.entities(store, view))
+        done.online[view.name] = done.online.get(view.name, 0) + removed
 
 
 def _write_receipt(project: Project, plan: Plan, done: Forgotten) -> Path:

@@ -14,7 +14,7 @@ import math
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,28 @@ class Ledger:
         text = json.dumps([names, values], separators=(",", ":"), ensure_ascii=True)
         return hmac.new(self._secret, text.encode("ascii"), hashlib.sha256).hexdigest()
 
+    def begin(self, erasure: Erasure) -> None:
+        """Add an erasure that is about to be done: as `add`, and known as cut short until it is finished.
+
+        Args:
+            erasure: The erasure, with how many events the log holds of it.
+
+        Raises:
+            ConfigError: The ledger cannot be read any more.
+        """
+        self.add(replace(erasure, is_finished=False))
+
+    def finish(self, erasure: Erasure) -> None:
+        """Say that an erasure which was begun is done.
+
+        Args:
+            erasure: The erasure, with how many events were erased.
+
+        Raises:
+            ConfigError: The ledger cannot be read any more.
+        """
+        self.add(replace(erasure, is_finished=True))
+
     def add(self, erasure: Erasure) -> None:
         """Add an erasure, or widen the one that is there, and write the ledger in one step; what others have added meanwhile stays.
 
@@ -169,7 +191,13 @@ def _widened(known: Erasure, more: Erasure) -> Erasure:
         same = known.identities.get(topic) == more.identities.get(topic)
         before = known.through.get(topic, {}) if same else {}
         through[topic] = {**before, **{p: max(end, before.get(p, -1)) for p, end in ends.items()}}
-    rows = {topic: known.rows.get(topic, 0) + more.rows.get(topic, 0) for topic in {*known.rows, *more.rows}}
+    # One that was begun has said before how many events it is about to erase.
+    rows = {
+        topic: known.rows.get(topic, 0) + more.rows.get(topic, 0)
+        if known.is_finished
+        else max(known.rows.get(topic, 0), more.rows.get(topic, 0))
+        for topic in {*known.rows, *more.rows}
+    }
     return Erasure(
         known.names,
         known.digest,
@@ -178,4 +206,5 @@ def _widened(known: Erasure, more: Erasure) -> Erasure:
         through,
         {**known.identities, **more.identities},
         rows,
+        more.is_finished,
     )

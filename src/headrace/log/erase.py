@@ -7,7 +7,7 @@ longer part of the table is removed from the disk: those just replaced, and thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -23,7 +23,7 @@ from headrace.log.files import Layout, removal, write_files
 from headrace.log.upkeep import Unfinished, upkeep
 from headrace.log.vacuum import files_on_disk, is_left_over, named_files
 
-__all__ = ["Erased", "erase_rows"]
+__all__ = ["Erased", "HeldRows", "erase_rows", "held_rows", "rows_equal_to"]
 
 _WAIT_S = 120.0
 _APPEND_ONLY = "delta.appendOnly"
@@ -42,6 +42,56 @@ class Erased(NamedTuple):
 
     rows: int
     version: int | None
+
+
+class HeldRows(NamedTuple):
+    """What a table holds of some rows.
+
+    Attributes:
+        rows: How many its newest version has.
+        old_files: How many files of older versions hold any.
+    """
+
+    rows: int
+    old_files: int
+
+
+def rows_equal_to(values: Mapping[str, pa.Scalar]) -> Matches:
+    """Matches the rows whose columns have these values, all of them."""
+
+    def matches(rows: pa.Table) -> pa.ChunkedArray:
+        found = pa.chunked_array([pa.repeat(True, rows.num_rows)])
+        for name, value in values.items():
+            found = pc.and_(found, pc.fill_null(pc.equal(rows.column(name), value), False))
+        return found
+
+    return matches
+
+
+def held_rows(path: Path, columns: Sequence[str], matches: Matches) -> HeldRows:
+    """Count the rows that match, and change nothing.
+
+    Args:
+        path: The table's folder.
+        columns: The columns by which rows match.
+        matches: Gives for each row of a table with these columns whether it is meant.
+
+    Raises:
+        LogError: The table is damaged.
+        LogUnavailableError: It cannot be read just now.
+    """
+    delta = open_table(path)
+    if delta is None:
+        return HeldRows(0, 0)
+    try:
+        live = {file.path for file in held_files(delta)}
+        rows = sum(_count(path / name, columns, matches) for name in live)
+        old = sum(
+            _may_hold(path / name, columns, matches, unread=False) for name in files_on_disk(path) if name not in live
+        )
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        raise translated(error, path, "read") from error
+    return HeldRows(rows, old)
 
 
 def erase_rows(
@@ -147,10 +197,15 @@ def _replace_file(
 
 
 def _holds(file: Path, columns: Sequence[str], matches: Matches) -> bool:
+    return _count(file, columns, matches) > 0
+
+
+def _count(file: Path, columns: Sequence[str], matches: Matches) -> int:
+    """How many rows of a file match; none where it lacks one of the columns."""
     held = pq.ParquetFile(file)
     if not set(columns) <= set(held.schema_arrow.names):
-        return False
-    return bool(pc.any(matches(held.read(columns=list(columns))), min_count=0).as_py())
+        return 0
+    return int(pc.sum(matches(held.read(columns=list(columns)))).as_py() or 0)
 
 
 def _remove_old(path: Path, columns: Sequence[str], matches: Matches, *, alone: bool) -> None:
@@ -170,8 +225,9 @@ def _remove_old(path: Path, columns: Sequence[str], matches: Matches, *, alone: 
             file.unlink(missing_ok=True)
 
 
-def _may_hold(file: Path, columns: Sequence[str], matches: Matches) -> bool:
+def _may_hold(file: Path, columns: Sequence[str], matches: Matches, *, unread: bool = True) -> bool:
+    """Whether a file holds matching rows; `unread` where it does not read, as that cannot be said to be free of them."""
     try:
         return _holds(file, columns, matches)
     except (OSError, pa.ArrowException):
-        return True  # what cannot be read cannot be said to be free of it
+        return unread

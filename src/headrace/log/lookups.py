@@ -28,7 +28,7 @@ from deltalake.exceptions import DeltaError
 
 from headrace.log.compact import Compacted, Upkeep, compact_table
 from headrace.log.delta import add_columns, arrow_schema, create_table, open_table, translated
-from headrace.log.erase import Erased, erase_rows
+from headrace.log.erase import Erased, HeldRows, Matches, erase_rows, held_rows
 from headrace.log.facts import TableFacts, table_facts
 from headrace.log.files import Layout, write_files
 from headrace.log.keeper import Keeper
@@ -154,14 +154,27 @@ class LookupTable:
             LogError: The table is damaged.
             LogUnavailableError: The table cannot be written just now; erasing again goes on where this ended.
         """
+        return erase_rows(self.path, _LAYOUT, ["keys"], _asked_for(keys), append_only=False, alone=alone)
 
-        def matches(rows: pa.Table) -> pa.ChunkedArray:
-            column = rows.column("keys")
-            asked = {text: json.loads(text) for text in column.unique().to_pylist()}
-            found = [text for text, row in asked.items() if all(row.get(name) == keys[name] for name in keys)]
-            return pc.is_in(column, pa.array(found, column.type))
+    def holds(self, keys: Mapping[str, Any]) -> HeldRows:
+        """How many lookups asked for an entity; see `erase`."""
+        return held_rows(self.path, ["keys"], _asked_for(keys))
 
-        return erase_rows(self.path, _LAYOUT, ["keys"], matches, append_only=False, alone=alone)
+
+def _asked_for(keys: Mapping[str, Any]) -> Matches:
+    """Matches the lookups that asked by these keys, and maybe by more."""
+
+    def matches(rows: pa.Table) -> pa.ChunkedArray:
+        column = rows.column("keys")
+        asked = {text: json.loads(text) for text in column.unique().to_pylist()}
+        found = [text for text, row in asked.items() if all(_same(row.get(name), keys[name]) for name in keys)]
+        return pc.is_in(column, pa.array(found, column.type))
+
+    return matches
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other and isinstance(one, bool) == isinstance(other, bool))
 
 
 def _storage(field: pa.Field) -> pa.DataType:

@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
@@ -18,7 +17,7 @@ from headrace.errors import LogError, LogUnavailableError
 from headrace.events.columns import BoolArray, IntArray
 from headrace.log.compact import Compacted, Upkeep, compact_table, held_files
 from headrace.log.delta import arrow_schema, create_table, open_table, translated
-from headrace.log.erase import Erased, erase_rows
+from headrace.log.erase import Erased, HeldRows, erase_rows, held_rows, rows_equal_to
 from headrace.log.facts import TableFacts, table_facts
 from headrace.log.files import LOG_LAYOUT, write_files
 from headrace.log.keeper import Keeper
@@ -239,15 +238,13 @@ class EventLog:
             LogError: The log is damaged.
             LogUnavailableError: The log cannot be written just now; erasing again goes on where this ended.
         """
-
-        def matches(rows: pa.Table) -> pa.ChunkedArray:
-            found = pa.chunked_array([pa.repeat(True, rows.num_rows)])
-            for name, value in values.items():
-                found = pc.and_(found, pc.fill_null(pc.equal(rows.column(name), value), False))
-            return found
-
         self._table = None
-        return erase_rows(self.path, LOG_LAYOUT, list(values), matches, append_only=True, alone=alone)
+        equal = rows_equal_to(values)
+        return erase_rows(self.path, LOG_LAYOUT, list(values), equal, append_only=True, alone=alone)
+
+    def holds(self, values: Mapping[str, pa.Scalar]) -> HeldRows:
+        """How many events have these values; see `erase`."""
+        return held_rows(self.path, list(values), rows_equal_to(values))
 
     def compact(
         self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None
