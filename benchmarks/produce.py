@@ -30,8 +30,8 @@ from benchmarks.payments.events import Payment
 from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
 from benchmarks.workload import PARTITIONS, Payments, payments_plan, user_id
 from headrace.broker import end_offsets, ensure_topics
+from headrace.broker.records import read_records
 from headrace.produce import EventProducer
-from headrace.produce.records import read_records
 
 OURS, ONE_BY_ONE = "headrace", "headrace, one by one"
 KAFKA_PYTHON, CONFLUENT = "kafka-python, json", "confluent-kafka, orjson"
@@ -142,8 +142,8 @@ def held(broker: str, topic: str) -> dict[int, list[tuple[bytes, int, Payment]]]
     found: dict[int, list[tuple[bytes, int, Payment]]] = {partition: [] for partition in range(PARTITIONS)}
     ranges = {place: (0, end) for place, end in end_offsets(broker, [topic]).items()}
     for record in read_records(broker, ranges):
-        event = Payment.model_validate_json(record.value)
-        found[record.partition].append((record.key, record.timestamp, event))
+        event = Payment.model_validate_json(record.value or b"")
+        found[record.partition].append((record.key or b"", record.timestamp, event))
     return found
 
 

@@ -14,11 +14,11 @@ from typing import Self
 import redis
 
 from headrace.broker import EmbeddedBroker, end_offsets, ensure_topics
+from headrace.broker.records import read_records
 from headrace.config import Project
 from headrace.events.deadletter import DeadLetter, dead_letter_topic
 from headrace.online.meta import view_fact
 from headrace.plan import write_plan
-from headrace.produce.records import read_records
 from headrace.stream.requests import Request, ask
 from proofs.crash_check import Findings, check_all, truth_of
 from proofs.crash_producers import Producers

@@ -18,9 +18,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from headrace.broker import end_offsets
+from headrace.broker.records import read_records
 from headrace.config import Project
 from headrace.lookup import FeatureClient
-from headrace.produce.records import read_records
 from headrace.training import TrainingClient
 from proofs.brute import Event, Meaning, expected
 from proofs.cases import moment

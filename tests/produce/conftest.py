@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.broker import end_offsets, ensure_topics
+from headrace.broker.records import read_records
 from headrace.plan import Source
-from headrace.produce.records import read_records
 from tests.produce.examples import source_of
 
 

@@ -6,10 +6,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.broker.kafka_import import KafkaAdminClient, KafkaConsumer, KafkaError
+from headrace.broker.kafka_import import KafkaAdminClient, KafkaError
 from headrace.errors import BrokerUnavailableError, ConfigError, TopicError
 
-__all__ = ["TIMEOUT_S", "admin_client", "broker_errors", "check_reachable", "consumer", "unavailable"]
+__all__ = ["TIMEOUT_S", "admin_client", "broker_errors", "check_reachable", "unavailable"]
 
 TIMEOUT_S = 8.0
 """How long a broker is waited for unless the caller says otherwise, in seconds."""
@@ -121,33 +121,3 @@ def admin_client(bootstrap: str, timeout_s: float = TIMEOUT_S) -> Iterator[Kafka
             yield client
         finally:
             client.close()
-
-
-@contextmanager
-def consumer(bootstrap: str, timeout_s: float = TIMEOUT_S) -> Iterator[KafkaConsumer]:
-    """Connect a consumer that belongs to no group and commits nothing, and close it.
-
-    Args:
-        bootstrap: ``host:port[,host:port]``.
-        timeout_s: How long to wait for the connection, in seconds.
-
-    Yields:
-        The consumer.
-
-    Raises:
-        BrokerUnavailableError: No broker answers, or it goes away.
-    """
-    with admin_client(bootstrap, timeout_s):
-        pass  # it answers the protocol: a consumer whose first connection fails could not be closed
-    with broker_errors(bootstrap):
-        client = KafkaConsumer(
-            bootstrap_servers=bootstrap.split(","),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            bootstrap_timeout_ms=int(timeout_s * 1000),
-        )
-        try:
-            yield client
-        finally:
-            client.close(autocommit=False)

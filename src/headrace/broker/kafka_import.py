@@ -1,4 +1,4 @@
-"""kafka-python, imported in one place: it comes with an extra, and says so when it is missing."""
+"""kafka-python and librdkafka, imported in one place: they come with an extra, and say so when they are missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from headrace.extras import needing
 # kafka-python reads its message schemas through calls that Python 3.11 and 3.12 call deprecated: no matter of our users' programs and tests.
 with needing("stream"), warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
-    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+    import confluent_kafka as librdkafka
+    from kafka import IsolationLevel, KafkaProducer, TopicPartition
     from kafka.admin import KafkaAdminClient, OffsetSpec
     from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
     from kafka.partitioner import murmur2
@@ -18,8 +19,8 @@ with needing("stream"), warnings.catch_warnings():
     from kafka.record.memory_records import MemoryRecordsBuilder
 
 __all__ = [
+    "IsolationLevel",
     "KafkaAdminClient",
-    "KafkaConsumer",
     "KafkaError",
     "KafkaProducer",
     "KafkaTimeoutError",
@@ -28,6 +29,7 @@ __all__ = [
     "ProducerBatch",
     "TopicAlreadyExistsError",
     "TopicPartition",
+    "librdkafka",
     "murmur2",
 ]
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.broker.connection import TIMEOUT_S, admin_client, broker_errors, consumer, unavailable
+from headrace.broker.connection import TIMEOUT_S, admin_client, broker_errors
 from headrace.broker.kafka_import import (
+    IsolationLevel,
     KafkaAdminClient,
     OffsetSpec,
     TopicAlreadyExistsError,
     TopicPartition,
 )
+from headrace.broker.records import partition_ends
 from headrace.errors import ConfigError, TopicError
 from headrace.events.deadletter import dead_letter_topic
 from headrace.plan import Source
@@ -177,12 +178,15 @@ def cluster_id(bootstrap: str, *, timeout_s: float = TIMEOUT_S) -> str:
         return str(admin.describe_cluster()["cluster_id"])
 
 
-def end_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> Offsets:
+def end_offsets(
+    bootstrap: str, topics: Collection[str], *, committed: bool = False, timeout_s: float = TIMEOUT_S
+) -> Offsets:
     """The offset that the next record of each partition will get.
 
     Args:
         bootstrap: ``host:port[,host:port]``.
         topics: The topics.
+        committed: Give the offset up to which committed records can be read instead: the two differ while a transaction is open.
         timeout_s: How long to wait for the broker, in seconds.
 
     Returns:
@@ -192,10 +196,10 @@ def end_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: float = T
         BrokerUnavailableError: No broker answers.
         TopicError: A topic does not exist.
     """
-    begin = _offsets(bootstrap, topics, OffsetSpec.EARLIEST, timeout_s)
-    listed = _offsets(bootstrap, topics, OffsetSpec.LATEST, timeout_s)
-    filled = {place: end - 1 for place, end in listed.items() if end > begin[place]}
-    return {**listed, **_high_watermarks(bootstrap, filled, timeout_s)}
+    # Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest, whatever the batch holds. Its fetches tell the truth.
+    listed = _offsets(bootstrap, topics, OffsetSpec.LATEST, timeout_s, IsolationLevel.READ_COMMITTED)
+    ends = partition_ends(bootstrap, listed, timeout_s=timeout_s)
+    return {place: stable if committed else high for place, (stable, high) in sorted(ends.items())}
 
 
 def beginning_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> Offsets:
@@ -235,38 +239,18 @@ def committed_offsets(bootstrap: str, group: str, *, timeout_s: float = TIMEOUT_
     return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
 
-def _offsets(bootstrap: str, topics: Collection[str], spec: OffsetSpec, timeout_s: float) -> Offsets:
+def _offsets(
+    bootstrap: str,
+    topics: Collection[str],
+    spec: OffsetSpec,
+    timeout_s: float,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> Offsets:
     with admin_client(bootstrap, timeout_s) as admin:
         infos = _require(admin, bootstrap, topics)
         wanted = {TopicPartition(topic, i): spec for topic, info in infos.items() for i in range(info.partitions)}
-        found = admin.list_partition_offsets(wanted) if wanted else {}
+        found = admin.list_partition_offsets(wanted, isolation) if wanted else {}
     return {(tp.topic, tp.partition): found[tp].offset for tp in wanted}
-
-
-def _high_watermarks(bootstrap: str, inside: Offsets, timeout_s: float) -> Offsets:
-    """The true end offsets, as fetches tell them.
-
-    Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest offset, whatever the batch
-    holds. Its fetches tell the truth, so each partition is fetched from a record near its end.
-    """
-    if not inside:
-        return {}
-    left = {TopicPartition(*place): offset for place, offset in inside.items()}
-    found: Offsets = {}
-    with consumer(bootstrap, timeout_s) as client:
-        client.assign(list(left))
-        for tp, offset in left.items():
-            client.seek(tp, offset)
-        deadline = time.monotonic() + timeout_s
-        while left:
-            if time.monotonic() > deadline:
-                raise unavailable(bootstrap, f"it has sent nothing for {timeout_s:g} s")
-            client.poll(timeout_ms=100)
-            for tp in [tp for tp in left if client.highwater(tp) is not None]:
-                found[tp.topic, tp.partition] = client.highwater(tp)
-                client.pause(tp)
-                del left[tp]
-    return found
 
 
 def _require(admin: KafkaAdminClient, bootstrap: str, topics: Collection[str]) -> dict[str, TopicInfo]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from headrace.broker import beginning_offsets, end_offsets
 from headrace.broker.connection import TIMEOUT_S
+from headrace.broker.records import Record, read_records
 from headrace.errors import EventError
 from headrace.events.deadletter import DeadLetter, dead_letter_topic
-from headrace.produce.records import read_records
 
 __all__ = ["read_dead_letters"]
 
@@ -36,7 +35,7 @@ def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: flo
     if not names:
         return []
     begin = beginning_offsets(bootstrap, names, timeout_s=timeout_s)
-    end = end_offsets(bootstrap, names, timeout_s=timeout_s)
+    end = end_offsets(bootstrap, names, committed=True, timeout_s=timeout_s)
     found: dict[tuple[str, int, int], DeadLetter] = {}
     for record in read_records(bootstrap, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
         letter = _letter(record)
@@ -44,7 +43,7 @@ def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: flo
     return [found[position] for position in sorted(found)]
 
 
-def _letter(record: Any) -> DeadLetter:
+def _letter(record: Record) -> DeadLetter:
     try:
         return DeadLetter.from_record(
             key=record.key, value=record.value, headers=record.headers, timestamp_ms=record.timestamp

@@ -1,25 +1,23 @@
 """What an earlier run of a replay has sent already.
 
 A replay sends in an order that never changes, and each partition holds a gapless beginning of what is sent to it. So
-counting tells where to go on: a partition's end offset is how many of its events are there. The last record of each
-partition is compared with the event that should be there.
+counting a partition's records tells where to go on. They are read, not taken from its end offset: aborted transactions and
+their markers have offsets as well. The last record of each partition is compared with the event that should be there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headrace.broker.records import Record, read_records
 from headrace.errors import TopicError
 from headrace.produce.encode import EncodedEvent
-from headrace.produce.records import read_records
 
 __all__ = ["already_sent"]
-
-_LOG_APPEND_TIME = 1
 
 
 def already_sent(
@@ -42,13 +40,13 @@ def already_sent(
         TopicError: The topic holds something else than this replay sends.
     """
     sent = np.zeros(total, bool)
-    left = {partition: end for partition, end in ends.items() if end > 0}
+    left: Counter[int] = Counter()
+    last: dict[int, Record] = {}
+    for record in read_records(bootstrap, {(topic, partition): (0, end) for partition, end in ends.items()}):
+        left[record.partition] += 1
+        last[record.partition] = record
     if not left:
         return sent
-    last = {
-        record.partition: record
-        for record in read_records(bootstrap, {(topic, partition): (end - 1, end) for partition, end in left.items()})
-    }
     for place, (partition, timestamp_ms, event) in enumerate(events):
         if partition not in left:
             continue
@@ -56,7 +54,7 @@ def already_sent(
         left[partition] -= 1
         if left[partition] == 0:
             del left[partition]
-            _compare(topic, partition, ends[partition] - 1, last.get(partition), event, timestamp_ms)
+            _compare(last[partition], event, timestamp_ms)
             if not left:
                 return sent
     partition, count = next(iter(left.items()))
@@ -67,16 +65,14 @@ def already_sent(
 _CURE = "Resume with the same --from, --until, --late and --seed as before. Without --resume the events come on top."
 
 
-def _compare(topic: str, partition: int, offset: int, record: Any, event: EncodedEvent, timestamp_ms: int) -> None:
-    differs = "the record itself, which does not read back"
-    if record is not None:
-        if (record.key, record.value) == (event.key, event.value):
-            if record.timestamp_type == _LOG_APPEND_TIME or record.timestamp == timestamp_ms:
-                return
-            differs = f"its timestamp, {record.timestamp} instead of {timestamp_ms}"
-        else:
-            differs = f"its content, {_shown(record.value)} instead of {_shown(event.value)}"
-    where = f"Topic {topic!r}, partition {partition}, offset {offset:,}"
+def _compare(record: Record, event: EncodedEvent, timestamp_ms: int) -> None:
+    if (record.key, record.value) == (event.key, event.value):
+        if record.is_append_time or record.timestamp == timestamp_ms:
+            return
+        differs = f"its timestamp, {record.timestamp} instead of {timestamp_ms}"
+    else:
+        differs = f"its content, {_shown(record.value)} instead of {_shown(event.value)}"
+    where = f"Topic {record.topic!r}, partition {record.partition}, offset {record.offset:,}"
     msg = f"{where} does not hold what this replay sent there: it differs in {differs}."
     raise TopicError(msg, cure=_CURE)
 

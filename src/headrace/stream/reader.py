@@ -20,6 +20,7 @@ from operator import itemgetter
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from headrace.broker.records import READ_COMMITTED
 from headrace.events.columns import IntArray
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
@@ -42,13 +43,7 @@ _FAR_AHEAD = 50_000
 """A partition that nobody wants is read no further than this many records: to pause it, librdkafka drops what it has fetched."""
 
 _SETTINGS: dict[str, str | int | bool] = {
-    "group.id": "headrace-reader",  # it must have one, and joins none
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",  # what is gone is told (`RecordsGone`), never jumped over
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-    "check.crcs": True,
+    **READ_COMMITTED,
     # While a request for partitions that have nothing new is held by the broker, the others are not fetched.
     "fetch.wait.max.ms": 50,
     "fetch.queue.backoff.ms": 5,
@@ -56,10 +51,8 @@ _SETTINGS: dict[str, str | int | bool] = {
     # with librdkafka's 50 MB the embedded broker thinks for seconds first. (A record that is larger comes all the same.)
     "fetch.message.max.bytes": 1 << 20,
     "fetch.max.bytes": 4 << 20,
-    "receive.message.max.bytes": 2_147_483_647,  # a record may be as large as its broker lets it
     "queued.min.messages": 2 * _MOST,
     "queued.max.messages.kbytes": 32 << 10,
-    "reconnect.backoff.max.ms": 1_000,
     "log_level": 2,  # that a broker is away aiokafka says, and says it once; librdkafka would twenty times a second
 }
 

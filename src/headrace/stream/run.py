@@ -153,7 +153,7 @@ def _run(app: StreamApp) -> None:
 
 
 def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:
-    return {SourcePartition(*source): end for source, end in end_offsets(bootstrap, topics).items()}
+    return {SourcePartition(*source): end for source, end in end_offsets(bootstrap, topics, committed=True).items()}
 
 
 class _watching:  # noqa: N801 a context manager, read as a verb
