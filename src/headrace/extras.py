@@ -47,8 +47,8 @@ def needing(extra: str | None = None) -> Iterator[None]:
     try:
         yield
     except MissingExtraError as error:
-        told = _told(error.package, extra)
-        if told is None or told.extra == error.extra:
+        told = None if extra is None else _told(error.package, extra)
+        if told is None or told.extra != extra or extra == error.extra:
             raise
         raise told from error.__cause__
     except ImportError as error:

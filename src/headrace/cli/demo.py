@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from headrace.cli.demo_state import demo_project, demo_state
 from headrace.cli.output import DIFFERENT, Folder, command, console, set_up_logging
 from headrace.config import Project
-from headrace.errors import ConfigError
+from headrace.extras import needing
+from headrace.plan import read_plan
 
 __all__ = ["demo"]
 
 _LOOKUPS = 1_000
 _LATE = 0.05
-_MARKER = "demo.json"
 
 
 @command
@@ -33,8 +33,30 @@ def demo(
 ) -> None:
     """Replay the project's histories through Kafka and Faust, serve features meanwhile, export training sets, and prove that both agree."""
     set_up_logging(verbose=False)
-    project = Project.load(folder)
-    _start_anew(project)
+    _require_all()
+    asked_for = Project.load(folder).state
+    project = demo_project(folder)
+    with demo_state(project):
+        example, datasets, proven = _run(project, late, lookups, limit)
+    elsewhere = project.state if project.state != asked_for else None
+    _say_what_next(example, list(read_plan(project.plan_path).services), datasets, elsewhere)
+    if not proven:
+        raise typer.Exit(DIFFERENT)
+
+
+def _require_all() -> None:
+    """Say what is missing before anything is written."""
+    with needing("all"):
+        from headrace.declare.feast_import import require_feast
+        from headrace.stream import run_worker  # noqa: F401
+
+        require_feast()
+
+
+def _run(project: Project, late: float, lookups: int, limit: int | None) -> tuple[dict[str, Any], list[Path], bool]:
+    """The keys of a telling lookup, the training sets' folders, and whether every lookup wanted was made and matched."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     from headrace.broker import EmbeddedBroker
     from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
     from headrace.declare import apply
@@ -58,35 +80,10 @@ def demo(
     datasets = export_datasets(project)
     matches = prove(project, recorded)
     console.print(f"\n[bold]{matches}/{len(recorded)} lookups match[/]", highlight=False)
-    _say_what_next(_example_keys(recorded), list(plan.services), datasets)
-    if matches != len(recorded) or len(recorded) < lookups:
-        raise typer.Exit(DIFFERENT)
+    return _example_keys(recorded), datasets, matches == len(recorded) >= lookups
 
 
-def _start_anew(project: Project) -> None:
-    """The embedded broker forgets its topics, so a demo starts from nothing; it never removes what another command made."""
-    if project.broker is not None:
-        msg = f"The demo runs on the embedded broker; the project is set to {project.broker}."
-        raise ConfigError(msg, cure='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
-    made = [
-        project.state / name for name in ("online", "log", "audit", "plans", "requests", "lookups.jsonl", "datasets")
-    ]
-    marker = project.state / _MARKER
-    if not marker.exists() and any(path.exists() for path in made):
-        msg = f"{project.state} holds data that the demo did not make."
-        raise ConfigError(
-            msg, cure="Move it away, or run the demo with another folder: HEADRACE_STATE=.headrace-demo headrace demo"
-        )
-    for path in made:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    project.state.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({"made_by": "headrace demo"}) + "\n", encoding="utf-8")
-
-
-def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[Path]) -> None:
+def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[Path], elsewhere: Path | None) -> None:
     service = services[0] if services else "SERVICE"
     keys = " ".join(f"--key {name}={value}" for name, value in example.items())
     headrace = "headrace" if shutil.which("headrace") else str(_shown(Path(sys.executable).with_name("headrace")))
@@ -100,6 +97,8 @@ def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[
             for folder in datasets
         ),
     ]
+    if elsewhere is not None:
+        headrace = f"HEADRACE_STATE={shlex.quote(str(_shown(elsewhere)))} {headrace}"
     console.print(
         "\n[bold]Try next[/] (the broker has stopped; the store, the log and the training set stay):", highlight=False
     )

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,15 +32,31 @@ _AT_A_TIME = 10
 
 def produce_histories(project: Project, plan: Plan, late: float, limit: int | None, progress: Progress) -> None:
     """Replay every source's history into its topic, all of it before the worker starts."""
+    until = None if limit is None else _common_end(project, plan, limit)
     for source in plan.sources.values():
         task = progress.add_task(f"produce {source.topic}", total=None, more="")
 
         def report(at: ReplayProgress, task: TaskID = task) -> None:
             progress.update(task, completed=at.sent, total=at.total, more=f"{at.simulated:%Y-%m-%d}")
 
-        summary = produce(project, source.topic, ReplayOptions(late=late, limit=limit, seed=_SEED), report)
+        summary = produce(project, source.topic, ReplayOptions(late=late, until=until, seed=_SEED), report)
         told = f"{summary.events_per_second:,.0f} events/s, {summary.late:,} late"
         progress.update(task, completed=summary.sent, total=summary.sent, more=told)
+
+
+def _common_end(project: Project, plan: Plan, limit: int) -> datetime:
+    """The first moment by which some topic has had its share of events: histories that ended apart would leave one's features empty."""
+    ends = []
+    for source in plan.sources.values():
+        times = _history_table(project, source.topic)[source.timestamp_field].cast(pa.timestamp("us", "UTC"))
+        ends.append(times.sort()[min(limit, len(times)) - 1].as_py())
+    first: datetime = min(ends)
+    return first + timedelta(microseconds=1)
+
+
+def _history_table(project: Project, topic: str) -> pa.Table:
+    history = load_history(project, topic)
+    return history if isinstance(history, pa.Table) else pa.Table.from_pylist([dict(event) for event in history])
 
 
 def stream_and_look_up(
@@ -67,6 +84,7 @@ def stream_and_look_up(
         finally:
             if worker.poll() is None:
                 worker.terminate()
+                worker.wait()
         summary = _summary(worker, log)
         during = len(recorder.recorded)
         while len(recorder.recorded) < wanted and recorder.record(min(_AT_A_TIME, wanted - len(recorder.recorded))):
@@ -146,13 +164,9 @@ def _entities(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
         keys = list(dict.fromkeys(key for ref in refs for key in plan.views[ref.view].join_keys))
         source = next((s for s in plan.sources.values() if {column.name for column in s.columns} >= set(keys)), None)
         if source is not None:
-            history = load_history(project, source.topic)
-            rows = (
-                history if isinstance(history, pa.Table) else pa.Table.from_pylist([dict(event) for event in history])
-            )
-            found[name] = (
-                rows.select(keys).group_by(keys).aggregate([]).sort_by([(key, "ascending") for key in keys]).to_pylist()
-            )
+            table = _history_table(project, source.topic).select(keys)
+            distinct = table.group_by(keys).aggregate([])
+            found[name] = distinct.sort_by([(key, "ascending") for key in keys]).to_pylist()
     if not found:
         msg = "The demo needs a feature service whose join keys one source has."
         raise ConfigError(msg, cure="Declare a FeatureService in feature_repo/services.py.")

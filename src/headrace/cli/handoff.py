@@ -11,6 +11,7 @@ import typer
 from headrace.cli.output import AWAY, AsJson, Folder, command, console, errors, note, print_json
 from headrace.config import Project
 from headrace.errors import HeadraceError, LookupRequestError, PlanMismatchError, StoreLockedError
+from headrace.extras import needing
 from headrace.online import open_store
 from headrace.online.meta import building_fact, previous_fact, refused_fact, view_fact
 from headrace.online.versions import built_share, definition_of, unreadable
@@ -34,6 +35,7 @@ def backfill(
     folder: Folder = None,
 ) -> None:
     """Build a new or changed view from the log while the stream runs, and serve it once it has caught up."""
+    _require_log()
     from headrace.stream.requests import cancel as take_back
 
     project = Project.load(folder)
@@ -52,6 +54,7 @@ def backfill(
 @command
 def rollback(view: ViewName, no_wait: NoWait = False, as_json: AsJson = False, folder: Folder = None) -> None:
     """Serve the version that a view had before, once it has been brought up to date from the log."""
+    _require_log()
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
     declared = _declared(plan, view)
@@ -69,6 +72,12 @@ def rollback(view: ViewName, no_wait: NoWait = False, as_json: AsJson = False, f
         note(
             f"The plan still says {declared.versioned_name}, and training sets are made by the plan: change the definition back and apply it."
         )
+
+
+def _require_log() -> None:
+    """Say at once which extra is missing; nothing was asked of anybody yet."""
+    with needing("stream"):
+        import headrace.log  # noqa: F401
 
 
 def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json: bool) -> None:

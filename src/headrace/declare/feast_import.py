@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.errors import ConfigError
+from headrace.extras import needing
 
 __all__ = ["quiet_feast", "require_feast"]
 
@@ -15,19 +15,13 @@ def require_feast() -> None:
     """Import Feast.
 
     Raises:
-        ConfigError: It is not installed.
+        MissingExtraError: It is not installed.
     """
-    try:
-        # What Feast and its dependencies warn of while they load is not the user's to mend. Loading also sets a filter
-        # of its own for the whole process ("once" for every RuntimeWarning), which leaving the block takes away again.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import feast.repo_operations  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "feast":
-            raise
-        msg = "Feast is not installed, and definitions are written in it."
-        raise ConfigError(msg, cure="pip install 'headrace[feast]'") from error
+    # What Feast and its dependencies warn of while they load is not the user's to mend. Loading also sets a filter
+    # of its own for the whole process ("once" for every RuntimeWarning), which leaving the block takes away again.
+    with needing("feast"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import feast.repo_operations  # noqa: F401
 
 
 @contextmanager

@@ -1,0 +1,117 @@
+"""Where a demo may write: a state folder that holds nothing, or nothing but what an earlier demo left, untouched since."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headrace.cli.output import note
+from headrace.config import Project
+from headrace.errors import ConfigError
+
+__all__ = ["demo_project", "demo_state"]
+
+_MARKER = "demo.json"
+
+_MADE_AGAIN = {"plan.json", "registry.db", "broker.json", "broker.log", "worker.log", "faust", _MARKER}
+"""What every command writes anew and no data is lost with."""
+
+_OPENED = {"lock.mdb", "worker.lock"}
+"""Files that change when a store is merely opened."""
+
+
+def demo_project(start: Path | None) -> Project:
+    """The project as the demo runs it: on the embedded broker and LMDB, in a state folder that it may empty.
+
+    Where the project's own state folder holds anything else, that is a folder beside it, whose name ends with -demo.
+
+    Args:
+        start: A folder in the project.
+
+    Returns:
+        The project. $HEADRACE_STATE names the folder from here on, for the worker that the demo starts.
+
+    Raises:
+        ConfigError: The project is set to another broker or store, a broker runs in its state folder, or neither folder is free.
+    """
+    project = Project.load(start)
+    if project.broker is not None:
+        msg = f"The demo runs on the embedded broker; the project is set to {project.broker}."
+        raise ConfigError(msg, cure='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
+    if project.store_url != f"lmdb:{project.state / 'online'}":
+        msg = f"The demo fills a store of its own; the project is set to {project.store_url}."
+        raise ConfigError(msg, cure="Run it with HEADRACE_STORE=lmdb.")
+    why = _not_free(project)
+    if why is None:
+        os.environ["HEADRACE_STATE"] = str(project.state)
+        return project
+    beside = project.state.with_name(f"{project.state.name}-demo")
+    os.environ["HEADRACE_STATE"] = str(beside)
+    own = Project.load(start)
+    also = _not_free(own)
+    if also is not None:
+        msg = f"The demo empties the folder that it runs in, and {why}. In {beside}, {also}."
+        raise ConfigError(msg, cure=f"Move {beside} away, or name another folder: HEADRACE_STATE=FOLDER headrace demo")
+    note(f"{why[0].upper()}{why[1:]}: that stays, and the demo runs in {beside}.")
+    return own
+
+
+@contextmanager
+def demo_state(project: Project) -> Iterator[None]:
+    """Empty the folder of what an earlier demo left; note at the end, however that comes, what this one wrote.
+
+    Args:
+        project: What `demo_project` gave.
+
+    Yields:
+        Nothing.
+    """
+    for path in _data(project.state):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    project.state.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        written = {"made_by": "headrace demo", "wrote": _fingerprint(project.state)}
+        (project.state / _MARKER).write_text(json.dumps(written) + "\n", encoding="utf-8")
+
+
+def _not_free(project: Project) -> str | None:
+    """Why a demo must not run in a project's state folder; None where it may."""
+    from headrace.broker import running_broker
+
+    if running_broker(project.broker_state_path) is not None:
+        return f"an embedded broker (`headrace dev`) runs in {project.state}"
+    if not _data(project.state):
+        return None
+    try:
+        noted = json.loads((project.state / _MARKER).read_text(encoding="utf-8"))["wrote"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{project.state} holds data that no demo made"
+    if noted != _fingerprint(project.state):
+        return f"{project.state} holds data that was written after the demo"
+    return None
+
+
+def _data(state: Path) -> list[Path]:
+    if not state.is_dir():
+        return []
+    return sorted(path for path in state.iterdir() if path.name not in _MADE_AGAIN)
+
+
+def _fingerprint(state: Path) -> dict[str, list[int]]:
+    """Every file that holds data, with its size and when it was last written."""
+    files = [found for path in _data(state) for found in ([path] if path.is_file() else path.rglob("*"))]
+    facts = {str(file.relative_to(state)): file.lstat() for file in files if not file.is_dir()}
+    return {
+        name: [found.st_size, found.st_mtime_ns]
+        for name, found in sorted(facts.items())
+        if Path(name).name not in _OPENED
+    }
