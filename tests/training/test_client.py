@@ -12,9 +12,11 @@ from pyarrow import csv, parquet
 
 from headrace import TrainingClient
 from headrace.config import Project
-from headrace.errors import LogError, LookupRequestError, PlanError, SpineError
+from headrace.errors import HeadraceWarning, LogError, LookupRequestError, PlanError, SpineError
 from headrace.log import EventLog
-from tests.training.conftest import SOURCE, START, rides, spine_of
+from headrace.plan import write_plan
+from headrace.times import us_of
+from tests.training.conftest import PLAN, SOURCE, START, rides, spine_of
 
 SPINE = spine_of([20.25, 20.5, 5, 20.25], ["a", "a", "b", "nowhere"])
 
@@ -156,3 +158,39 @@ def test_project_without_a_plan_is_refused(project: Project) -> None:
     project.plan_path.unlink()
     with pytest.raises(PlanError, match="There is no plan"):
         TrainingClient(project)
+
+
+# --- history that was replayed under the system clock
+
+
+def replayed(path: Path, known_after: timedelta) -> Project:
+    """Rides of one city, all known long after they happened."""
+    path.mkdir(exist_ok=True)
+    (path / "headrace.toml").write_text("[headrace]\n")
+    project = Project.load(path)
+    write_plan(PLAN, project.plan_path)
+    rows = rides(0, range(60))
+    known = pa.array([us_of(START + known_after)] * 60)
+    rows = rows.set_column(rows.column_names.index("_known_at_us"), "_known_at_us", known)
+    EventLog(project.log_path, SOURCE).append(rows, {0: 59})
+    return project
+
+
+def test_rows_before_anything_was_known_are_warned_of_with_what_to_do(tmp_path: Path) -> None:
+    client = TrainingClient(replayed(tmp_path, timedelta(days=9)))
+    with pytest.warns(HeadraceWarning, match="At 2 of 3 rows nothing of the topic rides was known yet") as said:
+        found = client.get_historical_features(
+            spine_of([5, 20, 60 * 24 * 10], ["a", "a", "a"]), ["city_rides:max_price"]
+        )
+    assert found.to_arrow().column("city_rides__max_price").to_pylist()[:2] == [None, None]
+    assert 'as_of="event"' in str(said[0].message)
+    assert 'clock = "record"' in str(said[0].message)
+
+
+def test_nothing_is_warned_of_where_it_makes_no_difference(tmp_path: Path) -> None:
+    """Warnings are errors here: rows after all was known, rows by event time, and a stream that began with its first event."""
+    late = TrainingClient(replayed(tmp_path / "late", timedelta(days=9)))
+    late.get_historical_features(spine_of([60 * 24 * 10], ["a"]), ["city_rides:max_price"])
+    late.get_historical_features(spine_of([5], ["a"]), ["city_rides:max_price"], as_of="event")
+    prompt = TrainingClient(replayed(tmp_path / "prompt", timedelta(minutes=59)))
+    prompt.get_historical_features(spine_of([5], ["a"]), ["city_rides:max_price"])

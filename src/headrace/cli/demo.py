@@ -27,7 +27,10 @@ def demo(
     late: Annotated[float, typer.Option(help="The share of events sent up to 10 minutes after they happened.")] = _LATE,
     lookups: Annotated[int, typer.Option(help="How many lookups to record and prove.")] = _LOOKUPS,
     limit: Annotated[
-        int | None, typer.Option(help="Only the first so many events of each topic.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Only about the first so many events of each topic: all up to one moment.", show_default=False
+        ),
     ] = None,
     folder: Folder = None,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from headrace.errors import LogError
-from headrace.log.schema import FIRST_IMPORT, OFFSET, PARTITION
+from headrace.log.schema import FIRST_IMPORT, KNOWN_AT, OFFSET, PARTITION, TS
 
 __all__ = ["LogFile", "LogSnapshot", "log_files"]
 
@@ -29,6 +30,8 @@ class LogFile:
         rows: How many events it holds.
         partitions: The least and greatest source partition in it.
         offsets: The least and greatest offset in it, over all its partitions.
+        first_us: The least event time in it, in µs; None where the table does not say.
+        known_us: When the first of its events became known, in µs; None where the table does not say.
     """
 
     path: str
@@ -36,6 +39,8 @@ class LogFile:
     rows: int
     partitions: tuple[int, int]
     offsets: tuple[int, int]
+    first_us: int | None = None
+    known_us: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,17 @@ def log_files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
     if absent and adds.num_rows:
         msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."
         raise LogError(msg, cure="Move it away, or set `state` in headrace.toml to another folder.")
-    rows = zip(*(adds.column(name).to_pylist() for name in names), strict=True) if adds.num_rows else ()
+    rows = zip(*(_column(adds, name) for name in (*names, f"min.{TS}", f"min.{KNOWN_AT}")), strict=True)
     files = [
-        LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o))
-        for name, date, n, low_p, high_p, low_o, high_o in rows
+        LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o), first, known)
+        for name, date, n, low_p, high_p, low_o, high_o, first, known in rows
     ]
     return tuple(sorted(files, key=lambda file: (file.date, file.path)))
+
+
+def _column(adds: pa.Table, name: str) -> list[Any]:
+    found: list[Any] = adds.column(name).to_pylist() if name in adds.column_names else [None] * adds.num_rows
+    return found
 
 
 def _partitions_in(file: LogFile) -> list[int]:

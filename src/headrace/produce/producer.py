@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -19,6 +18,7 @@ from headrace.errors import EventError, TopicError
 from headrace.events.schema import load_model
 from headrace.plan import Plan, Source, read_plan
 from headrace.produce.batches import Record
+from headrace.produce.clock import RecordClock, SystemClock, clock_of
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
 from headrace.produce.partitions import partition_of, partitions_of
@@ -46,6 +46,7 @@ class EventProducer:
         timeout_s: How long to wait for the broker at the start, in seconds.
         patience_s: How long the broker may stay away later before sending is given up, in seconds.
         linger_ms: How long an event may wait for others to share its batch, in milliseconds.
+        clock: What gives a record its timestamp where none is said; None is the system's clock.
 
     Raises:
         BrokerUnavailableError: No broker answers.
@@ -62,8 +63,10 @@ class EventProducer:
         timeout_s: float = TIMEOUT_S,
         patience_s: float = PATIENCE_S,
         linger_ms: int = LINGER_MS,
+        clock: RecordClock | SystemClock | None = None,
     ) -> None:
         self.source = source
+        self._clock = clock or SystemClock()
         self.bootstrap = bootstrap
         self.encoder = EventEncoder(source, model)
         self.partitions = describe(bootstrap, [source.topic], timeout_s=timeout_s)[source.topic].partitions
@@ -80,6 +83,8 @@ class EventProducer:
     @classmethod
     def for_project(cls, topic_or_source: str, project: Project | None = None, **options: Any) -> Self:
         """A producer for a project's source, its topic created where it is missing.
+
+        Under the project's record clock, an event that gives no timestamp is sent as of when it happened, not as of today.
 
         Args:
             topic_or_source: The name of a topic or a source of the project's plan.
@@ -101,6 +106,7 @@ class EventProducer:
         model = load_model(project.repo, source.model)
         bootstrap = broker_address(project)
         ensure_topics(bootstrap, [source], project.partitions)
+        options.setdefault("clock", clock_of(project))
         return cls(source, model, bootstrap, **options)
 
     def __enter__(self) -> Self:
@@ -133,7 +139,8 @@ class EventProducer:
 
         Args:
             event: An instance of the source's model, or a mapping that the model accepts.
-            timestamp: The Kafka record's timestamp, with a time zone; None is now.
+            timestamp: The Kafka record's timestamp, with a time zone; None is now, by the project's clock: under the record clock
+                the event's own time, or the newest record's where that is later.
 
         Raises:
             BrokerUnavailableError: Earlier events were not confirmed in time.
@@ -142,8 +149,9 @@ class EventProducer:
             TopicError: The broker refused earlier events.
         """
         encoded = self.encoder.encode(event)
-        timestamp_ms = _now_ms() if timestamp is None else _as_ms(timestamp)
+        timestamp_ms = self._clock.stamps_ms([encoded])[0] if timestamp is None else _as_ms(timestamp)
         self._refuse_future(encoded, timestamp_ms)
+        self._clock.moves_to(timestamp_ms)
         self.send_encoded(encoded, timestamp_ms)
 
     def send_many(
@@ -153,7 +161,7 @@ class EventProducer:
 
         Args:
             events: The events; any number, they are taken a thousand at a time.
-            timestamps: Their Kafka records' timestamps, with a time zone, as many as events; None is now.
+            timestamps: Their Kafka records' timestamps, with a time zone, as many as events; None is now, as for `send`.
 
         Raises:
             BrokerUnavailableError: As `send`.
@@ -173,9 +181,10 @@ class EventProducer:
     def _send_chunk(self, events: list[Any], timestamps: list[datetime] | None) -> None:
         try:
             encoded = self.encoder.encode_many(events)
-            times = [_now_ms()] * len(events) if timestamps is None else [_as_ms(one) for one in timestamps]
+            times = self._clock.stamps_ms(encoded) if timestamps is None else [_as_ms(one) for one in timestamps]
             for event, timestamp_ms in zip(encoded, times, strict=True):
                 self._refuse_future(event, timestamp_ms)
+            self._clock.moves_to(max(times, default=0))
             self.send_all_encoded(encoded, times)
         except EventError:
             # One of them is refused: those before it are sent, and it is refused as it would be alone.
@@ -256,10 +265,6 @@ class EventProducer:
             TopicError: As `flush`.
         """
         self._sender.close()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _as_ms(timestamp: datetime) -> int:

@@ -14,9 +14,10 @@ import pyarrow as pa
 from headrace.config import Project
 from headrace.errors import SpineError
 from headrace.extras import needing
-from headrace.history import PointInTimeJoin
+from headrace.history import AsOf, PointInTimeJoin
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import FeatureRef, Plan, read_plan
+from headrace.training.known import warn_of_nothing_known
 from headrace.training.spine import Spine, spine_table
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class FeatureJoins:
             self.plan, logs, memory_limit=self._memory_limit, threads=self._threads, repo=self.project.repo
         )
         found = join.features(table, refs, as_of=as_of, time_column=time_column)
+        if as_of == AsOf.KNOWN:
+            warn_of_nothing_known(table, time_column, logs.values(), self.project.clock)
         # The spine's own columns were never part of the join: they are set beside the features by row.
         for name in found.column_names:
             table = table.append_column(name, found.column(name))
