@@ -63,7 +63,7 @@ def other_terminal(folder: Path, line: str) -> Iterator[None]:
         finally:
             going.send_signal(signal.SIGINT)
             going.communicate(timeout=60)
-    assert going.returncode == 0
+    assert going.returncode == 130
 
 
 @pytest.mark.slow

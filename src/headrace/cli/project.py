@@ -31,9 +31,12 @@ def init(name: Annotated[str, typer.Argument(help="The project's name; a folder 
 def apply(as_json: AsJson = False, folder: Folder = None) -> None:
     """Register the definitions with Feast and compile them into the plan."""
     from headrace.declare import apply as apply_definitions
+    from headrace.declare.feast_import import require_feast
 
+    project = Project.load(folder)
     with console.status("Reading the feature repo (importing Feast takes a few seconds) …"):
-        result = apply_definitions(Project.load(folder))
+        require_feast()
+        result = apply_definitions(project)
     if as_json:
         print_json({"plan": result.plan.hash, "path": str(result.plan_path), **result.diff.to_dict()})
         return
@@ -49,9 +52,12 @@ def plan(
 ) -> None:
     """Show what `apply` would change, and change nothing."""
     from headrace.declare import plan_changes
+    from headrace.declare.feast_import import require_feast
 
+    project = Project.load(folder)
     with console.status("Reading the feature repo (importing Feast takes a few seconds) …"):
-        diff = plan_changes(Project.load(folder))
+        require_feast()
+        diff = plan_changes(project)
     if as_json:
         print_json(diff.to_dict())
     else:

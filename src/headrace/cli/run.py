@@ -44,10 +44,7 @@ def dev(
             topics = ensure_topics(broker.address, read_plan(project.plan_path).sources.values(), project.partitions)
             console.print(f"Topics: {', '.join(topics)}", highlight=False)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        try:
-            broker.wait()
-        except KeyboardInterrupt:
-            console.print("Stopping.")
+        broker.wait()
 
 
 @command
