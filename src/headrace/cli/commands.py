@@ -32,6 +32,8 @@ COMMANDS = {
     "init": Entry("project:init", "Start a project: a small working one to change."),
     "apply": Entry("project:apply", "Register the definitions with Feast and compile the plan."),
     "plan": Entry("project:plan", "Show what `apply` would change."),
+    "list": Entry("show:list_", "Show what is declared: sources, views, services, datasets."),
+    "show": Entry("show:show", "Show one of them in words: windows, cost, freshness, versions."),
     "dev": Entry("run:dev", "Run the embedded broker, for development."),
     "produce": Entry("run:produce", "Replay a history of events into its Kafka topic."),
     "stream": Entry("run:stream", "Run a worker: from Kafka into online store and log."),

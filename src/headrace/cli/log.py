@@ -13,13 +13,14 @@ from headrace.cli.output import AsJson, Folder, command, console, errors, note, 
 from headrace.config import Project
 from headrace.errors import TopicError
 from headrace.plan import Plan, Source, read_plan
+from headrace.times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.log import EventLog, LookupTable
 
-__all__ = ["compact", "log", "show", "vacuum"]
+__all__ = ["compact", "head", "log", "show", "vacuum"]
 
 _LOOKUPS = "recorded lookups"
 _MB = 1_000_000
@@ -48,6 +49,45 @@ def show(topics: Topics = None, as_json: AsJson = False, folder: Folder = None) 
         for row in rows
     ]
     table("Files", ["table", *names], drawn, numbers=names, whole=["table"])
+
+
+@command
+def head(
+    topic: Annotated[str, typer.Argument(help="The topic or source.", show_default=False)],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many.")] = 10,
+    oldest: Annotated[bool, typer.Option("--oldest", help="The oldest instead of the newest.")] = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Show the newest events that were logged, by event time, with their position and when they became known."""
+    from headrace.log import EventLog, log_head
+    from headrace.log.schema import KNOWN_AT, OFFSET, PARTITION, RECORD_TS, TS
+    from headrace.lookup.response import json_value
+
+    project = Project.load(folder)
+    source = _sources(read_plan(project.plan_path), [topic])[0]
+    snapshot = EventLog(project.log_path, source).snapshot()
+    found = [
+        {name: json_value(value) for name, value in row.items()}
+        for row in log_head(snapshot, rows, oldest=oldest).to_pylist()
+    ]
+    for row in found:
+        row["position"] = f"{row.pop(PARTITION)}@{row.pop(OFFSET)}"
+        row["known_at"] = iso_time(row.pop(KNOWN_AT))
+        row["record_time"] = iso_time(row.pop(RECORD_TS, None))
+        row.pop(TS)
+    if as_json:
+        print_json({"topic": source.topic, "total": snapshot.rows, "rows": found})
+        return
+    if not found:
+        console.print(
+            f"Nothing of {source.topic} is logged yet: `headrace stream` logs what it applies.", highlight=False
+        )
+        return
+    columns = list(found[0])
+    which = "oldest" if oldest else "newest"
+    title = f"{source.topic}: the {which} {len(found):,} of {snapshot.rows:,} events, by {source.timestamp_field}"
+    table(title, columns, [list(row.values()) for row in found])
 
 
 @command
@@ -167,5 +207,6 @@ log = typer.Typer(
     rich_markup_mode=None,
 )
 log.command("show")(show)
+log.command("head")(head)
 log.command("compact")(compact)
 log.command("vacuum")(vacuum)

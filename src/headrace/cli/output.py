@@ -197,6 +197,7 @@ def table(
     *,
     numbers: Sequence[str] = (),
     whole: Sequence[str] = (),
+    headed: bool = True,
 ) -> None:
     """Print a table, in the narrowest form that it needs: with lines, without, or on its side, a line per value.
 
@@ -206,6 +207,7 @@ def table(
         rows: One sequence per row; None shows as a dash.
         numbers: The columns to align right.
         whole: The columns that are never folded.
+        headed: Whether the columns' names are shown.
     """
     from rich import box
     from rich.table import Table
@@ -218,7 +220,7 @@ def table(
     if not lined and sum(needed) + 2 * len(needed) > console.width:
         _on_its_side(title, columns, cells)
         return
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", show_header=headed)
     if not lined:
         drawn.box, drawn.pad_edge, drawn.collapse_padding = box.SIMPLE_HEAD, False, True
         drawn.padding = (0, 1)

@@ -6,6 +6,7 @@ with needing("offline"):
     from headrace.log.compact import Compacted, Upkeep
     from headrace.log.erase import Erased
     from headrace.log.facts import TableFacts
+    from headrace.log.head import log_head
     from headrace.log.incarnations import Gap, Incarnation, TopicHistory, TopicNotes, topic_history
     from headrace.log.lookups import LookupTable
     from headrace.log.made import Made, made_log, make_log
@@ -32,6 +33,7 @@ __all__ = [
     "Vacuumed",
     "made_log",
     "make_log",
+    "log_head",
     "pinned_versions",
     "topic_history",
 ]

@@ -19,7 +19,7 @@ from headrace.log.files import GROUP_ROWS
 from headrace.log.schema import DATE, OFFSET, PARTITION
 from headrace.log.snapshot import LogFile, LogSnapshot
 
-__all__ = ["scan_in_order"]
+__all__ = ["scan_in_order", "unreadable", "with_schema"]
 
 
 def scan_in_order(
@@ -89,7 +89,7 @@ def _stretches(file: LogFile, partition: int, after: int) -> Iterator[_Stretch]:
     try:
         metadata = pq.read_metadata(file.path)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     names = metadata.schema.names
     places = [names.index(name) for name in (PARTITION, OFFSET)]
     for group in range(metadata.num_row_groups):
@@ -111,16 +111,22 @@ def _rows_of(stretch: _Stretch, schema: pa.Schema, partition: int, after: int) -
         held = pq.ParquetFile(stretch.file.path)
         rows = held.read() if stretch.group is None else held.read_row_group(stretch.group)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(stretch.file, error) from error
+        raise unreadable(stretch.file, error) from error
     if not stretch.is_only:
         rows = rows.filter(pc.and_(pc.equal(rows.column(PARTITION), partition), pc.greater(rows.column(OFFSET), after)))
-    absent = [field for field in schema if field.name not in rows.column_names]
-    for field in absent:
-        rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return with_schema(rows, schema)
+
+
+def with_schema(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows of a file as the table has them now: with the columns that came later."""
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
     return rows.select(schema.names).cast(schema)
 
 
-def _unreadable(file: LogFile, error: Exception) -> LogError:
+def unreadable(file: LogFile, error: Exception) -> LogError:
+    """The error that a file of the log does not read."""
     cure = "Restore the log's folder from a copy, or move it away and replay the topic."
     return LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", cure=cure)
 

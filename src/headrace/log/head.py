@@ -1,0 +1,50 @@
+"""A few rows of a log: its newest, or its oldest, by event time."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headrace.log.scan import unreadable, with_schema
+from headrace.log.schema import DATE, OFFSET, PARTITION, TS
+from headrace.log.snapshot import LogFile, LogSnapshot
+
+__all__ = ["log_head"]
+
+_PLACE = [TS, PARTITION, OFFSET]
+
+
+def log_head(snapshot: LogSnapshot, rows: int, *, oldest: bool = False) -> pa.Table:
+    """The newest rows of a log, or its oldest. Files lie by event date, so only a few are read.
+
+    Args:
+        snapshot: What to read.
+        rows: How many.
+        oldest: The oldest instead of the newest.
+
+    Returns:
+        Its columns, the newest first (or the oldest), by event time, then partition and offset.
+
+    Raises:
+        LogError: A file does not read.
+    """
+    schema = snapshot.schema.remove(snapshot.schema.get_field_index(DATE))
+    order = [(name, "ascending" if oldest else "descending") for name in _PLACE]
+    by_date = groupby(snapshot.files if oldest else reversed(snapshot.files), key=lambda file: file.date)
+    found = schema.empty_table()
+    for _, files in by_date:
+        if found.num_rows >= rows:
+            break
+        held = pa.concat_tables([_read(file, schema) for file in files])
+        found = pa.concat_tables([found, held.sort_by(order).slice(0, rows - found.num_rows)])
+    return found.slice(0, rows)
+
+
+def _read(file: LogFile, schema: pa.Schema) -> pa.Table:
+    try:
+        rows = pq.ParquetFile(file.path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(file, error) from error
+    return with_schema(rows, schema)
