@@ -26,6 +26,8 @@ COMMANDS = {
     "dataset verify": ["manifest", "--json"],
     "status": ["--json"],
     "audit": ["--since", "--json"],
+    "backfill": ["view", "--no-wait", "--cancel", "--yes", "--json"],
+    "rollback": ["view", "--to", "--list", "--no-wait", "--yes", "--json"],
     "forget": ["entity", "keys", "--key", "--datasets", "--dry-run", "--yes", "--json"],
     "import": [
         "source",

@@ -8,14 +8,21 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.output import AWAY, AsJson, Folder, command, console, errors, note, print_json
+from headrace.cli.output import AWAY, AsJson, Folder, Yes, command, confirm, console, errors, note, print_json, table
 from headrace.config import Project
-from headrace.errors import HeadraceError, LookupRequestError, PlanMismatchError, StoreLockedError
+from headrace.errors import (
+    HeadraceError,
+    LookupRequestError,
+    PlanMismatchError,
+    StoreLockedError,
+    StoreUnavailableError,
+)
 from headrace.extras import needing
 from headrace.online import open_store
-from headrace.online.meta import building_fact, previous_fact, refused_fact, view_fact
-from headrace.online.versions import built_share, definition_of, unreadable
+from headrace.online.meta import building_fact, refused_fact, view_fact
+from headrace.online.versions import HeldVersion, built_share, definition_of, held_versions, unreadable
 from headrace.plan import Plan, View, read_plan
+from headrace.times import iso_time
 
 __all__ = ["backfill", "rollback"]
 
@@ -31,6 +38,7 @@ def backfill(
     view: ViewName,
     no_wait: NoWait = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Take back what was asked for and is not live yet.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
@@ -42,31 +50,45 @@ def backfill(
     plan = read_plan(project.plan_path)
     declared = _declared(plan, view)
     if cancel:
+        _confirm_giving_up(project, plan, view, yes=yes)
         there = take_back(project.requests_path, view)
         if as_json:
             print_json({"view": view, "cancelled": there})
         else:
             console.print("Cancelled." if there else f"Nothing was asked for {view}.", highlight=False)
         return
+    _confirm_giving_up(project, plan, view, yes=yes, instead=declared)
     _hand_off(project, plan, declared, wait=not no_wait, as_json=as_json)
 
 
 @command
-def rollback(view: ViewName, no_wait: NoWait = False, as_json: AsJson = False, folder: Folder = None) -> None:
+def rollback(
+    view: ViewName,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="The version to serve, by its hash or the hash's beginning.", show_default=False),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Only show the versions that there are.")] = False,
+    no_wait: NoWait = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
     """Serve the version that a view had before, once it has been brought up to date from the log."""
     _require_log()
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
     declared = _declared(plan, view)
-    facts = _facts(project)
-    before = definition_of(facts, facts.get(previous_fact(view)))
-    if before is None:
-        msg = f"The view {view!r} has had no other version in this store."
-        raise LookupRequestError(msg, cure="Change its definition back, `headrace apply`, and `headrace backfill` it.")
+    versions = held_versions(_facts(project), view)
+    if list_:
+        _show_versions(view, versions, declared, as_json=as_json)
+        return
+    before = _before(view, versions) if to is None else _named(view, versions, to)
     why = unreadable(before, plan.source_of(declared))
     if why is not None:
         msg = f"{before.versioned_name} can no longer be computed: {why}, and the plan says otherwise now."
         raise PlanMismatchError(msg, cure="Change the source back, apply, and roll back again.")
+    _confirm_giving_up(project, plan, view, yes=yes, instead=before)
     _hand_off(project, plan, before, wait=not no_wait, as_json=as_json)
     if before.hash != declared.hash and not as_json:
         note(
@@ -80,6 +102,69 @@ def _require_log() -> None:
         import headrace.log  # noqa: F401
 
 
+def _before(view: str, versions: list[HeldVersion]) -> View:
+    """The version before the live one; never one that came after it."""
+    by_role = {one.role: one.view for one in versions}
+    if "before" in by_role:
+        return by_role["before"]
+    if "undone" in by_role:
+        undone = by_role["undone"]
+        msg = f"{by_role['live'].versioned_name} was rolled back to, from {undone.versioned_name}, and nothing before it is kept."
+        raise LookupRequestError(
+            msg, cure=f"`headrace rollback {view} --to {undone.hash}` serves {undone.versioned_name} again."
+        )
+    msg = f"The view {view!r} has had no other version in this store."
+    raise LookupRequestError(msg, cure="Change its definition back, `headrace apply`, and `headrace backfill` it.")
+
+
+def _named(view: str, versions: list[HeldVersion], to: str) -> View:
+    wanted = to.rpartition("@")[2]
+    found = [one.view for one in versions if one.role != "building" and wanted and one.view.hash.startswith(wanted)]
+    if len(found) != 1:
+        held = ", ".join(f"{one.view.versioned_name} ({one.role})" for one in versions)
+        msg = f"The store holds {'several versions' if found else 'no version'} {to!r} of {view!r}."
+        raise LookupRequestError(msg, cure=f"It holds {held or 'none'}.")
+    return found[0]
+
+
+def _show_versions(view: str, versions: list[HeldVersion], declared: View, *, as_json: bool) -> None:
+    found = [
+        {
+            "version": one.view.hash,
+            "role": one.role,
+            "live_since": iso_time(one.since_us),
+            "declared": one.view.hash == declared.hash,
+        }
+        for one in versions
+    ]
+    if as_json:
+        print_json({"view": view, "versions": found})
+        return
+    rows = [
+        [f"{view}@{one['version']}", one["role"], one["live_since"], "yes" if one["declared"] else None]
+        for one in found
+    ]
+    table(f"Versions of {view}", ["version", "role", "first live", "declared"], rows, whole=["version"])
+    note("undone: it was rolled back from; `headrace rollback VIEW --to VERSION` serves it again.")
+
+
+def _confirm_giving_up(project: Project, plan: Plan, view: str, *, yes: bool, instead: View | None = None) -> None:
+    """Ask before a version that is being built is thrown away."""
+    from headrace.log import EventLog
+
+    try:
+        facts = _facts(project)
+    except StoreUnavailableError:
+        return  # nothing can be half built where no store answers
+    building = definition_of(facts, facts.get(building_fact(view)))
+    if building is None or (instead is not None and building.hash == instead.hash):
+        return
+    source = plan.sources.get(building.source)
+    ends = {} if source is None else EventLog(project.log_path, source).last_offsets()
+    share = built_share(facts, building.hash, ends)
+    confirm(f"{building.versioned_name} is being built ({share:.0%} done). Throw that away?", yes=yes)
+
+
 def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json: bool) -> None:
     from headrace.stream.requests import Request, ask
 
@@ -88,16 +173,22 @@ def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json
         _done(target, began, as_json, already=True)
         return
     ask(project.requests_path, Request(view=target, source=plan.sources[target.source]))
-    if not _done_alone(project, plan):
-        if not wait:
-            if as_json:
-                print_json({"view": target.name, "version": target.hash, "live": False})
-            else:
-                console.print(
-                    f"Asked for {target.versioned_name}; `headrace status` shows how far it is.", highlight=False
-                )
-            return
-        _wait(project, plan, target)
+    try:
+        is_done = _done_alone(project, plan)
+        if not is_done and wait:
+            _wait(project, plan, target)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(
+            f"the request for {target.versioned_name} stands; run the same command again to go on, "
+            f"or `headrace backfill {target.name} --cancel` to take it back"
+        )
+        raise
+    if not is_done and not wait:
+        if as_json:
+            print_json({"view": target.name, "version": target.hash, "live": False})
+        else:
+            console.print(f"Asked for {target.versioned_name}; `headrace status` shows how far it is.", highlight=False)
+        return
     _done(target, began, as_json, already=False)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "new_generation",
     "previous_fact",
     "refused_fact",
+    "since_fact",
     "topic_fact",
     "upto_fact",
     "upto_prefix",
@@ -78,6 +79,11 @@ def definition_fact(view_hash: str) -> str:
 def definitions(facts: Iterable[str]) -> list[str]:
     """The hashes of the versions whose definition is kept."""
     return [name.removeprefix(_DEFINITION) for name in facts if name.startswith(_DEFINITION)]
+
+
+def since_fact(view_hash: str) -> str:
+    """Under which name the time is kept at which a version first went live, in µs; what the store served from its beginning has none."""
+    return f"since:{view_hash}"
 
 
 def upto_fact(view_hash: str, partition: int) -> str:

@@ -8,6 +8,7 @@ with the version that is served, whatever the plan has come to say, until the ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from headrace.errors import PlanMismatchError
 from headrace.online.meta import (
@@ -18,6 +19,7 @@ from headrace.online.meta import (
     definition_fact,
     new_generation,
     previous_fact,
+    since_fact,
     upto_fact,
     view_fact,
 )
@@ -27,7 +29,9 @@ __all__ = [
     "building_views",
     "built_partitions",
     "built_share",
+    "HeldVersion",
     "definition_of",
+    "held_versions",
     "live_plan",
     "live_view",
     "serving_facts",
@@ -48,6 +52,39 @@ def definition_of(facts: Mapping[str, str], view_hash: str | None) -> View | Non
     """A version's definition; None where the store does not know it."""
     found = facts.get(definition_fact(view_hash)) if view_hash else None
     return None if found is None else View.model_validate_json(found)
+
+
+class HeldVersion(NamedTuple):
+    """A version of a view whose records the store keeps up to date, or can bring up to date.
+
+    Attributes:
+        view: Its definition.
+        role: `live`; `before`: the one that was live before; `undone`: the one that was rolled back from; `building`.
+        since_us: When it first went live, in µs; None where it was served from the store's beginning, or never yet.
+    """
+
+    view: View
+    role: Literal["live", "before", "undone", "building"]
+    since_us: int | None
+
+
+def held_versions(facts: Mapping[str, str], name: str) -> list[HeldVersion]:
+    """The versions of a view that the store holds, the live one first.
+
+    Args:
+        facts: What the store says of itself.
+        name: The view's name.
+    """
+    live, previous = facts.get(view_fact(name)), facts.get(previous_fact(name))
+    since = {one: int(facts[since_fact(one)]) for one in (live, previous) if one and since_fact(one) in facts}
+    is_undone = previous is not None and since.get(previous, 0) > since.get(live or "", 0)
+    roles: list[tuple[str | None, Literal["live", "before", "undone", "building"]]] = [
+        (live, "live"),
+        (previous, "undone" if is_undone else "before"),
+        (facts.get(building_fact(name)), "building"),
+    ]
+    found = [(definition_of(facts, view_hash), role) for view_hash, role in roles]
+    return [HeldVersion(view, role, since.get(view.hash)) for view, role in found if view is not None]
 
 
 def live_view(declared: View, facts: Mapping[str, str]) -> View:

@@ -31,6 +31,7 @@ from headrace.online.meta import (
     definitions,
     previous_fact,
     refused_fact,
+    since_fact,
     upto_fact,
     upto_prefix,
     view_fact,
@@ -324,6 +325,7 @@ class Handoff:
                 if partition in positions
             }
             changes[previous_fact(view.name)] = before
+            changes |= _first_time(view, before, facts)
         self._store.set_meta(changes)
         logger.warning("%s is live.", view.versioned_name)
 
@@ -335,11 +337,20 @@ class Handoff:
             view = definition_of(facts, view_hash)
             if view is not None and view.source in self._sources and owns(self._topic(view), 0):
                 # The notes go first: without records they would leave a gap, records without them are passed over.
-                self._store.set_meta(dict.fromkeys([*_notes_on(view_hash, facts), definition_fact(view_hash)]))
+                gone = [*_notes_on(view_hash, facts), definition_fact(view_hash), since_fact(view_hash)]
+                self._store.set_meta(dict.fromkeys(gone))
                 entities = self._store.entities(view_hash)
                 for start in range(0, len(entities), _DELETED_AT_A_TIME):
                     self._store.delete(view_hash, entities[start : start + _DELETED_AT_A_TIME])
                 logger.warning("Removed the records of %s, which is no longer needed.", view.versioned_name)
+
+
+def _first_time(view: View, before: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """Notes which of two versions came later, so that rolling back twice does not roll forward."""
+    if since_fact(view.hash) in facts:
+        return {}
+    later = before if facts.get(previous_fact(view.name)) == view.hash else view.hash
+    return {} if since_fact(later) in facts else {since_fact(later): str(time.time_ns() // 1000)}
 
 
 class _Portion(NamedTuple):
