@@ -98,6 +98,8 @@ class Aggregate(ABC):
     """Whether it can be taken of ``"*"``, all events."""
     needs_window: ClassVar[bool] = False
     """Whether it makes no sense of a lifetime."""
+    null_reason: ClassVar[str | None] = None
+    """Why a value is null, for one that has a value where there is no event: then a null is a value that cannot be given."""
 
     def __init__(self, dtype: DType | None, params: tuple[int | float, ...] = ()) -> None:
         self.dtype = dtype

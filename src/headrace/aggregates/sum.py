@@ -7,18 +7,19 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values
-from headrace.errors import HeadraceError
 from headrace.plan import DType
 
 __all__ = ["Sum", "add_total", "init_total", "merge_total", "total_columns", "total_is_exact"]
 
 _LOW = np.int64(0xFFFFFFFF)
+_HALF = np.int64(2**31)
 
 
 class Sum(Aggregate):
     """Sum of a column's values; 0 where there are none.
 
     Integers are summed exactly: the state keeps the sums of the high and the low 32 bits apart, so neither can overflow below 2³¹ events.
+    A sum that does not fit 64 bits is null, with that as the reason.
 
     >>> import numpy as np
     >>> total = Sum(DType.INT64)
@@ -30,6 +31,9 @@ class Sum(Aggregate):
 
     name: ClassVar[str] = "sum"
     accepts: ClassVar[frozenset[DType]] = frozenset({DType.INT64, DType.FLOAT64, DType.BOOL})
+    null_reason: ClassVar[str | None] = (
+        "the sum of integers does not fit 64 bits; sum a smaller unit, or declare the column as float"
+    )
 
     @property
     def result_dtype(self) -> DType:
@@ -49,14 +53,10 @@ class Sum(Aggregate):
         return merge_total(state, starts)
 
     def result(self, state: State) -> Values:
-        valid = np.ones(len(state[0]), np.bool_)
         if not total_is_exact(self.dtype):
-            return Values(state[0], valid)
+            return Values(state[0], np.ones(len(state[0]), np.bool_))
         high = state[0] + (state[1] >> 32)
-        if len(high) and (high.min() < -(2**31) or high.max() >= 2**31):
-            msg = "A sum of integers does not fit 64 bits."
-            raise HeadraceError(msg, cure="Declare the column as float in the event's model, or sum a smaller unit.")
-        return Values((high << 32) | (state[1] & _LOW), valid)
+        return Values((high << 32) | (state[1] & _LOW), (high >= -_HALF) & (high < _HALF))
 
 
 def total_is_exact(dtype: DType | None) -> bool:

@@ -30,6 +30,7 @@ def build_dataset(project: Project, name: str, out: Path) -> dict[str, Any]:
         "manifest": str(built.folder / "manifest.json"),
         "logs": built.manifest["logs"],
         "splits": splits,
+        "problems": built.manifest["problems"],
     }
 
 

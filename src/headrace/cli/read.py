@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +14,9 @@ from headrace.cli.output import FAILED, AsJson, Folder, command, console, note, 
 from headrace.config import Project
 from headrace.errors import LookupRequestError
 from headrace.plan import DType, Plan, View, read_plan
+
+if TYPE_CHECKING:
+    from headrace.aggregates import Problem
 
 __all__ = ["build", "dataset", "entity_row", "history", "lookup", "verify"]
 
@@ -54,6 +59,7 @@ def lookup(
         row = entity_row(key, views)
         answer = client.get_online_features(asked, [row], None if at is None else parse_time(at))
     record = answer.records()[0]
+    problems = record.get("problems", {})
     if as_json:
         print_json(record)
         return
@@ -63,12 +69,14 @@ def lookup(
             view,
             name,
             record["features"][f"{view}__{name}"],
-            record["views"][view]["status"],
+            "error" if f"{view}__{name}" in problems else record["views"][view]["status"],
             record["views"][view]["newest_event"],
         ]
         for view, name in ((ref.view, ref.feature) for ref in client.plan.resolve(asked))
     ]
     table(f"{shown} at {record['at']}", ["view", "feature", "value", "status", "newest event"], rows, numbers=["value"])
+    for cell, reason in problems.items():
+        note(f"{cell} is null: {reason}")
 
 
 @command
@@ -91,23 +99,24 @@ def history(
 
     project = Project.load(folder)
     asked = _asked(read_plan(project.plan_path), service, feature)
-    result = (
-        TrainingClient(project).get_historical_features(spine, asked, as_of=as_of, time_column=time_column).to_arrow()
-    )
+    found = TrainingClient(project).get_historical_features(spine, asked, as_of=as_of, time_column=time_column)
+    result = found.to_arrow()
     if out is not None:
         import pyarrow.parquet as pq
 
         pq.write_table(result, out)
         console.print(f"Wrote {result.num_rows:,} rows to {out}", highlight=False)
+        _note_problems(found.problems)
         return
     rows = [_json_row(row) for row in result.to_pylist()]
     if as_json:
-        print_json({"rows": rows})
+        print_json({"rows": rows, "problems": [problem._asdict() for problem in found.problems]})
         return
     shown = rows[:20]
     table(f"{len(rows):,} rows, as of {as_of}", result.column_names, [list(row.values()) for row in shown])
     if len(shown) < len(rows):
         console.print(f"… {len(rows) - len(shown):,} more; --json or --out gives all.", highlight=False)
+    _note_problems(found.problems)
 
 
 @command
@@ -131,6 +140,9 @@ def build(
     rows = [[split, facts["rows"], facts["files"]] for split, facts in built["splits"].items()]
     table(f"{name} · plan {built['plan']}", ["split", "rows", "files"], rows, numbers=["rows", "files"])
     console.print(f"Wrote {built['manifest']}", highlight=False)
+    for cell, reasons in built["problems"].items():
+        for reason, count in reasons.items():
+            note(f"{cell} is null in {count:,} {'row' if count == 1 else 'rows'}: {reason}")
 
 
 @command
@@ -201,6 +213,13 @@ def _typed(name: str, text: str, dtype: DType) -> Any:
     except (ValueError, KeyError):
         msg = f"--key {name}={text} is not of the type {dtype}."
         raise LookupRequestError(msg) from None
+
+
+def _note_problems(problems: Sequence[Problem]) -> None:
+    """How many cells of each feature could not be given, and why."""
+    counts = Counter((problem.feature, problem.reason) for problem in problems)
+    for (feature, reason), rows in counts.items():
+        note(f"{feature} is null in {rows:,} {'row' if rows == 1 else 'rows'}: {reason}")
 
 
 def _json_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from headrace.declare.durations import to_us
 from headrace.declare.extras import columns_with_extras, extras_tags, function_text
 from headrace.declare.feast_import import quiet_feast
 from headrace.declare.features import feature_name, result_dtype
-from headrace.declare.models import note_model, noted_model
+from headrace.declare.models import model_reference, note_model, noted_model
 from headrace.declare.sources import DEDUP_TAG, EVENT_ID_TAG, KEY_TAG, MAX_FUTURE_TAG, MODEL_TAG
 from headrace.declare.types import FEAST_NAMES, feast_type
 from headrace.errors import EventError
@@ -73,7 +73,7 @@ def event_source(
         from feast import FileSource, KafkaSource
         from feast.data_format import DeltaFormat, JsonFormat
 
-        known = {MODEL_TAG: note_model(model), MAX_FUTURE_TAG: str(to_us(max_future))}
+        known = {MODEL_TAG: model_reference(model), MAX_FUTURE_TAG: str(to_us(max_future))}
         if key is not None:
             known[KEY_TAG] = key
         if event_id is not None:
@@ -85,7 +85,7 @@ def event_source(
             timestamp_field=timestamp_field,
             description=f"The log of {topic}, which headrace writes.",
         )
-        return KafkaSource(
+        source = KafkaSource(
             name=name,
             topic=topic,
             timestamp_field=timestamp_field,
@@ -95,6 +95,8 @@ def event_source(
             tags={**(tags or {}), **known},
             owner=owner,
         )
+        note_model(source, model)
+        return source
 
 
 def aggregation(
@@ -240,13 +242,15 @@ def _named(aggregation: Aggregation) -> Aggregation:
 
 def _columns_of_source(source: KafkaSource) -> Sequence[Column]:
     """The columns of a source's model; none where it has no usable one, which the compiler says."""
+    noted = noted_model(source)
+    if noted is not None:
+        return _columns_if_any(noted)
     module_name, _, class_name = source.tags.get(MODEL_TAG, "").partition(":")
     found: object = None
     with contextlib.suppress(ImportError, ValueError):
         found = importlib.import_module(module_name)
     for part in class_name.split("."):
         found = getattr(found, part, None)
-    found = found or noted_model(source.tags.get(MODEL_TAG, ""))
     return _columns_if_any(found) if isinstance(found, type) else ()
 
 

@@ -1,40 +1,43 @@
-"""The models that sources were made with in this process.
+"""The model that a source was made with, kept on the source itself.
 
 A source's tag names its model as ``module:Class``, which is all that `apply` and the workers go by. A test, a notebook or a code block may
-define a model where no import finds it; what needs no more than the columns, or runs in this process alone, finds it here.
+define a model where no import finds it, or several of one name; what needs no more than the columns, or runs in this process alone, finds the
+model here. It lives as long as the source does.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
+    from feast import KafkaSource
     from pydantic import BaseModel
 
-__all__ = ["note_model", "noted_model"]
+__all__ = ["model_reference", "note_model", "noted_model"]
 
-_NOTED: WeakValueDictionary[str, type[BaseModel]] = WeakValueDictionary()
+_NOTE = "headrace_model"
 
 
-def note_model(model: type[BaseModel]) -> str:
-    """Remember a model, as long as someone holds it.
+def model_reference(model: type[BaseModel]) -> str:
+    """A model as ``module:Class``."""
+    return f"{model.__module__}:{model.__qualname__}"
+
+
+def note_model(source: KafkaSource, model: type[BaseModel]) -> None:
+    """Note which model a source was made with.
 
     Args:
+        source: The source.
         model: The model.
-
-    Returns:
-        ``module:Class``.
     """
-    ref = f"{model.__module__}:{model.__qualname__}"
-    _NOTED[ref] = model
-    return ref
+    setattr(source, _NOTE, model)
 
 
-def noted_model(ref: str) -> type[BaseModel] | None:
-    """The model that a source was last made with under a reference; None where there was none.
+def noted_model(source: KafkaSource) -> type[BaseModel] | None:
+    """The model that a source was made with; None for one that comes from Feast's registry, or was written by hand.
 
     Args:
-        ref: ``module:Class``.
+        source: The source.
     """
-    return _NOTED.get(ref)
+    model: type[BaseModel] | None = getattr(source, _NOTE, None)
+    return model

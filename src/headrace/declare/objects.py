@@ -110,11 +110,10 @@ def _importable(sources: list[KafkaSource]) -> Iterator[dict[str, type[BaseModel
 
 def _model_of(source: KafkaSource) -> type[BaseModel] | None:
     """The model of a source: the one that it was made with, else what its tag names; None where that is nowhere."""
-    ref = source.tags.get(MODEL_TAG, "")
-    noted = noted_model(ref)
+    noted = noted_model(source)
     if noted is not None:
         return noted
     try:
-        return resolve_model(ref, Path.cwd())
+        return resolve_model(source.tags.get(MODEL_TAG, ""), Path.cwd())
     except EventError:  # the compiler says why, with all else that is wrong
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.declare.durations import shown
 from headrace.declare.features import near
+from headrace.declare.models import noted_model
 from headrace.errors import EventError
 from headrace.events.schema import columns_of, resolve_model
 from headrace.plan import Column, DType, Source
@@ -49,7 +50,8 @@ def compile_sources(repo: FeatureRepo, problems: Problems) -> dict[str, Source |
         place = repo.locator.of(source, source.name, *_CALLEES)
         twin = first.setdefault(source.name.lower(), source)
         if twin is not source:
-            if twin != source:
+            models = {id(noted) for one in (twin, source) if (noted := noted_model(one)) is not None}
+            if twin != source or len(models) > 1:
                 what = f"two sources are named {source.name!r} (names must differ in more than case)."
                 problems.add(place, what, f"Rename one; the other is at {repo.locator.of(twin, twin.name, *_CALLEES)}.")
             continue

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.aggregates import Array, BoolArray, IntArray
-from headrace.errors import HeadraceError
 from headrace.events.batch import ARROW_TYPES
+from headrace.history.cells import FeatureCells, sum_cells, time_cells
 from headrace.history.events import Events
 from headrace.history.files import in_threads
 from headrace.history.held import Held
@@ -59,7 +59,7 @@ class _Cut(NamedTuple):
 
 def compute_features(
     match: ViewMatch, events: Events, key_id: IntArray, t_us: IntArray, entities: int, threads: int
-) -> dict[str, pa.Array]:
+) -> dict[str, FeatureCells]:
     """The features that are read off running totals and frames.
 
     Args:
@@ -72,9 +72,6 @@ def compute_features(
 
     Returns:
         By feature, its values in the rows' order.
-
-    Raises:
-        HeadraceError: A sum of integers does not fit 64 bits.
     """
     if not match.queried:
         return {}
@@ -87,7 +84,7 @@ def compute_features(
 
 def _computed(
     match: ViewMatch, events: Events, held: Held, asked: tuple[IntArray, IntArray, int], threads: int
-) -> tuple[dict[str, pa.Array], list[str]]:
+) -> tuple[dict[str, FeatureCells], list[str]]:
     """The features, and those of last values among them that nulls leave open."""
     rows_in_all = len(asked[0])
     found = _blanks(match, held, rows_in_all)
@@ -107,7 +104,7 @@ def _computed(
         feature.name
         for feature in match.queried
         if feature.column in held.trusted
-        and arrays[feature.name].null_count > np.count_nonzero(found[feature.name].data < 0)
+        and arrays[feature.name].array.null_count > np.count_nonzero(found[feature.name].data < 0)
     ]
     return arrays, open_ones
 
@@ -193,16 +190,14 @@ def _note(answer: Answer, into: Answer, rows: IntArray) -> None:
         into.valid[rows] = answer.valid
 
 
-def _arrays(match: ViewMatch, held: Held, found: Mapping[str, Answer]) -> dict[str, pa.Array]:
+def _arrays(match: ViewMatch, held: Held, found: Mapping[str, Answer]) -> dict[str, FeatureCells]:
     arrays = {
-        feature.name: _array(match, feature, found[feature.name])
-        for feature in match.queried
-        if feature.function != "last"
+        feature.name: _array(feature, found[feature.name]) for feature in match.queried if feature.function != "last"
     }
     for columns, numbers in _last_values(match, found):
         values = held.events.take(list(dict.fromkeys(columns.values())), numbers)
         for name, column in columns.items():
-            arrays[name] = values.column(column).combine_chunks()
+            arrays[name] = time_cells(values.column(column).combine_chunks(), match.source.column(column).dtype)
     return arrays
 
 
@@ -217,12 +212,9 @@ def _last_values(match: ViewMatch, found: Mapping[str, Answer]) -> list[tuple[di
     return list(alike.values())
 
 
-def _array(match: ViewMatch, feature: Feature, answer: Answer) -> pa.Array:
+def _array(feature: Feature, answer: Answer) -> FeatureCells:
     valid = answer.valid
     missing: BoolArray | None = None if valid is None or valid.all() else ~valid
-    if feature.function == "sum" and missing is not None:
-        msg = f"{match.view.name}:{feature.name}: a sum of integers does not fit 64 bits."
-        raise HeadraceError(msg, cure="Declare the column as float in the event's model, or sum a smaller unit.")
     data: Array = answer.data
-    wanted = ARROW_TYPES[feature.dtype]
-    return pa.array(data, mask=missing).cast(wanted)
+    array = pa.array(data, mask=missing).cast(ARROW_TYPES[feature.dtype])
+    return sum_cells(array, valid) if feature.function == "sum" else time_cells(array, feature.dtype)

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from headrace.aggregates import At, BoolArray, IntArray, Order, State, Values, aggregate_of
+from headrace.aggregates import At, BoolArray, Cells, IntArray, Order, State, Values, aggregate_of, cells_of
 from headrace.events.batch import ARROW_TYPES
 from headrace.history.blocks import Blocks, Items, expanded
+from headrace.history.cells import FeatureCells
 from headrace.history.compute import Deal, deals
 from headrace.history.events import Events
 from headrace.history.held import Held
@@ -24,7 +25,7 @@ from headrace.history.timeline import Rows, Timeline
 from headrace.plan import DType, Feature
 from headrace.windows import Accumulator, accumulated
 
-__all__ = ["Gatherer", "Pairs", "gather_features", "run_starts", "typed_array"]
+__all__ = ["Gatherer", "Pairs", "gather_features", "run_starts", "typed_cells"]
 
 _PAIRS = 1_000_000
 """About how many pairs are aggregated at a time."""
@@ -52,7 +53,7 @@ class Pairs(NamedTuple):
 
 def gather_features(
     match: ViewMatch, events: Events, key_id: IntArray, t_us: IntArray, entities: int
-) -> dict[str, pa.Array]:
+) -> dict[str, FeatureCells]:
     """The gathered features of a view at the rows of a spine.
 
     Args:
@@ -69,14 +70,14 @@ def gather_features(
         return {}
     held, order = Held(events, match), Order(events.ts_us, events.position())
     dealt = deals(events, key_id, t_us, entities, 1)
-    found: dict[str, pa.Array] = {}
+    found: dict[str, FeatureCells] = {}
     for group in match.gathered:
         columns = {name: _values(events, name) for feature in group.features for name in feature.columns}
         gatherer = Gatherer(match, group, columns, order)
         for deal in dealt:
             _gather(held, deal(), group, gatherer)
         for feature, values in gatherer.values(t_us):
-            found[feature.name] = typed_array(values, feature.dtype)
+            found[feature.name] = typed_cells(values, feature.dtype)
     return found
 
 
@@ -119,7 +120,7 @@ class Gatherer:
             merged = accumulator.aggregate.merge(picked, pairs.starts)
             self._filled[name].append((pairs.row[pairs.starts], merged))
 
-    def values(self, t_us: IntArray) -> Iterator[tuple[Feature, Values]]:
+    def values(self, t_us: IntArray) -> Iterator[tuple[Feature, Cells]]:
         """Each feature's values at the rows' moments."""
         for feature in self._group.features:
             aggregate = self._accumulators[feature.name].aggregate
@@ -127,7 +128,7 @@ class Gatherer:
             for rows, merged in self._filled[feature.name]:
                 for whole, part in zip(state, merged, strict=True):
                     whole[rows] = part
-            yield feature, aggregate.value(state, At(t_us, feature.window_us))
+            yield feature, cells_of(aggregate, state, At(t_us, feature.window_us))
 
 
 def run_starts(sorted_ids: IntArray) -> IntArray:
@@ -135,8 +136,12 @@ def run_starts(sorted_ids: IntArray) -> IntArray:
     return np.flatnonzero(np.append(True, sorted_ids[1:] != sorted_ids[:-1])[: len(sorted_ids)])
 
 
-def typed_array(values: Values, dtype: DType) -> pa.Array:
-    """Results as an Arrow array of a feature's type."""
+def typed_cells(values: Cells, dtype: DType) -> FeatureCells:
+    """Results as an Arrow array of a feature's type, with the cells that cannot be given."""
+    return FeatureCells(_typed_array(values, dtype), values.problems)
+
+
+def _typed_array(values: Cells, dtype: DType) -> pa.Array:
     wanted = ARROW_TYPES[dtype]
     data: list[object] = values.data.tolist()
     if dtype in (DType.BOOL, DType.BOOL_LIST):

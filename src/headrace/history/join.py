@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from headrace.aggregates import IntArray
+from headrace.aggregates import IntArray, Problem
 from headrace.errors import HeadraceError, LogError, SpineError
 from headrace.events.batch import ARROW_TYPES
+from headrace.history.cells import FeatureCells, joined_cells
 from headrace.history.compute import compute_features
 from headrace.history.events import Events, LogEvents, derived
 from headrace.history.files import LogFiles
@@ -27,7 +29,19 @@ from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, FeatureRef, Plan
 from headrace.transforms import Transformer
 
-__all__ = ["Evidence", "PointInTimeJoin"]
+__all__ = ["Evidence", "Joined", "PointInTimeJoin"]
+
+
+class Joined(NamedTuple):
+    """Features at the rows of a spine.
+
+    Attributes:
+        table: One column per feature, rows in the spine's order.
+        problems: The cells that are null because their value cannot be given; other nulls say that no event counts.
+    """
+
+    table: pa.Table
+    problems: list[Problem]
 
 
 class PointInTimeJoin:
@@ -67,6 +81,18 @@ class PointInTimeJoin:
         time_column: str = "event_timestamp",
         evidence: Sequence[Evidence] | None = None,
     ) -> pa.Table:
+        """The features of `join`, without its problems: cells whose value cannot be given are null."""
+        return self.join(spine, refs, as_of=as_of, time_column=time_column, evidence=evidence).table
+
+    def join(
+        self,
+        spine: pa.Table,
+        refs: Sequence[FeatureRef],
+        *,
+        as_of: AsOf | str = AsOf.KNOWN,
+        time_column: str = "event_timestamp",
+        evidence: Sequence[Evidence] | None = None,
+    ) -> Joined:
         """Each feature at each row of a spine.
 
         Args:
@@ -78,30 +104,34 @@ class PointInTimeJoin:
             evidence: With ``as_of="evidence"``, what each row's lookup knew, in the spine's order.
 
         Returns:
-            One column ``view__feature`` per reference, in order, rows in the spine's order.
+            One column ``view__feature`` per reference, in order, rows in the spine's order; and the cells among them that cannot be given.
 
         Raises:
             SpineError: The spine lacks a column, has one of a wrong type or a null in it, or times without a time
                 zone; ``as_of`` is something else.
             LogError: The log is damaged, or a version's files are gone.
-            HeadraceError: A sum of integers does not fit 64 bits; memory and disk do not suffice.
+            HeadraceError: Memory and disk do not suffice.
         """
         mode = _as_of(as_of)
         matches = match_views(self._plan, refs, by_evidence=mode is AsOf.EVIDENCE)
         prepared = read_spine(spine, _join_keys(matches), time_column)
         if prepared.num_rows == 0:
-            return pa.table([pa.array([], ARROW_TYPES[self._dtype(ref)]) for ref in refs], [ref.column for ref in refs])
+            empty = [pa.array([], ARROW_TYPES[self._dtype(ref)]) for ref in refs]
+            return Joined(pa.table(empty, [ref.column for ref in refs]), [])
         by_evidence = mode is AsOf.EVIDENCE
         found = (
             self._served(matches, prepared, evidence or ())
             if by_evidence
             else self._recomputed(matches, prepared, mode)
         )
-        return pa.table([found[ref.view][ref.feature] for ref in refs], names=[ref.column for ref in refs])
+        cells = {ref.column: found[ref.view][ref.feature] for ref in refs}
+        return Joined(pa.table({name: one.array for name, one in cells.items()}), _problems(cells))
 
-    def _recomputed(self, matches: Sequence[ViewMatch], spine: pa.Table, as_of: AsOf) -> dict[str, dict[str, pa.Array]]:
+    def _recomputed(
+        self, matches: Sequence[ViewMatch], spine: pa.Table, as_of: AsOf
+    ) -> dict[str, dict[str, FeatureCells]]:
         indices: dict[tuple[str, ...], KeyIndex] = {}
-        found: dict[str, dict[str, pa.Array]] = {}
+        found: dict[str, dict[str, FeatureCells]] = {}
         for match in matches:
             join_keys = tuple(match.view.join_keys)
             if join_keys not in indices:
@@ -114,7 +144,7 @@ class PointInTimeJoin:
                 raise HeadraceError(msg, cure=cure) from error
         return found
 
-    def _view(self, match: ViewMatch, keys: KeyIndex, t_us: IntArray, as_of: AsOf) -> dict[str, pa.Array]:
+    def _view(self, match: ViewMatch, keys: KeyIndex, t_us: IntArray, as_of: AsOf) -> dict[str, FeatureCells]:
         bounds = match.bounds(int(t_us.min()), int(t_us.max()), as_of)
         files = LogFiles(self._log_of(match), self._plan.source_of(match.view), bounds, self._threads)
         derive = Transformer(match.view, self._repo).apply if match.view.transforms else None
@@ -134,26 +164,27 @@ class PointInTimeJoin:
         t_us: IntArray,
         parts: int,
         spilled: Callable[[Path], list[Callable[[], Events]]],
-    ) -> dict[str, pa.Array]:
+    ) -> dict[str, FeatureCells]:
         """The features, computed part by part from disk."""
         rows_of = [np.flatnonzero(keys.key_id % parts == part) for part in range(parts)]
-        found: list[dict[str, pa.Array]] = []
+        found: list[dict[str, FeatureCells]] = []
         with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
             for events_of, rows in zip(spilled(Path(folder)), rows_of, strict=True):
                 if len(rows):
                     found.append(self._of(match, events_of(), keys.key_id[rows], t_us[rows], keys.size))
         order = np.argsort(np.concatenate(rows_of))
-        return {name: pa.chunked_array([part[name] for part in found]).take(pa.array(order)) for name in found[0]}
+        rows_of = [rows for rows in rows_of if len(rows)]
+        return {name: joined_cells([part[name] for part in found], rows_of, order) for name in found[0]}
 
     def _of(
         self, match: ViewMatch, events: Events, key_id: IntArray, t_us: IntArray, entities: int
-    ) -> dict[str, pa.Array]:
+    ) -> dict[str, FeatureCells]:
         found = compute_features(match, events, key_id, t_us, entities, self._threads)
         return found | gather_features(match, events, key_id, t_us, entities)
 
     def _served(
         self, matches: Sequence[ViewMatch], spine: pa.Table, evidence: Sequence[Evidence]
-    ) -> dict[str, dict[str, pa.Array]]:
+    ) -> dict[str, dict[str, FeatureCells]]:
         config: dict[str, str | int] = {"threads": self._threads}
         if self._memory_limit is not None:
             config["memory_limit"] = self._memory_limit
@@ -175,6 +206,12 @@ class PointInTimeJoin:
 
     def _dtype(self, ref: FeatureRef) -> DType:
         return self._plan.views[ref.view].feature(ref.feature).dtype
+
+
+def _problems(cells: Mapping[str, FeatureCells]) -> list[Problem]:
+    """The cells that cannot be given, by row and then in the order asked for."""
+    found = [Problem(row, name, reason) for name, one in cells.items() for row, reason in one.problems.items()]
+    return sorted(found, key=lambda problem: problem.row)
 
 
 def _as_of(as_of: AsOf | str) -> AsOf:

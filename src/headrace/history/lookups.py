@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from headrace.aggregates import IntArray, Order
 from headrace.errors import HeadraceError, LogError, SpineError
 from headrace.events.batch import ARROW_TYPES, column_values
+from headrace.history.cells import FeatureCells, sum_cells, time_cells
 from headrace.history.evidence import pairs_sql
 from headrace.history.exact import DoubleShape, shape_of
-from headrace.history.gather import Gatherer, Pairs, run_starts, typed_array
+from headrace.history.gather import Gatherer, Pairs, run_starts, typed_cells
 from headrace.history.matching import AsOf, Group, ViewMatch
 from headrace.history.query import features_sql
 from headrace.history.spine import T_US
@@ -27,7 +28,7 @@ from headrace.history.states import doubles_summed
 from headrace.history.tables import TILE_START, doubles_sql, events_sql, keys_sql, log_sql, moments_sql, raw_events_sql
 from headrace.history.text import value_name
 from headrace.log import LogSnapshot
-from headrace.plan import Source
+from headrace.plan import DType, Feature, Source
 from headrace.transforms import Transformer
 
 __all__ = ["Evidence", "LookupsJoin"]
@@ -82,7 +83,7 @@ class LookupsJoin:
             finally:
                 con.close()
 
-    def features(self, match: ViewMatch, source: Source, snapshot: LogSnapshot) -> dict[str, pa.Array]:
+    def features(self, match: ViewMatch, source: Source, snapshot: LogSnapshot) -> dict[str, FeatureCells]:
         """Each feature of a view at each lookup.
 
         Args:
@@ -92,7 +93,6 @@ class LookupsJoin:
 
         Raises:
             LogError: The log is damaged, or a version's files are gone.
-            HeadraceError: A sum of integers does not fit 64 bits.
         """
         self._con.register("evidence", _evidence_table(self._evidence, match.view.name, self._lookups.num_rows))
         try:
@@ -119,14 +119,11 @@ class LookupsJoin:
             logged = "transformed"
         self._con.execute(events_sql(match, bounds, logged=logged)).complete()
 
-    def _queried(self, match: ViewMatch) -> dict[str, pa.Array]:
+    def _queried(self, match: ViewMatch) -> dict[str, FeatureCells]:
         if not match.queried:
             return {}
         result = self._con.sql(features_sql(match, self._shapes(match))).to_arrow_table()
-        return {
-            feature.name: _typed(result.column(number), ARROW_TYPES[feature.dtype], f"{match.view.name}:{feature.name}")
-            for number, feature in enumerate(match.queried, 1)
-        }
+        return {feature.name: _typed(result.column(number), feature) for number, feature in enumerate(match.queried, 1)}
 
     def _shapes(self, match: ViewMatch) -> dict[str, DoubleShape]:
         columns = doubles_summed(match)
@@ -138,12 +135,12 @@ class LookupsJoin:
             for number, column in enumerate(columns)
         }
 
-    def _gathered(self, match: ViewMatch) -> dict[str, pa.Array]:
+    def _gathered(self, match: ViewMatch) -> dict[str, FeatureCells]:
         if not match.gathered:
             return {}
         events = self._con.sql("SELECT * FROM events ORDER BY event_row").to_arrow_table()
         order = Order(_ints(events, "ts_us"), _ints(events, "position"))
-        found: dict[str, pa.Array] = {}
+        found: dict[str, FeatureCells] = {}
         for group in match.gathered:
             names = {name for feature in group.features for name in feature.columns}
             columns = {name: column_values(events.column(value_name(name))) for name in names}
@@ -151,7 +148,7 @@ class LookupsJoin:
             for pairs in self._pairs(group):
                 gatherer.add(pairs)
             for feature, values in gatherer.values(_ints(self._lookups, T_US)):
-                found[feature.name] = typed_array(values, feature.dtype)
+                found[feature.name] = typed_cells(values, feature.dtype)
         return found
 
     def _pairs(self, group: Group) -> Iterator[Pairs]:
@@ -188,13 +185,16 @@ def _evidence_table(evidence: Sequence[Evidence], view: str, rows: int) -> pa.Ta
     )
 
 
-def _typed(column: pa.ChunkedArray, wanted: pa.DataType, feature: str) -> pa.Array:
+def _typed(column: pa.ChunkedArray, feature: Feature) -> FeatureCells:
+    wanted = ARROW_TYPES[feature.dtype]
+    if feature.function != "sum" or feature.dtype is not DType.INT64:
+        return time_cells(column.cast(wanted).combine_chunks(), feature.dtype)
     try:
-        return column.cast(wanted).combine_chunks()
-    except pa.ArrowInvalid as error:
-        msg = f"{feature}: a sum of integers does not fit 64 bits."
-        cure = "Declare the column as float in the event's model, or sum a smaller unit."
-        raise HeadraceError(msg, cure=cure) from error
+        return FeatureCells(column.cast(wanted).combine_chunks())
+    except pa.ArrowInvalid:  # DuckDB sums integers in 128 bits
+        sums: list[int] = [int(value) for value in column.to_pylist()]
+        fits = np.array([-(2**63) <= value < 2**63 for value in sums])
+        return sum_cells(pa.array([value if ok else None for value, ok in zip(sums, fits, strict=True)], wanted), fits)
 
 
 def _ints(table: pa.Table, name: str) -> IntArray:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from headrace.aggregates import NO_PROBLEMS, Problem
 from headrace.events.columns import Array, BoolArray, IntArray, Values
 from headrace.extras import needing
 from headrace.lookup.request import EntityRows
@@ -31,12 +32,16 @@ class Status(StrEnum):
 
     `present`: events count at the time asked for. `expired`: events were seen, none counts any more. `unknown_key`: no event was ever seen.
     `not_ready`: nothing can be said, for the store is empty or being filled; every feature is null.
+
+    A single feature's status may also be `error`: its value cannot be given (a sum of integers past 64 bits, say), so it is null; the answer's
+    `problems` say why.
     """
 
     PRESENT = "present"
     EXPIRED = "expired"
     UNKNOWN_KEY = "unknown_key"
     NOT_READY = "not_ready"
+    ERROR = "error"
 
 
 class Block(NamedTuple):
@@ -46,11 +51,13 @@ class Block(NamedTuple):
         names: The features by `view__feature`, for each column; several may be the same.
         data: The values, column by column of one row after the other, shape (rows * columns,); what stands at a null is undefined.
         valid: False where a value is null, shape (rows * columns,).
+        problems: By place in `data`, why a value cannot be given.
     """
 
     names: tuple[tuple[str, ...], ...]
     data: Array
     valid: BoolArray
+    problems: Mapping[int, str] = NO_PROBLEMS
 
 
 Maker = Callable[[Any], Any]
@@ -70,7 +77,7 @@ class FeatureValues(Mapping[str, Values]):
         self._blocks = blocks
 
     def __getitem__(self, name: str) -> Values:
-        for names, data, valid in self._blocks:
+        for names, data, valid, _ in self._blocks:
             for place, of_column in enumerate(names):
                 if name in of_column:
                     return Values(data[place :: len(names)], valid[place :: len(names)])
@@ -82,10 +89,21 @@ class FeatureValues(Mapping[str, Values]):
     def __len__(self) -> int:
         return len(self._makers)
 
+    def problems(self) -> list[Problem]:
+        """The cells whose values cannot be given, by row and then in the order asked for."""
+        found = [
+            Problem(place // len(block.names), name, reason)
+            for block in self._blocks
+            for place, reason in block.problems.items()
+            for name in block.names[place % len(block.names)]
+        ]
+        number = {name: place for place, name in enumerate(self._makers)}
+        return sorted(found, key=lambda problem: (problem.row, number[problem.feature]))
+
     def lists(self) -> dict[str, list[Any]]:
         """The values as Python's own, None where they are null."""
         found: dict[str, list[Any]] = dict.fromkeys(self._makers, [])
-        for names, data, valid in self._blocks:
+        for names, data, valid, _ in self._blocks:
             known, columns = data.tolist(), len(names)
             if b"\0" in valid.tobytes():
                 for null in np.flatnonzero(~valid).tolist():
@@ -176,11 +194,34 @@ class OnlineFeatures:
         """The time it answers for."""
         return datetime_of(self.at_us)
 
-    def to_dict(self) -> dict[str, list[Any]]:
-        """Columns of Python values: the request's keys, then the features by `view__feature`."""
+    @cached_property
+    def problems(self) -> list[Problem]:
+        """The cells that are null because their value cannot be given, each with its row, its feature and the reason."""
+        return self.values.problems() if isinstance(self.values, FeatureValues) else []
+
+    def statuses(self) -> dict[str, list[Status]]:
+        """The status of each cell, by `view__feature`: its view's, or `error` where the value cannot be given."""
+        views = sorted(self.views, key=len, reverse=True)  # a view's name may begin with another's
+        view_of = {name: next(view for view in views if name.startswith(f"{view}__")) for name in self.values}
+        found = {name: list(self.views[view].status) for name, view in view_of.items()}
+        for row, feature, _ in self.problems:
+            found[feature][row] = Status.ERROR
+        return found
+
+    def to_dict(self, *, include_status: bool = False) -> dict[str, list[Any]]:
+        """Columns of Python values: the request's keys, then the features by `view__feature`.
+
+        Args:
+            include_status: Whether each feature's column is followed by `view__feature__status`: the status of each cell.
+        """
         rows = self.entity_rows if isinstance(self.entity_rows, EntityRows) else EntityRows(rows=self.entity_rows)
         columns: dict[str, list[Any]] = {name: list(values) for name, values in rows.columns.items()}
-        columns.update(self._python())
+        if not include_status:
+            columns.update(self._python())
+            return columns
+        statuses = self.statuses()
+        for name, values in self._python().items():
+            columns |= {name: values, f"{name}__status": [str(status) for status in statuses[name]]}
         return columns
 
     def to_arrow(self) -> pa.Table:
@@ -199,8 +240,14 @@ class OnlineFeatures:
         return frame
 
     def records(self) -> list[dict[str, Any]]:
-        """One JSON-ready object per row: its keys, features, what each view knew, and the evidence by which the log recomputes it exactly."""
+        """One JSON-ready object per row: its keys, features, what each view knew, and the evidence by which the log recomputes it exactly.
+
+        A row some of whose values cannot be given has `problems` too: by feature, why it is null.
+        """
         features = {name: [json_value(value) for value in values] for name, values in self._python().items()}
+        problems: dict[int, dict[str, str]] = {}
+        for row, feature, reason in self.problems:
+            problems.setdefault(row, {})[feature] = reason
         return [
             {
                 "at": iso_time(self.at_us),
@@ -219,6 +266,7 @@ class OnlineFeatures:
                     for name, answer in self.views.items()
                 },
                 "plan": self.plan_hash,
+                **({"problems": problems[number]} if number in problems else {}),
             }
             for number, row in enumerate(self.entity_rows)
         ]

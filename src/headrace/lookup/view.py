@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from headrace.aggregates import Array, At, BoolArray
+from headrace.aggregates import Array, At, BoolArray, cells_of
 from headrace.errors import LookupTimeError
 from headrace.lookup.asked import AskedView, Part, Stack
 from headrace.lookup.response import Block, ViewAnswer
@@ -63,8 +63,8 @@ class ViewLookup:
         stacked = [_stacked(stack, merged, self._asked.lots) for stack in self._asked.stacks]
         found: list[Block] = []
         for one in self._asked.alike:
-            data, valid = one.aggregate.result(tuple([stacked[number] for number in one.state]))
-            found.append(Block(one.columns, data, valid))
+            state = tuple([stacked[number] for number in one.state])
+            found.append(Block(one.columns, *cells_of(one.aggregate, state)))
         for part in self._asked.alone:
             found += self._alone(part, merged[part.lot])
         return found
@@ -93,7 +93,7 @@ class ViewLookup:
             else:
                 tiles = self._records.tiles[lot.numbers[lot.bounds[window].family]]
                 state = spans.together(tiles, part.accumulator, window, self._row, self._n)
-            yield Block((names,), *aggregate.value(state, At(t_us, lot.windows[window].length_us)))
+            yield Block((names,), *cells_of(aggregate, state, At(t_us, lot.windows[window].length_us)))
 
     @cached_property
     def _records(self) -> Records:

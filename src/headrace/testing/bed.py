@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pyarrow as pa
 
+from headrace.aggregates import Problem
 from headrace.errors import ConfigError, EventError
 from headrace.events.deadletter import DeadLetter
 from headrace.history import PointInTimeJoin
@@ -76,6 +77,7 @@ class Testbed:
         self._logs = {source.topic: self._open_log(source) for source in self.plan.sources.values()}
         self._worker = self._new_worker(self._new_store())
         self._past: Worker | None = None
+        self._problems: Sequence[Problem] = ()
 
     def send(
         self,
@@ -126,7 +128,9 @@ class Testbed:
         views = {ref.view for ref in self._refs(features)}
         topics = {self.plan.source_of(self.plan.views[view]).topic for view in views}
         worker = self._worker_at(time_us(at), topics)
-        return worker.client.get_online_features(features, entity_rows, at=at).to_arrow()
+        answer = worker.client.get_online_features(features, entity_rows, at=at)
+        self._problems = answer.problems
+        return answer.to_arrow()
 
     def history(
         self,
@@ -155,10 +159,15 @@ class Testbed:
         self._worker.flush()
         snapshots = {topic: log.snapshot() for topic, log in self._logs.items()}
         join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)
-        found = join.features(table, refs, as_of=as_of, time_column=time_column)
+        found, self._problems = join.join(table, refs, as_of=as_of, time_column=time_column)
         for name, column in zip(found.column_names, found.columns, strict=True):
             table = table.append_column(name, column)
         return table
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The cells of the last answer, of `online` or `history`, that are null because their value cannot be given."""
+        return list(self._problems)
 
     def dead_letters(self) -> list[DeadLetter]:
         """What was refused so far, by topic, partition and offset, each once."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from headrace.aggregates import Problem
 from headrace.errors import DatasetError
 from headrace.history import moments_us
 from headrace.log import EventLog
@@ -112,12 +113,13 @@ def _export(
 ) -> Built:
     joined = joins.get_historical_features(
         spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, versions=settled
-    ).to_arrow()
+    )
+    table = joined.to_arrow()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
             folder = Path(made) / out.name
-            files = [file for split in _splits(dataset, joined) for file in _write_split(dataset, folder, *split)]
+            files = [file for split in _splits(dataset, table) for file in _write_split(dataset, folder, *split)]
             manifest = {
                 "format": FORMAT,
                 "dataset": dataset.name,
@@ -134,7 +136,8 @@ def _export(
                 "tables": tables,
                 "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
                 "files": files,
-                "statistics": column_statistics(joined),
+                "statistics": column_statistics(table),
+                "problems": _problem_counts(joined.problems),
                 "made_with": library_versions(),
             }
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -212,6 +215,15 @@ class _Hashing(io.RawIOBase):
 
     def writable(self) -> bool:
         return True
+
+
+def _problem_counts(problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
+    """How many cells of each feature could not be given, by reason."""
+    found: dict[str, dict[str, int]] = {}
+    for _, feature, reason in problems:
+        by_reason = found.setdefault(feature, {})
+        by_reason[reason] = by_reason.get(reason, 0) + 1
+    return found
 
 
 def _table_id(joins: FeatureJoins, topic: str) -> str | None:

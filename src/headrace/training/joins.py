@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
+from headrace.aggregates import Problem
 from headrace.config import Project
 from headrace.errors import SpineError
 from headrace.extras import needing
@@ -32,9 +33,12 @@ class HistoricalFeatures:
 
     Attributes:
         table: The spine's columns, then one column `view__feature` per feature; rows in the spine's order.
+        problems: The cells that are null because their value cannot be given (a sum of integers past 64 bits, say), each with its row, its
+            feature and the reason. Other nulls say that no event counts.
     """
 
     table: pa.Table
+    problems: Sequence[Problem] = ()
 
     def to_arrow(self) -> pa.Table:
         """An Arrow table."""
@@ -121,13 +125,13 @@ class FeatureJoins:
         join = PointInTimeJoin(
             self.plan, logs, memory_limit=self._memory_limit, threads=self._threads, repo=self.project.repo
         )
-        found = join.features(table, refs, as_of=as_of, time_column=time_column)
+        found, problems = join.join(table, refs, as_of=as_of, time_column=time_column)
         if as_of == AsOf.KNOWN:
             warn_of_nothing_known(table, time_column, logs.values(), self.project.clock)
         # The spine's own columns were never part of the join: they are set beside the features by row.
         for name in found.column_names:
             table = table.append_column(name, found.column(name))
-        return HistoricalFeatures(table)
+        return HistoricalFeatures(table, problems)
 
     def snapshots(
         self, refs: Sequence[FeatureRef], versions: Mapping[str, int | None] | None = None
