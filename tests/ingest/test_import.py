@@ -145,12 +145,12 @@ def test_bad_rows_are_named_and_nothing_is_imported(shop: Shop) -> None:
         shop.load(str(path))
     said = str(refused.value)
     assert "5 of 7 rows cannot be imported, so nothing was" in said
-    assert f"{path}, row 2, price: Input should be greater than or equal to 0; got '-2'" in said
-    assert f"{path}, row 3, shop: Field required" in said
-    assert "row 4, sold_at" in said
-    assert "AT TIME ZONE 'UTC'" in said
-    assert "row 5, pieces: Input should be a valid integer" in said
-    assert "row 6, the whole row: it would be known only at 2999-01-01T00:05:00Z, after now" in said
+    assert f"{path}, line 3 (row 2), price: Input should be greater than or equal to 0; got '-2'" in said
+    assert f"{path}, line 4 (row 3), shop: Field required" in said
+    assert "line 5 (row 4), sold_at" in said
+    assert "--zone UTC" in said
+    assert "line 6 (row 5), pieces: Input should be a valid integer" in said
+    assert "line 7 (row 6), the whole row: it would be known only at 2999-01-01T00:05:00Z, after now" in said
     assert "--skip-bad" in said
     assert shop.log.version() is None
     assert shop.logged() == []

@@ -222,3 +222,10 @@ def test_an_expression_over_more_than_its_event_is_refused(expression: str, what
 )
 def test_an_expression_over_its_event_alone_is_taken(expression: str) -> None:
     sql_dtype(expression, [Column(name="price", dtype=DType.FLOAT64)])
+
+
+def test_field_called_like_a_word_of_sql_wants_double_quotes() -> None:
+    with pytest.raises(
+        HeadraceError, match=r'(?s)called like a word of SQL.*Put the name in double quotes: "end" - "at"'
+    ):
+        sql_dtype("end - at", [Column(name=name, dtype=DType.INT64) for name in ("at", "end")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from headrace.errors import IngestError
 from headrace.times import iso_time
 
 if TYPE_CHECKING:
+    from headrace.events.csvrows import Dialect
+    from headrace.events.moments import Moments
     from headrace.ingest import Imported
 
 __all__ = ["import_"]
@@ -42,6 +45,34 @@ def import_(
         list[str] | None,
         typer.Option("--map", help="field=column, where their names differ; repeat for more.", show_default=False),
     ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="Of CSV: what stands between fields; the comma, or the only one of ; tab | in the header, if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    quote: Annotated[str, typer.Option(help="Of CSV: what stands around fields; none where nothing does.")] = '"',
+    escape: Annotated[
+        str | None,
+        typer.Option(help="Of CSV: what stands before a quote within quotes, if not a quote.", show_default=False),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of CSV: its encoding.")] = "utf-8",
+    null: Annotated[
+        str | None,
+        typer.Option(help="Of CSV: what is written where there is no value, beside nothing.", show_default=False),
+    ] = None,
+    zone: Annotated[
+        str | None,
+        typer.Option(help="The zone of times without one: UTC, Europe/Berlin …", show_default=False),
+    ] = None,
+    epoch: Annotated[
+        str | None,
+        typer.Option(
+            help="What times that are numbers count since 1970: s, ms, us or ns; seconds or milliseconds if left out.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +90,8 @@ def import_(
     from headrace.ingest import Origin, import_history
 
     project = Project.load(folder)
-    origin = Origin(files=files, query=query, database=database)
+    dialect = _dialect(delimiter, quote, escape, encoding, null)
+    origin = Origin(files=files, query=query, database=database, dialect=dialect)
     with console.status("Importing …"):
         done = import_history(
             project,
@@ -67,6 +99,7 @@ def import_(
             origin,
             known_at=known_at,
             mapped=_pairs(mapped or []),
+            moments=_moments(zone, epoch),
             name=name,
             skip_bad=skip_bad,
             dry_run=dry_run,
@@ -91,6 +124,37 @@ def _pairs(mapped: list[str]) -> dict[str, str]:
     return pairs
 
 
+def _dialect(delimiter: str | None, quote: str, escape: str | None, encoding: str, null: str | None) -> Dialect:
+    from headrace.events.csvrows import CsvError, Dialect
+
+    signs = {"\\t": "\t", "tab": "\t"}
+    try:
+        return Dialect(
+            delimiter=None if delimiter is None else signs.get(delimiter, delimiter),
+            quote=None if quote == "none" else quote,
+            escape=escape,
+            encoding=encoding,
+            null=null,
+        )
+    except CsvError as error:
+        raise IngestError(error.what, cure=error.cure) from error
+
+
+def _moments(zone: str | None, epoch: str | None) -> Moments:
+    from zoneinfo import ZoneInfo
+
+    from headrace.events.moments import EPOCH_UNITS, Moments
+
+    if epoch is not None and epoch not in EPOCH_UNITS:
+        msg = f"--epoch {epoch} is no unit."
+        raise IngestError(msg, cure=f"Write one of {', '.join(EPOCH_UNITS)}.")
+    try:
+        return Moments(None if zone is None else ZoneInfo(zone), epoch)
+    except (KeyError, ValueError, OSError) as error:
+        msg = f"There is no time zone {zone!r}."
+        raise IngestError(msg, cure="Write UTC, or a name such as Europe/Berlin.") from error
+
+
 def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
     return {
         "source": done.source,
@@ -100,6 +164,8 @@ def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
         "rows": done.rows,
         "events": done.events,
         "bad": done.bad,
+        "unmatched": [asdict(one) for one in done.unmatched],
+        "quoted_query": done.quoted_query,
         "bad_file": done.bad_file,
         "repeated": done.repeated,
         "erased": done.erased,
@@ -121,6 +187,10 @@ def _show(done: Imported, *, dry_run: bool) -> None:
             rows.append(["applied online", done.online.events])
     table(done.source, ["", "count"], rows, numbers=["count"])
     console.print(f"Import {done.id}: {iso_time(done.first_us)} to {iso_time(done.last_us)}", highlight=False)
+    for unmatched in done.unmatched:
+        note(str(unmatched))
+    if done.quoted_query is not None:
+        note(f"Names that SQL has for itself were put in double quotes: {done.quoted_query}")
     if done.bad_file:
         console.print(f"Bad rows: {done.bad_file}", highlight=False, soft_wrap=True)
     if dry_run:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from headrace.errors import IngestError
-from headrace.history.text import literal, quoted, unglobbed
+from headrace.events.csvrows import CSV_ENDINGS, CsvError, Dialect
+from headrace.history.text import literal, unglobbed
+from headrace.ingest.parts import Block, CsvPart, Part, SqlPart
+from headrace.transforms.keywords import with_names_quoted
 
 __all__ = ["Block", "Origin", "Reader", "opening"]
 
 _BLOCK_ROWS = 10_000
 _QUERY = "the query"
-_CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _PARQUET = (".parquet", ".pq")
 
 Choose = Callable[[str, Sequence[str]], Mapping[str, str]]
@@ -33,26 +35,13 @@ class Origin:
         files: The path of a Parquet or CSV file, or a glob of them.
         query: A query in DuckDB's SQL.
         database: For a query, a DuckDB file to run it in; it is opened to read only.
+        dialect: How CSV files are written, where it is not as the standard says.
     """
 
     files: str | None = None
     query: str | None = None
     database: Path | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some rows of one part.
-
-    Attributes:
-        part: The file's path, or "the query".
-        first_row: The number of its first row in that part, from 1.
-        table: The rows, with the columns chosen under the names that they were wanted by.
-    """
-
-    part: str
-    first_row: int
-    table: pa.Table
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 class Reader:
@@ -63,12 +52,13 @@ class Reader:
 
     Args:
         origin: Where history comes from.
+        names: The fields of the model, which a query may name without the double quotes that they need.
 
     Raises:
         IngestError: There is no such file, or the database does not open.
     """
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, names: Sequence[str] = ()) -> None:
         if (origin.files is None) == (origin.query is None):
             msg = "History comes either from files or from a query."
             raise IngestError(msg, cure="Give --from FILE_OR_GLOB, or --query SQL.")
@@ -76,26 +66,32 @@ class Reader:
             msg = "A database is read by a query."
             raise IngestError(msg, cure="Give --query 'FROM a_table' too.")
         self._con = _connect(origin.database)
+        self._dialect = origin.dialect
+        self.quoted_query: str | None = None
+        """The query as it was run, where names had to be put in double quotes."""
+        self._relations: dict[str, str] = {}
+        self._is_query = origin.query is not None
         if origin.query is not None:
-            self._parts = {_QUERY: f"({origin.query.strip().rstrip(';')}\n)"}
+            query = origin.query.strip().rstrip(";")
+            self.quoted_query = with_names_quoted(query, names)
+            self.parts = [_QUERY]
+            self._relations[_QUERY] = f"({self.quoted_query or query}\n)"
         else:
-            self._parts = {path: _scan(path) for path in _paths(origin.files or "")}
-        self._sorted = origin.query is not None
+            self.parts = _paths(origin.files or "")
 
-    @property
-    def parts(self) -> list[str]:
-        """The files' paths, or "the query"."""
-        return list(self._parts)
+    def checksums(self) -> dict[str, str]:
+        """By file, its SHA-256; nothing for a query.
 
-    def checksums(self) -> dict[str, str | None]:
-        """By part, the SHA-256 of its file; None for a query."""
-        found: dict[str, str | None] = {}
-        for part in self._parts:
-            if self._sorted:
-                found[part] = None
-                continue
-            with Path(part).open("rb") as file:
-                found[str(Path(part).resolve())] = hashlib.file_digest(file, "sha256").hexdigest()
+        Raises:
+            IngestError: A file cannot be read.
+        """
+        found: dict[str, str] = {}
+        for part in () if self._is_query else self.parts:
+            try:
+                with Path(part).open("rb") as file:
+                    found[str(Path(part).resolve())] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise _unreadable(part, error) from error
         return found
 
     def blocks(self, choose: Choose) -> Iterator[Block]:
@@ -107,33 +103,44 @@ class Reader:
         Raises:
             IngestError: A part does not read.
         """
-        for part, relation in self._parts.items():
+        for name in self.parts:
             try:
-                wanted = choose(part, self._con.sql(f"SELECT * FROM {relation} LIMIT 0").columns)  # noqa: S608 the user's own
-                yield from self._blocks_of(part, relation, wanted)
-            except (duckdb.Error, pa.ArrowException) as error:
-                said = str(error).strip().splitlines()[0]
-                msg = f"{opening(part)} cannot be read: {said}"
-                raise IngestError(msg, cure="Nothing was imported. Mend it, and import again.") from error
+                part = self._part(name)
+                yield from part.blocks(choose(name, part.columns), _BLOCK_ROWS)
+            except CsvError as error:
+                raise IngestError(error.what, cure=error.cure) from error
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise _unreadable(name, error) from error
 
     def close(self) -> None:
         """Let go of files and database."""
         self._con.close()
 
-    def _blocks_of(self, part: str, relation: str, wanted: Mapping[str, str]) -> Iterator[Block]:
-        listed = ", ".join(f"{quoted(column)} AS {quoted(name)}" for name, column in wanted.items())
-        order = " ORDER BY ALL" if self._sorted else ""
-        reader = self._con.sql(f"SELECT {listed} FROM {relation}{order}").to_arrow_reader(_BLOCK_ROWS)  # noqa: S608
-        row = 1
-        for batch in reader:
-            if batch.num_rows:
-                yield Block(part, row, pa.Table.from_batches([batch]))
-                row += batch.num_rows
+    def _part(self, name: str) -> Part:
+        if self._is_query:
+            return SqlPart(name, self._con, self._relations[name], is_sorted=True)
+        if name.lower().endswith(CSV_ENDINGS):
+            return CsvPart(name, self._dialect)
+        if name.lower().endswith(_PARQUET):
+            relation = f"read_parquet({literal(unglobbed(name))}, hive_partitioning = false)"
+            return SqlPart(name, self._con, relation, is_sorted=False)
+        msg = f"{name} ends neither in {', '.join(_PARQUET)} nor in .csv or .tsv (also with .gz, .zst, .bz2 or .xz behind)."
+        raise IngestError(msg, cure="Read anything else by a query: --query \"FROM read_json('events.json')\".")
 
 
 def opening(part: str) -> str:
     """A part's name as the beginning of a sentence: a file's path is written as it is."""
     return "The query" if part == _QUERY else part
+
+
+def _unreadable(part: str, error: Exception) -> IngestError:
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    cure = (
+        "Nothing was imported. Fix the query, and import again."
+        if part == _QUERY
+        else "Nothing was imported. Give a file that reads."
+    )
+    return IngestError(f"{opening(part)} cannot be read: {said}", cure=cure)
 
 
 def _connect(database: Path | None) -> duckdb.DuckDBPyConnection:
@@ -154,14 +161,3 @@ def _paths(files: str) -> list[str]:
         msg = f"There is no file {files}."
         raise IngestError(msg, cure="Give the path of a Parquet or CSV file, or a glob in quotes: 'history/*.parquet'.")
     return found
-
-
-def _scan(path: str) -> str:
-    name = path.lower()
-    if name.endswith(_CSV):
-        # As text: the model says what a field is, and 007 stays 007.
-        return f"read_csv({literal(unglobbed(path))}, header = true, all_varchar = true)"
-    if name.endswith(_PARQUET):
-        return f"read_parquet({literal(unglobbed(path))}, hive_partitioning = false)"
-    msg = f"{path} ends neither in {', '.join(_PARQUET)} nor in {', '.join(_CSV)}."
-    raise IngestError(msg, cure="Read anything else by a query: --query \"FROM read_json('events.json')\".")

@@ -22,8 +22,9 @@ from headrace.config import Project
 from headrace.erasure import ErasureFilter
 from headrace.errors import IngestError
 from headrace.events.decode import EventDecoder
+from headrace.events.moments import Moments
 from headrace.events.schema import load_model
-from headrace.ingest.fields import Fields
+from headrace.ingest.fields import Fields, Unmatched
 from headrace.ingest.online import Applied, apply_imports, known_of
 from headrace.ingest.reader import Origin, Reader
 from headrace.ingest.registry import Entry, Registry
@@ -62,6 +63,8 @@ class Imported:
         last_us: The latest.
         version: The log's version since; None where nothing was logged.
         online: What became of them online; None for a dry run.
+        unmatched: The columns that no field comes from, and the fields that come from no column.
+        quoted_query: The query as it was run, where names in it had to be put in double quotes.
         bad_file: Where the rows that are no events are written; None where there are none.
         first_bad: The first few of them.
     """
@@ -79,6 +82,8 @@ class Imported:
     last_us: int | None = None
     version: int | None = None
     online: Applied | None = None
+    unmatched: list[Unmatched] = field(default_factory=list)
+    quoted_query: str | None = None
     bad_file: str | None = None
     first_bad: list[BadRow] = field(default_factory=list, repr=False)
 
@@ -90,6 +95,7 @@ def import_history(
     *,
     known_at: str | None = None,
     mapped: Mapping[str, str] | None = None,
+    moments: Moments | None = None,
     name: str | None = None,
     skip_bad: bool = False,
     dry_run: bool = False,
@@ -105,6 +111,7 @@ def import_history(
         origin: Where history comes from.
         known_at: The column that says when each event became known; None is at its event time.
         mapped: By field of the model, the column it comes from; fields left out come from the column of their name.
+        moments: How times are read that say no zone, or are numbers; None leaves them to the model.
         name: An id for the import; None makes one of its events' checksum.
         skip_bad: Whether to leave out rows that are no events, and write them to a file, rather than import nothing.
         dry_run: Whether to read and check only.
@@ -123,9 +130,10 @@ def import_history(
     model = load_model(project.repo, declared.model)
     fields = Fields(declared, model, mapped or {}, known_at)
     now = time.time_ns() // 1000 if now_us is None else now_us
-    validator = Validator(EventDecoder(declared, model), fields, now, declared.max_future_us)
-    reader, registry = Reader(origin), Registry(project.log_path)
-    done = Imported(declared.name)
+    validator = Validator(EventDecoder(declared, model), fields, now, declared.max_future_us, moments or Moments())
+    names = [*(field.name for field in fields.all), *(mapped or {}).values()]
+    reader, registry = Reader(origin, names), Registry(project.log_path)
+    done = Imported(declared.name, unmatched=fields.unmatched, quoted_query=reader.quoted_query)
     try:
         project.state.mkdir(parents=True, exist_ok=True)
         with (
@@ -137,7 +145,7 @@ def import_history(
             with bad_rows.open("w", encoding="utf-8") as bad_file:
                 digest = _stage(reader, fields, validator, staging, bad_file, declared, done)
             _judge_bad_rows(done, skip_bad=skip_bad)
-            files = {path: checksum for path, checksum in reader.checksums().items() if checksum is not None}
+            files = reader.checksums()
             entry = registry.find(declared.topic, digest, name, files)
             log = EventLog(project.log_path, declared)
             if entry is not None:
@@ -155,7 +163,7 @@ def import_history(
             _append(project, plan, log, entry, staging, done)
             done.online = apply_imports(project, plan, declared)
     except OSError as error:
-        msg = f"The events could not be put by in {project.state}: {error}."
+        msg = f"The events could not be kept in {project.state} while they are checked: {error}."
         raise IngestError(msg, cure="See that the state folder is writable and the disk has space.") from error
     finally:
         reader.close()
@@ -193,7 +201,7 @@ def _stage(
     repeated = Deduplicator({}) if source.event_id is not None else None
     for block in reader.blocks(fields.choose):
         batch, bad = validator.events(block)
-        done.rows += block.table.num_rows
+        done.rows += block.table.num_rows + len(block.bad)
         done.bad += len(bad)
         done.first_bad += bad[: _SHOWN - len(done.first_bad)]
         bad_file.writelines(json.dumps(row.to_json()) + "\n" for row in bad)
@@ -220,7 +228,8 @@ def _judge_bad_rows(done: Imported, *, skip_bad: bool) -> None:
         more = f"\n  … and {done.bad - _SHOWN:,} more" if done.bad > _SHOWN else ""
         msg = f"{done.bad:,} of {done.rows:,} rows cannot be imported, so nothing was:\n{shown}{more}"
         cure = (
-            "Mend them, name other columns with --map, or leave them out with --skip-bad, which writes them to a file."
+            "Fix them, name other columns with --map, say how the file is written (--delimiter, --quote, --escape, --encoding, --null) and its times "
+            "(--zone, --epoch), or leave them out with --skip-bad, which writes them to a file."
         )
         raise IngestError(msg, cure=cure)
     if not done.events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,22 @@ from pydantic_core import to_json
 from headrace.events.batch import EventBatch
 from headrace.events.columns import IntArray
 from headrace.events.decode import EventDecoder
+from headrace.events.moments import Moments
 from headrace.events.raw import RawRecords
 from headrace.ingest.fields import KNOWN_AT, Field, Fields
 from headrace.ingest.reader import Block
 from headrace.log.schema import FIRST_IMPORT
+from headrace.plan import DType
 from headrace.times import iso_time, us_of
 
 __all__ = ["BadRow", "Validator"]
 
 _ANY_TIME_MS = us_of(datetime(9999, 12, 31, tzinfo=UTC)) // 1000
-_NO_ZONE = "has no time zone: say it in a query, `--query \"SELECT * REPLACE (x AT TIME ZONE 'UTC' AS x) FROM 'file'\"`"
+_NO_ZONE = "has no time zone: say it, --zone UTC (or Europe/Berlin …)"
+_NO_TIME = (
+    "; other times are read by --zone or --epoch, or by a query: "
+    "--query \"SELECT * REPLACE (strptime(\\\"x\\\", '%d-%b-%Y %H:%M:%S') AT TIME ZONE 'UTC' AS \\\"x\\\") FROM 'file'\""
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class BadRow:
     Attributes:
         part: Its file, or "the query".
         row: Its number there, from 1.
+        line: The line of the file that it begins on, from 1; None where there are no lines.
         field: The field at fault; None where it is the whole row.
         reason: What is wrong with it.
         values: The row as JSON.
@@ -41,6 +49,7 @@ class BadRow:
 
     part: str
     row: int
+    line: int | None
     field: str | None
     reason: str
     values: str
@@ -50,7 +59,8 @@ class BadRow:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.part}, row {self.row:,}, {self.field or 'the whole row'}: {self.reason}"
+        where = f"row {self.row:,}" if self.line is None else f"line {self.line:,} (row {self.row:,})"
+        return f"{self.part}, {where}, {self.field or 'the whole row'}: {self.reason}"
 
 
 class Validator:
@@ -61,12 +71,19 @@ class Validator:
         fields: The fields of its model.
         now_us: Now by the wall clock, in µs: nothing was known later.
         max_future_us: How far past it an event may be, in µs.
+        moments: How times are read.
     """
 
-    def __init__(self, decoder: EventDecoder, fields: Fields, now_us: int, max_future_us: int) -> None:
+    def __init__(
+        self, decoder: EventDecoder, fields: Fields, now_us: int, max_future_us: int, moments: Moments
+    ) -> None:
         self._decoder = decoder
         self._fields = fields.all
         self._latest_us = now_us + max_future_us
+        self._moments = moments
+        self._times = {
+            name for field in self._fields if field.dtype is DType.TIMESTAMP for name in (field.name, field.key)
+        }
         self._moment: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
     def events(self, block: Block) -> tuple[EventBatch, list[BadRow]]:
@@ -87,7 +104,9 @@ class Validator:
         for letter in dead:
             reason = letter.reason.replace("the record's timestamp", "its known_at")
             if "time zone" in reason or "timezone" in reason:
-                reason = f"{reason}; a time that {_NO_ZONE}"
+                reason = f"{reason}; it {_NO_ZONE}"
+            elif letter.field in self._times and "datetime" in reason:
+                reason += _NO_TIME
             bad[letter.offset] = letter.field, reason
         known_us = batch.ts_us.copy() if known is None else known[batch.offset]
         late = known_us > self._latest_us
@@ -95,14 +114,24 @@ class Validator:
             bad[row] = None, f"it would be known only at {iso_time(int(known_us[batch.offset == row][0]))}, after now"
         batch = replace(batch, record_ts_us=known_us, known_us=known_us, _values={})
         found = [
-            BadRow(block.part, block.first_row + row, *why, values[row].decode("utf-8", "replace"))
-            for row, why in sorted(bad.items())
+            BadRow(
+                block.part,
+                int(block.rows[row]),
+                None if block.lines is None else int(block.lines[row]),
+                *why,
+                values[row].decode("utf-8", "replace"),
+            )
+            for row, why in bad.items()
         ]
-        return batch.where(~late), found
+        found += [BadRow(block.part, *one) for one in block.bad]
+        return batch.where(~late), sorted(found, key=attrgetter("row"))
 
     def _json(self, table: pa.Table, bad: dict[int, tuple[str | None, str]]) -> list[bytes]:
         held: list[tuple[Field, list[Any]]] = [
-            (self._fields[int(name)], _plain(table.column(name))) for name in table.column_names if name != KNOWN_AT
+            (field, self._values(table.column(name), field, bad))
+            for name in table.column_names
+            if name != KNOWN_AT
+            for field in (self._fields[int(name)],)
         ]
         found: list[bytes] = []
         for row in range(table.num_rows):
@@ -119,12 +148,28 @@ class Validator:
                 found.append(repr(event).encode("utf-8", "replace"))
         return found
 
+    def _values(self, column: pa.ChunkedArray, field: Field, bad: dict[int, tuple[str | None, str]]) -> list[Any]:
+        """A column's values as they go into JSON."""
+        if field.dtype is DType.TIMESTAMP:
+            values, why = self._moments.read(column)
+            bad.update({row: (field.name, reason) for row, reason in why.items()})
+            return values
+        values = _plain(column, field.dtype)
+        if field.dtype is not DType.STRING and "" in values:
+            # "" is a text; of a number it can only say that there is none.
+            values = [None if isinstance(value, str) and not value else value for value in values]
+        return values
+
     def _known(self, table: pa.Table, bad: dict[int, tuple[str | None, str]]) -> IntArray | None:
         """When each row was known, in µs; None where that is its event time."""
         if KNOWN_AT not in table.column_names:
             return None
         moments = np.zeros(table.num_rows, np.int64)
-        for row, value in enumerate(_plain(table.column(KNOWN_AT))):
+        values, why = self._moments.read(table.column(KNOWN_AT))
+        bad.update({row: (KNOWN_AT, reason) for row, reason in why.items()})
+        for row, value in enumerate(values):
+            if row in bad:
+                continue
             try:
                 if value is None:
                     bad[row] = KNOWN_AT, "it is null, and every event needs one"
@@ -150,17 +195,19 @@ def _records(values: list[bytes], known: IntArray | None, rows: list[int]) -> Ra
     )
 
 
-def _plain(column: pa.ChunkedArray) -> list[Any]:
+def _plain(column: pa.ChunkedArray, dtype: DType) -> list[Any]:
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         column = column.cast(pa.timestamp("us", kind.tz), safe=False)  # events have times in µs
     values: list[Any] = column.to_pylist()
     if pa.types.is_decimal(kind):
-        return [_number(value) for value in values]
+        return [_number(value, dtype) for value in values]
     return values
 
 
-def _number(value: Decimal | None) -> int | float | None:
+def _number(value: Decimal | None, dtype: DType) -> int | float | str | None:
     if value is None:
         return None
-    return int(value) if value == value.to_integral_value() else float(value)
+    if value == value.to_integral_value():
+        return int(value)
+    return float(value) if dtype is DType.FLOAT64 else str(value)  # of others, JSON's text keeps every digit

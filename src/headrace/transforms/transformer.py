@@ -22,6 +22,7 @@ from headrace.plan import Column, DType, Transform, View
 from headrace.transforms.duck import cursor, select
 from headrace.transforms.failures import Failures
 from headrace.transforms.function import function_code, load_function
+from headrace.transforms.keywords import with_names_quoted
 from headrace.transforms.steps import FunctionStep, Step, sql_steps
 
 __all__ = ["Transformer", "sql_dtype"]
@@ -76,6 +77,8 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
     Raises:
         HeadraceError: It does not compile, or makes a type that no column has.
     """
+    columns = list(columns)
+    _refuse_bare_keywords(expression, columns)
     nodes = _parsed(expression)
     _refuse_unsteady(expression, nodes)
     _refuse_other_rows(nodes)
@@ -94,6 +97,14 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
             return dtype
     msg = f"the expression makes {found}, which no column has"
     raise HeadraceError(msg, cure="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR or TIMESTAMPTZ.")
+
+
+def _refuse_bare_keywords(expression: str, columns: Iterable[Column]) -> None:
+    """Say that a field is called like a word of SQL's own, where DuckDB says no more than "syntax error"."""
+    quoted = with_names_quoted(f"SELECT {expression}", [column.name for column in columns])
+    if quoted is not None:
+        msg = f"syntax error in {expression}: it names a field that is called like a word of SQL's own"
+        raise HeadraceError(msg, cure=f"Put the name in double quotes: {quoted.removeprefix('SELECT ')}")
 
 
 def _refuse_unsteady(expression: str, nodes: list[dict[str, Any]]) -> None:
