@@ -196,12 +196,13 @@ def test_value_that_is_no_utf8_costs_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.csv.gz", "x.csv.zst", "x.csv.bz2", "x.csv.xz", "X.CSV.GZ"])
 def test_compressed_files(tmp_path: Path, name: str) -> None:
     text = b'a,b\n"x\nx",1\n'
-    packed = {
-        "gz": lambda: gzip.compress(text) + gzip.compress(b"y,2\n"),
-        "zst": lambda: pa.compress(text + b"y,2\n", codec="zstd", asbytes=True),
-        "bz2": lambda: bz2.compress(text + b"y,2\n"),
-        "xz": lambda: lzma.compress(text + b"y,2\n"),
-    }[name.lower().rpartition(".")[2]]()
+    whole = text + b"y,2\n"
+    packed: bytes = {
+        "gz": gzip.compress(text) + gzip.compress(b"y,2\n"),
+        "zst": pa.compress(whole, codec="zstd", asbytes=True),
+        "bz2": bz2.compress(whole),
+        "xz": lzma.compress(whole),
+    }[name.lower().rpartition(".")[2]]
     path = written(tmp_path, packed, name)
     assert [values for *_, values in read(path)[1]] == [["x\nx", "1"], ["y", "2"]]
     path.write_bytes(packed[:-3])
@@ -236,4 +237,4 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path, text: bytes, dialec
 )
 def test_dialect_that_cannot_be_is_refused(signs: dict[str, str]) -> None:
     with pytest.raises(CsvError):
-        Dialect(**signs)  # type: ignore[arg-type]
+        Dialect(**signs)

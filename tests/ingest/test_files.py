@@ -240,7 +240,7 @@ def test_parquet_times_without_a_zone_are_read_in_the_one_said(shop: Shop, unit:
 
 def test_query_may_name_a_field_like_a_word_of_sql(shop: Shop) -> None:
     path = shop.project.root / "sales.parquet"
-    duckdb.sql("SELECT 'a' AS shop, TIMESTAMP '2013-01-01' AS \"at\", 1.0 AS price").write_parquet(str(path))
+    duckdb.execute(f"COPY (SELECT 'a' AS shop, TIMESTAMP '2013-01-01' AS \"at\", 1.0 AS price) TO '{path}'")
     done = shop.load(query=f"SELECT * REPLACE (at AT TIME ZONE 'UTC' AS at) FROM '{path}'", mapped={"sold_at": "at"})
     assert '("at" AT TIME ZONE' in (done.quoted_query or "")
     assert values(shop, "sold_at") == [START]
