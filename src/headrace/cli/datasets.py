@@ -48,5 +48,13 @@ def verify_dataset(project: Project, path: Path) -> dict[str, Any]:
         "ok": report.ok,
         "files": report.files,
         "problems": list(report.problems),
+        "reasons": [
+            {
+                "reason": str(reason),
+                "problems": [one for one in report.problems if one.reason is reason],
+                "do": reason.hint,
+            }
+            for reason in report.reasons
+        ],
         "notes": list(report.notes),
     }

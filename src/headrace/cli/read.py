@@ -162,8 +162,11 @@ def verify(
         for remark in report["notes"]:
             note(remark)
     else:
-        for problem in report["problems"]:
-            console.print("[red]differs:[/]", escape(problem), highlight=False, soft_wrap=True)
+        for found in report["reasons"]:
+            for problem in found["problems"]:
+                console.print("[red]differs:[/]", escape(problem), highlight=False, soft_wrap=True)
+            told = escape(f"{found['reason'].replace('_', ' ')}: {found['do']}")
+            console.print("  [cyan]→[/]", told, highlight=False, soft_wrap=True)
     if not report["ok"]:
         raise typer.Exit(FAILED)
 

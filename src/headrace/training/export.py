@@ -61,7 +61,7 @@ def export_dataset(
     Args:
         joins: The project's joins; a `TrainingClient` is one.
         dataset: The dataset.
-        out: The folder to write; an earlier export of a dataset there is replaced.
+        out: The folder to write; an earlier export of the same dataset there is replaced.
         versions: By topic, the version of its log to read; the newest where left out.
 
     Returns:
@@ -71,7 +71,7 @@ def export_dataset(
         DatasetError: The definition does not fit its spine, or `out` holds something else or cannot be written.
         SpineError, LookupRequestError, LogError: As `FeatureJoins.get_historical_features` raises.
     """
-    _refuse_other_things(out)
+    _refuse_other_things(out, dataset.name)
     spine = spine_of(joins, dataset)
     refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
     # The versions are settled before anything is read, so that all of it is read at the same ones.
@@ -260,10 +260,26 @@ def _write_split(dataset: Dataset, folder: Path, split: str, rows: pa.Table) -> 
         }
 
 
-def _refuse_other_things(out: Path) -> None:
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+def _refuse_other_things(out: Path, name: str) -> None:
+    """Refuse a folder that is to be replaced and holds anything but an earlier export of the same dataset."""
+    cure = "Give another folder by --out; nothing there was touched."
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        held = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        files = {file["path"] for file in held["files"]} | {MANIFEST}
+        other = held["dataset"]
+    except (OSError, ValueError, KeyError, TypeError):
         msg = f"{out} exists and is no dataset."
-        raise DatasetError(msg, cure="Give another folder by --out; nothing there was touched.")
+        raise DatasetError(msg, cure=cure) from None
+    if other != name:
+        msg = f"{out} holds the dataset {other!r}, and {name!r} is to be written."
+        raise DatasetError(msg, cure=cure)
+    foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir())
+    foreign = [path for path in foreign if path not in files]
+    if foreign:
+        msg = f"{out} holds what is no part of the dataset, such as {foreign[0]}, and would be replaced."
+        raise DatasetError(msg, cure=f"Move that away. {cure}")
 
 
 def _put_in_place(folder: Path, out: Path, room: Path) -> None:

@@ -11,11 +11,12 @@ from headrace.config import Project
 from headrace.errors import LogError
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import Plan
+from headrace.training.reasons import Problem, Reason
 
 __all__ = ["lost_versions"]
 
 
-def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> list[str]:
+def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> list[Problem]:
     """Why the logs are no longer those that a dataset was built from.
 
     Args:
@@ -36,30 +37,34 @@ def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> 
     return [reason for reason in reasons if reason is not None]
 
 
-def _why_lost(project: Project, log: EventLog, version: int, table_id: str | None) -> str | None:
+def _why_lost(project: Project, log: EventLog, version: int, table_id: str | None) -> Problem | None:
     topic = log.source.topic
     newest = log.version()
     if newest is None:
-        return f"the log of {topic!r} is gone: there is none at {log.path}, and version {version} of it is pinned"
+        what = f"the log of {topic!r} is gone: there is none at {log.path}, and version {version} of it is pinned"
+        return Problem(Reason.NEW_LOG, what)
     found = log.table_id()
     if found != table_id:
-        return f"the log of {topic!r} was made anew: the table at {log.path} is {found}, and version {version} of {table_id} is pinned"
+        what = f"the log of {topic!r} was made anew: the table at {log.path} is {found}, and version {version} of {table_id} is pinned"
+        return Problem(Reason.NEW_LOG, what)
     if version > newest:
-        return f"the log of {topic!r} was set back: it has versions up to {newest}, and version {version} is pinned"
+        what = f"the log of {topic!r} was set back: it has versions up to {newest}, and version {version} is pinned"
+        return Problem(Reason.LOG_SET_BACK, what)
     receipt = _receipt(project, topic, version)
     try:
         snapshot = log.snapshot(version)
     except LogError as error:
         if receipt is not None:
-            return f"version {version} of the log of {topic!r} is gone: {receipt}"
-        return (
+            return Problem(receipt.reason, f"version {version} of the log of {topic!r} is gone: {receipt}")
+        what = (
             f"version {version} of the log of {topic!r} is gone, though there is version {newest}: the commits that led to it were "
             f"removed, as by a clean-up of Delta's log ({error.what})"
         )
+        return Problem(Reason.VERSIONS_REMOVED, what)
     return _why_unreadable(snapshot, log.snapshot(), receipt)
 
 
-def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: str | None) -> str | None:
+def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: Problem | None) -> Problem | None:
     missing = [file for file in snapshot.files if not Path(file.path).is_file()]
     if not missing:
         return None
@@ -67,16 +72,19 @@ def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: str | N
     what = f"version {snapshot.version} of the log of {snapshot.topic!r} pins {len(snapshot.files):,} files, and {len(missing):,} of them"
     events = f"{rows:,} events"
     if receipt is not None:
-        return f"{what} ({events}) are gone: {receipt}"
+        return Problem(receipt.reason, f"{what} ({events}) are gone: {receipt}")
     first = Path(missing[0].path).relative_to(snapshot.path)
     if {file.path for file in missing} & {file.path for file in newest.files}:
-        why = "the newest version names them too, so the log is damaged: restore its folder from a copy"
+        reason, why = Reason.LOG_DAMAGED, "the newest version names them too, so the log is damaged"
     else:
+        reason = Reason.VERSIONS_REMOVED
         why = "later versions no longer name them, and they were removed, as by an optimise and a vacuum of the Delta table"
-    return f"{what} ({events}) are gone, such as {first}; the log is at version {newest.version} now: {why}"
+    return Problem(
+        reason, f"{what} ({events}) are gone, such as {first}; the log is at version {newest.version} now: {why}"
+    )
 
 
-def _receipt(project: Project, topic: str, version: int) -> str | None:
+def _receipt(project: Project, topic: str, version: int) -> Problem | None:
     """What says that events were erased from a log after a version; None where none were."""
     for path in sorted((project.erasure_path / "receipts").glob("*.json")):
         try:
@@ -86,5 +94,6 @@ def _receipt(project: Project, topic: str, version: int) -> str | None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # no receipt of ours: it explains nothing
         if removed and since is not None and since > version:
-            return f"events of an erased entity were in them, removed at {erased_at} (receipt {path.name})"
+            what = f"events of an erased entity were in them, removed at {erased_at} (receipt {path.name})"
+            return Problem(Reason.ERASED, what)
     return None

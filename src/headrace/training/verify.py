@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from headrace.errors import DatasetError, HeadraceError, LookupRequestError
+from headrace.errors import DatasetError, HeadraceError, LookupRequestError, PlanError
 from headrace.plan import Plan
 from headrace.training.dataset import Dataset
 from headrace.training.export import (
@@ -28,6 +28,7 @@ from headrace.training.export import (
 )
 from headrace.training.joins import FeatureJoins
 from headrace.training.pinned import lost_versions
+from headrace.training.reasons import Problem, Reason
 
 __all__ = ["VerifyReport", "read_manifest", "verify_dataset"]
 
@@ -43,18 +44,24 @@ class VerifyReport:
 
     Attributes:
         files: How many files the manifest names.
-        problems: What differs, or why the dataset cannot be built again; empty where the bytes are the same.
+        problems: What differs, or why the dataset cannot be built again, each with its reason; empty where the bytes are the same.
         notes: What has changed since without changing the bytes.
     """
 
     files: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the same bytes came out."""
         return not self.problems
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """The reasons of the problems, each once."""
+        found = {problem.reason for problem in self.problems}
+        return [reason for reason in Reason if reason in found]
 
 
 def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -110,12 +117,14 @@ def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyR
         why_not += _changed_spine(joins, pinned, manifest)
         if not why_not:
             problems += _built_again(FeatureJoins(joins.project, plan=plan), pinned, folder, manifest)
+    except PlanError as error:  # the plan is the manifest's own, so what does not fit is the code
+        why_not.append(Problem(Reason.CODE_CHANGED, f"it cannot be built again: {error.what}"))
     except HeadraceError as error:
-        why_not.append(f"it cannot be built again: {error.what}")
+        why_not.append(Problem(Reason.NOT_BUILDABLE, f"it cannot be built again: {error.what}"))
     problems += why_not
     made, here = manifest["made_with"], library_versions()
     if made != here:
-        said = f"it was made with {_shown(made)}, and this is {_shown(here)}"
+        said = Problem(Reason.LIBRARIES_CHANGED, f"it was made with {_shown(made)}, and this is {_shown(here)}")
         (problems if problems else notes).append(said)
     return VerifyReport(len(manifest["files"]), tuple(problems), tuple(notes))
 
@@ -138,16 +147,15 @@ def _archived(folder: Path, dataset: Dataset, manifest: dict[str, Any]) -> tuple
     return plan, pinned
 
 
-def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    problems: list[str] = []
+def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[Problem]:
+    problems: list[Problem] = []
     for file in manifest["files"]:
         path = folder / file["path"]
         if not path.is_file():
-            problems.append(f"{file['path']} is missing")
+            problems.append(Problem(Reason.FILES_CHANGED, f"{file['path']} is missing"))
         elif (found := file_checksum(path)) != file["sha256"]:
-            problems.append(
-                f"{file['path']} was changed since it was built: its SHA-256 was {file['sha256']} and is now {found}"
-            )
+            what = f"{file['path']} was changed since it was built: its SHA-256 was {file['sha256']} and is now {found}"
+            problems.append(Problem(Reason.FILES_CHANGED, what))
     return problems
 
 
@@ -178,32 +186,36 @@ def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, An
     ]
 
 
-def _changed_spine(joins: FeatureJoins, pinned: Dataset, manifest: dict[str, Any]) -> list[str]:
+def _changed_spine(joins: FeatureJoins, pinned: Dataset, manifest: dict[str, Any]) -> list[Problem]:
     spine = spine_of(joins, pinned)
     if table_checksum(spine) == manifest["spine"]["sha256"]:
         return []
     rows = manifest["spine"]["rows"]
-    return [f"the spine is another: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ"]
+    what = f"the spine is another: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ"
+    return [Problem(Reason.SPINE_CHANGED, what)]
 
 
-def _built_again(joins: FeatureJoins, pinned: Dataset, folder: Path, manifest: dict[str, Any]) -> list[str]:
+def _built_again(joins: FeatureJoins, pinned: Dataset, folder: Path, manifest: dict[str, Any]) -> list[Problem]:
     with tempfile.TemporaryDirectory(prefix="headrace-verify-") as again:
         built = export_dataset(joins, pinned, Path(again) / "dataset", versions=manifest["logs"])
         return _compare(folder, manifest, built.folder, built.manifest)
 
 
-def _compare(folder: Path, before: dict[str, Any], built: Path, now: dict[str, Any]) -> list[str]:
+def _compare(folder: Path, before: dict[str, Any], built: Path, now: dict[str, Any]) -> list[Problem]:
     old = {file["path"]: file for file in before["files"]}
     new = {file["path"]: file for file in now["files"]}
-    problems = [f"{path} comes out no more" for path in old.keys() - new.keys()]
-    problems += [f"{path} comes out in addition" for path in new.keys() - old.keys()]
+    found = [f"{path} comes out no more" for path in old.keys() - new.keys()]
+    found += [f"{path} comes out in addition" for path in new.keys() - old.keys()]
+    problems = [Problem(Reason.DIFFERS, what) for what in found]
     for path in sorted(old.keys() & new.keys()):
         if old[path]["sha256"] != new[path]["sha256"]:
             rows = f"{old[path]['rows']:,} rows before, {new[path]['rows']:,} now"
-            problems.append(f"{path} comes out with other bytes ({rows}){_same_values(folder / path, built / path)}")
+            same = _same_values(folder / path, built / path)
+            reason = Reason.LIBRARIES_CHANGED if same else Reason.DIFFERS
+            problems.append(Problem(reason, f"{path} comes out with other bytes ({rows}){same}"))
     if problems:
         problems += [
-            f"the statistics of {name} were {facts} and are now {now['statistics'].get(name)}"
+            Problem(Reason.DIFFERS, f"the statistics of {name} were {facts} and are now {now['statistics'].get(name)}")
             for name, facts in before["statistics"].items()
             if now["statistics"].get(name) != facts
         ]
