@@ -46,7 +46,7 @@ COMMANDS = {
     "show": ["name", "--kind", "--json"],
     "log head": ["topic", "--rows", "--oldest", "--json"],
     "log compact": ["topics", "--target-mb", "--json"],
-    "log vacuum": ["topics", "--retention", "--datasets", "--dry-run", "--json"],
+    "log vacuum": ["topics", "--retention", "--datasets", "--dry-run", "--yes", "--json"],
     "deadletters": ["--limit", "--json"],
     "demo": ["--late", "--lookups", "--limit"],
 }

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from headrace.cli import app
 from headrace.config import Project
 from headrace.log import EventLog, LookupTable, Upkeep
+from headrace.log.pins import note_pin
 from headrace.plan import Plan, write_plan
 from tests.log.conftest import SOURCE, rows
 
@@ -90,3 +91,51 @@ def test_version_that_was_gone_before_is_told_with_what_pins_it(project: Project
     (tmp_path / "elsewhere" / "manifest.json").write_text(json.dumps(manifest))
     (log, _) = run(project, "vacuum", "--retention", "0")
     assert log["lost"] == {"2": [str(tmp_path / "elsewhere" / "manifest.json")]}
+
+
+# --- datasets whose manifests are not where they were
+
+
+def built_and_gone(project: Project, version: int) -> Path:
+    """A dataset was built from a version, and its folder moved away since."""
+    log = EventLog(project.log_path, SOURCE)
+    manifest = project.root / "exports" / "old" / "manifest.json"
+    note_pin(project.state, manifest, {"readings": version}, {"readings": log.table_id()}, is_built=True)
+    return manifest
+
+
+def test_vacuum_does_not_break_a_dataset_that_was_moved_unasked(project: Project) -> None:
+    manifest = built_and_gone(project, 3)
+    run(project, "compact")
+    vacuum = ["log", "vacuum", "--retention", "0", "--project", str(project.root)]
+    refused = runner.invoke(app, vacuum)
+    assert refused.exit_code == 1
+    assert f"{manifest} is gone, and was built from version 3 of readings" in " ".join(refused.output.split())
+    assert "--yes" in refused.output
+    assert EventLog(project.log_path, SOURCE).snapshot(3).rows == 30
+    (log, _) = run(project, "vacuum", "--retention", "0", "--dry-run")
+    assert log["breaks"] == {"3": [str(manifest)]}
+    (log, _) = run(project, "vacuum", "--retention", "0", "--yes")
+    assert log["breaks"] == {"3": [str(manifest)]}
+    (log, _) = run(project, "vacuum", "--retention", "0")  # it was given up, and is not asked about again
+    assert log["breaks"] == {}
+
+
+def test_vacuum_keeps_a_moved_dataset_that_it_is_shown(project: Project) -> None:
+    built_and_gone(project, 3)
+    moved = project.root.parent / f"{project.root.name}-moved"
+    moved.mkdir()
+    log = EventLog(project.log_path, SOURCE)
+    facts = {"dataset": "old", "files": [], "logs": {"readings": 3}, "tables": {"readings": log.table_id()}}
+    (moved / "manifest.json").write_text(json.dumps(facts))
+    run(project, "compact")
+    (kept, _) = run(project, "vacuum", "--retention", "0", "--datasets", str(moved))
+    assert (kept["breaks"], kept["kept"]) == ({}, [3])
+    assert log.snapshot(3).rows == 30
+
+
+def test_vacuum_asks_nothing_where_no_dataset_would_lose_anything(project: Project) -> None:
+    built_and_gone(project, 6)
+    run(project, "compact")
+    (log, _) = run(project, "vacuum")
+    assert log["breaks"] == {}

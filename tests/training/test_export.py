@@ -298,3 +298,31 @@ def test_checksum_depends_on_values_alone() -> None:
         pa.table({"x": pa.array([7, None], pa.int8())})
     )
     assert table_checksum(SPINE) != table_checksum(SPINE.rename_columns(["city", "event_timestamp", "late"]))
+
+
+def test_folder_of_anything_else_is_never_replaced(project: Project, tmp_path: Path) -> None:
+    client = TrainingClient(project)
+    for name, text in (("manifest.json", '{"name": "a web app"}'), ("notes.txt", "mine"), ("manifest.json", "{")):
+        out = tmp_path / f"foreign-{len(text)}"
+        out.mkdir()
+        (out / name).write_text(text)
+        with pytest.raises(DatasetError, match="exists and is no dataset"):
+            client.export(DATASET, out)
+        assert (out / name).read_text() == text
+
+
+def test_folder_of_another_dataset_is_not_replaced(project: Project, tmp_path: Path) -> None:
+    client = TrainingClient(project)
+    client.export(DATASET, tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"holds the dataset .* and 'other' is to be written"):
+        client.export(replace(DATASET, name="other"), tmp_path / "out")
+
+
+def test_file_that_somebody_put_into_a_datasets_folder_is_not_removed_with_it(project: Project, tmp_path: Path) -> None:
+    client = TrainingClient(project)
+    out = client.export(DATASET, tmp_path / "out").folder
+    client.export(DATASET, out)
+    (out / "analysis.ipynb").write_text("{}")
+    with pytest.raises(DatasetError, match=r"no part of the dataset, such as analysis\.ipynb"):
+        client.export(DATASET, out)
+    assert (out / "analysis.ipynb").exists()

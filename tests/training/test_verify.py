@@ -24,11 +24,13 @@ from headrace.config import Project
 from headrace.erasure import forget
 from headrace.errors import DatasetError
 from headrace.history import PointInTimeJoin
-from headrace.log import EventLog
+from headrace.log import EventLog, Gap, LookupTable, TopicHistory, TopicNotes
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import open_store
 from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
 from headrace.training import verify_dataset
+from headrace.training.export import file_checksum
+from headrace.training.reasons import Reason
 from headrace.training.verify import VerifyReport
 from headrace.transforms.function import function_code, load_function
 from tests.training.conftest import MINUTE, SOURCE, START, START_US, VIEW, feature, plan_of, rides, spine_of
@@ -159,6 +161,7 @@ def test_vacuumed_version_is_named_with_what_is_missing(project: Project, tmp_pa
     )
     assert "the log is at version" in problem
     assert "an optimise and a vacuum" in problem
+    assert problem.reason is Reason.VERSIONS_REMOVED
     assert verify(project, build(project, tmp_path / "now")).ok
 
 
@@ -170,6 +173,7 @@ def test_cleaned_up_commits_are_the_reason(project: Project, tmp_path: Path) -> 
         (log_of(project).path / "_delta_log" / f"{version:020}.json").unlink()
     (problem,) = verify(project, out).problems
     assert problem.startswith("version 1 of the log of 'rides' is gone, though there is version 2: the commits")
+    assert problem.reason is Reason.VERSIONS_REMOVED
 
 
 def test_log_made_anew_or_set_back_is_the_reason(project: Project, tmp_path: Path) -> None:
@@ -179,11 +183,16 @@ def test_log_made_anew_or_set_back_is_the_reason(project: Project, tmp_path: Pat
     last.rename(tmp_path / "commit")
     (problem,) = verify(project, out).problems
     assert problem == "the log of 'rides' was set back: it has versions up to 1, and version 2 is pinned"
+    assert problem.reason is Reason.LOG_SET_BACK
     shutil.rmtree(log_of(project).path)
     log_of(project).append(rides(0, range(60)), {0: 59})
     log_of(project).append(rides(0, range(60, 120)), {0: 119})
     (problem,) = verify(project, out).problems
     assert "the log of 'rides' was made anew: the table at" in problem
+    assert problem.reason is Reason.NEW_LOG
+    shutil.rmtree(log_of(project).path)
+    (problem,) = verify(project, out).problems
+    assert (problem.reason, "is gone: there is none" in problem) == (Reason.NEW_LOG, True)
 
 
 def test_erased_entity_is_the_reason_and_its_receipt_is_named(project: Project, tmp_path: Path) -> None:
@@ -196,8 +205,44 @@ def test_erased_entity_is_the_reason_and_its_receipt_is_named(project: Project, 
     assert problem.startswith("version 1 of the log of 'rides' pins 1 files, and 1 of them (120 events) are gone: ")
     assert "events of an erased entity were in them, removed at 20" in problem
     assert problem.endswith(f"(receipt {Path(done.receipt).name})")
+    assert problem.reason is Reason.ERASED
     now = build(project, tmp_path / "now")
     assert verify(project, now).ok
+
+
+def test_erasure_cut_short_is_the_reason_too(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = build(project, tmp_path / "out")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(LookupTable, "erase", fail)  # after the log
+    with open_store(project.store_url, writable=True) as store, pytest.raises(OSError):  # noqa: PT011 ours, without a text
+        forget(project, plan_of(VIEW), store, {"city": "b"}, alone=True)
+    (problem,) = verify(project, out).problems
+    assert (problem.reason, "cut short" in problem) == (Reason.ERASED, True)
+
+
+def test_accepted_gap_is_no_reason(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    history = TopicHistory.begun("cluster/topic", 1, {}, "2026-01-01T00:00:00Z")
+    gap = Gap(0, 0, 200, 299, "2026-01-01T00:00:00Z")
+    TopicNotes(project.log_path).write({"rides": history.with_gaps([gap])})
+    log_of(project).append(rides(0, range(300, 360)), {0: 359})
+    assert verify(project, out).ok
+
+
+def test_difference_that_nothing_explains_is_named_so(project: Project, tmp_path: Path) -> None:
+    out = build(project, tmp_path / "out")
+    manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        file = out / entry["path"]
+        table = parquet.read_table(file)
+        name = next(name for name in table.column_names if "__" in name)
+        parquet.write_table(table.set_column(table.column_names.index(name), name, pa.nulls(table.num_rows)), file)
+        entry["sha256"] = file_checksum(file)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(project, out).reasons == [Reason.DIFFERS]
 
 
 def test_erasure_of_events_that_the_dataset_did_not_pin_is_no_reason(project: Project, tmp_path: Path) -> None:
@@ -220,6 +265,7 @@ def test_damaged_file_is_named_with_its_checksum(project: Project, tmp_path: Pat
     assert problem.startswith(
         f"test/part-00000.parquet was changed since it was built: its SHA-256 was {entry['sha256']} and is now "
     )
+    assert problem.reason is Reason.FILES_CHANGED
 
 
 def test_other_library_with_the_same_bytes_is_a_remark(project: Project, tmp_path: Path) -> None:
@@ -286,6 +332,7 @@ def test_transform_that_changed_is_the_reason(
     assert problem == (
         "it cannot be built again: The transform 'verify_udf:doubled' of the view 'doubles' is no longer the one that was applied."
     )
+    assert problem.reason is Reason.CODE_CHANGED
 
 
 # --- the command
@@ -315,6 +362,9 @@ def test_command_ends_with_1_where_the_bytes_differ(project: Project) -> None:
     assert found.exit_code == 1
     report = json.loads(found.stdout)
     assert (report["ok"], report["files"], len(report["problems"]), report["notes"]) == (False, 1, 1, [])
+    assert report["reasons"] == [
+        {"reason": "files_changed", "problems": report["problems"], "do": Reason.FILES_CHANGED.hint}
+    ]
 
 
 def test_split_ends_survive_the_manifest(project: Project, tmp_path: Path) -> None:

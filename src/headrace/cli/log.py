@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.cli.output import AsJson, Folder, command, console, errors, note, print_json, table
+from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, errors, note, print_json, table
 from headrace.config import Project
 from headrace.errors import TopicError
 from headrace.plan import Plan, Source, read_plan
@@ -131,14 +131,25 @@ def vacuum(
         typer.Option(help="Where else datasets lie whose versions to keep; repeat.", show_default=False),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
     """Remove files and commits that neither the retention nor any dataset's manifest needs."""
-    from headrace.log import EventLog
+    from headrace.log import EventLog, forget_pins
 
     project = Project.load(folder)
     rows: list[dict[str, Any]] = []
+    broken = {name: _broken(project, held, retention * 3600, datasets or []) for name, held in _tables(project, topics)}
+    for name, versions in broken.items():
+        for version, manifests in versions.items():
+            note(
+                f"{', '.join(manifests)} is gone, and was built from version {version} of {name}, which this removes. If the dataset was "
+                "moved, name its folder with --datasets."
+            )
+    given_up = [path for versions in broken.values() for paths in versions.values() for path in paths]
+    if given_up and not dry_run:
+        confirm("Remove what those datasets would need to be built again?", yes=yes)
     for name, held in _tables(project, topics):
         with console.status(f"Vacuuming {name} …"):
             if isinstance(held, EventLog):
@@ -147,7 +158,9 @@ def vacuum(
                 lost = {version: pins[version] for version in done.lost}
             else:
                 done, lost = held.vacuum(retention_s=retention * 3600, dry_run=dry_run), {}
-        rows.append({"table": name, **done._asdict(), "lost": lost})
+        rows.append({"table": name, **done._asdict(), "lost": lost, "breaks": broken[name]})
+    if not dry_run:
+        forget_pins(project.state, given_up)
     if as_json:
         print_json({"dry_run": dry_run, "tables": rows})
         return
@@ -189,6 +202,22 @@ def _pins(project: Project, held: EventLog | LookupTable, folders: list[Path]) -
         return {}
     where = [project.root, project.state, *folders]
     return pinned_versions(project.state, where, held.source.topic, held.table_id())
+
+
+def _broken(
+    project: Project, held: EventLog | LookupTable, retention_s: float, folders: list[Path]
+) -> dict[int, list[str]]:
+    """The versions that a vacuum would remove though a dataset was built from them whose manifest is not where it was."""
+    from headrace.log import EventLog, missing_pins
+
+    if not isinstance(held, EventLog):
+        return {}
+    missing = missing_pins(project.state, held.source.topic, held.table_id())
+    if not missing:
+        return {}
+    kept = _pins(project, held, folders)
+    found = held.vacuum(retention_s=retention_s, pinned={*missing, *kept}, dry_run=True)
+    return {version: missing[version] for version in found.kept if version in missing and version not in kept}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ with needing("offline"):
     from headrace.log.incarnations import Gap, Incarnation, TopicHistory, TopicNotes, topic_history
     from headrace.log.lookups import LookupTable
     from headrace.log.made import Made, made_log, make_log
-    from headrace.log.pins import pinned_versions
+    from headrace.log.pins import forget_pins, missing_pins, pinned_versions
     from headrace.log.snapshot import LogFile, LogSnapshot
     from headrace.log.table import Appended, EventLog
     from headrace.log.vacuum import Vacuumed
@@ -31,9 +31,11 @@ __all__ = [
     "TopicNotes",
     "Upkeep",
     "Vacuumed",
+    "forget_pins",
+    "log_head",
     "made_log",
     "make_log",
-    "log_head",
+    "missing_pins",
     "pinned_versions",
     "topic_history",
 ]

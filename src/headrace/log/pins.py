@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MANIFEST", "drop_pin", "manifests_below", "note_pin", "pinned_versions"]
+__all__ = ["MANIFEST", "drop_pin", "forget_pins", "manifests_below", "missing_pins", "note_pin", "pinned_versions"]
 
 MANIFEST = "manifest.json"
 _NOT_LOOKED_INTO = {"node_modules", "__pycache__", "_delta_log"}
@@ -78,6 +78,46 @@ def pinned_versions(state: Path, folders: Iterable[Path], topic: str, table_id: 
         if isinstance(version, int) and _of_topic(pinning, "tables", topic) == table_id:
             found.setdefault(version, []).append(place)
     return found
+
+
+def missing_pins(state: Path, topic: str, table_id: str | None) -> dict[int, list[str]]:
+    """The versions of a log that datasets pinned whose manifests are not where they were written: removed, or moved to where nobody knows.
+
+    Args:
+        state: The project's state folder.
+        topic: The log's topic.
+        table_id: The id of its table.
+
+    Returns:
+        By version, the paths where the manifests were.
+    """
+    found: dict[int, list[str]] = {}
+    for _, noted in _gone(state):
+        version = _of_topic(noted, "logs", topic)
+        if isinstance(version, int) and _of_topic(noted, "tables", topic) == table_id:
+            found.setdefault(version, []).append(noted["manifest"])
+    return {version: sorted(paths) for version, paths in found.items()}
+
+
+def forget_pins(state: Path, manifests: Iterable[str]) -> None:
+    """Forget that datasets were built whose manifests are no longer there.
+
+    Args:
+        state: The project's state folder.
+        manifests: Where their manifests were.
+    """
+    given_up = set(manifests)
+    for path, noted in list(_gone(state)):
+        if noted["manifest"] in given_up:
+            path.unlink(missing_ok=True)
+
+
+def _gone(state: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted((state / _FOLDER).glob("*.json")):
+        noted = _read(path)
+        place = noted.get("manifest")
+        if noted.get("is_built") and isinstance(place, str) and not Path(place).is_file():
+            yield path, noted
 
 
 def manifests_below(folder: Path) -> Iterator[Path]:

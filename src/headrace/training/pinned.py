@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.config import Project
+from headrace.erasure import Ledger
 from headrace.errors import LogError
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import Plan
@@ -96,4 +97,10 @@ def _receipt(project: Project, topic: str, version: int) -> Problem | None:
         if removed and since is not None and since > version:
             what = f"events of an erased entity were in them, removed at {erased_at} (receipt {path.name})"
             return Problem(Reason.ERASED, what)
+    begun = [one for one in Ledger.load(project.erasure_path).erasures.values() if not one.is_finished]
+    if any(one.rows.get(topic) for one in begun):
+        what = (
+            "an erasure was cut short that had begun to remove events; forget the entity again, and there is a receipt"
+        )
+        return Problem(Reason.ERASED, what)
     return None
