@@ -28,6 +28,7 @@ from headrace.online.meta import CLOCK, view_fact
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.stream.align import Fetch
 from headrace.stream.dedup import Deduplicator
+from headrace.stream.numbers import Numbers
 from headrace.stream.pipeline import Pipeline
 from tests.stream.shop import KeptLetters
 
@@ -78,13 +79,16 @@ class Worker:
 
     def __init__(self, folder: Path, clock: Clock = Clock.RECORD) -> None:
         self.store, self.folder, self.clock = MemoryStore(), folder, clock
+        self.topics = Numbers()
         self.store.set_meta({CLOCK: str(clock), view_fact("users"): VIEW.hash})
         self.start()
 
     def start(self) -> None:
         self.log = EventLog(self.folder, SOURCE)
         decoders = {"clicks": EventDecoder(SOURCE, Click)}
-        self.pipeline = Pipeline(PLAN, decoders, self.store, {"clicks": self.log}, self.clock, KeptLetters())
+        self.pipeline = Pipeline(
+            PLAN, decoders, self.store, {"clicks": self.log}, self.clock, KeptLetters(), topics=self.topics
+        )
 
     def process(self, records: Sequence[Any]) -> None:
         source = SourcePartition("clicks", records[0].partition)
@@ -123,6 +127,47 @@ def test_partitions_are_apart(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     worker.process([record(0, ("a", 0))])
     worker.process([record(0, ("a", 0), partition=1)])
+    assert worker.counted()[0] == 2
+
+
+class Renewed(Numbers):
+    """A topic that was made anew: its partition 0 is source partition 2 now."""
+
+    def __init__(self, newest_us: int | None) -> None:
+        self.newest_us = newest_us
+
+    def number(self, at: SourcePartition) -> SourcePartition:
+        return SourcePartition(at.topic, at.partition + 2)
+
+    def sealed(self, topic: str) -> list[tuple[range, int | None]]:
+        del topic
+        return [(range(2), self.newest_us)]
+
+
+@pytest.mark.parametrize("newest_us", [None, (NOON_MS + 9 * MINUTE_MS) * 1000])
+def test_what_counted_before_a_topic_was_made_anew_counts_no_more(tmp_path: Path, newest_us: int | None) -> None:
+    worker = Worker(tmp_path)
+    worker.process([record(0, ("a", 0)), record(1, ("b", 9))])
+    worker.process([record(0, ("c", 8), partition=1)])
+    worker.pipeline.flush()
+    worker.topics = Renewed(newest_us)
+    worker.start()
+    worker.process([record(n, event) for n, event in enumerate([("b", 5), ("c", 12), ("a", 13), ("d", 14), ("b", 20)])])
+    assert worker.counted() == (6, [0, 1, 0, 2, 3, 4])  # `a` had its horizon, and so has `b` in the end
+    worker.start()
+    worker.process([record(5, ("d", 20)), record(6, ("b", 21))])
+    assert worker.counted()[0] == 6
+
+
+def test_a_log_that_the_horizon_no_longer_reaches_is_not_read(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.process([record(0, ("a", 0))])
+    worker.pipeline.flush()
+    worker.topics = Renewed(NOON_MS * 1000)
+    worker.start()
+    with patch.object(worker.log, "recent_ids", wraps=worker.log.recent_ids) as asked:
+        worker.process([record(0, ("a", 11))])
+    assert [call.args[0] for call in asked.call_args_list] == [2]
     assert worker.counted()[0] == 2
 
 
