@@ -48,6 +48,7 @@ COMMANDS = {
     "rollback": Entry("handoff:rollback", "Serve the version that a view had before."),
     "import": Entry("ingest:import_", "Load existing history into the log."),
     "log": Entry("log:log", "Look after the log's files."),
+    "reset": Entry("reset:reset", "Empty online store and log, to start from nothing."),
     "demo": Entry("demo:demo", "Run all of it on the embedded broker, ending with a proof."),
 }
 

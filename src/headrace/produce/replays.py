@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.broker import broker_address, end_offsets
+from headrace.broker.topics import TopicWatch
 from headrace.config import Project
 from headrace.plan import read_plan
 from headrace.produce.encode import EncodedEvent
@@ -19,6 +21,7 @@ from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummar
 from headrace.produce.producer import EventProducer, find_source
 from headrace.produce.resume import already_sent
 from headrace.produce.schedule import Schedule, schedule
+from headrace.produce.sealed import NOTHING_SEALED, Sealed, sealed_before
 
 __all__ = ["produce", "replay"]
 
@@ -48,11 +51,20 @@ def produce(
     broker_address(project)  # says at once that no broker runs, before a history is read
     history = load_history(project, source.topic)
     with EventProducer.for_project(source.name, project) as producer:
-        return replay(producer, history, options, report)
+        sealed = NOTHING_SEALED
+        if options is not None and options.resume:
+            with closing(TopicWatch(producer.bootstrap, [source.topic])) as watch:
+                identity = watch.identities().get(source.topic, "")
+            sealed = sealed_before(project, source, identity, producer.partitions)
+        return replay(producer, history, options, report, sealed)
 
 
 def replay(
-    producer: EventProducer, history: History, options: ReplayOptions | None = None, report: Report | None = None
+    producer: EventProducer,
+    history: History,
+    options: ReplayOptions | None = None,
+    report: Report | None = None,
+    sealed: Sealed = NOTHING_SEALED,
 ) -> ReplaySummary:
     """Send a history to a producer's topic, each record's timestamp being the time it is sent in the replay.
 
@@ -61,6 +73,7 @@ def replay(
         history: The events.
         options: What to replay, and how.
         report: Told of progress.
+        sealed: What is logged of the topic before it was made anew, for `resume`.
 
     Returns:
         What was done; every event that it counts is confirmed.
@@ -72,7 +85,7 @@ def replay(
     """
     options = options or ReplayOptions()
     began = time.monotonic()
-    run = _Run(producer, history, options)
+    run = _Run(producer, history, options, sealed)
     sent_before = producer.sent
     _send(run, options.speed, report)
     producer.flush()
@@ -100,7 +113,7 @@ class _Chunk(NamedTuple):
 class _Run:
     """What one run sends: rows of the history, when, and to which partition."""
 
-    def __init__(self, producer: EventProducer, history: History, options: ReplayOptions) -> None:
+    def __init__(self, producer: EventProducer, history: History, options: ReplayOptions, sealed: Sealed) -> None:
         self.producer = producer
         self._events = EncodedHistory(history, producer.encoder, producer.source.timestamp_field)
         self.plan: Schedule = schedule(
@@ -116,7 +129,7 @@ class _Run:
         everything = np.arange(len(self.plan.rows))
         done = np.zeros(len(everything), bool)
         if options.resume:
-            done = already_sent(producer.bootstrap, topic, ends, self.events(everything), len(everything))
+            done = already_sent(producer.bootstrap, topic, ends, self.events(everything), len(everything), sealed)
         within = everything if options.limit is None else everything[: options.limit]
         self.places = within[~done[within]]
         self.skipped = len(within) - len(self.places)

@@ -16,14 +16,20 @@ import numpy.typing as npt
 from headrace.broker.records import Record, read_records
 from headrace.errors import TopicError
 from headrace.produce.encode import EncodedEvent
+from headrace.produce.sealed import NOTHING_SEALED, Sealed
 
 __all__ = ["already_sent"]
 
 
 def already_sent(
-    bootstrap: str, topic: str, ends: Mapping[int, int], events: Iterator[tuple[int, int, EncodedEvent]], total: int
+    bootstrap: str,
+    topic: str,
+    ends: Mapping[int, int],
+    events: Iterator[tuple[int, int, EncodedEvent]],
+    total: int,
+    sealed: Sealed = NOTHING_SEALED,
 ) -> npt.NDArray[np.bool_]:
-    """Find the events of a replay that the topic holds.
+    """Find the events of a replay that the topic holds, or held before it was made anew.
 
     Args:
         bootstrap: ``host:port[,host:port]``.
@@ -31,6 +37,7 @@ def already_sent(
         ends: The end offset of each partition.
         events: Partition, record timestamp in ms and content of every event, in the order of sending.
         total: How many events there are.
+        sealed: What is logged of the topic before it was made anew.
 
     Returns:
         Whether each is there, in the order of sending.
@@ -40,21 +47,24 @@ def already_sent(
         TopicError: The topic holds something else than this replay sends.
     """
     sent = np.zeros(total, bool)
-    left: Counter[int] = Counter()
+    left: Counter[int] = Counter({partition: count for partition, count in sealed.counts.items() if count})
     last: dict[int, Record] = {}
     for record in read_records(bootstrap, {(topic, partition): (0, end) for partition, end in ends.items()}):
         left[record.partition] += 1
         last[record.partition] = record
     if not left:
         return sent
+    counts = dict(left)
     for place, (partition, timestamp_ms, event) in enumerate(events):
         if partition not in left:
             continue
         sent[place] = True
+        sealed.check(topic, partition, counts[partition] - left[partition], timestamp_ms)
         left[partition] -= 1
         if left[partition] == 0:
             del left[partition]
-            _compare(last[partition], event, timestamp_ms)
+            if partition in last:
+                _compare(last[partition], event, timestamp_ms)
             if not left:
                 return sent
     partition, count = next(iter(left.items()))

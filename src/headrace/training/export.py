@@ -23,7 +23,7 @@ from pyarrow import parquet
 from headrace.aggregates import Problem
 from headrace.errors import DatasetError
 from headrace.history import moments_us
-from headrace.log import EventLog
+from headrace.log import EventLog, topic_history
 from headrace.log.pins import drop_pin, note_pin
 from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
@@ -134,6 +134,7 @@ def _export(
                 "rows_per_file": dataset.rows_per_file,
                 "logs": settled,
                 "tables": tables,
+                "topics": {topic: _told_of(joins, topic) for topic in settled},
                 "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
                 "files": files,
                 "statistics": column_statistics(table),
@@ -228,6 +229,14 @@ def _problem_counts(problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
 
 def _table_id(joins: FeatureJoins, topic: str) -> str | None:
     return EventLog(joins.project.log_path, joins.plan.source_for_topic(topic)).table_id()
+
+
+def _told_of(joins: FeatureJoins, topic: str) -> dict[str, Any]:
+    """What is noted with the log of a topic: how often it was made anew, and which events are missing by consent."""
+    history = topic_history(joins.project.log_path, topic)
+    if history is None:
+        return {"incarnations": 0, "gaps": []}
+    return {"incarnations": len(history.incarnations), "gaps": history.to_json()["gaps"]}
 
 
 def _splits(dataset: Dataset, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from headrace.errors import DatasetError, HeadraceError, LookupRequestError, PlanError
+from headrace.log import topic_history
 from headrace.plan import Plan
 from headrace.training.dataset import Dataset
 from headrace.training.export import (
@@ -179,11 +180,25 @@ def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, An
         "splits": {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()},
         "rows_per_file": dataset.rows_per_file,
     }
+    found += _missing_since(joins, manifest)
     return found + [
         f"the definition's {name} was {manifest[name]!r} and is now {value!r}"
         for name, value in now.items()
         if manifest[name] != value
     ]
+
+
+def _missing_since(joins: FeatureJoins, manifest: dict[str, Any]) -> list[str]:
+    """Events that were accepted as missing since the dataset was built: one built now would lack them as well."""
+    found = []
+    for topic, told in manifest.get("topics", {}).items():
+        history = topic_history(joins.project.log_path, topic)
+        gaps = () if history is None else history.gaps[len(told["gaps"]) :]
+        found += [
+            f"{topic}[{gap.partition}] has lost offsets {gap.first} to {gap.last} since; that was accepted on {gap.accepted_at[:10]}"
+            for gap in gaps
+        ]
+    return found
 
 
 def _changed_spine(joins: FeatureJoins, pinned: Dataset, manifest: dict[str, Any]) -> list[Problem]:

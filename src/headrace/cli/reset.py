@@ -1,0 +1,136 @@
+"""The command that starts from nothing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, print_json, table
+from headrace.config import Project
+from headrace.errors import ConfigError, HeadraceError, LogUnavailableError
+from headrace.plan import Plan, read_plan
+
+if TYPE_CHECKING:
+    from headrace.online import OnlineStore
+
+__all__ = ["reset"]
+
+_ASIDE = ".removed"
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """Something that is removed.
+
+    Attributes:
+        what: What it is.
+        where: Where it is.
+        holds: How much it holds, in words.
+    """
+
+    what: str
+    where: str
+    holds: str
+
+
+@command
+def reset(
+    datasets: Annotated[bool, typer.Option("--datasets", help="Remove the datasets in the state folder, too.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Empty online store and log, and what depends on them. Definitions, plan and the ledger of erasures stay."""
+    from headrace.online import open_store
+
+    project = Project.load(folder)
+    plan = read_plan(project.plan_path)
+    # Open to write: where one worker locks the store, none runs from here to the end.
+    with open_store(project.store_url, writable=True) as store:
+        folders = _folders(project, datasets=datasets)
+        doomed = [_of_store(project, store), *_of_log(project, plan), *_of_folders(folders)]
+        if not as_json:
+            table("To be removed", ["what", "where", "holds"], [[one.what, one.where, one.holds] for one in doomed])
+        if not project.store_url.startswith("lmdb:") and not as_json:
+            console.print("Stop all workers first: one that runs goes on writing.", highlight=False)
+        confirm("Remove all of this for good?", yes=yes)
+        # The store first: an empty one is filled from the log, and a log that is gone could not be from the store.
+        store.clear()
+        store.sync()
+        for path in [*folders.values(), project.log_path]:
+            _remove(path)
+    if as_json:
+        print_json({"removed": [asdict(one) for one in doomed]})
+        return
+    console.print(
+        "Removed. `headrace stream` reads the topics again, from the oldest record that the broker has.",
+        highlight=False,
+    )
+
+
+def _folders(project: Project, *, datasets: bool) -> dict[str, Path]:
+    """What depends on store and log, and is removed before the log."""
+    found = {
+        "recorded lookups": project.audit_path,
+        "plans that they were served under": project.plans_path,
+        "requests to the workers": project.requests_path,
+        "notes on datasets' log versions": project.state / "pins",
+    }
+    if datasets:
+        found["datasets"] = project.state / "datasets"
+    return {what: path for what, path in found.items() if path.exists()}
+
+
+def _of_store(project: Project, store: OnlineStore) -> Doomed:
+    offsets = sum(position.offset + 1 for position in store.positions().values())
+    return Doomed("online store", project.store_url, f"{offsets:,} offsets applied")
+
+
+def _of_log(project: Project, plan: Plan) -> list[Doomed]:
+    from headrace.log import EventLog
+
+    sources = {source.topic: source for source in plan.sources.values()}
+    found = []
+    for path in sorted(project.log_path.iterdir()) if project.log_path.exists() else []:
+        if not path.is_dir():
+            continue
+        if path.name in sources:
+            try:
+                holds = f"{EventLog(project.log_path, sources[path.name]).snapshot().rows:,} events"
+            except HeadraceError as error:  # a log that does not read is a reason to begin anew
+                holds = f"it does not read: {error.what}"
+        else:
+            holds = "a topic that the plan does not have"
+        found.append(Doomed("log", str(path), holds))
+    return found
+
+
+def _of_folders(folders: dict[str, Path]) -> list[Doomed]:
+    return [Doomed(what, str(path), f"{_files(path):,} files") for what, path in folders.items()]
+
+
+def _files(path: Path) -> int:
+    return sum(1 for one in path.rglob("*") if one.is_file())
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder: out of the way at one moment, so that what is left of an interrupted removal is in nobody's way."""
+    if path.is_symlink():
+        msg = f"{path} is a link, and headrace does not remove what is behind it."
+        raise ConfigError(msg, cure="Remove its contents, and run `headrace reset` again.")
+    aside = path.with_name(f"{path.name}{_ASIDE}")
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        if path.exists():
+            path.rename(aside)
+            shutil.rmtree(aside)
+    except OSError as error:
+        msg = f"{path} cannot be removed: {error}."
+        raise LogUnavailableError(
+            msg, cure="See that the folder is writable, and run `headrace reset` again."
+        ) from error
