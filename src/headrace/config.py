@@ -138,6 +138,11 @@ class Project:
         return self.state / "requests"
 
     @property
+    def undelivered_path(self) -> Path:
+        """The file of dead letters that no form of could be delivered, one JSON object a line."""
+        return self.state / "undelivered.jsonl"
+
+    @property
     def audit_sample(self) -> float:
         """The share of lookups that clients record, 0 to 1."""
         return self._settings.audit_sample

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from headrace.errors import EventError
-from headrace.events.deadletter import DeadLetter, dead_letter_topic
+from headrace.events.deadletter import DeadLetter, Whole, dead_letter_topic
 
 LETTER = DeadLetter(
     topic="departures",
@@ -43,6 +45,7 @@ def test_headers_have_fixed_names_and_are_utf8() -> None:
         "headrace.reason": "Input should be „EWR“, 'JFK' or 'LGA'".encode(),
         "headrace.field": b"origin",
         "headrace.model": b"events:Departure",
+        "headrace.timestamp": b"1356998400123",
     }
 
 
@@ -69,6 +72,48 @@ def test_record_timestamp_is_a_time_where_a_calendar_has_it() -> None:
     assert absurd.recorded_at is None
 
 
+def test_timestamp_of_the_original_record_is_read_from_the_headers() -> None:
+    again = DeadLetter.from_record(
+        key=LETTER.key, value=LETTER.value, headers=LETTER.to_headers(), timestamp_ms=1_900_000_000_000
+    )
+    assert again == LETTER
+    older = [(name, text) for name, text in LETTER.to_headers() if name != "headrace.timestamp"]
+    assert DeadLetter.from_record(key=None, value=None, headers=older, timestamp_ms=7).recorded_at_ms == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "size", "cut_key", "cut_value"),
+    [
+        (b"k" * 3, b"v" * 100, 50, b"k" * 3, b"v" * 47),
+        (b"k" * 100, b"v" * 3, 50, b"k" * 47, b"v" * 3),
+        (b"k" * 100, b"v" * 100, 50, b"k" * 25, b"v" * 25),
+        (None, b"v" * 100, 50, None, b"v" * 50),
+        (b"k" * 100, None, 50, b"k" * 50, None),
+        (b"k", b"v", 0, b"", b""),
+        (b"k", b"v", 2, b"k", b"v"),
+        (None, None, 0, None, None),
+    ],
+)
+def test_cut_letter_says_what_there_was(
+    key: bytes | None, value: bytes | None, size: int, cut_key: bytes | None, cut_value: bytes | None
+) -> None:
+    letter = replace(LETTER, key=key, value=value)
+    cut = letter.cut_to(size)
+    assert (cut.key, cut.value) == (cut_key, cut_value)
+    for original, kept, whole in ((key, cut_key, cut.whole_key), (value, cut_value, cut.whole_value)):
+        if kept == original:
+            assert whole is None
+        else:
+            assert whole == Whole(len(original or b""), hashlib.sha256(original or b"").hexdigest())
+    assert cut.is_cut == ((key, value) != (cut_key, cut_value))
+    assert read(cut) == cut
+
+
+def test_headers_are_short_whatever_a_producer_sends() -> None:
+    letter = replace(LETTER, reason="r" * 10_000_000, field="f" * 10_000_000)
+    assert sum(len(text) for _, text in letter.to_headers()) < 5_000
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -76,6 +121,7 @@ def test_record_timestamp_is_a_time_where_a_calendar_has_it() -> None:
         ({"headrace.reason": None}, "no header headrace.reason"),
         ({"headrace.partition": b"two"}, "'two' as header headrace.partition"),
         ({"headrace.offset": b"-1"}, "'-1' as header headrace.offset"),
+        ({"headrace.offset": b"9" * 5_000}, "as header headrace.offset"),
     ],
 )
 def test_foreign_record_is_no_dead_letter(change: dict[str, bytes | None], said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from headrace.times import iso_time
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from headrace.events.deadletter import DeadLetter
     from headrace.stream.stats import WorkerStats
 
 __all__ = ["deadletters", "dev", "produce", "status", "stream"]
@@ -179,12 +181,15 @@ def deadletters(
 ) -> None:
     """Show events that could not be used, and why."""
     from headrace.broker import broker_address
+    from headrace.cli.state import count_undelivered
     from headrace.plan import read_plan
     from headrace.produce import read_dead_letters
 
     project = Project.load(folder)
     wanted = topics or [source.topic for source in read_plan(project.plan_path).sources.values()]
     letters = read_dead_letters(broker_address(project), wanted)
+    if (undelivered := count_undelivered(project)) is not None:
+        note(undelivered)
     shown = letters[-limit:] if limit > 0 else letters
     if as_json:
         print_json(
@@ -200,6 +205,8 @@ def deadletters(
                         "model": letter.model,
                         "key": _text(letter.key),
                         "value": _text(letter.value),
+                        "whole_key": letter.whole_key and asdict(letter.whole_key),
+                        "whole_value": letter.whole_value and asdict(letter.whole_value),
                         "recorded_at": letter.recorded_at,
                     }
                     for letter in shown
@@ -211,12 +218,20 @@ def deadletters(
         console.print("No dead letters.")
         return
     rows = [
-        [f"{letter.topic}[{letter.partition}]@{letter.offset}", letter.field, letter.reason, _text(letter.value)]
+        [f"{letter.topic}[{letter.partition}]@{letter.offset}", letter.field, letter.reason, _shown_value(letter)]
         for letter in shown
     ]
     table(f"{len(letters):,} dead letters", ["position", "field", "reason", "value"], rows)
     if len(shown) < len(letters):
         note(f"The newest {len(shown)} of {len(letters):,}; --limit 0 shows all.")
+
+
+def _shown_value(letter: DeadLetter) -> str | None:
+    whole = letter.whole_value
+    if whole is None:
+        return _text(letter.value)
+    beginning = _text((letter.value or b"")[:200])
+    return f"{beginning}… (cut: {whole.size:,} bytes, sha256 {whole.sha256[:16]}…)"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -20,7 +20,7 @@ from headrace.times import iso_time
 if TYPE_CHECKING:
     from headrace.log import TopicHistory
 
-__all__ = ["project_status"]
+__all__ = ["count_undelivered", "project_status"]
 
 Offsets = dict[tuple[str, int], int]
 
@@ -39,6 +39,8 @@ def project_status(project: Project) -> dict[str, Any]:
     """
     plan = read_plan(project.plan_path)
     notes: list[str] = []
+    if (undelivered := count_undelivered(project)) is not None:
+        notes.append(undelivered)
     topics = [source.topic for source in plan.sources.values()]
     histories = _histories(project, topics, notes)
     broker = broker_side(project, histories, topics, notes)
@@ -162,6 +164,15 @@ def _histories(project: Project, topics: Sequence[str], notes: list[str]) -> dic
         notes.append(f"Which topics the log was made from is not known. {error}")
         return {}
     return {topic: history for topic, history in found.items() if topic in topics}
+
+
+def count_undelivered(project: Project) -> str | None:
+    """A remark on the dead letters that workers here could not deliver in any form; None where there are none."""
+    path = project.undelivered_path
+    if not path.exists():
+        return None
+    count = path.read_bytes().count(b"\n")
+    return f"{count:,} dead letters could not be delivered, and their events were passed; {path} says which, and why."
 
 
 def _store_side(project: Project, notes: list[str]) -> dict[tuple[str, int], Position]:

@@ -1,18 +1,20 @@
 """Dead letters: what becomes of an event that cannot be used.
 
 A dead letter keeps the original key, value and record timestamp, and says in headers where the event was and why it
-was refused. It goes to the topic that `dead_letter_topic` names.
+was refused. It goes to the topic that `dead_letter_topic` names. Where the broker does not take all of it, it is cut, and
+says how much there was.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from headrace.errors import EventError
 
-__all__ = ["DeadLetter", "dead_letter_topic"]
+__all__ = ["DeadLetter", "Whole", "dead_letter_topic"]
 
 _TOPIC = "headrace.topic"
 _PARTITION = "headrace.partition"
@@ -20,6 +22,12 @@ _OFFSET = "headrace.offset"
 _REASON = "headrace.reason"
 _FIELD = "headrace.field"
 _MODEL = "headrace.model"
+_RECORDED_AT = "headrace.timestamp"
+_VALUE, _KEY = "headrace.value", "headrace.key"
+
+_MOST_TEXT = 2_000
+"""Characters of a header: a producer's field names and a validator's words may be of any length."""
+_MOST_DIGITS = 19
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,6 +39,24 @@ def dead_letter_topic(topic: str) -> str:
         topic: The topic of events.
     """
     return f"{topic}.dlq"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a cut key or value was before.
+
+    Attributes:
+        size: Its size in bytes.
+        sha256: Its SHA-256, as hex digits.
+    """
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, given: bytes) -> Whole:
+        """Describe bytes that will be cut."""
+        return cls(len(given), hashlib.sha256(given).hexdigest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +73,8 @@ class DeadLetter:
         key: Its original key.
         value: Its original value.
         recorded_at_ms: Its original record timestamp, in milliseconds since 1970 UTC.
+        whole_key: What the key was before it was cut; None where it is whole.
+        whole_value: What the value was before it was cut; None where it is whole.
     """
 
     topic: str
@@ -58,6 +86,34 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     recorded_at_ms: int
+    whole_key: Whole | None = None
+    whole_value: Whole | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its key or value is only the beginning of the original."""
+        return self.whole_key is not None or self.whole_value is not None
+
+    def cut_to(self, size: int) -> DeadLetter:
+        """The same letter with a key and a value of so many bytes together at most; itself where they are no larger.
+
+        Args:
+            size: The bytes.
+        """
+        key, value = self.key or b"", self.value or b""
+        if len(key) + len(value) <= size:
+            return self
+        # A key is short as a rule: it is cut to make room only where it is the greater part.
+        room = max(size - len(value), size // 2)
+        kept = key[:room]
+        rest = value[: size - len(kept)]
+        return replace(
+            self,
+            key=self.key if kept == key else kept,
+            value=self.value if rest == value else rest,
+            whole_key=self.whole_key if kept == key else Whole.of(key),
+            whole_value=self.whole_value if rest == value else Whole.of(value),
+        )
 
     @property
     def position(self) -> tuple[str, int, int]:
@@ -85,8 +141,12 @@ class DeadLetter:
             _REASON: self.reason,
             _FIELD: self.field or "",
             _MODEL: self.model,
+            _RECORDED_AT: str(self.recorded_at_ms),
         }
-        return [(name, text.encode("utf-8", "backslashreplace")) for name, text in values.items()]
+        for name, whole in ((_KEY, self.whole_key), (_VALUE, self.whole_value)):
+            if whole is not None:
+                values |= {f"{name}.bytes": str(whole.size), f"{name}.sha256": whole.sha256}
+        return [(name, _short(text).encode("utf-8", "backslashreplace")) for name, text in values.items()]
 
     @classmethod
     def from_record(
@@ -98,7 +158,7 @@ class DeadLetter:
             key: The record's key.
             value: The record's value.
             headers: The record's headers.
-            timestamp_ms: The record's timestamp.
+            timestamp_ms: The record's timestamp, which stands for the original one where no header has that.
 
         Returns:
             The dead letter.
@@ -108,7 +168,7 @@ class DeadLetter:
         """
         found = {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
         missing = [name for name in (_TOPIC, _PARTITION, _OFFSET, _REASON) if name not in found]
-        wrong = [name for name in (_PARTITION, _OFFSET) if name in found and not found[name].isdecimal()]
+        wrong = [name for name in (_PARTITION, _OFFSET) if name in found and not _is_number(found[name])]
         if missing or wrong:
             what = f"has no header {missing[0]}" if missing else f"has {found[wrong[0]]!r} as header {wrong[0]}"
             cure = "Only headrace should write to a dead-letter topic."
@@ -123,5 +183,22 @@ class DeadLetter:
             model=found.get(_MODEL, ""),
             key=key,
             value=value,
-            recorded_at_ms=timestamp_ms,
+            recorded_at_ms=int(at)
+            if _is_number((at := found.get(_RECORDED_AT, "")).removeprefix("-"))
+            else timestamp_ms,
+            whole_key=_whole(found, _KEY),
+            whole_value=_whole(found, _VALUE),
         )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
+
+
+def _whole(found: dict[str, str], name: str) -> Whole | None:
+    size = found.get(f"{name}.bytes", "")
+    return Whole(int(size), found.get(f"{name}.sha256", "")) if _is_number(size) else None

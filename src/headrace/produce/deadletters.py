@@ -36,11 +36,13 @@ def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: flo
         return []
     begin = beginning_offsets(bootstrap, names, timeout_s=timeout_s)
     end = end_offsets(bootstrap, names, committed=True, timeout_s=timeout_s)
-    found: dict[tuple[str, int, int], DeadLetter] = {}
+    found: dict[tuple[tuple[str, int, int], int], DeadLetter] = {}  # a topic made anew has the same positions again
     for record in read_records(bootstrap, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
         letter = _letter(record)
-        found.setdefault(letter.position, letter)
-    return [found[position] for position in sorted(found)]
+        at = letter.position, letter.recorded_at_ms
+        if at not in found or (found[at].is_cut and not letter.is_cut):
+            found[at] = letter
+    return [found[at] for at in sorted(found)]
 
 
 def _letter(record: Record) -> DeadLetter:

@@ -168,7 +168,7 @@ def prepare(
         catch_up_beside_others(store, applier, logs, topics.sizes, erased)
         keep_now(store, before)
         end_filling(store)
-        dead_letters = KafkaDeadLetters(bootstrap)
+        dead_letters = KafkaDeadLetters(bootstrap, project.undelivered_path)
         pipeline = Pipeline(
             plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier, topics=topics
         )
