@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from headrace.events.batch import ARROW_TYPES
 from headrace.history.exact import DoubleShape
 from headrace.history.matching import AsOf, ViewMatch, match_views
 from headrace.history.query import features_sql
@@ -41,6 +43,7 @@ FEATURES = (
     Feature(name="last_at", function="last", column="at", window_us=None, slide_us=None, dtype=DType.TIMESTAMP),
 )
 ONE_LIMB = DoubleShape(exponent=-52, width=110, limbs=1, finite=True)
+HELD = {column.name: ARROW_TYPES[column.dtype] for column in SOURCE.columns if column.name != "cancelled"}
 
 
 def match() -> ViewMatch:
@@ -51,8 +54,9 @@ def match() -> ViewMatch:
 
 def script(shape: DoubleShape) -> str:
     asked = match()
+    files = ["log/departures/2013-01-01.parquet", "it's.parquet"]
     statements = [
-        log_sql(["log/departures/2013-01-01.parquet", "it's.parquet"], SOURCE, ["origin", "carrier", "at", "delay"]),
+        log_sql(files, SOURCE, {files[0]: HELD, files[1]: {**HELD, "delay": pa.int64()}}),
         keys_sql(asked.view.join_keys),
         moments_sql(asked.view.join_keys),
         events_sql(asked, asked.bounds(HOUR, 2 * HOUR, AsOf.EVIDENCE)),

@@ -112,15 +112,31 @@ def test_imports_and_kafkas_partitions_stay_in_files_of_their_own(tmp_path: Path
     assert log.imports() == [FIRST_IMPORT, FIRST_IMPORT + 2]
 
 
-def test_column_that_old_files_lack_is_null_in_the_merged_one(tmp_path: Path) -> None:
+def test_file_that_lacks_a_column_is_not_merged_with_those_that_have_it(tmp_path: Path) -> None:
     trickled(tmp_path, 4)
-    more = SOURCE.model_copy(update={"columns": (*SOURCE.columns, Column(name="note", dtype=DType.STRING))})
-    log = EventLog(tmp_path, more, NEVER)
-    log.append(rows(0, range(20, 22), note=pa.array(["x", None])), {0: 21})
+    note = Column(name="note", dtype=DType.STRING, fill='"none yet"')
+    log = EventLog(tmp_path, SOURCE.model_copy(update={"columns": (*SOURCE.columns, note)}), NEVER)
+    for first in (20, 22):
+        log.append(rows(0, range(first, first + 2), note=pa.array(["x", None])), {0: first + 1})
     log.compact()
-    (file,) = log.snapshot().files
-    assert [row["note"] for row in held(log)] == [None] * 20 + ["x", None] + [None] * 20
-    assert file.rows == 42
+    assert sorted(file.rows for file in log.snapshot().files) == [4, 40]
+    assert log.compact().rows == 0
+    noted = [note for batch in log.scan() for note in batch.column("note").to_pylist()]
+    assert noted == ["none yet"] * 20 + ["x", None, "x", None] + ["none yet"] * 20
+
+
+def test_files_whose_names_do_not_say_their_columns_keep_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trickled(tmp_path, 2)
+    note = Column(name="note", dtype=DType.STRING, fill='"none yet"')
+    more = EventLog(tmp_path, SOURCE.model_copy(update={"columns": (*SOURCE.columns, note)}), NEVER)
+    more.append(rows(0, range(20, 22), note=pa.array(["x", None])), {0: 21})
+    monkeypatch.setattr(compacting, "columns_mark", lambda _: "")
+    more.compact()
+    assert sorted(file.rows for file in more.snapshot().files) == [2, 20]
+    noted = [note for batch in more.scan(partitions=[0]) for note in batch.column("note").to_pylist()]
+    assert noted == ["none yet"] * 10 + ["x", None]
 
 
 def test_row_groups_of_a_large_file_are_read_as_far_as_they_are_needed(

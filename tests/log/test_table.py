@@ -193,7 +193,51 @@ def test_model_may_lose_a_field(tmp_path: Path) -> None:
     log = EventLog(tmp_path, fewer)
     log.append(rows(0, range(2, 3)).drop_columns(["value"]), {0: 2})
     (batch,) = log.scan()
+    assert "value" not in batch.schema.names
+    (batch,) = EventLog(tmp_path, SOURCE).scan()
     assert batch.column("value").to_pylist() == [0.0, 1.0, None]
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+def test_field_that_was_added_with_a_default_has_it_in_what_was_logged_before(
+    tmp_path: Path, *, nullable: bool
+) -> None:
+    EventLog(tmp_path, SOURCE).append(rows(0, range(2)), {0: 1})
+    unit = Column(name="unit", dtype=DType.STRING, nullable=nullable, fill='"C"')
+    log = EventLog(tmp_path, SOURCE.model_copy(update={"columns": (*SOURCE.columns, unit)}))
+    assert [batch.column("unit").to_pylist() for batch in log.scan()] == [["C", "C"]]
+    log.append(rows(0, range(2, 4), unit=pa.array(["F", None])), {0: 3})
+    # A worker of before, which knows nothing of the field, goes on beside it.
+    EventLog(tmp_path, SOURCE).append(rows(0, range(4, 5)), {0: 4})
+    (batch,) = log.scan()
+    assert batch.column("unit").to_pylist() == ["C", "C", "F", None if nullable else "C", "C"]
+
+
+def with_value(dtype: DType) -> Source:
+    value = Column(name="value", dtype=dtype)
+    return SOURCE.model_copy(update={"columns": tuple(value if c.name == "value" else c for c in SOURCE.columns)})
+
+
+def test_integers_read_as_floats_once_the_field_is_one_and_floats_as_integers_to_a_view_of_before(
+    tmp_path: Path,
+) -> None:
+    whole = EventLog(tmp_path, with_value(DType.INT64))
+    whole.append(rows(0, range(2), value=pa.array([2**53, None])), {0: 1})
+    wide = EventLog(tmp_path, with_value(DType.FLOAT64))
+    assert [batch.column("value").to_pylist() for batch in wide.scan()] == [[2.0**53, None]]
+    wide.append(rows(0, range(2, 5), value=pa.array([0.5, 3.0, None])), {0: 4})
+    whole.append(rows(0, range(5, 6), value=pa.array([7])), {0: 5})
+    wide.compact()
+    assert [batch.column("value").to_pylist() for batch in wide.scan()] == [[2.0**53, None, 0.5, 3.0, None, 7.0]]
+    assert [batch.column("value").to_pylist() for batch in whole.scan()] == [[2**53, None, None, 3, None, 7]]
+    assert wide.snapshot().schema.field("value").type == pa.float64()
+    assert whole.last_offsets() == {0: 5}
+
+
+def test_integer_that_no_float_is_is_told_with_its_file(tmp_path: Path) -> None:
+    EventLog(tmp_path, with_value(DType.INT64)).append(rows(0, range(1), value=pa.array([2**53 + 1])), {0: 0})
+    with pytest.raises(LogError, match=r"\.parquet holds integers in 'value' that no float is"):
+        list(EventLog(tmp_path, with_value(DType.FLOAT64)).scan())
 
 
 def test_changed_type_is_refused_with_the_columns_name(tmp_path: Path) -> None:

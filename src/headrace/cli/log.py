@@ -69,7 +69,7 @@ def head(
     snapshot = EventLog(project.log_path, source).snapshot()
     found = [
         {name: json_value(value) for name, value in row.items()}
-        for row in log_head(snapshot, rows, oldest=oldest).to_pylist()
+        for row in log_head(snapshot, source, rows, oldest=oldest).to_pylist()
     ]
     for row in found:
         row["position"] = f"{row.pop(PARTITION)}@{row.pop(OFFSET)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from headrace.declare.changes import PlanDiff, compare
 from headrace.declare.compile import compile_plan
+from headrace.declare.logged import check_logged
 from headrace.declare.repo import open_repo
 from headrace.errors import ConfigError, DefinitionError, PlanError
 from headrace.events.modules import forget_modules
@@ -52,11 +53,14 @@ def apply(project: Project) -> ApplyResult:
     Raises:
         ConfigError: The feature repo or its feature_store.yaml is missing or wrong, Feast is not installed, or the
             registry or plan cannot be written.
-        DefinitionError: A file cannot be imported, or definitions cannot work; all of them are listed.
+        DefinitionError: A file cannot be imported, definitions cannot work, or a changed model cannot read the events that are
+            logged; all of them are listed.
+        LogError: The log of a source that changed is damaged.
+        LogUnavailableError: It cannot be read just now.
     """
     with open_repo(project.repo) as repo:
         plan = compile_plan(repo)
-        diff = _compare_with_disk(project, plan)
+        diff = _compare_with_disk(project, plan, repo)
         _register(repo)
     write_plan(plan, project.plan_path)
     forget_modules(project.repo)  # of before this apply, perhaps
@@ -76,7 +80,8 @@ def plan_changes(project: Project) -> PlanDiff:
         ConfigError: As `apply`.
         DefinitionError: As `apply`.
     """
-    return _compare_with_disk(project, compile_repo(project.repo))
+    with open_repo(project.repo) as repo:
+        return _compare_with_disk(project, compile_plan(repo), repo)
 
 
 def compile_repo(repo: Path) -> Plan:
@@ -96,13 +101,15 @@ def compile_repo(repo: Path) -> Plan:
         return compile_plan(loaded)
 
 
-def _compare_with_disk(project: Project, plan: Plan) -> PlanDiff:
-    if not project.plan_path.exists():
-        return compare(None, plan)
-    try:
-        return compare(read_plan(project.plan_path), plan)
-    except PlanError as error:  # damaged, or of another version: an apply is what mends it
-        return compare(None, plan, note=error.what)
+def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanDiff:
+    before, note = None, None
+    if project.plan_path.exists():
+        try:
+            before = read_plan(project.plan_path)
+        except PlanError as error:  # damaged, or of another version: an apply is what mends it
+            note = error.what
+    check_logged(repo, project.log_path, plan, before)
+    return compare(before, plan, note=note)
 
 
 def _register(repo: FeatureRepo) -> None:

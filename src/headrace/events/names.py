@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AliasChoices, BaseModel
 
-__all__ = ["json_names"]
+__all__ = ["all_names", "json_names"]
 
 
 def json_names(model: type[BaseModel]) -> dict[str, str]:
@@ -21,4 +21,18 @@ def json_names(model: type[BaseModel]) -> dict[str, str]:
         if isinstance(alias, AliasChoices):
             alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
         found[field] = alias if isinstance(alias, str) else field
+    return found
+
+
+def all_names(model: type[BaseModel]) -> dict[str, set[str]]:
+    """By field, every name that the model reads it under.
+
+    Args:
+        model: The model.
+    """
+    found: dict[str, set[str]] = {}
+    for field, info in model.model_fields.items():
+        alias = info.validation_alias or info.alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        found[field] = {field, *(choice for choice in choices if isinstance(choice, str))}
     return found

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, FutureDatetime, NaiveDatetime, Pa
 from pydantic.errors import PydanticUserError
 
 from headrace.errors import EventError
+from headrace.events.fills import with_fill
 from headrace.events.modules import describe_import_failure, own_module_names, own_modules
 from headrace.plan import Column, DType
 
@@ -93,7 +94,7 @@ def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
         if isinstance(found, _Instead):
             failures.append(f"{name}.{field} is {_shown(info.annotation)}, which has no column: write {found.advice}.")
         else:
-            columns.append(Column(name=field, dtype=found, nullable=nullable))
+            columns.append(with_fill(model, Column(name=field, dtype=found, nullable=nullable)))
     if failures:
         raise EventError("\n".join(failures), cure=_TYPES)
     _refuse_twins(name, columns)

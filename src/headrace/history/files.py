@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from headrace.errors import LogError
 from headrace.events.batch import ARROW_TYPES
+from headrace.events.declared import declared_column
 from headrace.history.matching import TimeBounds
 from headrace.log import LogSnapshot
 from headrace.plan import DType, Source
@@ -82,7 +83,7 @@ class LogFiles:
 
     def __init__(self, snapshot: LogSnapshot, source: Source, bounds: TimeBounds, threads: int) -> None:
         self._where = f"{snapshot.path} (version {snapshot.version})"
-        self._types = {column.name: column.dtype for column in source.columns}
+        self._declared = {column.name: column for column in source.columns}
         self.source, self.bounds, self.threads = source, bounds, threads
         paths = snapshot.between(bounds.from_us, bounds.until_us)
         self.units = [unit for units in in_threads(threads, self._units_of, paths) for unit in units]
@@ -95,34 +96,42 @@ class LogFiles:
     @property
     def every_column(self) -> list[str]:
         """The names of all columns: those that say where and when, and the source's."""
-        return list(dict.fromkeys([TS, KNOWN_AT, PARTITION, OFFSET, *self._types]))
+        return list(dict.fromkeys([TS, KNOWN_AT, PARTITION, OFFSET, *self._declared]))
 
     def type_of(self, column: str) -> pa.DataType:
         """The type of one of the source's columns."""
-        return ARROW_TYPES[self._types[column]]
+        return ARROW_TYPES[self._declared[column].dtype]
 
     def read(self, unit: Unit, columns: Sequence[str]) -> pa.Table:
         """Some columns of a row group, strings as dictionaries.
 
         Args:
             unit: The row group.
-            columns: The columns; one that the file lacks is null, as it was written before the column was declared.
+            columns: The columns, which read as the source declares them now.
 
         Raises:
             LogError: The file does not read.
         """
         held = unit.metadata.schema.to_arrow_schema().names
-        strings = [name for name in columns if name in held and self._types.get(name) is DType.STRING]
+        strings = [
+            name
+            for name in columns
+            if name in held and name in self._declared and self._declared[name].dtype is DType.STRING
+        ]
         try:
             with pq.ParquetFile(unit.path, metadata=unit.metadata, read_dictionary=strings, memory_map=True) as file:
                 present = [name for name in columns if name in held]
                 table = file.read_row_group(unit.row_group, present, use_threads=self.threads > 1)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(unit.path, error) from error
-        for name in columns:
-            if name not in held:
-                table = table.append_column(name, pa.nulls(unit.rows, self.type_of(name)))
-        return table
+        return pa.table(
+            {
+                name: declared_column(table, self._declared[name], f"The log's file {unit.path}")
+                if name in self._declared
+                else table.column(name)
+                for name in columns
+            }
+        )
 
     def _units_of(self, path: str) -> list[Unit]:
         try:

@@ -26,7 +26,7 @@ from headrace.history.matching import AsOf, ViewMatch, match_views
 from headrace.history.spill import bytes_of, parts_needed, spill
 from headrace.history.spine import T_US, read_spine
 from headrace.log import LogSnapshot
-from headrace.plan import Column, DType, FeatureRef, Plan
+from headrace.plan import Column, DType, FeatureRef, Plan, Source
 from headrace.transforms import Transformer
 
 __all__ = ["Evidence", "Joined", "PointInTimeJoin"]
@@ -146,7 +146,7 @@ class PointInTimeJoin:
 
     def _view(self, match: ViewMatch, keys: KeyIndex, t_us: IntArray, as_of: AsOf) -> dict[str, FeatureCells]:
         bounds = match.bounds(int(t_us.min()), int(t_us.max()), as_of)
-        files = LogFiles(self._log_of(match), self._plan.source_of(match.view), bounds, self._threads)
+        files = LogFiles(self._log_of(match), self._source_of(match), bounds, self._threads)
         derive = Transformer(match.view, self._repo).apply if match.view.transforms else None
         known = as_of is AsOf.KNOWN
         parts = parts_needed(files, match, self._memory_limit_bytes)
@@ -191,9 +191,12 @@ class PointInTimeJoin:
         with LookupsJoin.connection(config) as con:
             join = LookupsJoin(con, spine, evidence, self._repo)
             return {
-                match.view.name: join.features(match, self._plan.source_of(match.view), self._log_of(match))
-                for match in matches
+                match.view.name: join.features(match, self._source_of(match), self._log_of(match)) for match in matches
             }
+
+    def _source_of(self, match: ViewMatch) -> Source:
+        """The source of a view, as the view reads what is logged."""
+        return match.view.as_read(self._plan.source_of(match.view))
 
     def _log_of(self, match: ViewMatch) -> LogSnapshot:
         snapshot = self._logs.get(match.source.topic)

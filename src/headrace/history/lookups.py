@@ -28,6 +28,7 @@ from headrace.history.states import doubles_summed
 from headrace.history.tables import TILE_START, doubles_sql, events_sql, keys_sql, log_sql, moments_sql, raw_events_sql
 from headrace.history.text import value_name
 from headrace.log import LogSnapshot
+from headrace.log.snapshot import file_columns
 from headrace.plan import DType, Feature, Source
 from headrace.transforms import Transformer
 
@@ -110,7 +111,7 @@ class LookupsJoin:
         bounds = match.bounds(extent["min"], extent["max"], AsOf.EVIDENCE)
         join_keys = match.view.join_keys
         files = snapshot.between(bounds.from_us, bounds.until_us)
-        for statement in (log_sql(files, source, snapshot.schema.names), keys_sql(join_keys), moments_sql(join_keys)):
+        for statement in (log_sql(files, source, file_columns(files)), keys_sql(join_keys), moments_sql(join_keys)):
             self._con.execute(statement).complete()
         logged = "log"
         if match.view.transforms:

@@ -9,12 +9,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
+import pyarrow as pa
+
+from headrace.events.declared import EXACT, fill_scalar
 from headrace.history.matching import TimeBounds, ViewMatch
 from headrace.history.spine import key_name
 from headrace.history.text import literal, quoted, selected, unglobbed, value_name
-from headrace.plan import DType, Source
+from headrace.plan import Column, DType, Source
 
 __all__ = [
     "TILE_START",
@@ -39,28 +43,57 @@ _SQL_TYPES: dict[DType, str] = {
 _OWN_COLUMNS = {"_ts_us": "BIGINT", "_known_at_us": "BIGINT", "_partition": "INTEGER", "_offset": "BIGINT"}
 
 
-def log_sql(files: Sequence[str], source: Source, held: Collection[str]) -> str:
-    """The view ``log``: the events of some files.
+def log_sql(files: Sequence[str], source: Source, held: Mapping[str, Mapping[str, pa.DataType]]) -> str:
+    """The view ``log``: the events of some files, with their columns as the source declares them now.
 
     Args:
         files: The files' paths.
-        source: The source, for columns that the files lack.
-        held: The columns that the table has at this version.
+        source: The source.
+        held: By path, the columns that each file has.
     """
     if not files:
         typed = {**_OWN_COLUMNS, **{column.name: _SQL_TYPES[column.dtype] for column in source.columns}}
         nulls = selected(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in typed.items())
         return f"CREATE OR REPLACE TEMP VIEW log AS\nSELECT\n{nulls}\nWHERE false"
-    # By name, as a file that was written before a column was declared lacks it; a column that no file has is null.
-    added = [column for column in source.columns if column.name not in held]
-    nulls = "".join(f", CAST(NULL AS {_SQL_TYPES[column.dtype]}) AS {quoted(column.name)}" for column in added)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        values = tuple(_value_sql(column, held[file].get(column.name)) for column in source.columns)
+        groups.setdefault(values, []).append(file)
+    parts = (_part_sql(values, source, paths) for values, paths in groups.items())
+    return "CREATE OR REPLACE TEMP VIEW log AS\n" + "\nUNION ALL BY NAME\n".join(parts)
+
+
+def _part_sql(values: Sequence[str], source: Source, files: Sequence[str]) -> str:
+    """The events of files of the same columns."""
+    named = (f"{value} AS {quoted(column.name)}" for value, column in zip(values, source.columns, strict=True))
     listed = selected(literal(unglobbed(file)) for file in files)
     return f"""\
-CREATE OR REPLACE TEMP VIEW log AS
-SELECT *{nulls}
+SELECT
+{selected(_OWN_COLUMNS, named)}
 FROM read_parquet([
 {listed}
 ], union_by_name = true, hive_partitioning = false)"""
+
+
+def _value_sql(column: Column, held: pa.DataType | None) -> str:
+    """A column of a file that holds it as this type, as it is declared now; the same as `events.declared` says."""
+    kind, name = _SQL_TYPES[column.dtype], quoted(column.name)
+    scalar = fill_scalar(column)
+    fill = "NULL" if scalar is None else literal(_text_of(column, scalar))
+    if held is None:
+        return f"CAST({fill} AS {kind})"
+    value = name
+    if held == pa.int64() and column.dtype is DType.FLOAT64:
+        said = literal(f"integers in {column.name} that no float is")
+        value = f"CASE WHEN abs({name}) > {EXACT} THEN error({said}) ELSE CAST({name} AS DOUBLE) END"
+    if held == pa.float64() and column.dtype is DType.INT64:
+        value = f"CASE WHEN {name} = trunc({name}) AND abs({name}) <= {EXACT} THEN CAST({name} AS BIGINT) END"
+    return value if column.nullable or scalar is None else f"coalesce({value}, CAST({fill} AS {kind}))"
+
+
+def _text_of(column: Column, scalar: pa.Scalar) -> str:
+    value = scalar.as_py()
+    return value if isinstance(value, str) else str(json.loads(column.fill or "null"))
 
 
 def keys_sql(join_keys: Iterable[str]) -> str:

@@ -23,8 +23,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from headrace.errors import LogError, LogUnavailableError
-from headrace.log.delta import arrow_schema, open_table, translated
-from headrace.log.files import Layout, removal, write_files
+from headrace.log.delta import open_table, translated
+from headrace.log.files import Layout, columns_mark, removal, write_files
 from headrace.log.schema import DATE, FIRST_IMPORT, PARTITION
 from headrace.log.upkeep import Unfinished, upkeep
 
@@ -71,6 +71,8 @@ class HeldFile(NamedTuple):
         rows: How many.
         size: Its bytes.
         kind: Files of different kinds are never merged: those of Kafka's partitions and those of each import.
+        columns: What its name says of its columns. Files of other columns are not merged with it, as a column that a file lacks is not null
+            but what the model says of events without the field.
         first: Its first position, by which files are merged in order.
     """
 
@@ -79,6 +81,7 @@ class HeldFile(NamedTuple):
     rows: int
     size: int
     kind: int
+    columns: str
     first: int
 
 
@@ -119,7 +122,9 @@ def held_files(delta: DeltaTable) -> list[HeldFile]:
     rows, sizes = adds.column("num_records").to_pylist(), adds.column("size_bytes").to_pylist()
     return [
         # What does not say how many rows it has was not written by headrace, and is left as it is.
-        HeldFile(unquote(path), of, _MOST_ROWS if n is None else n, size, _kind(least, greatest), at or 0)
+        HeldFile(
+            unquote(path), of, _MOST_ROWS if n is None else n, size, _kind(least, greatest), columns_mark(path), at or 0
+        )
         for path, of, n, size, least, greatest, at in zip(paths, dates, rows, sizes, low, high, first, strict=True)
     ]
 
@@ -136,10 +141,12 @@ def due(files: Iterable[HeldFile], rule: Upkeep, *, overdue: bool = False) -> li
     """
     if not rule.small_files:
         return []
-    classes: dict[tuple[date, int, int], list[HeldFile]] = {}
+    classes: dict[tuple[date, int, str, int], list[HeldFile]] = {}
     for file in files:
         if is_small(file, rule.target_bytes):
-            classes.setdefault((file.of, file.kind, file.size.bit_length() // _WIDTH_BITS), []).append(file)
+            classes.setdefault((file.of, file.kind, file.columns, file.size.bit_length() // _WIDTH_BITS), []).append(
+                file
+            )
     enough = rule.small_files * (_OVERDUE if overdue else 1)
     many = [found for found in classes.values() if len(found) >= enough]
     return [bin_ for found in sorted(many, key=len, reverse=True) for bin_ in _bins(found, rule.target_bytes)]
@@ -208,10 +215,10 @@ def is_small(file: HeldFile, target: int) -> bool:
 
 
 def _all_bins(files: Iterable[HeldFile], target: int) -> list[list[HeldFile]]:
-    groups: dict[tuple[date, int], list[HeldFile]] = {}
+    groups: dict[tuple[date, int, str], list[HeldFile]] = {}
     for file in files:
         if is_small(file, target):
-            groups.setdefault((file.of, file.kind), []).append(file)
+            groups.setdefault((file.of, file.kind, file.columns), []).append(file)
     return [bin_ for key in sorted(groups) for bin_ in _bins(groups[key], target)]
 
 
@@ -232,14 +239,19 @@ def _merge(
     delta: DeltaTable, path: Path, bin_: Sequence[HeldFile], layout: Layout, unfinished: Unfinished
 ) -> tuple[int, int, int]:
     """Replace files by one; nothing is done where one of them is no longer there."""
-    schema = arrow_schema(delta)
-    rows = pa.concat_tables([rows_of(path, file, schema) for file in bin_])
-    rows = rows.sort_by([(name, "ascending") for name in layout.order])
-    added = write_files(path, rows, layout, data_change=False, about_to_write=unfinished.add)
+    alike: dict[tuple[str, ...], list[pa.Table]] = {}
+    for file in bin_:
+        held = rows_of(path, file)
+        alike.setdefault(tuple(f"{field.name} {field.type}" for field in held.schema), []).append(held)
+    added: list[AddAction | RemoveAction] = []
+    for tables in alike.values():
+        rows = pa.concat_tables(tables).sort_by([(name, "ascending") for name in layout.order])
+        added += write_files(path, rows, layout, data_change=False, about_to_write=unfinished.add)
     removed = [removal(file.path, file.of, file.size) for file in bin_]
     if not swap_files(delta, path, [*removed, *added], unfinished):
         return 0, 0, 0
-    return rows.num_rows, sum(file.size for file in bin_), sum(action.size or 0 for action in added)
+    merged = sum(file.rows for file in bin_)
+    return merged, sum(file.size for file in bin_), sum(action.size or 0 for action in added)
 
 
 def swap_files(delta: DeltaTable, path: Path, actions: list[AddAction | RemoveAction], unfinished: Unfinished) -> bool:
@@ -282,13 +294,12 @@ def _paths(delta: DeltaTable) -> list[str]:
     return found
 
 
-def rows_of(path: Path, file: HeldFile, schema: pa.Schema) -> pa.Table:
-    """A file's rows as the table has them now: columns that were added since are null.
+def rows_of(path: Path, file: HeldFile) -> pa.Table:
+    """A file's rows with the columns that it has, by name, and `_date`.
 
     Args:
         path: The table's folder.
         file: The file.
-        schema: The table's columns.
 
     Raises:
         LogError: The file does not read, or has other rows than the table says.
@@ -302,12 +313,6 @@ def rows_of(path: Path, file: HeldFile, schema: pa.Schema) -> pa.Table:
     if rows.num_rows != file.rows:
         msg = f"The log's file {path / file.path} has {rows.num_rows:,} rows, and the table says {file.rows:,}."
         raise LogError(msg, cure="Restore the log's folder from a copy.")
-    columns = []
-    for field in schema:
-        if field.name == DATE:
-            columns.append(pa.repeat(pa.scalar(file.of, field.type), rows.num_rows))
-        elif field.name in rows.column_names:
-            columns.append(rows.column(field.name).cast(field.type))
-        else:
-            columns.append(pa.nulls(rows.num_rows, field.type))
-    return pa.table(columns, schema=schema)
+    return rows.select(sorted(rows.column_names)).append_column(
+        pa.field(DATE, pa.date32()), pa.repeat(pa.scalar(file.of, pa.date32()), rows.num_rows)
+    )

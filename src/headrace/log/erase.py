@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from headrace.events.declared import declared_column
 from headrace.log.compact import HeldFile, held_files, rows_of, swap_files
-from headrace.log.delta import arrow_schema, open_table, translated
+from headrace.log.delta import open_table, translated
 from headrace.log.files import Layout, removal, write_files
 from headrace.log.upkeep import Unfinished, upkeep
 from headrace.log.vacuum import files_on_disk, is_left_over, named_files
+from headrace.plan import Source
 
 __all__ = ["Erased", "HeldRows", "erase_rows", "held_rows", "rows_equal_to"]
 
@@ -56,13 +58,15 @@ class HeldRows(NamedTuple):
     old_files: int
 
 
-def rows_equal_to(values: Mapping[str, pa.Scalar]) -> Matches:
-    """Matches the rows whose columns have these values, all of them."""
+def rows_equal_to(values: Mapping[str, pa.Scalar], source: Source) -> Matches:
+    """Matches the rows whose columns have these values, all of them, as the source declares them now."""
 
     def matches(rows: pa.Table) -> pa.ChunkedArray:
         found = pa.chunked_array([pa.repeat(True, rows.num_rows)])
         for name, value in values.items():
-            found = pc.and_(found, pc.fill_null(pc.equal(rows.column(name), value), False))
+            found = pc.and_(
+                found, pc.fill_null(pc.equal(declared_column(rows, source.column(name), "The log"), value), False)
+            )
         return found
 
     return matches
@@ -74,7 +78,7 @@ def held_rows(path: Path, columns: Sequence[str], matches: Matches) -> HeldRows:
     Args:
         path: The table's folder.
         columns: The columns by which rows match.
-        matches: Gives for each row of a table with these columns whether it is meant.
+        matches: Gives for each row of a table with those of these columns that a file has whether it is meant.
 
     Raises:
         LogError: The table is damaged.
@@ -110,8 +114,8 @@ def erase_rows(
     Args:
         path: The table's folder.
         layout: How its files are written.
-        columns: The columns by which rows match; where the table lacks one, nothing does.
-        matches: Gives for each row of a table with these columns whether it is to go: booleans, without nulls.
+        columns: The columns by which rows match.
+        matches: Gives for each row of a table with those of these columns that a file has whether it is to go: booleans, without nulls.
         append_only: Whether the table refuses deletions otherwise.
         alone: Whether nobody else writes the table just now; only then are files removed that no commit speaks of,
             such as those of an append cut short.
@@ -144,15 +148,14 @@ def _erase(
         return Erased(0, None)
     try:
         rows = 0
-        if set(columns) <= set(arrow_schema(delta).names):
+        if append_only:
+            delta.alter.set_table_properties({_APPEND_ONLY: "false"})
+        try:
+            rows = _replace_files(delta, path, layout, columns, matches, unfinished)
+        finally:
             if append_only:
-                delta.alter.set_table_properties({_APPEND_ONLY: "false"})
-            try:
-                rows = _replace_files(delta, path, layout, columns, matches, unfinished)
-            finally:
-                if append_only:
-                    delta.update_incremental()
-                    delta.alter.set_table_properties({_APPEND_ONLY: "true"})
+                delta.update_incremental()
+                delta.alter.set_table_properties({_APPEND_ONLY: "true"})
         _remove_old(path, columns, matches, alone=alone)
     except (DeltaError, OSError, pa.ArrowException) as error:
         raise translated(error, path, "written") from error
@@ -188,8 +191,8 @@ def _replace_file(
     matches: Matches,
     unfinished: Unfinished,
 ) -> int:
-    rows = rows_of(path, file, arrow_schema(delta))
-    kept = rows.filter(pc.invert(matches(rows.select(list(columns)))))
+    rows = rows_of(path, file)
+    kept = rows.filter(pc.invert(matches(rows)))
     added = write_files(path, kept, layout, about_to_write=unfinished.add)
     removed = removal(file.path, file.of, file.size, data_change=True)
     # Where it is no longer there, others rewrite the table without asking; what replaced it is looked through next.
@@ -201,11 +204,11 @@ def _holds(file: Path, columns: Sequence[str], matches: Matches) -> bool:
 
 
 def _count(file: Path, columns: Sequence[str], matches: Matches) -> int:
-    """How many rows of a file match; none where it lacks one of the columns."""
+    """How many rows of a file match."""
     held = pq.ParquetFile(file)
-    if not set(columns) <= set(held.schema_arrow.names):
-        return 0
-    return int(pc.sum(matches(held.read(columns=list(columns)))).as_py() or 0)
+    # One column at least, for a table without any has no rows.
+    present = [name for name in columns if name in held.schema_arrow.names] or held.schema_arrow.names[:1]
+    return int(pc.sum(matches(held.read(columns=present))).as_py() or 0)
 
 
 def _remove_old(path: Path, columns: Sequence[str], matches: Matches, *, alone: bool) -> None:

@@ -5,8 +5,10 @@ pyarrow writes the files, outside Python's global lock: Delta Lake's own writer 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,13 +24,14 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, TS
 
-__all__ = ["LOG_LAYOUT", "GROUP_ROWS", "Layout", "removal", "write_files"]
+__all__ = ["LOG_LAYOUT", "GROUP_ROWS", "Layout", "columns_mark", "removal", "write_files"]
 
 GROUP_ROWS = 131_072
 """Rows of a row group: what a reader of some positions takes into memory at a time."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SAMPLE = 2_000
+_MARKED = re.compile(r"/part-(c[0-9a-f]{8})-[^/]*$")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def _write_file(
     root: Path, of: date, rows: pa.Table, layout: Layout, data_change: bool, about_to_write: Callable[[str], None]
 ) -> AddAction:
     rows = rows.drop_columns([DATE])
-    path = f"{DATE}={of.isoformat()}/part-{uuid.uuid4()}.zstd.parquet"
+    path = f"{DATE}={of.isoformat()}/part-{_mark(rows.schema)}-{uuid.uuid4()}.zstd.parquet"
     about_to_write(path)
     (root / path).parent.mkdir(exist_ok=True)
     pq.write_table(
@@ -121,6 +124,21 @@ def _write_file(
     )
     size, now = os.path.getsize(root / path), time.time_ns() // 1_000_000
     return AddAction(path, size, {DATE: of.isoformat()}, now, data_change, _statistics(rows, layout))
+
+
+def columns_mark(path: str) -> str:
+    """What a file's name says of its columns: files of the same say the same. The empty text where it says nothing.
+
+    Args:
+        path: The file's path.
+    """
+    found = _MARKED.search(path)
+    return "" if found is None else found[1]
+
+
+def _mark(schema: pa.Schema) -> str:
+    said = "\n".join(sorted(f"{field.name} {field.type}" for field in schema))
+    return f"c{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def _is_near(kind: pa.DataType) -> bool:

@@ -7,20 +7,22 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.log.scan import unreadable, with_schema
-from headrace.log.schema import DATE, OFFSET, PARTITION, TS
+from headrace.log.scan import declared_rows, unreadable
+from headrace.log.schema import DATE, OFFSET, PARTITION, TS, table_schema
 from headrace.log.snapshot import LogFile, LogSnapshot
+from headrace.plan import Source
 
 __all__ = ["log_head"]
 
 _PLACE = [TS, PARTITION, OFFSET]
 
 
-def log_head(snapshot: LogSnapshot, rows: int, *, oldest: bool = False) -> pa.Table:
+def log_head(snapshot: LogSnapshot, source: Source, rows: int, *, oldest: bool = False) -> pa.Table:
     """The newest rows of a log, or its oldest. Files lie by event date, so only a few are read.
 
     Args:
         snapshot: What to read.
+        source: The source, with the columns as they read now.
         rows: How many.
         oldest: The oldest instead of the newest.
 
@@ -30,21 +32,21 @@ def log_head(snapshot: LogSnapshot, rows: int, *, oldest: bool = False) -> pa.Ta
     Raises:
         LogError: A file does not read.
     """
-    schema = snapshot.schema.remove(snapshot.schema.get_field_index(DATE))
     order = [(name, "ascending" if oldest else "descending") for name in _PLACE]
     by_date = groupby(snapshot.files if oldest else reversed(snapshot.files), key=lambda file: file.date)
-    found = schema.empty_table()
+    schema = table_schema(source)
+    found = schema.remove(schema.get_field_index(DATE)).empty_table()
     for _, files in by_date:
         if found.num_rows >= rows:
             break
-        held = pa.concat_tables([_read(file, schema) for file in files])
+        held = pa.concat_tables([_read(file, source) for file in files])
         found = pa.concat_tables([found, held.sort_by(order).slice(0, rows - found.num_rows)])
     return found.slice(0, rows)
 
 
-def _read(file: LogFile, schema: pa.Schema) -> pa.Table:
+def _read(file: LogFile, source: Source) -> pa.Table:
     try:
         rows = pq.ParquetFile(file.path).read()
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
-    return with_schema(rows, schema)
+    return declared_rows(rows, source, file)

@@ -165,6 +165,8 @@ def _asked_for(keys: Mapping[str, Any]) -> Matches:
     """Matches the lookups that asked by these keys, and maybe by more."""
 
     def matches(rows: pa.Table) -> pa.ChunkedArray:
+        if "keys" not in rows.column_names:
+            return pa.chunked_array([pa.repeat(False, rows.num_rows)])
         column = rows.column("keys")
         asked = {text: json.loads(text) for text in column.unique().to_pylist()}
         found = [text for text, row in asked.items() if all(_same(row.get(name), keys[name]) for name in keys)]

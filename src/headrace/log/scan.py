@@ -15,20 +15,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import LogError
+from headrace.events.declared import as_declared
 from headrace.log.files import GROUP_ROWS
-from headrace.log.schema import DATE, OFFSET, PARTITION
+from headrace.log.schema import OFFSET, OWN_FIELDS, PARTITION
 from headrace.log.snapshot import LogFile, LogSnapshot
+from headrace.plan import Source
 
-__all__ = ["scan_in_order", "unreadable", "with_schema"]
+__all__ = ["declared_rows", "scan_in_order", "unreadable"]
 
 
 def scan_in_order(
-    snapshot: LogSnapshot, after: Mapping[int, int], batch_rows: int, partitions: Iterable[int] | None = None
+    snapshot: LogSnapshot,
+    source: Source,
+    after: Mapping[int, int],
+    batch_rows: int,
+    partitions: Iterable[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Every event of a snapshot by partition and offset.
 
     Args:
         snapshot: What to read.
+        source: The source, with the columns as they read now.
         after: By partition, the offset to start after.
         batch_rows: The size that batches come near to.
         partitions: The partitions to read, in order; None is all of them.
@@ -40,7 +47,7 @@ def scan_in_order(
         LogError: A file is missing or does not read.
     """
     for partition in snapshot.partitions() if partitions is None else partitions:
-        yield from _partition_in_order(snapshot, partition, after.get(partition, -1), batch_rows)
+        yield from _partition_in_order(snapshot, source, partition, after.get(partition, -1), batch_rows)
 
 
 class _Stretch(NamedTuple):
@@ -59,8 +66,9 @@ class _Stretch(NamedTuple):
     is_only: bool
 
 
-def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    schema = snapshot.schema.remove(snapshot.schema.get_field_index(DATE))
+def _partition_in_order(
+    snapshot: LogSnapshot, source: Source, partition: int, after: int, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
     stretches = [
         stretch
         for file in snapshot.files
@@ -68,10 +76,11 @@ def _partition_in_order(snapshot: LogSnapshot, partition: int, after: int, batch
         for stretch in _stretches(file, partition, after)
     ]
     stretches.sort(key=lambda stretch: (stretch.first, stretch.file.path, stretch.group or 0))
-    waiting = schema.empty_table()
+    waiting: pa.Table | None = None
     enough = batch_rows
     for number, stretch in enumerate(stretches):
-        waiting = pa.concat_tables([waiting, _rows_of(stretch, schema, partition, after)])
+        rows = _rows_of(stretch, source, partition, after)
+        waiting = rows if waiting is None else pa.concat_tables([waiting, rows])
         if number + 1 == len(stretches):
             yield from _sorted(waiting).to_batches(max_chunksize=batch_rows)
         elif waiting.num_rows >= enough:
@@ -106,7 +115,7 @@ def _stretch(
     return _Stretch(file, group, offsets[0], partitions[0] == partitions[1] and offsets[0] > after)
 
 
-def _rows_of(stretch: _Stretch, schema: pa.Schema, partition: int, after: int) -> pa.Table:
+def _rows_of(stretch: _Stretch, source: Source, partition: int, after: int) -> pa.Table:
     try:
         held = pq.ParquetFile(stretch.file.path)
         rows = held.read() if stretch.group is None else held.read_row_group(stretch.group)
@@ -114,15 +123,12 @@ def _rows_of(stretch: _Stretch, schema: pa.Schema, partition: int, after: int) -
         raise unreadable(stretch.file, error) from error
     if not stretch.is_only:
         rows = rows.filter(pc.and_(pc.equal(rows.column(PARTITION), partition), pc.greater(rows.column(OFFSET), after)))
-    return with_schema(rows, schema)
+    return declared_rows(rows, source, stretch.file)
 
 
-def with_schema(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows of a file as the table has them now: with the columns that came later."""
-    for field in schema:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows.select(schema.names).cast(schema)
+def declared_rows(rows: pa.Table, source: Source, file: LogFile) -> pa.Table:
+    """Rows of a file as its source declares them now, with what every event has."""
+    return as_declared(rows, source.columns, OWN_FIELDS, f"The log's file {file.path}")
 
 
 def unreadable(file: LogFile, error: Exception) -> LogError:

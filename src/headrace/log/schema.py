@@ -25,12 +25,15 @@ __all__ = [
     "KNOWN_AT",
     "LAST_IMPORT",
     "OFFSET",
+    "OWN_FIELDS",
     "PARTITION",
     "RECORD_TS",
     "TS",
     "added_columns",
     "laid_out",
+    "reads_as",
     "table_schema",
+    "widened",
 ]
 
 TS = "_ts_us"
@@ -45,13 +48,16 @@ FIRST_IMPORT, LAST_IMPORT = 1 << 14, (1 << 15) - 1
 
 _DAY_US = 86_400_000_000
 
-_OWN_FIELDS = (
-    pa.field(TS, pa.int64(), nullable=False),
-    pa.field(KNOWN_AT, pa.int64(), nullable=False),
-    pa.field(PARTITION, pa.int32(), nullable=False),
-    pa.field(OFFSET, pa.int64(), nullable=False),
-    pa.field(RECORD_TS, pa.int64(), nullable=False),
+OWN_FIELDS = pa.schema(
+    [
+        pa.field(TS, pa.int64(), nullable=False),
+        pa.field(KNOWN_AT, pa.int64(), nullable=False),
+        pa.field(PARTITION, pa.int32(), nullable=False),
+        pa.field(OFFSET, pa.int64(), nullable=False),
+        pa.field(RECORD_TS, pa.int64(), nullable=False),
+    ]
 )
+"""What every event has beside the columns of its source."""
 
 
 def table_schema(source: Source) -> pa.Schema:
@@ -61,7 +67,7 @@ def table_schema(source: Source) -> pa.Schema:
     written before still read.
     """
     own = [pa.field(column.name, ARROW_TYPES[column.dtype]) for column in source.columns]
-    return pa.schema([*own, *_OWN_FIELDS, pa.field(DATE, pa.date32())])
+    return pa.schema([*own, *OWN_FIELDS, pa.field(DATE, pa.date32())])
 
 
 def added_columns(found: pa.Schema, source: Source, where: str) -> list[str]:
@@ -84,7 +90,7 @@ def added_columns(found: pa.Schema, source: Source, where: str) -> list[str]:
         msg = f"The Delta table at {where} is not a headrace log: it has no column {missing[0]}."
         raise LogError(msg, cure="Move it away, or set `state` in headrace.toml to another folder.")
     for field in wanted:
-        if field.name in found.names and found.field(field.name).type != field.type:
+        if field.name in found.names and not reads_as(found.field(field.name).type, field.type):
             was = found.field(field.name).type
             msg = (
                 f"The log at {where} holds {field.name} as {was}, and the source {source.name!r} declares {field.type}."
@@ -94,12 +100,34 @@ def added_columns(found: pa.Schema, source: Source, where: str) -> list[str]:
     return [name for name in wanted.names if name not in found.names]
 
 
+def reads_as(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a column of one type reads as another: itself, or a number that was widened (`events.declared.retyped`)."""
+    return found == wanted or {found, wanted} == {pa.int64(), pa.float64()}
+
+
+def widened(found: pa.Schema, source: Source) -> pa.Schema:
+    """The table's columns from now on: those it has, floats where its integers became such, and the source's new ones.
+
+    Args:
+        found: The table's columns.
+        source: The source.
+    """
+    wanted = table_schema(source)
+    kept = [
+        pa.field(field.name, pa.float64(), field.nullable)
+        if field.type == pa.int64() and field.name in wanted.names and wanted.field(field.name).type == pa.float64()
+        else field
+        for field in found
+    ]
+    return pa.schema([*kept, *(field for field in wanted if field.name not in found.names)])
+
+
 def laid_out(table: pa.Table, schema: pa.Schema, topic: str) -> pa.Table:
-    """Rows as the log's table holds them: every column, in order, with the date of each event.
+    """Rows as a file of the log holds them: every column of the source, in order, with the date of each event.
 
     Args:
         table: Rows with the source's columns and headrace's own, in any order; ``_date`` is computed.
-        schema: The table's columns; the source's that ``table`` lacks become null.
+        schema: The file's columns; the source's that ``table`` lacks become null.
         topic: The topic, for messages.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from headrace.errors import LogError
+from headrace.log.files import columns_mark
 from headrace.log.schema import FIRST_IMPORT, KNOWN_AT, OFFSET, PARTITION, TS
 
-__all__ = ["LogFile", "LogSnapshot", "log_files"]
+__all__ = ["LogFile", "LogSnapshot", "file_columns", "log_files"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -128,6 +130,31 @@ def log_files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
 
 def _column(adds: pa.Table, name: str) -> list[Any]:
     found: list[Any] = adds.column(name).to_pylist() if name in adds.column_names else [None] * adds.num_rows
+    return found
+
+
+def file_columns(paths: Sequence[str]) -> dict[str, dict[str, pa.DataType]]:
+    """The columns that files have, by path and name. Files whose names say that they are alike are read once.
+
+    Args:
+        paths: The files.
+
+    Raises:
+        LogError: A file is missing or does not read.
+    """
+    known: dict[str, dict[str, pa.DataType]] = {}
+    found: dict[str, dict[str, pa.DataType]] = {}
+    for path in paths:
+        mark = columns_mark(path) or path
+        if mark not in known:
+            try:
+                schema = pq.read_schema(path)
+            except (pa.ArrowException, OSError) as error:
+                cure = "Restore the log's folder from a copy, or move it away and replay the topic."
+                msg = f"The log's file {path} does not read: {str(error).splitlines()[0]}"
+                raise LogError(msg, cure=cure) from error
+            known[mark] = {field.name: field.type for field in schema}
+        found[path] = known[mark]
     return found
 
 

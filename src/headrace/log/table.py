@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -23,7 +23,7 @@ from headrace.log.files import LOG_LAYOUT, write_files
 from headrace.log.keeper import Keeper
 from headrace.log.recent import LoggedId, recent_ids
 from headrace.log.scan import scan_in_order
-from headrace.log.schema import DATE, FIRST_IMPORT, OFFSET, PARTITION, added_columns, laid_out, table_schema
+from headrace.log.schema import DATE, FIRST_IMPORT, OFFSET, PARTITION, added_columns, laid_out, table_schema, widened
 from headrace.log.snapshot import LogSnapshot, log_files
 from headrace.log.vacuum import Vacuumed, vacuum_table
 from headrace.plan import Source
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _ATTEMPTS = 20
 _UPKEEP = Upkeep()
-_WRITER = WriterProperties(compression="ZSTD")
+_OF_NO_DATE = [(DATE, "=", "2000-01-01"), (DATE, "=", "2000-01-02")]
 
 
 class Appended(NamedTuple):
@@ -185,14 +185,14 @@ class EventLog:
             partitions: The partitions to read; None is all of them.
 
         Yields:
-            Batches of one partition's rows, with the columns of ``append`` (columns that a file lacks are null).
+            Batches of one partition's rows, with the columns of ``append``, as the source declares them now.
 
         Raises:
             LogError: A file is missing or does not read.
         """
         snapshot = self.snapshot()
         try:
-            yield from scan_in_order(snapshot, dict(after or {}), batch_rows, partitions)
+            yield from scan_in_order(snapshot, self.source, dict(after or {}), batch_rows, partitions)
         except LogError as error:
             self._retryable_where_it_changed(snapshot, error)
             raise
@@ -239,12 +239,12 @@ class EventLog:
             LogUnavailableError: The log cannot be written just now; erasing again goes on where this ended.
         """
         self._table = None
-        equal = rows_equal_to(values)
+        equal = rows_equal_to(values, self.source)
         return erase_rows(self.path, LOG_LAYOUT, list(values), equal, append_only=True, alone=alone)
 
     def holds(self, values: Mapping[str, pa.Scalar]) -> HeldRows:
         """How many events have these values; see `erase`."""
-        return held_rows(self.path, list(values), rows_equal_to(values))
+        return held_rows(self.path, list(values), rows_equal_to(values, self.source))
 
     def compact(
         self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None
@@ -338,22 +338,22 @@ class EventLog:
 
     def _commit(self, delta: DeltaTable, rows: pa.Table, positions: Mapping[int, int]) -> None:
         schema = arrow_schema(delta)
-        added = added_columns(schema, self.source, str(self.path))
-        if not added:
-            rows = laid_out(rows, schema, self.source.topic)
+        added_columns(schema, self.source, str(self.path))
+        declared = widened(schema, self.source)
         before = delta.version()
         transactions = [Transaction(self._app_id(partition), offset) for partition, offset in positions.items()]
         once = CommitProperties(app_transactions=transactions)
         files: list[AddAction | RemoveAction] = []
         try:
-            if added:
-                write_deltalake(
-                    delta, rows, mode="append", schema_mode="merge", writer_properties=_WRITER, commit_properties=once
-                )
-            else:
-                files = write_files(self.path, rows, LOG_LAYOUT)
+            files = write_files(self.path, rows, LOG_LAYOUT)
+            if declared == schema:
                 delta.create_write_transaction(files, "append", delta.schema(), [DATE], commit_properties=once)
-                delta.update_incremental()
+            else:
+                # Delta Lake declares columns anew only where something is overwritten: here, what is of no date.
+                delta.create_write_transaction(
+                    files, "overwrite", declared, [DATE], partition_filters=_OF_NO_DATE, commit_properties=once
+                )
+            delta.update_incremental()
         except CommitFailedError:
             self._refresh()
             live = {file.path for file in held_files(delta)}

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from headrace.events.batch import EventBatch, column_values
 from headrace.events.columns import BoolArray, IntArray, Values
+from headrace.events.declared import declared_column
 from headrace.online.base import NOTHING, OnlineStore, Position, RecordKey, SourcePartition, Write
 from headrace.online.codec import Records, decode_records, encode_records, entity_keys
 from headrace.online.hot import HotRecords
@@ -62,6 +63,7 @@ class _Version:
         transformer: What makes its derived columns, if it has any.
         partitions: The source partitions whose rounds it gets; None is all of them.
         keys: Keys made of late, by the values of the entity and the partition; None where values that are alike make different keys.
+        adapted: The columns that it reads in another way than the source declares them now.
         hot: What is known of its records; None where others may write them.
     """
 
@@ -69,6 +71,7 @@ class _Version:
     transformer: Transformer | None
     partitions: set[int] | None
     keys: Recent[tuple[object, ...], RecordKey] | None
+    adapted: tuple[Column, ...] = ()
     hot: HotRecords | None = None
 
     def given(self, batch: EventBatch) -> EventBatch:
@@ -76,10 +79,15 @@ class _Version:
         return batch if self.partitions is None else batch.of_partitions(self.partitions)
 
     def sees(self, batch: EventBatch) -> EventBatch:
-        """The batch with the columns that the view's transforms make."""
-        return (
-            batch if self.transformer is None else replace(batch, table=self.transformer.apply(batch.table), _values={})
-        )
+        """The batch with numbers of the type that the view knows and the columns that its transforms make."""
+        table = batch.table
+        for column in self.adapted:
+            values = declared_column(table, column, "the batch")
+            held = table.drop_columns([column.name]) if column.name in table.column_names else table
+            table = held.append_column(column.name, values)
+        if self.transformer is not None:
+            table = self.transformer.apply(table)
+        return batch if table is batch.table else replace(batch, table=table, _values={})
 
 
 class Applier:
@@ -163,7 +171,8 @@ class Applier:
         # 0.0 and -0.0 are one number, and not one key.
         is_exact = all(entity.dtype is not DType.FLOAT64 for entity in view.entities)
         keys: Recent[tuple[object, ...], RecordKey] | None = Recent(self._keys_each) if is_exact else None
-        return _Version(layout, Transformer(view, self._repo) if view.transforms else None, partitions, keys)
+        transformer = Transformer(view, self._repo) if view.transforms else None
+        return _Version(layout, transformer, partitions, keys, view.adapted(layout.source))
 
     def apply(
         self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None

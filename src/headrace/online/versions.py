@@ -23,7 +23,7 @@ from headrace.online.meta import (
     upto_fact,
     view_fact,
 )
-from headrace.plan import Plan, Source, View
+from headrace.plan import DType, Plan, Source, View
 
 __all__ = [
     "building_views",
@@ -124,8 +124,12 @@ def unreadable(view: View, source: Source) -> str | None:
     if (read.topic, read.timestamp_field) != (source.topic, source.timestamp_field):
         return f"it reads {read.timestamp_field!r} of the topic {read.topic!r}"
     types = {column.name: column.dtype for column in source.columns}
+    for entity in view.entities:
+        if types.get(entity.name) is not entity.dtype:
+            return f"its key is the field {entity.name!r}, {entity.dtype}"
     for name, dtype in read.columns.items():
-        if types.get(name) is not dtype:
+        found = types.get(name, dtype)  # one that was removed is null from now on
+        if found is not dtype and (found, dtype) != (DType.FLOAT64, DType.INT64):
             return f"it reads the field {name!r} as {dtype}"
     return None
 

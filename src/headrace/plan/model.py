@@ -56,6 +56,9 @@ _UNSAID: dict[str, Any] = {
     "transforms": [],
     "event_id": None,
     "dedup_us": 86_400_000_000,
+    "fill": None,
+    "fills": {},
+    "never_null": [],
 }
 """Fields that came later, at the values that mean what was meant before: they leave a hash as it was, and stores in the field readable."""
 
@@ -86,11 +89,19 @@ class _Frozen(BaseModel):
 
 
 class Column(_Frozen):
-    """A named and typed column of events, or an entity's join key."""
+    """A named and typed column of events, or an entity's join key.
+
+    Attributes:
+        name: Its name.
+        dtype: The type of its values.
+        nullable: Whether it can be null.
+        fill: The model's default as JSON: what the column has for events that were logged before there was such a field. None is null.
+    """
 
     name: str
     dtype: DType
     nullable: bool = True
+    fill: str | None = None
 
 
 class Feature(_Frozen):
@@ -180,8 +191,15 @@ class Source(_Frozen):
         names = {name for feature in features for name in feature.columns}
         if tuple(transforms):
             names |= {column.name for column in self.columns}
-        types = {column.name: column.dtype for column in self.columns if column.name in names}
-        return ViewInput(topic=self.topic, timestamp_field=self.timestamp_field, columns=types)
+        read = [column for column in self.columns if column.name in names]
+        filled = {column.name: column.fill for column in read if column.fill is not None}
+        return ViewInput(
+            topic=self.topic,
+            timestamp_field=self.timestamp_field,
+            columns={column.name: column.dtype for column in read},
+            fills=filled,
+            never_null=tuple(column.name for column in read if column.name in filled and not column.nullable),
+        )
 
 
 class ViewInput(_Frozen):
@@ -194,11 +212,15 @@ class ViewInput(_Frozen):
         topic: The topic whose offsets the records have applied.
         timestamp_field: The field that puts events into tiles.
         columns: The types of the columns aggregated, by name.
+        fills: What stands in them for events that were logged before there were such fields; those that have a default.
+        never_null: Those of them where it stands for null too, as the field is not optional.
     """
 
     topic: str
     timestamp_field: str
     columns: dict[str, DType]
+    fills: dict[str, str] = {}
+    never_null: tuple[str, ...] = ()
 
 
 class View(_Frozen):
@@ -236,11 +258,37 @@ class View(_Frozen):
         return tuple(entity.name for entity in self.entities)
 
     def sees(self, source: Source) -> Source:
-        """The view's source as its features see it: with the columns that the view's transforms make."""
-        if not self.transforms:
-            return source
+        """The view's source as its features see it: as the view reads it, with the columns that its transforms make."""
         made = tuple(column for transform in self.transforms for column in transform.columns)
-        return source.model_copy(update={"columns": (*source.columns, *made)})
+        read = self.as_read(source)
+        return read.model_copy(update={"columns": (*read.columns, *made)}) if made else read
+
+    def as_read(self, source: Source) -> Source:
+        """The view's source with the columns that the view reads as they were when it was declared.
+
+        A view of before goes on being served while its source has changed: an integer that became a float is an integer to it, and a field
+        that was removed is one that no event has.
+        """
+        columns = tuple(map(self._as_read, source.columns))
+        gone = tuple(
+            self._as_read(Column(name=name, dtype=dtype))
+            for name, dtype in (self.input.columns if self.input is not None else {}).items()
+            if all(column.name != name for column in source.columns)
+        )
+        same = not gone and columns == source.columns
+        return source if same else source.model_copy(update={"columns": (*columns, *gone)})
+
+    def adapted(self, source: Source) -> tuple[Column, ...]:
+        """The columns that the view reads in another way than its source declares them now."""
+        return tuple(column for column in self.as_read(source).columns if column not in source.columns)
+
+    def _as_read(self, column: Column) -> Column:
+        read = self.input
+        if read is None or column.name not in read.columns:
+            return column
+        known, fill = read.columns[column.name], read.fills.get(column.name)
+        nullable = column.nullable if fill is None else column.name not in read.never_null
+        return column.model_copy(update={"dtype": known, "nullable": nullable, "fill": fill})
 
     def feature(self, name: str) -> Feature:
         """The feature called ``name``; KeyError where there is none."""

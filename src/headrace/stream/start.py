@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from headrace.stream.incarnations import NOTHING_ACCEPTED, Accept
 from headrace.stream.origin import note_origin
 from headrace.stream.pipeline import Pipeline
 from headrace.stream.topics import SourceTopics, settle_topics
+from headrace.transforms import Transformer
 
 __all__ = ["Runtime", "hand_off_alone", "prepare", "refill"]
 
@@ -148,6 +149,7 @@ def prepare(
         if is_behind:
             logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
         if rebuild or is_behind:
+            _check_refillable(plan, logs, project)
             store.clear()
         _check_facts(store, plan, project, logs)
         note_origin(store, project.log_path, plan.sources.values())
@@ -248,6 +250,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     kafka = [at for at in before if at.partition < FIRST_IMPORT]
     partitions = {topic: max((at.partition for at in kafka if at.topic == topic), default=-1) + 1 for topic in logs}
     identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
+    _check_refillable(plan, logs, project)
     store.clear()
     kept = {
         name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs), *map(history_fact, logs)}
@@ -259,6 +262,15 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     keep_now(store, before)
     store.sync()
     end_filling(store)
+
+
+def _check_refillable(plan: Plan, logs: Mapping[str, EventLog], project: Project) -> None:
+    """Read all that a store is to be filled from, as it will be read then: what fails here leaves the store as it is."""
+    for view in plan.views.values():
+        Transformer(view, project.repo)
+    for log in logs.values():
+        for _ in log.scan():
+            pass
 
 
 def _check_writable(project: Project) -> None:

@@ -1,7 +1,29 @@
 CREATE OR REPLACE TEMP VIEW log AS
-SELECT *, CAST(NULL AS BOOLEAN) AS "cancelled"
+SELECT
+    _ts_us,
+    _known_at_us,
+    _partition,
+    _offset,
+    "origin" AS "origin",
+    "carrier" AS "carrier",
+    "at" AS "at",
+    "delay" AS "delay",
+    CAST(NULL AS BOOLEAN) AS "cancelled"
 FROM read_parquet([
-    'log/departures/2013-01-01.parquet',
+    'log/departures/2013-01-01.parquet'
+], union_by_name = true, hive_partitioning = false)
+UNION ALL BY NAME
+SELECT
+    _ts_us,
+    _known_at_us,
+    _partition,
+    _offset,
+    "origin" AS "origin",
+    "carrier" AS "carrier",
+    "at" AS "at",
+    CASE WHEN abs("delay") > 9007199254740992 THEN error('integers in delay that no float is') ELSE CAST("delay" AS DOUBLE) END AS "delay",
+    CAST(NULL AS BOOLEAN) AS "cancelled"
+FROM read_parquet([
     'it''s.parquet'
 ], union_by_name = true, hive_partitioning = false);
 
