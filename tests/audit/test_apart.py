@@ -391,3 +391,23 @@ def test_command_names_each_reason_with_what_it_means_and_what_to_do(shop: Shop)
     found = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
     assert (found["new_log"], found["pending"], found["erased"], found["ok"]) == (2, 1, 0, True)
     assert found["apart"]["pending"] == {"lookups": 1, "means": Apart.PENDING.means, "do": Apart.PENDING.hint}
+
+
+# --- cells that cannot be given
+
+
+def test_cell_that_cannot_be_given_is_compared_with_its_reason(shop: Shop) -> None:
+    shop.deliver(record(4, "d", 0, pieces=2**63 - 1), record(5, "d", 1, pieces=2**63 - 1))
+    serve(shop, *of_shops("a", "d"))
+    assert outcome(shop) == ({}, 2, 0)
+    table = LookupTable(shop.project.audit_path)
+    rows = [row for rows in table.read() for row in rows]
+    (failed,) = [row for row in rows if json.loads(row["keys"]) == {"shop": "d"}]
+    assert set(json.loads(failed["problems"])) == {"shop_sales__pieces_ever"}
+    table.append([{**failed, "problems": "{}"}])  # as if it had been served as an ordinary null
+    table.append([{**failed, "problems": None}])  # as recordings of before are, which cannot tell
+    report = audit_lookups(shop.project)
+    assert (report.matches, report.mismatched) == (3, 1)
+    (skew,) = report.skews
+    assert (skew.feature, skew.served) == ("shop_sales__pieces_ever", None)
+    assert str(skew.recomputed).startswith("null: ")

@@ -396,4 +396,4 @@ def test_recording_merges_by_itself(tmp_path: Path) -> None:
 
 def lookup(number: int) -> Row:
     texts = dict.fromkeys(("plan", "keys", "features", "views", "evidence"), "{}")
-    return {"served_at_us": number, "at_us": number, "unrecorded": 0, "origin": None, **texts}
+    return {"served_at_us": number, "at_us": number, "unrecorded": 0, "origin": None, "problems": None, **texts}

@@ -286,3 +286,16 @@ def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -
     store.away = False
     pipeline.process(round_)
     assert looked_up(store, ["a"], 1)["sales_10m"] == [1]
+
+
+def test_now_of_the_record_clock_does_not_go_back_where_a_partitions_timestamps_do(tmp_path: Path) -> None:
+    store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
+    pipeline = new_pipeline(store, log)
+    pipeline.process(fetches(record(0, "a", 0), record(1, "a", 60)))
+    newest = store.positions()[SourcePartition("sales", 0)]
+    pipeline.process(fetches(record(2, "b", 5), round_=2))  # windows at this time were pruned of what counts there
+    later = store.positions()[SourcePartition("sales", 0)]
+    assert (later.offset, later.record_ts_us, later.event_ts_us) == (2, newest.record_ts_us, newest.event_ts_us)
+    crashed = new_pipeline(store, log)
+    crashed.process(fetches(record(3, "b", 6), round_=1))
+    assert store.positions()[SourcePartition("sales", 0)].record_ts_us == newest.record_ts_us

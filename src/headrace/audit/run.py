@@ -115,8 +115,14 @@ def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name in times:
         parsed["keys"][name] = datetime.fromisoformat(parsed["keys"][name])
-    origin = json.loads(row["origin"] or "{}")
-    return {"served_at_us": row["served_at_us"], "at_us": row["at_us"], "plan": row["plan"], "origin": origin, **parsed}
+    return {
+        "served_at_us": row["served_at_us"],
+        "at_us": row["at_us"],
+        "plan": row["plan"],
+        "origin": json.loads(row["origin"] or "{}"),
+        "problems": None if row["problems"] is None else json.loads(row["problems"]),
+        **parsed,
+    }
 
 
 def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, Any]], report: AuditReport) -> None:

@@ -3,8 +3,8 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.history.join import PointInTimeJoin
+    from headrace.history.join import Joined, PointInTimeJoin
     from headrace.history.matching import AsOf
     from headrace.history.spine import moments_us
 
-__all__ = ["AsOf", "PointInTimeJoin", "moments_us"]
+__all__ = ["AsOf", "Joined", "PointInTimeJoin", "moments_us"]

@@ -7,6 +7,7 @@ keys           JSON: the join keys
 features       JSON: the values by `view__feature`
 views          JSON: per view status and newest event
 evidence       JSON: per view and source partition, the offset that the record had applied
+problems       JSON: by `view__feature`, why a value cannot be given; null where it was recorded before headrace told that
 origin         JSON: which logs the store's records were made from, and since when; null where it was recorded before headrace noted that
 unrecorded     how many lookups that should have been recorded were not, since the row before it
 _date          the UTC date of served_at_us, by which the table's files are kept apart
@@ -44,6 +45,7 @@ _SCHEMA = pa.schema(
         *(pa.field(name, pa.string(), nullable=False) for name in ("plan", "keys", "features", "views", "evidence")),
         pa.field("unrecorded", pa.int64(), nullable=False),
         pa.field("origin", pa.string()),
+        pa.field("problems", pa.string()),
         pa.field("_date", pa.date32()),
     ]
 )
@@ -74,7 +76,7 @@ class LookupTable:
         """Append rows in one commit.
 
         Args:
-            rows: The columns above but `_date`; `origin` may be left out.
+            rows: The columns above but `_date`; `origin` and `problems` may be left out.
 
         Raises:
             LogError: Something else is at the path.
@@ -121,7 +123,7 @@ class LookupTable:
             found = delta.to_pyarrow_dataset().scanner(columns=names, filter=chosen, batch_size=batch_rows)
             for batch in found.to_batches():
                 if batch.num_rows:
-                    yield [{"origin": None, **row} for row in batch.to_pylist()]
+                    yield [{"origin": None, "problems": None, **row} for row in batch.to_pylist()]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise translated(error, self.path, "read") from error
 

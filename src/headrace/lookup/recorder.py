@@ -160,6 +160,7 @@ class LookupRecorder:
                 "views": _json(record["views"]),
                 "evidence": _json(record["evidence"]),
                 "origin": answer.origin,
+                "problems": _json(record.get("problems", {})),
                 "unrecorded": 0,
             }
             for record in answer.records()

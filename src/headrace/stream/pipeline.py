@@ -225,16 +225,18 @@ class Pipeline:
             raise
 
     def _position(self, fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
-        """How far a fetch brings its partition. One without records moves the offset, and no time."""
+        """How far a fetch brings its partition. One without records moves the offset, and no time; older records move no time back."""
+        before = self._held.get(fetch.source) or self._store.positions().get(fetch.source)
+        before = before or Position(fetch.last_offset, 0, _NEVER)
         if not len(fetch.records):
-            before = self._held.get(fetch.source) or self._store.positions().get(fetch.source)
-            return replace(before, offset=fetch.last_offset) if before else Position(fetch.last_offset, 0, _NEVER)
-        newest_event = _NEVER
+            return replace(before, offset=fetch.last_offset)
+        newest_event = before.event_ts_us
         for batch in batches:
             if batch.source.topic == fetch.source.topic:
                 mine = batch.ts_us[batch.partition == fetch.source.partition]
                 newest_event = int(mine.max(initial=newest_event))
-        return Position(fetch.last_offset, int(fetch.records.timestamps.max()) * 1000, newest_event)
+        newest_record = max(before.record_ts_us, int(fetch.records.timestamps.max()) * 1000)
+        return Position(fetch.last_offset, newest_record, newest_event)
 
     def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
         """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""

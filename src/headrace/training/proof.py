@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headrace.errors import LookupRequestError
 from headrace.events.batch import ARROW_TYPES
-from headrace.history import AsOf, PointInTimeJoin
+from headrace.history import AsOf, Joined, PointInTimeJoin
 from headrace.log import LogSnapshot
 from headrace.plan import FeatureRef, Plan
 from headrace.times import iso_time
@@ -21,6 +21,7 @@ from headrace.times import iso_time
 __all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "verify_lookups"]
 
 _RELATIVE = 1e-9
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def compare_lookups(
     Args:
         plan: The plan they were served under.
         snapshots: Gives the logs that features are made from.
-        records: The lookups; each may have some of its features left out.
+        records: The lookups; each may have some of its features left out. Where `problems` is None, it is not known why values were null.
         repo: The feature repo's folder, for the functions of transforms.
 
     Returns:
@@ -131,21 +132,28 @@ def compare_lookups(
         refs = [known[feature] for feature in features]
         chosen = [records[number] for number in numbers]
         join = PointInTimeJoin(plan, snapshots(refs), repo=repo)
-        table = _recomputed(plan, join, refs, chosen)
+        joined = _recomputed(plan, join, refs, chosen)
+        reasons = {(row, feature): reason for row, feature, reason in joined.problems}
         for column in features:
-            recomputed = table.column(column).to_pylist()
-            for number, record, value in zip(numbers, chosen, recomputed, strict=True):
+            recomputed = joined.table.column(column).to_pylist()
+            for row, (number, record, value) in enumerate(zip(numbers, chosen, recomputed, strict=True)):
                 values += 1
                 served = record["features"][column]
                 if not _same(served, value):
                     mismatches.append(_mismatch(number, record, column, served, value))
+                elif value is None and record.get("problems", _NONE) is not None:
+                    # Null because no event counts, or because the value cannot be given: that is served as well.
+                    why = record.get("problems", _NONE).get(column)
+                    if why != reasons.get((row, column)):
+                        told = _null(why), _null(reasons.get((row, column)))
+                        mismatches.append(_mismatch(number, record, column, *told))
     wrong = {mismatch.number for mismatch in mismatches}
     return LookupReport(len(records) - len(wrong), values, tuple(sorted(mismatches, key=lambda found: found.number)))
 
 
 def _recomputed(
     plan: Plan, join: PointInTimeJoin, refs: list[FeatureRef], records: Sequence[Mapping[str, Any]]
-) -> pa.Table:
+) -> Joined:
     entities = {entity.name: entity for ref in refs for entity in plan.views[ref.view].entities}
     columns = {
         name: pa.array([record["keys"][name] for record in records], ARROW_TYPES[entity.dtype])
@@ -155,13 +163,17 @@ def _recomputed(
     while time_column in columns:
         time_column += "_"
     columns[time_column] = pa.array([record["at_us"] for record in records]).cast(pa.timestamp("us", "UTC"))
-    return join.features(
+    return join.join(
         pa.table(columns),
         refs,
         as_of=AsOf.EVIDENCE,
         time_column=time_column,
         evidence=[record["evidence"] for record in records],
     )
+
+
+def _null(reason: str | None) -> str | None:
+    return None if reason is None else f"null: {reason}"
 
 
 def feature_refs(plan: Plan) -> dict[str, FeatureRef]:
