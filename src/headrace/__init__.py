@@ -1,6 +1,8 @@
 """headrace: a streaming feature store whose online and offline features provably agree.
 
 Importing it is cheap: what a name needs is imported when the name is used.
+
+PYTEST_DONT_REWRITE (pytest rewrites the packages of its plugins, and would warn programs that imported this one before it.)
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from headrace import __version__
 from headrace.cli import app
 
 COMMANDS = {
-    "init": ["name"],
+    "init": ["name", "--template"],
     "apply": ["--json", "--project"],
     "plan": ["--check", "--json"],
     "dev": ["--port"],

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from headrace.broker import EmbeddedBroker
 from headrace.cli import app
-from headrace.cli.scaffold import project_name, scaffold
+from headrace.cli.scaffold import TEMPLATES, project_name, scaffold
 from headrace.config import Clock, Project
 from headrace.errors import ConfigError
 from headrace.events.modules import own_modules
@@ -40,7 +41,12 @@ FILES = [
     "streams/__init__.py",
     "streams/orders.py",
     "streams/worker.py",
+    "tests/test_features.py",
 ]
+SENSORS = sorted(
+    {*FILES, "offline/datasets/overheating_model.py", "streams/readings.py"}
+    - {"offline/datasets/reorder_model.py", "streams/orders.py"}
+)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -75,16 +81,6 @@ def test_same_name_and_hour_make_the_same_files(tmp_path: Path) -> None:
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_files_are_formatted_clean_and_without_placeholders(tmp_path: Path) -> None:
-    for path in scaffold(tmp_path / "shop"):
-        assert "$project" not in path.read_text()
-        assert "$$" not in path.read_text()
-    for check in (["format", "--check"], ["check", "--select", "B,C4,E,F,RET,SIM,UP"]):
-        ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "--no-cache", "."]
-        done = subprocess.run(ruff, cwd=tmp_path / "shop", capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-
-
 def test_project_is_as_open_as_any_folder_one_makes(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     scaffold(tmp_path / "shop")
@@ -99,6 +95,67 @@ def test_empty_folder_is_filled_and_stays_itself(tmp_path: Path, monkeypatch: py
     assert files_in(tmp_path / "shop") == sorted(FILES)
     assert (tmp_path / "shop").stat().st_ino == before
     assert Project.load().group == "shop"
+
+
+# --- its templates
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_templates_are_formatted_clean_and_without_placeholders(tmp_path: Path, template: str) -> None:
+    for path in scaffold(tmp_path / "made", template=template):
+        assert "$project" not in path.read_text()
+        assert "$$" not in path.read_text()
+    for check in (["format", "--check"], ["check", "--select", "B,C4,E,F,RET,SIM,UP"]):
+        ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "--no-cache", "."]
+        done = subprocess.run(ruff, cwd=tmp_path / "made", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_sensors_are_another_project_of_the_same_shape(tmp_path: Path) -> None:
+    scaffold(tmp_path / "plant", template="sensors")
+    assert files_in(tmp_path / "plant") == SENSORS
+
+
+def test_unknown_template_is_told_with_those_there_are(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "made"), "--template", "bank"])
+    assert done.exit_code == 1
+    assert "shop, sensors" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_projects_own_tests_pass_as_a_user_runs_them(tmp_path: Path, template: str) -> None:
+    """Warnings are errors there too: what libraries warn of must not reach a user's pytest."""
+    scaffold(tmp_path / "made", template=template)
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    done = subprocess.run(pytest_, cwd=tmp_path / "made", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+def test_sensors_go_from_events_to_features_and_a_dataset(tmp_path: Path) -> None:
+    scaffold(tmp_path / "plant", template="sensors")
+    project = Project.load(tmp_path / "plant")
+
+    def run(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "headrace", *arguments, "--json", "--project", str(project.root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    run("apply")
+    with EmbeddedBroker(project.broker_state_path):
+        sent = run("produce", "readings")["sent"]
+        assert run("stream", "--until-end")["events"] == sent > 20_000
+        answer = run("lookup", "--service", "overheating_model", "--key", "device_id=d03", "--key", "site=roof")
+        assert all(value is not None for value in answer["features"].values())
+        rows = sum(split["rows"] for split in run("dataset", "build", "overheating_model")["splits"].values())
+        assert rows == 15 * 24 * 5
+        assert run("dataset", "verify", str(project.state / "datasets" / "overheating_model"))["ok"]
 
 
 # --- its events
@@ -284,6 +341,7 @@ class Shop:
         lines = (self.root / "README.md").read_text().splitlines()
         commands = [line.partition("#")[0].split() for line in lines if line.startswith("    ")]
         assert commands.pop(0) == ["cd", self.root.name]
+        assert commands.pop() == ["pytest"]
         assert all(program == "headrace" for program, *_ in commands)
         return [arguments for _, *arguments in commands]
 

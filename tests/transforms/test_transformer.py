@@ -230,6 +230,8 @@ def test_field_called_like_a_word_of_sql_wants_double_quotes() -> None:
         HeadraceError, match=r'(?s)called like a word of SQL.*Put the name in double quotes: "end" - "at"'
     ):
         sql_dtype("end - at", [Column(name=name, dtype=DType.INT64) for name in ("at", "end")])
+
+
 def test_fifty_filters_compile_within_two_seconds_of_cpu() -> None:
     columns = [Column(name="amount", dtype=DType.FLOAT64)]
     sql_dtype("amount > -1", columns)  # DuckDB itself starts once

@@ -17,12 +17,17 @@ __all__ = ["apply", "init", "plan"]
 
 
 @command
-def init(name: Annotated[str, typer.Argument(help="The project's name; a folder of that name is made here.")]) -> None:
-    """Start a project: a small working one to change."""
+def init(
+    name: Annotated[str, typer.Argument(help="The project's name; a folder of that name is made here.")],
+    template: Annotated[
+        str, typer.Option(help="What it is about: shop (orders) or sensors (readings, with filters and event ids).")
+    ] = "shop",
+) -> None:
+    """Start a project: a small working one to change, with tests of its features."""
     from headrace.cli.scaffold import scaffold
 
     folder = Path(name)
-    files = scaffold(folder)
+    files = scaffold(folder, template=template)
     console.print(f"Made {folder}/ with {len(files)} files. Now:\n", highlight=False)
     console.print((folder / "README.md").read_text(encoding="utf-8"), highlight=False, markup=False)
 

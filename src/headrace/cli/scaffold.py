@@ -1,4 +1,4 @@
-"""What `headrace init` makes: a small working project, from the files in `template/`."""
+"""What `headrace init` makes: a small working project, from the files in `template/common` and in the template's own folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from string import Template
 
 from headrace.errors import ConfigError
 
-__all__ = ["project_name", "scaffold"]
+__all__ = ["TEMPLATES", "project_name", "scaffold"]
+
+TEMPLATES = ("shop", "sensors")
 
 _SUFFIX = ".tmpl"
 """Template files end with it, so that no tool takes them for files of this package."""
@@ -24,19 +26,24 @@ _SUFFIX = ".tmpl"
 _HISTORY = timedelta(days=7)
 
 
-def scaffold(folder: Path, *, now: datetime | None = None) -> list[Path]:
+def scaffold(folder: Path, *, template: str = TEMPLATES[0], now: datetime | None = None) -> list[Path]:
     """Make a project, whole or not at all.
 
     Args:
         folder: Where: a folder that does not exist yet, in one that does, or an empty one. The project is named after it.
+        template: Which project: `shop` (orders) or `sensors` (readings).
         now: The time, with a time zone; the example's events begin a week before it. None is the system clock's.
 
     Returns:
         The files made, sorted.
 
     Raises:
-        ConfigError: The folder holds something, its name gives no project name, or it cannot be written.
+        ConfigError: The folder holds something, its name gives no project name, there is no such template, or it cannot be
+            written.
     """
+    if template not in TEMPLATES:
+        msg = f"There is no template {template!r}."
+        raise ConfigError(msg, cure=f"Templates: {', '.join(TEMPLATES)}.")
     name = Path(os.path.abspath(folder)).name
     opened = (now or datetime.now(UTC)).astimezone(UTC) - _HISTORY
     values = {
@@ -45,7 +52,12 @@ def scaffold(folder: Path, *, now: datetime | None = None) -> list[Path]:
         "project": project_name(name),
         "opened": f"{opened.year}, {opened.month}, {opened.day}, {opened.hour}",
     }
-    contents = {path: Template(text).substitute(values) for path, text in _templates(files(__package__) / "template")}
+    held = files(__package__) / "template"
+    contents = {
+        path: Template(text).substitute(values)
+        for part in ("common", template)
+        for path, text in _templates(held / part)
+    }
     try:
         _refuse_taken(folder)
         _write(folder, contents)
