@@ -34,8 +34,7 @@ def log_head(snapshot: LogSnapshot, source: Source, rows: int, *, oldest: bool =
     """
     order = [(name, "ascending" if oldest else "descending") for name in _PLACE]
     by_date = groupby(snapshot.files if oldest else reversed(snapshot.files), key=lambda file: file.date)
-    schema = table_schema(source)
-    found = schema.remove(schema.get_field_index(DATE)).empty_table()
+    found = _schema(source).empty_table()
     for _, files in by_date:
         if found.num_rows >= rows:
             break
@@ -49,4 +48,9 @@ def _read(file: LogFile, source: Source) -> pa.Table:
         rows = pq.ParquetFile(file.path).read()
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
-    return declared_rows(rows, source, file)
+    return declared_rows(rows, source, file).cast(_schema(source))
+
+
+def _schema(source: Source) -> pa.Schema:
+    schema = table_schema(source)
+    return schema.remove(schema.get_field_index(DATE))
