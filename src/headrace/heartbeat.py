@@ -1,0 +1,184 @@
+"""A worker's sign of life: a small file per worker in the state folder, which `status` and `health` read without any library.
+
+The worker writes it about once a second as long as its rounds go on; so a worker that hangs is seen by a beat that grows old. A worker that ends
+leaves its file for a while, with the reason: whoever asks later is told why nothing runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+__all__ = ["STALE_S", "Heart", "Heartbeat", "WorkerState", "read_heartbeats"]
+
+STALE_S = 5.0
+"""A worker whose last beat is older than this, in seconds, hangs."""
+
+_EVERY_S = 1.0
+_KEPT_S = 7 * 86_400.0
+"""For how long the file of a worker that is gone is kept, in seconds."""
+
+
+class WorkerState(StrEnum):
+    """What a worker does."""
+
+    STARTING = "starting"
+    RECOVERING = "recovering"
+    JOINING = "joining"
+    CATCHING_UP = "catching up"
+    RUNNING = "running"
+    WAITING = "waiting"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+_GONE = {WorkerState.ENDED, WorkerState.FAILED}
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a worker last said of itself.
+
+    Attributes:
+        worker: Its name: host and process.
+        host: Where it runs.
+        pid: Its process there.
+        since: When it started, in seconds since 1970.
+        beat: When it said this.
+        state: What it does.
+        partitions: The source partitions that it has, as text.
+        round_at: When it last applied a round; None where it has not yet.
+        note: What it waits for, or why it ended; None where there is nothing to say.
+    """
+
+    worker: str
+    host: str
+    pid: int
+    since: float
+    beat: float
+    state: WorkerState
+    partitions: tuple[str, ...] = ()
+    round_at: float | None = None
+    note: str | None = None
+
+    def age_s(self, now: float) -> float:
+        """How old the beat is, in seconds."""
+        return max(now - self.beat, 0.0)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the worker has ended: it said so, or its process is no longer there."""
+        return self.state in _GONE or (self.host == socket.gethostname() and not _runs(self.pid))
+
+    def is_stale(self, now: float) -> bool:
+        """Whether it should have said something by now: it hangs."""
+        return not self.is_gone and self.age_s(now) > STALE_S
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """As JSON, with what follows from it now."""
+        told = asdict(self) | {"state": str(self.state), "partitions": list(self.partitions)}
+        return told | {"gone": self.is_gone, "stale": self.is_stale(now), "beat_age_s": round(self.age_s(now), 3)}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+class Heart:
+    """Writes a worker's sign of life.
+
+    Args:
+        folder: Where the signs of all workers are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        now, host = time.time(), socket.gethostname()
+        name = f"{host}-{os.getpid()}"
+        self._path = folder / f"{name}.json"
+        self._told = Heartbeat(name, host, os.getpid(), now, now, WorkerState.STARTING)
+        self._written = 0.0
+        _remove_old(folder, now)
+        self.beat(WorkerState.STARTING)
+
+    @property
+    def worker(self) -> str:
+        """The worker's name."""
+        return self._told.worker
+
+    def beat(self, state: WorkerState, **facts: Any) -> None:
+        """Say what the worker does; about once a second, and whenever that changes.
+
+        Args:
+            state: What it does.
+            facts: Other attributes of `Heartbeat` that have changed; `note` is forgotten where it is left out.
+        """
+        told = replace(self._told, **{"note": None, **facts}, state=state)
+        changed = told != replace(self._told, round_at=told.round_at)
+        self._told = told
+        now = time.monotonic()
+        if changed or now - self._written >= _EVERY_S:
+            self._written = now
+            self._write(replace(told, beat=time.time()))
+
+    def end(self, why: str | None) -> None:
+        """The worker ends.
+
+        Args:
+            why: What failed; None where it was asked to end.
+        """
+        self.beat(WorkerState.ENDED if why is None else WorkerState.FAILED, note=why, partitions=())
+
+    def _write(self, told: Heartbeat) -> None:
+        # A disk that cannot take a sign of life cannot take the log either, and that says more.
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self._path.with_suffix(".new")
+            aside.write_text(json.dumps(asdict(told)), encoding="utf-8")
+            aside.replace(self._path)
+
+
+def read_heartbeats(folder: Path) -> list[Heartbeat]:
+    """The signs of life of all workers, by name; those of workers that are gone after those that run.
+
+    Args:
+        folder: Where they are.
+    """
+    found = [told for path in sorted(folder.glob("*.json")) if (told := _read(path)) is not None]
+    return sorted(found, key=lambda told: (told.is_gone, told.worker))
+
+
+def _read(path: Path) -> Heartbeat | None:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        known = {one.name for one in fields(Heartbeat)}
+        made = Heartbeat(**{name: value for name, value in told.items() if name in known})
+        return replace(made, state=WorkerState(made.state), partitions=tuple(made.partitions))
+    except (OSError, ValueError, TypeError):  # it is just being removed, or is another version's
+        return None
+
+
+def _remove_old(folder: Path, now: float) -> None:
+    for path in _files(folder):
+        told = _read(path)
+        if told is not None and told.is_gone and now - told.beat > _KEPT_S:
+            path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with suppress(OSError):
+        yield from folder.glob("*.json")

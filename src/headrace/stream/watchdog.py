@@ -1,0 +1,130 @@
+"""The watchdog of a worker: it ends the process where that does not end by itself.
+
+Faust stops by asking its services one after the other, and some wait for an answer: of a thread that is gone, of a broker that is away. The watchdog
+is a plain thread that needs no event loop. To end at any moment is safe: what is not in both stores is read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["END_S", "Watchdog"]
+
+logger = logging.getLogger(__name__)
+
+END_S = 12.0
+"""How long ending in good order may take, in seconds: below the thirty that Kubernetes and our compose file wait before they kill."""
+
+_LOOK_S = 0.5
+_SAY_S = 1.5
+"""How long the last words may take: whoever reads them may have stopped reading."""
+_STOPPED_S = 5.0
+"""A look that comes this much too late was held up together with the rest of the process (SIGSTOP, a laptop asleep): nobody is to blame."""
+
+
+class Watchdog:
+    """Ends the process where the worker does not.
+
+    Args:
+        last_words: Says why the worker ends, and returns the exit code; called once, and only where the process has to be ended.
+        within_s: How long ending in good order may take, in seconds.
+    """
+
+    def __init__(self, last_words: Callable[[BaseException], int], within_s: float = END_S) -> None:
+        self._last_words = last_words
+        self._within_s = within_s
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._code: int | None = None
+        self._deadline: float | None = None
+        self._check: Callable[[], BaseException | None] | None = None
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the worker ends; None where it was asked to, or has not begun to."""
+        return self._error
+
+    def watch(self, check: Callable[[], BaseException | None]) -> None:
+        """Look at the worker from now on.
+
+        Args:
+            check: Says what is wrong beyond repair, if anything is; called twice a second from the watchdog's thread.
+        """
+        self._check = check
+        self._start()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The worker begins to end; the first error is the one that is told.
+
+        Args:
+            error: Why; None where it was asked to.
+        """
+        with self._lock:
+            self._error = self._error or error
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self._within_s
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+                    # Where even this thread does not get to run (something holds the interpreter's lock), C code ends the process.
+                    faulthandler.dump_traceback_later(self._within_s + 2 * _SAY_S, exit=True, file=sys.__stderr__)
+        self._start()
+
+    def told(self, code: int) -> None:
+        """The last words have been said elsewhere, and the process ends with a code: only its end is missing."""
+        self._code = code
+        self.end()
+
+    def done(self) -> None:
+        """The worker has ended, and the process goes on."""
+        self._over.set()
+        with self._lock:
+            if self._deadline is not None:
+                faulthandler.cancel_dump_traceback_later()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="headrace-watchdog", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        looked = time.monotonic()
+        while not self._over.wait(_LOOK_S):
+            now = time.monotonic()
+            held_up, looked = now - looked > _STOPPED_S, now
+            if self._deadline is None:
+                wrong = None if held_up or self._check is None else self._check()
+                if wrong is not None:
+                    self.end(wrong)
+            elif held_up:
+                self._deadline = max(self._deadline, now + _STOPPED_S)
+            elif now >= self._deadline:
+                self._end_process()
+
+    def _end_process(self) -> None:
+        saying = threading.Thread(target=self._say, daemon=True)
+        saying.start()
+        saying.join(_SAY_S)
+        os._exit(self._exit_code())
+
+    def _exit_code(self) -> int:
+        if self._code is not None:
+            return self._code
+        return 0 if self._error is None else 1
+
+    def _say(self) -> None:
+        if self._code is None and self._error is not None:
+            self._code = self._last_words(self._error)
+        elif self._code is None:
+            logger.warning("The worker did not end in order in %g s and ends without. Nothing is lost by it.", self._within_s)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
