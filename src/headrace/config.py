@@ -143,6 +143,11 @@ class Project:
         return self.state / "undelivered.jsonl"
 
     @property
+    def workers_path(self) -> Path:
+        """The folder of the workers' signs of life."""
+        return self.state / "workers"
+
+    @property
     def audit_sample(self) -> float:
         """The share of lookups that clients record, 0 to 1."""
         return self._settings.audit_sample

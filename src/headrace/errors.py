@@ -15,6 +15,8 @@
     │   └── EventChangesError            an event that would mean something else once the stream validates it again
     ├── IngestError                      history that cannot be imported
     ├── TopicError                       a topic is missing, or is not the one the store was built from
+    │   └── BrokerRefusedError           the broker refuses something until it is granted, or set otherwise
+    ├── WorkerError                      a worker ended by an error that headrace does not know
     ├── StoreError                       the online store cannot be used
     │   ├── StoreDamagedError            a store or record file does not read back
     │   ├── StoreLockedError             another worker holds the store
@@ -33,6 +35,7 @@ Messages say what was wrong, where, and what to do about it. What is worth sayin
 from __future__ import annotations
 
 __all__ = [
+    "BrokerRefusedError",
     "BrokerUnavailableError",
     "ConfigError",
     "DatasetError",
@@ -60,6 +63,7 @@ __all__ = [
     "StoreNotReadyError",
     "StoreUnavailableError",
     "TopicError",
+    "WorkerError",
 ]
 
 
@@ -141,6 +145,14 @@ class IngestError(HeadraceError):
 
 class TopicError(HeadraceError):
     """A topic is missing, or is not the one the store was built from."""
+
+
+class BrokerRefusedError(TopicError):
+    """The broker refuses something until it is granted, or set otherwise."""
+
+
+class WorkerError(HeadraceError):
+    """A worker ended by an error that headrace does not know."""
 
 
 class StoreError(HeadraceError):

@@ -22,6 +22,8 @@ __all__ = ["STALE_S", "Heart", "Heartbeat", "WorkerState", "read_heartbeats"]
 STALE_S = 5.0
 """A worker whose last beat is older than this, in seconds, hangs."""
 
+_START_STALE_S = 60.0
+"""The same before its rounds have begun: a step of its start may take longer."""
 _EVERY_S = 1.0
 _KEPT_S = 7 * 86_400.0
 """For how long the file of a worker that is gone is kept, in seconds."""
@@ -41,6 +43,7 @@ class WorkerState(StrEnum):
     FAILED = "failed"
 
 
+_BEFORE_ROUNDS = {WorkerState.STARTING, WorkerState.RECOVERING}
 _GONE = {WorkerState.ENDED, WorkerState.FAILED}
 
 
@@ -81,7 +84,8 @@ class Heartbeat:
 
     def is_stale(self, now: float) -> bool:
         """Whether it should have said something by now: it hangs."""
-        return not self.is_gone and self.age_s(now) > STALE_S
+        limit_s = _START_STALE_S if self.state in _BEFORE_ROUNDS else STALE_S
+        return not self.is_gone and self.age_s(now) > limit_s
 
     def to_json(self, now: float) -> dict[str, Any]:
         """As JSON, with what follows from it now."""

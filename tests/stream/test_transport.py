@@ -93,6 +93,8 @@ def consumer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Any:
                 monitor=track,
                 resume_offsets=resume_offsets,
                 read_ahead=lambda _: None,
+                turned=lambda: None,
+                partitions_assigned=lambda _: None,
             )
             self._brokers = "broker:9092"
             self._begin()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headrace.broker.kafka_import import KafkaAdminClient, KafkaError
-from headrace.errors import BrokerUnavailableError, ConfigError, TopicError
+from headrace.broker.refusals import refused
+from headrace.errors import BrokerUnavailableError, ConfigError
 
 __all__ = ["TIMEOUT_S", "admin_client", "broker_errors", "check_reachable", "unavailable"]
 
@@ -85,7 +86,7 @@ def broker_errors(bootstrap: str) -> Iterator[None]:
 
     Raises:
         BrokerUnavailableError: The broker went away, or did not answer in time.
-        TopicError: It answered, and refused.
+        BrokerRefusedError: It answered, and refused.
     """
     try:
         yield
@@ -93,8 +94,7 @@ def broker_errors(bootstrap: str) -> Iterator[None]:
         why = (str(error) or type(error).__name__).rstrip(".")
         if isinstance(error, OSError) or error.retriable:
             raise unavailable(bootstrap, why) from error
-        msg = f"The broker at {bootstrap} refused: {why}."
-        raise TopicError(msg, cure="Its configuration or its log says more.") from error
+        raise refused(bootstrap, why, getattr(error, "errno", None)) from error
 
 
 @contextmanager

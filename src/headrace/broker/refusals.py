@@ -16,7 +16,10 @@ _TOPIC = (
     "Grant this client DESCRIBE and READ on the plan's topics, WRITE and DESCRIBE on their dead-letter topics (`TOPIC.dlq`), and CREATE "
     f"where headrace is to make them; a producer needs WRITE. {_PAGE}"
 )
-_CREATE = "Make the topics yourself (the plan's, and `TOPIC.dlq` with one partition), as the broker's rules want them: headrace uses those that exist."
+_CREATE = (
+    "Make the topics yourself (the plan's, and `TOPIC.dlq` with one partition), as the broker's rules want them: headrace uses those that "
+    "exist."
+)
 _HINTS: dict[int, str] = {
     23: "Another program uses the group with another way to share partitions out: set `group` in headrace.toml to a name of its own.",
     24: "Set `group` in headrace.toml to another name.",

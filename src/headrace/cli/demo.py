@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 import sys
@@ -11,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.demo_state import demo_project, demo_state
-from headrace.cli.output import DIFFERENT, Folder, command, console, set_up_logging
+from headrace.cli.logs import set_up_logging
+from headrace.cli.output import DIFFERENT, Folder, command, console
 from headrace.config import Project
 from headrace.extras import needing
 from headrace.plan import read_plan
@@ -35,7 +37,7 @@ def demo(
     folder: Folder = None,
 ) -> None:
     """Replay the project's histories through Kafka and Faust, serve features meanwhile, export training sets, and prove that both agree."""
-    set_up_logging(verbose=False)
+    set_up_logging(verbose=False, ours=logging.WARNING)
     _require_all()
     asked_for = Project.load(folder).state
     project = demo_project(folder)

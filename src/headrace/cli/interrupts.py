@@ -11,10 +11,15 @@ import os
 import signal
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "end_at_once", "raise_while_working"]
+__all__ = ["INTERRUPTED", "end_at_once", "is_program", "raise_while_working"]
 
 INTERRUPTED = 130
 _AGAIN_S = 0.02
+
+
+def is_program() -> bool:
+    """Whether this process is the command line's own, which may be ended; not so in a test that calls a command."""
+    return signal.getsignal(signal.SIGINT) in (_end, _interrupt)
 
 
 def end_at_once() -> None:

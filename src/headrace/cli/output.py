@@ -7,7 +7,6 @@ answer is no (a check found a difference); 4 something is away just now (broker,
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import traceback
@@ -37,14 +36,13 @@ __all__ = [
     "note",
     "print_json",
     "table",
+    "tell_failure",
     "warn",
 ]
 
 P = ParamSpec("P")
 
 FAILED, DIFFERENT, AWAY = 1, 3, 4
-
-_LIBRARIES = {"faust", "mode", "aiokafka", "kafka", "asyncio"}
 
 _WIDE = 120
 """Columns where the output is no terminal and COLUMNS says nothing: a pipe or a CI log has no width of its own."""
@@ -93,9 +91,7 @@ def command(run: Callable[P, None]) -> Callable[P, None]:
             with needing():
                 run(*args, **kwargs)
         except HeadraceError as error:
-            code = AWAY if isinstance(error, RetryableError) else FAILED
-            _tell(error)
-            _fail(as_json, code, error.what, error.cure, type(error).__name__)
+            raise typer.Exit(tell_failure(error, as_json=as_json)) from None
         except KeyboardInterrupt as error:
             told = "; ".join(getattr(error, "__notes__", []))
             typer.echo(f"interrupted: {told}" if told else "interrupted", err=True)
@@ -113,10 +109,17 @@ def command(run: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-def _tell(error: HeadraceError) -> None:
+def tell_failure(error: HeadraceError, *, as_json: bool, one_line: bool = False) -> int:
+    """Say why a command fails, for people and where asked for machines; returns the exit code."""
+    _tell(error, one_line=one_line or isinstance(error, MissingExtraError))
+    code = AWAY if isinstance(error, RetryableError) else FAILED
+    _say_failure(as_json, code, error.what, error.cure, type(error).__name__)
+    return code
+
+
+def _tell(error: HeadraceError, *, one_line: bool) -> None:
     hint = f"[cyan]→[/] {_escape(error.cure)}" if error.cure else ""
     what = f"[bold red]error:[/] {_escape(error.what)}"
-    one_line = isinstance(error, MissingExtraError)
     # A terminal breaks lines between words; what goes elsewhere is searched by line.
     unbroken = not errors.is_terminal
     errors.print(f"{what} {hint}" if one_line else what, highlight=False, soft_wrap=unbroken)
@@ -125,9 +128,13 @@ def _tell(error: HeadraceError) -> None:
 
 
 def _fail(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
+    _say_failure(as_json, code, what, hint, kind)
+    raise typer.Exit(code)
+
+
+def _say_failure(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
     if as_json and not _Told.json:
         print_json({"error": what, "hint": hint, "kind": kind, "exit_code": code})
-    raise typer.Exit(code)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -157,20 +164,6 @@ def confirm(question: str, *, yes: bool) -> None:
 def can_ask() -> bool:
     """Whether a person sits at the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def set_up_logging(*, verbose: bool) -> None:
-    """Warnings of ours to standard error; with `verbose`, also what the libraries say."""
-    from rich.logging import RichHandler
-
-    handler = RichHandler(console=errors, show_path=False, markup=False, rich_tracebacks=False)
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR, handlers=[handler], format="%(message)s", force=True
-    )
-    logging.getLogger("headrace").setLevel(logging.INFO if verbose else logging.WARNING)
-    if not verbose:
-        # What ends a worker is raised and shown once, by us; the libraries would show it again with their tracebacks.
-        handler.addFilter(lambda record: record.name.partition(".")[0] not in _LIBRARIES)
 
 
 def print_json(value: Any) -> None:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.cli.output import AsJson, Folder, command, console, errors, note, print_json, set_up_logging, table
+from headrace.cli.interrupts import is_program
+from headrace.cli.logs import set_up_logging
+from headrace.cli.output import (
+    AsJson,
+    Folder,
+    command,
+    console,
+    errors,
+    note,
+    print_json,
+    table,
+    tell_failure,
+)
 from headrace.config import Project
+from headrace.errors import HeadraceError
 from headrace.produce.command import produce_command
 from headrace.times import iso_time
 
@@ -79,31 +95,49 @@ def stream(
 ) -> None:
     """Run a worker: events from Kafka into the online store and the log."""
     set_up_logging(verbose=verbose)
-    from rich.live import Live
-    from rich.text import Text
-
     from headrace.stream import run_worker
     from headrace.stream.incarnations import Accept
+    from headrace.stream.watchdog import Watchdog
 
     accept = Accept(accept_gap, accept_new_topic, accept_cluster)
     project = Project.load(folder)
-    if errors.is_terminal and not as_json:
-        with Live(Text("Starting …"), console=errors, transient=True, refresh_per_second=4) as live:
+    say = partial(tell_failure, as_json=as_json, one_line=True)
+    watchdog = Watchdog(say)
+    may_end_process = is_program()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: nothing has begun
+    try:
+        with _shown(as_json) as watch:
             stats = run_worker(
-                project,
-                until_end=until_end,
-                rebuild=rebuild,
-                accept=accept,
-                watch=lambda now: live.update(_progress(now)),
+                project, until_end=until_end, rebuild=rebuild, accept=accept, watch=watch, watchdog=watchdog
             )
+    except HeadraceError as error:
+        code = say(error)
+        watchdog.told(code)
+        raise typer.Exit(code) from None
     else:
-        stats = run_worker(project, until_end=until_end, rebuild=rebuild, accept=accept)
+        watchdog.told(0)
+    finally:
+        if not may_end_process:
+            watchdog.done()
     if as_json:
         print_json(stats.to_json())
         return
     dead = f", {stats.dead_letters:,} dead letters" if stats.dead_letters else ""
     rate = f" in {stats.seconds:.1f} s ({stats.events_per_second:,.0f} events/s)" if stats.seconds else ""
     console.print(f"Applied {stats.events:,} events{rate}{dead}.", highlight=False)
+
+
+@contextmanager
+def _shown(as_json: bool) -> Iterator[Callable[[WorkerStats], None] | None]:
+    """On a terminal, a line below the log that shows how the worker gets on."""
+    if as_json or not errors.is_terminal:
+        yield None
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(Text("Starting …"), console=errors, transient=True, refresh_per_second=4) as live:
+        yield lambda now: live.update(_progress(now))
 
 
 def _progress(stats: WorkerStats) -> Text:

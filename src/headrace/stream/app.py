@@ -6,15 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from headrace.broker import broker_address
 from headrace.config import Clock, Project
-from headrace.errors import HeadraceError, RetryableError, StaleWriteError, TopicError
+from headrace.errors import HeadraceError, RetryableError, StaleWriteError, TopicError, WorkerError
 from headrace.online import SourcePartition
 from headrace.plan import Plan, read_plan
 from headrace.stream.align import Fetch
 from headrace.stream.incarnations import Missing, gap_error, lost_error
+from headrace.stream.life import Life
 from headrace.stream.reader import RecordsGone
 from headrace.stream.start import Runtime, prepare
 from headrace.stream.stats import WorkerStats
@@ -34,6 +36,9 @@ BACKPRESSURE = 4
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _IDENTITY_CHECK_S = 5.0
 _REQUESTS_S = 1.0
+_BEAT_S = 0.5
+_ROUND_S, _FLUSH_LIMIT_S = 3.0, 60.0
+"""How long a try to apply a round, or to write the log, may take before the worker's heart stops beating, in seconds."""
 
 
 class StreamApp(FetchApp):
@@ -45,6 +50,9 @@ class StreamApp(FetchApp):
         until: Stop once every partition has been read to these next offsets; None runs for good.
         failure: Why it stopped by itself, if it did.
         on_end: What to call once everything asked for has been applied.
+        on_failure: What to call at once, from any thread, with what makes the worker end.
+        life: What it tells of itself.
+        pulse: When its event loop last turned, on the monotonic clock.
     """
 
     project: Project
@@ -53,6 +61,8 @@ class StreamApp(FetchApp):
     until: Mapping[SourcePartition, int] | None = None
     failure: BaseException | None = None
     on_end: Callable[[], None] = staticmethod(lambda: None)
+    on_failure: Callable[[BaseException], None] = staticmethod(lambda _error: None)
+    pulse: float | None = None
 
     def set_up(
         self, project: Project, plan: Plan, runtime: Runtime | None, until: Mapping[SourcePartition, int] | None
@@ -61,6 +71,8 @@ class StreamApp(FetchApp):
         self.project, self.plan, self.runtime, self.until = project, plan, runtime, until
         self.by_record_time = project.clock is Clock.RECORD
         self.stats = WorkerStats()
+        self.life = Life()
+        self._leaving = asyncio.Event()
         self._applying = asyncio.Lock()
         self._flushing = asyncio.Lock()
         self._handing_off = asyncio.Lock()
@@ -74,6 +86,18 @@ class StreamApp(FetchApp):
         if self.runtime is None:
             self.runtime = await asyncio.to_thread(prepare, self.project, self.plan, broker_address(self.project))
         await super().on_start()
+
+    def turned(self) -> None:
+        """The fetch loop has come round."""
+        self.life.progress.turn()
+
+    def partitions_assigned(self, sources: list[SourcePartition]) -> None:
+        """The group has given these partitions, and no others."""
+        self.life.assigned(sources)
+
+    def thread_is_gone(self, error: BaseException | None) -> None:
+        """The consumer's thread has ended: nothing can go on."""
+        self.on_failure(error or WorkerError("The worker's connection to its consumer group has ended by itself."))
 
     @property
     def running(self) -> Runtime:
@@ -137,30 +161,42 @@ class StreamApp(FetchApp):
 
     async def _apply(self, fetches: list[Fetch]) -> bool:
         """Apply a round; whether it was refused, so that the worker has to read again."""
-        if fetches[0].epoch < self._oldest_epoch:
-            return False  # read before the consumer was moved back: these records come again, in order
+        if fetches[0].epoch < self._oldest_epoch or self._leaving.is_set():
+            return False  # read before the consumer was moved back, or never to be logged: these records come again, in order
         for fetch in fetches:
             if not self._goes_on(fetch):
                 where = f"{fetch.source.topic}[{fetch.source.partition}] before offset {fetch.first_offset}"
                 logger.warning("Records of %s were lost on their way here. Reading them again.", where)
                 return True
         self.stats.begin_round()
-        delay = _FIRST_RETRY_S
-        while True:
-            try:
-                summary = await asyncio.to_thread(self.running.pipeline.process, fetches)
-                break
-            except StaleWriteError as error:
-                logger.warning("%s Reading again from the committed offsets.", error)
-                self.stats.refuse_round()
-                return True
-            except RetryableError as error:
-                logger.warning("%s Trying again in %.1f s.", error, delay)
-                await self.sleep(delay)
-                delay = min(delay * 2, _LONGEST_RETRY_S)
+        with self.life.progress.doing("applying a round", _ROUND_S) as step:
+            delay = _FIRST_RETRY_S
+            while True:
+                try:
+                    summary = await asyncio.to_thread(self.running.pipeline.process, fetches)
+                    break
+                except StaleWriteError as error:
+                    logger.warning("%s Reading again from the committed offsets.", error)
+                    self.stats.refuse_round()
+                    return True
+                except RetryableError as error:
+                    self.life.away("rounds").note(error)
+                    step()
+                    if await self._leaves_within(delay):
+                        return False
+                    step()
+                    delay = min(delay * 2, _LONGEST_RETRY_S)
+        self.life.away("rounds").over()
+        self.life.applied_round()
         self._came_to.update({fetch.source: fetch for fetch in fetches})
         self.stats.end_round(summary, {fetch.source: fetch.last_offset + 1 for fetch in fetches})
         return False
+
+    async def _leaves_within(self, seconds: float) -> bool:
+        """Wait; whether the worker was asked to end meanwhile."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._leaving.wait(), seconds)
+        return self._leaving.is_set()
 
     def _goes_on(self, fetch: Fetch) -> bool:
         """Whether a fetch is the next of its partition: Faust may drop a message in silence, and what follows would come behind a hole."""
@@ -171,15 +207,27 @@ class StreamApp(FetchApp):
         """Bring the log and the store up to date, and let Kafka know; what is away is tried again at the next turn."""
         async with self._flushing:
             try:
-                offsets = await asyncio.to_thread(self.running.pipeline.flush)
+                with self.life.progress.doing("writing the log", _FLUSH_LIMIT_S):
+                    offsets = await asyncio.to_thread(self.running.pipeline.flush)
             except RetryableError as error:
-                logger.warning("%s Trying again in %.1f s.", error, FLUSH_S)
-                await self.sleep(FLUSH_S)
+                self.life.away("log").note(error)
+                await self._leaves_within(FLUSH_S)
                 return
+            self.life.away("log").over()
             self._flushed_at = time.monotonic()
             if offsets:
                 self.fetches.set_durable(offsets)
                 self.stats.end_flush()
+
+    async def leave(self) -> None:
+        """Apply no more rounds, bring both stores up to date, and let Kafka know, as long as the worker is in its group."""
+        self._leaving.set()
+        self.life.stopping()
+        if self.runtime is None or self.failure is not None or not self.life.was_assigned:
+            return
+        async with self._applying:
+            await self.flush()
+            await self.fetches.force_commit()
 
     async def hand_off(self) -> bool:
         """Go on with building versions of views that were asked for, if there are any.
@@ -229,6 +277,14 @@ class StreamApp(FetchApp):
         done = self.stats.next_offsets
         return all(done.get(source, 0) >= end for source, end in self.until.items())
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether all that was there to read at the last fetch has been applied."""
+        if not self.life.was_assigned:
+            return False
+        ends = {(at := SourcePartition(*tp)): self.fetches.end(at) for tp in self.fetches.assignment()}
+        return all(end is not None and self.stats.next_offsets.get(at, 0) >= end for at, end in ends.items())
+
     async def check_topics(self) -> None:
         """Refuse to go on where the topics are no longer those the log was made from; rounds and flushes ask as well."""
         await asyncio.to_thread(self.running.topics.check)
@@ -236,6 +292,7 @@ class StreamApp(FetchApp):
     async def fail(self, error: BaseException) -> None:
         """Stop the worker: going on would skip events."""
         self.failure = self.failure or error
+        self.on_failure(self.failure)
         await self.crash(error)
 
 
@@ -330,7 +387,7 @@ def create_app(
                 if app.at_end and not app.running.pipeline.has_unlogged:
                     while await app.hand_off():
                         pass
-                    await app.fetches.commit()
+                    await app.fetches.force_commit()
                     app.on_end()
                     return
         except Exception as error:
@@ -348,6 +405,14 @@ def create_app(
         except Exception as error:
             await app.fail(error)
             raise
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def beat() -> None:
+        """Give a sign of life, as long as the rounds go on."""
+        while not app.should_stop:
+            app.pulse = time.monotonic()
+            app.life.beat(is_moved=not app.fetches.flow_active, is_caught_up=app.is_caught_up)
+            await app.sleep(_BEAT_S)
 
     @app.timer(_IDENTITY_CHECK_S)  # type: ignore[untyped-decorator]
     async def check_topics() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from headrace.erasure import ErasureFilter
 from headrace.errors import StaleWriteError
@@ -27,6 +27,7 @@ def catch_up_beside_others(
     logs: Mapping[str, EventLog],
     sizes: Mapping[str, int],
     erased: ErasureFilter,
+    on_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Catch up, where other workers that start may be doing the same: whoever is refused looks again at what is left.
 
@@ -36,10 +37,11 @@ def catch_up_beside_others(
         logs: The log of each topic.
         sizes: By topic, how many source partitions Kafka's partitions have had.
         erased: What keeps the events of erased entities out.
+        on_step: Called for each batch that is applied.
     """
     for left in reversed(range(_ATTEMPTS)):
         try:
-            catch_up(store, applier, logs, sizes, erased)
+            catch_up(store, applier, logs, sizes, erased, on_step)
         except StaleWriteError:
             if not left:
                 raise
@@ -54,6 +56,7 @@ def catch_up(
     logs: Mapping[str, EventLog],
     sizes: Mapping[str, int],
     erased: ErasureFilter,
+    on_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Apply what the log holds and the store does not: all of it where the store is new, nothing as a rule.
 
@@ -63,6 +66,7 @@ def catch_up(
         logs: The log of each topic.
         sizes: By topic, how many source partitions Kafka's partitions have had.
         erased: What keeps the events of erased entities out.
+        on_step: Called for each batch that is applied.
     """
     for topic, log in logs.items():
         # The log first: what other workers log meanwhile they have applied, and the store is not behind for it.
@@ -82,6 +86,7 @@ def catch_up(
             (kept,) = erased.kept([batch])  # an erasure that was cut short may have left some in the log
             applier.apply([kept], moved)
             applied += len(kept)
+            on_step()
         stands_for = {
             SourcePartition(topic, partition): Position(
                 last,

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import faust
 
 from headrace.broker import broker_address
+from headrace.broker.connection import unavailable
 from headrace.broker.topics import end_offsets
 from headrace.config import Project
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, RetryableError, WorkerError
+from headrace.heartbeat import Heart
 from headrace.online import SourcePartition
 from headrace.plan import read_plan
 from headrace.stream import failpoints
 from headrace.stream.app import StreamApp, create_app
+from headrace.stream.failures import explained
 from headrace.stream.heap import keep_heap
 from headrace.stream.incarnations import NOTHING_ACCEPTED, Accept
-from headrace.stream.start import prepare
+from headrace.stream.life import Life
+from headrace.stream.start import Runtime, prepare
 from headrace.stream.stats import WorkerStats
+from headrace.stream.watchdog import Watchdog
 
 __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
 _WATCH_S = 0.25
-_LEAVE_S = 20.0
-"""Leaving in good order takes a second or two. Below the thirty that Kubernetes and systemd wait before they kill."""
+_LEAVE_S = 8.0
+"""How long the last rounds may take to the log and their offsets to the broker, in seconds, before the group is left without."""
+_START_S = 90.0
+"""How long the group may take to give a worker its partitions, in seconds: it waits up to 60 s for members that are silent."""
+_LOOP_S = 30.0
+"""How long the event loop may stand still, in seconds: by then the group has given the worker's partitions to others."""
+_AWAY = 4
 _GC_THRESHOLDS = 100_000, 20, 20
 """Events are freed by reference counting; Python's default (700) walks the young objects of a fetch some thirty times for nothing."""
 
@@ -41,10 +53,13 @@ class _Worker(faust.Worker):
 
     logger = logging.getLogger("faust.headrace.worker")
 
-    def __init__(self, app: StreamApp) -> None:
+    app: StreamApp
+
+    def __init__(self, app: StreamApp, watchdog: Watchdog) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
         self.spinner = None
-        self.leaving = Leaving(_LEAVE_S)
+        self._watchdog = watchdog
+        self._left: asyncio.Future[None] | None = None
         app.on_end = self._on_sigterm
 
     async def on_startup_finished(self) -> None:
@@ -57,40 +72,18 @@ class _Worker(faust.Worker):
         self._on_sigterm()  # Faust's own shouts on standard error
 
     def _on_sigterm(self) -> None:
-        self.leaving.begin()
+        if self._left is None:
+            self._watchdog.end()
+            self._left = asyncio.ensure_future(self._leave())
+
+    async def _leave(self) -> None:
+        try:
+            await asyncio.wait_for(self.app.leave(), _LEAVE_S)
+        except (
+            Exception
+        ) as error:  # whatever it is, it must not keep the worker from ending; the next start does what is left
+            logger.warning("The last rounds are left to the next start: %s", explained(error, self.app.project, ""))
         super()._on_sigterm()
-
-
-class Leaving:
-    """Sees to it that a process that was asked to end does.
-
-    A connection that breaks while Faust leaves its group can end aiokafka's thread before its answer, for which Faust then waits for good. To end
-    all the same is safe at any moment: what is not logged yet is read again.
-
-    Args:
-        within_s: How long leaving in good order may take, in seconds.
-    """
-
-    def __init__(self, within_s: float) -> None:
-        self._timer = threading.Timer(within_s, self._end)
-        self._timer.daemon = True
-        self._within_s = within_s
-
-    def begin(self) -> None:
-        """Leaving begins; again is once."""
-        with suppress(RuntimeError):  # it has begun already
-            self._timer.start()
-
-    def done(self) -> None:
-        """It has been left in good order."""
-        self._timer.cancel()
-
-    def _end(self) -> None:
-        logger.warning(
-            "The worker has not left its group in %g s and ends without. Nothing is lost by it.", self._within_s
-        )
-        logging.shutdown()
-        os._exit(0)
 
 
 def run_worker(
@@ -100,6 +93,7 @@ def run_worker(
     rebuild: bool = False,
     accept: Accept = NOTHING_ACCEPTED,
     watch: Callable[[WorkerStats], None] | None = None,
+    watchdog: Watchdog | None = None,
 ) -> WorkerStats:
     """Run a worker until it is told to stop, or has read everything.
 
@@ -109,6 +103,7 @@ def run_worker(
         rebuild: Fill the online store anew from the log first.
         accept: What of a topic's losses a person has said yes to.
         watch: Called a few times a second with the statistics, from another thread.
+        watchdog: What ends the process where the worker does not end; None is one that goes when this returns.
 
     Returns:
         What it did.
@@ -120,36 +115,104 @@ def run_worker(
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     plan = read_plan(project.plan_path)
     bootstrap = broker_address(project)
-    runtime = prepare(project, plan, bootstrap, rebuild=rebuild, accept=accept)
+    guard = watchdog or Watchdog(_say)
+    heart = Heart(project.workers_path)
+    life = Life(heart)
+    logger.info("Worker %s starts: project %r, plan %s, broker %s.", heart.worker, plan.project, plan.hash, bootstrap)
+    try:
+        opens = partial(prepare, project, plan, bootstrap, rebuild=rebuild, accept=accept, on_step=life.recovering)
+        stats = _run_until_it_ends(opens, life, guard, watch, until_end=until_end)
+    except Exception as error:
+        told = explained(error, project, bootstrap)
+        guard.end(told)
+        heart.end(told.what)
+        if told is error:
+            raise
+        logger.debug("The worker ended:", exc_info=error)
+        raise told from error
+    except BaseException:  # interrupted
+        heart.end(None)
+        raise
+    finally:
+        if watchdog is None:
+            guard.done()
+    heart.end(None)
+    logger.info("Ended: %s events, %s dead letters.", f"{stats.events:,}", f"{stats.dead_letters:,}")
+    return stats
+
+
+def _run_until_it_ends(
+    opens: Callable[[], Runtime],
+    life: Life,
+    watchdog: Watchdog,
+    watch: Callable[[WorkerStats], None] | None,
+    *,
+    until_end: bool,
+) -> WorkerStats:
+    runtime = opens()
+    project, plan, bootstrap = runtime.project, runtime.plan, runtime.bootstrap
     try:
         until = _ends(bootstrap, [source.topic for source in plan.sources.values()]) if until_end else None
         app = create_app(project, plan=plan, runtime=runtime, until=until)
         # Not the store's positions: a worker that was killed may have left events there that the log lacks.
         app.stats.next_offsets.update(runtime.resume_offsets(until or ()))
+        app.life = life
+        app.on_failure = lambda error: watchdog.end(explained(error, project, bootstrap))
         with _watching(app.stats, watch):
-            _run(app)
-        if app.failure is not None:
-            raise app.failure
+            _run(app, watchdog)
+        failure = app.failure or watchdog.error
+        if failure is not None:
+            raise failure
         runtime.pipeline.flush()
     finally:
         runtime.close()
     return app.stats
 
 
-def _run(app: StreamApp) -> None:
+def _say(error: HeadraceError) -> int:
+    logger.error("%s", error)
+    return _AWAY if isinstance(error, RetryableError) else 1
+
+
+def _run(app: StreamApp, watchdog: Watchdog) -> None:
     keep_heap()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    worker = _Worker(app)
-    with suppress(SystemExit):  # Faust ends its worker this way, whatever the reason
-        try:
-            worker.execute_from_commandline()
-        except HeadraceError:
-            if app.failure is None:
-                raise
-        finally:
-            worker.leaving.done()
-            gc.unfreeze()  # what is still frozen at the interpreter's end is never freed, and DuckDB's binding complains of it
+    worker = _Worker(app, watchdog)
+    watchdog.watch(partial(_what_is_wrong, app, worker))
+    app.life.joining(app.project.group)
+    code: object = 0
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:  # Faust ends its worker this way, whatever the reason
+        code = ended.code
+    except Exception as error:
+        app.failure = app.failure or error
+    finally:
+        gc.unfreeze()  # what is still frozen at the interpreter's end is never freed, and DuckDB's binding complains of it
+
+    app.failure = app.failure or worker.crash_reason or app.crash_reason
+    if app.failure is None and code:
+        app.failure = WorkerError(f"Faust ended the worker with code {code}, and said no more.")
+
+
+def _what_is_wrong(app: StreamApp, worker: _Worker) -> HeadraceError | None:
+    """What the worker cannot recover from, as far as can be seen from outside its event loop."""
+    if app.failure is not None:
+        return explained(app.failure, app.project, app.running.bootstrap)
+    crashed = next((one for one in (app, worker) if one.crashed), None)
+    if crashed is not None:
+        return explained(
+            crashed.crash_reason or WorkerError("A part of the worker has crashed."), app.project, app.running.bootstrap
+        )
+    if app.pulse is not None and time.monotonic() - app.pulse > _LOOP_S:
+        return WorkerError(f"The worker's event loop has stood still for {_LOOP_S:g} s.")
+    if not app.life.was_assigned and app.life.age_s > _START_S:
+        return unavailable(
+            app.running.bootstrap,
+            f"the group {app.project.group!r} has given this worker no partitions in {_START_S:g} s",
+        )
+    return None
 
 
 def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:

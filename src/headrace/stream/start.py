@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +106,13 @@ class Runtime:
 
 
 def prepare(
-    project: Project, plan: Plan, bootstrap: str, *, rebuild: bool = False, accept: Accept = NOTHING_ACCEPTED
+    project: Project,
+    plan: Plan,
+    bootstrap: str,
+    *,
+    rebuild: bool = False,
+    accept: Accept = NOTHING_ACCEPTED,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Runtime:
     """Open and check everything a worker runs on.
 
@@ -116,6 +122,7 @@ def prepare(
         bootstrap: The broker's address.
         rebuild: Whether to fill the online store anew from the log.
         accept: What a person has said yes to.
+        on_step: Called for each batch of the log that is applied.
 
     Returns:
         The runtime; close it.
@@ -167,7 +174,7 @@ def prepare(
             topics.sizes,
             objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
         )
-        catch_up_beside_others(store, applier, logs, topics.sizes, erased)
+        catch_up_beside_others(store, applier, logs, topics.sizes, erased, on_step)
         keep_now(store, before)
         end_filling(store)
         dead_letters = KafkaDeadLetters(bootstrap, project.undelivered_path)

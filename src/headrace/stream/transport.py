@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -23,7 +23,10 @@ from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+from mode import Service
+from mode.threads import WorkerThread
 
+from headrace.errors import WorkerError
 from headrace.online import SourcePartition
 from headrace.stream import failpoints
 from headrace.stream.align import Aligner, Fetch, Read
@@ -42,8 +45,58 @@ _SIGN_OF_LIFE_S = 1.0
 """How often aiokafka is polled, in seconds: it leaves the group where nobody does."""
 
 
+class _Thread(WorkerThread):
+    """The operating system's thread of Faust's consumer thread; that it is gone is told, for Faust would wait for its answers for good."""
+
+    def __init__(self, service: _GroupThread, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True  # a process that ends does not wait for it
+
+    def run(self) -> None:
+        """Run the thread."""
+        try:
+            super().run()
+        except BaseException as error:
+            self._tell(error)
+        else:
+            self._tell(None)
+
+    def _tell(self, error: BaseException | None) -> None:
+        service: Any = self.service
+        if error is not None or not service.should_stop:
+            service.consumer.app.thread_is_gone(error)
+
+
 class _GroupThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, whose consumer is in the group and fetches nothing."""
+
+    Worker = _Thread
+    logger = logging.getLogger("faust.headrace.group")
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Why the worker ends is told once, when it does; Faust would print it here, with its traceback."""
+
+    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Have the thread do something; a thread that has crashed or ended will not, and Faust would wait for its answer for good."""
+        answer = asyncio.ensure_future(super().call_thread(fun, *args, **kwargs))
+        try:
+            while not answer.done() and not self.crashed:
+                await asyncio.wait({answer}, timeout=_POLL_S)
+            if answer.done():
+                return answer.result()
+        finally:
+            answer.cancel()
+        msg = "The worker's connection to its consumer group has ended."
+        raise WorkerError(msg)
+
+    @Service.task
+    async def _ask_for_refusals(self) -> None:
+        """Raise what the broker refuses while the worker waits for its partitions: aiokafka tells it only to whoever asks for records."""
+        while not self.should_stop:
+            await self.sleep(_SIGN_OF_LIFE_S)
+            consumer = self._ensure_consumer()
+            if not consumer.assignment():
+                await consumer.getmany(timeout_ms=0)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Pause what was assigned, before aiokafka's fetcher has seen it."""
@@ -136,6 +189,7 @@ class FetchConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch once, and yield each partition's part of the round as one message."""
+        self.app.turned()
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -152,24 +206,25 @@ class FetchConsumer(driver.Consumer):
         fetched_now: Mapping[SourcePartition, Read] = records  # see _getmany
         current = {SourcePartition(*tp) for tp in (*(active or ()), *self._buffered_partitions)}
         usable = {source: fetched for source, fetched in fetched_now.items() if source in current}
-        fetches = self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self._end)
+        fetches = self._aligner.cut(usable, [SourcePartition(*tp) for tp in self.assignment()], self.end)
         self.app.read_ahead(fetches)
         for fetch in fetches:
             if not self._goes_on(generation):
                 break
             tp = TP(*fetch.source)
-            self.app.monitor.track_tp_end_offset(tp, self._end(fetch.source) or 0)
+            self.app.monitor.track_tp_end_offset(tp, self.end(fetch.source) or 0)
             yield tp, self._message(tp, fetch, generation)
 
     def _goes_on(self, generation: int) -> bool:
         return self.flow_active and self.app.consumer_generation_id == generation
 
-    def _end(self, source: SourcePartition) -> int | None:
+    def end(self, source: SourcePartition) -> int | None:
+        """A partition's end offset as the last fetch response had it; None where there was none yet."""
         return None if self._reader is None else self._reader.end(source)
 
     def highwater(self, tp: TP) -> int:
         """A partition's end offset as the last fetch response had it; 0 where there was none yet."""
-        return self._end(SourcePartition(*tp)) or 0
+        return self.end(SourcePartition(*tp)) or 0
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing to verify: Faust would look at what aiokafka fetches, which is nothing."""
@@ -250,6 +305,7 @@ class FetchConsumer(driver.Consumer):
         self._aligner.reset()
         failpoints.reach("during-rebalance")
         await super().on_partitions_assigned(assigned, generation_id)
+        self.app.partitions_assigned(sorted(SourcePartition(*tp) for tp in self.assignment()))
 
     # Faust's accounting of acks and gaps works offset by offset; ours are said by set_durable.
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -262,6 +318,8 @@ class FetchConsumer(driver.Consumer):
         return self._durable.get(tp)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        if self.crashed:
+            return False  # the worker ends; what is not committed is read again, and passed over
         failpoints.reach("before-offset-commit")
         committed = await super()._commit(offsets)
         failpoints.reach("after-offset-commit")
@@ -289,6 +347,15 @@ class FetchApp(faust.App):
 
     def records_gone(self, gone: list[RecordsGone]) -> None:
         """The broker no longer has what comes next of some partitions; what was read before has been handed on, or waits for its round."""
+
+    def turned(self) -> None:
+        """The fetch loop has come round."""
+
+    def partitions_assigned(self, sources: list[SourcePartition]) -> None:
+        """The group has given these partitions, and no others; called whenever it has."""
+
+    def thread_is_gone(self, error: BaseException | None) -> None:
+        """The consumer's thread has ended though nobody asked it to; called from that thread."""
 
     async def resume_offsets(self, sources: list[SourcePartition]) -> dict[SourcePartition, int]:
         """The next offset to read of each partition; what is left out is read from where the group committed."""

@@ -6,7 +6,6 @@ is a plain thread that needs no event loop. To end at any moment is safe: what i
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import logging
 import os
@@ -14,6 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+
+from headrace.errors import HeadraceError
 
 __all__ = ["END_S", "Watchdog"]
 
@@ -37,23 +38,23 @@ class Watchdog:
         within_s: How long ending in good order may take, in seconds.
     """
 
-    def __init__(self, last_words: Callable[[BaseException], int], within_s: float = END_S) -> None:
+    def __init__(self, last_words: Callable[[HeadraceError], int], within_s: float = END_S) -> None:
         self._last_words = last_words
         self._within_s = within_s
         self._lock = threading.Lock()
-        self._error: BaseException | None = None
+        self._error: HeadraceError | None = None
         self._code: int | None = None
         self._deadline: float | None = None
-        self._check: Callable[[], BaseException | None] | None = None
+        self._check: Callable[[], HeadraceError | None] | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
-    def error(self) -> BaseException | None:
+    def error(self) -> HeadraceError | None:
         """Why the worker ends; None where it was asked to, or has not begun to."""
         return self._error
 
-    def watch(self, check: Callable[[], BaseException | None]) -> None:
+    def watch(self, check: Callable[[], HeadraceError | None]) -> None:
         """Look at the worker from now on.
 
         Args:
@@ -62,7 +63,7 @@ class Watchdog:
         self._check = check
         self._start()
 
-    def end(self, error: BaseException | None = None) -> None:
+    def end(self, error: HeadraceError | None = None) -> None:
         """The worker begins to end; the first error is the one that is told.
 
         Args:
@@ -72,7 +73,7 @@ class Watchdog:
             self._error = self._error or error
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._within_s
-                with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+                if sys.__stderr__ is not None:
                     # Where even this thread does not get to run (something holds the interpreter's lock), C code ends the process.
                     faulthandler.dump_traceback_later(self._within_s + 2 * _SAY_S, exit=True, file=sys.__stderr__)
         self._start()
@@ -124,7 +125,9 @@ class Watchdog:
         if self._code is None and self._error is not None:
             self._code = self._last_words(self._error)
         elif self._code is None:
-            logger.warning("The worker did not end in order in %g s and ends without. Nothing is lost by it.", self._within_s)
+            logger.warning(
+                "The worker did not end in order in %g s and ends without. Nothing is lost by it.", self._within_s
+            )
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
