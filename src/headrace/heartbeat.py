@@ -172,7 +172,7 @@ def _read(path: Path) -> Heartbeat | None:
         known = {one.name for one in fields(Heartbeat)}
         made = Heartbeat(**{name: value for name, value in told.items() if name in known})
         return replace(made, state=WorkerState(made.state), partitions=tuple(made.partitions))
-    except (OSError, ValueError, TypeError):  # it is just being removed, or is another version's
+    except (OSError, ValueError, TypeError, AttributeError):  # it is just being removed, or is another version's
         return None
 
 

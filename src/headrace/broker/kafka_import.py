@@ -13,7 +13,7 @@ with needing("stream"), warnings.catch_warnings():
     import confluent_kafka as librdkafka
     from kafka import IsolationLevel, KafkaProducer, TopicPartition
     from kafka.admin import KafkaAdminClient, OffsetSpec
-    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, TopicAuthorizationFailedError
     from kafka.partitioner import murmur2
     from kafka.producer.producer_batch import ProducerBatch
     from kafka.record.memory_records import MemoryRecordsBuilder
@@ -28,6 +28,7 @@ __all__ = [
     "OffsetSpec",
     "ProducerBatch",
     "TopicAlreadyExistsError",
+    "TopicAuthorizationFailedError",
     "TopicPartition",
     "librdkafka",
     "murmur2",

@@ -12,11 +12,14 @@ from headrace.broker.connection import TIMEOUT_S, admin_client, broker_errors
 from headrace.broker.kafka_import import (
     IsolationLevel,
     KafkaAdminClient,
+    KafkaError,
     OffsetSpec,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     TopicPartition,
 )
 from headrace.broker.records import partition_ends
+from headrace.broker.refusals import TOPIC_REFUSED, is_refusal
 from headrace.errors import ConfigError, TopicError
 from headrace.events.deadletter import dead_letter_topic
 from headrace.plan import Source
@@ -269,6 +272,10 @@ def _describe(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, Topic
     """Those of the topics that exist, also one just created whose leaders are being elected."""
     wanted = sorted(set(topics))
     described: list[dict[str, Any]] = admin.describe_topics(wanted) if wanted else []
+    hidden = [topic["name"] for topic in described if topic["error_code"] == TOPIC_REFUSED]
+    if hidden:
+        msg = f"DESCRIBE of {' and '.join(hidden)}"
+        raise TopicAuthorizationFailedError(msg)
     return {
         topic["name"]: TopicInfo(str(topic.get("topic_id") or ""), len(topic["partitions"]))
         for topic in described
@@ -282,3 +289,8 @@ def _create(admin: KafkaAdminClient, topic: str, partitions: int) -> None:
         admin.create_topics({topic: wanted})
     except TopicAlreadyExistsError:
         return  # another worker or producer was faster
+    except KafkaError as error:
+        if is_refusal(error.errno):
+            msg = f"CREATE of {topic}"
+            raise type(error)(msg) from error  # kafka-python tells the whole request
+        raise

@@ -40,6 +40,7 @@ COMMANDS = {
     "lookup": Entry("read:lookup", "Look one entity's features up in the online store."),
     "history": Entry("read:history", "Join features to a spine as of its times, from the log."),
     "dataset": Entry("read:dataset", "Build training sets, and prove that they can be built again."),
+    "health": Entry("health:health", "Check that a worker runs and moves, for health checks."),
     "status": Entry("run:status", "Show how far each source partition has come."),
     "deadletters": Entry("run:deadletters", "Show events that could not be used, and why."),
     "audit": Entry("audit:audit", "Recompute recorded lookups from the log, and compare."),

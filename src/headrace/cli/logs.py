@@ -16,7 +16,8 @@ __all__ = ["FloodFilter", "LineFormatter", "set_up_logging"]
 
 _OURS = "headrace"
 _WINDOW_S = 60.0
-_OURS_AT_ONCE, _OTHERS_AT_ONCE = 20, 1
+_OURS_AT_ONCE = 20
+_REMEMBERED = 10_000
 _NUMBER = re.compile(r"\d+")
 _KEY_LENGTH = 120
 
@@ -68,15 +69,23 @@ class FloodFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to say it."""
+        if record.name.partition(".")[0] != _OURS:
+            return self._passes(record, (record.name, _NUMBER.sub("#", str(record.msg)[:_KEY_LENGTH])), 1)
+        # Ours say different things by one text (dead letters): a few of them, and each only once.
+        if len(self._seen) > _REMEMBERED:
+            self._seen.clear()
+        same = self._passes(record, (record.name, record.getMessage()), 1)
+        return same and self._passes(record, (record.name, str(record.msg)), _OURS_AT_ONCE)
+
+    def _passes(self, record: logging.LogRecord, key: tuple[str, str], at_once: int) -> bool:
         now = self._monotonic()
-        key = record.name, _NUMBER.sub("#", str(record.msg)[:_KEY_LENGTH])
         seen = self._seen.setdefault(key, _Seen(now))
         if now - seen.since >= _WINDOW_S:
             if seen.held_back:
                 record.msg = f"{record.getMessage()} (and {seen.held_back:,} like it in {now - seen.since:.0f} s)"
                 record.args = None
             seen = self._seen[key] = _Seen(now)
-        if seen.let_through < (_OURS_AT_ONCE if record.name.partition(".")[0] == _OURS else _OTHERS_AT_ONCE):
+        if seen.let_through < at_once:
             seen.let_through += 1
             return True
         seen.held_back += 1

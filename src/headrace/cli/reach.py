@@ -26,11 +26,13 @@ class BrokerSide:
         begins: The offset of its oldest record.
         ends: The offset that its next record will get.
         committed: What the workers' group has committed.
+        is_known: Whether the broker could be asked.
     """
 
     begins: Offsets = field(default_factory=dict)
     ends: Offsets = field(default_factory=dict)
     committed: Offsets = field(default_factory=dict)
+    is_known: bool = True
 
 
 def broker_side(
@@ -56,7 +58,7 @@ def broker_side(
         committed = committed_offsets(bootstrap, project.group)
     except (HeadraceError, ImportError) as error:
         notes.append(f"Ends and lag are not known. {error}")
-        return BrokerSide()
+        return BrokerSide(is_known=False)
 
     def by_number(offsets: Offsets) -> Offsets:
         known = {at: offset for at, offset in offsets.items() if at[0] in reached}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ import typer
 from headrace.cli.interrupts import is_program
 from headrace.cli.logs import set_up_logging
 from headrace.cli.output import (
+    AWAY,
     AsJson,
     Folder,
     command,
@@ -150,13 +152,23 @@ def _progress(stats: WorkerStats) -> Text:
 
 @command
 def status(as_json: AsJson = False, folder: Folder = None) -> None:
-    """Show how far each source partition has come: lag, positions, freshness."""
+    """Show how far each source partition has come, and whether a worker runs; ends with 4 where something could not be asked."""
     from headrace.cli.state import project_status
 
-    found = project_status(Project.load(folder))
+    project = Project.load(folder)
+    found = project_status(project)
     if as_json:
         print_json(found)
-        return
+    else:
+        _show_status(project, found)
+    if found["unknown"]:
+        raise typer.Exit(AWAY)
+
+
+def _show_status(project: Project, found: dict[str, Any]) -> None:
+    from headrace.cli.health import worker_lines
+    from headrace.heartbeat import read_heartbeats
+
     for remark in [*found["notes"], *_losses(found)]:
         note(remark)
     columns = ["partition", "end", "applied", "lag", "committed", "logged", "newest record"]
@@ -171,6 +183,8 @@ def status(as_json: AsJson = False, folder: Folder = None) -> None:
     _show_views(found["views"])
     title = f"{found['project']} · plan {found['plan']} · {found['clock']} clock"
     table(title, columns, rows, numbers=columns[1:6])
+    for line in worker_lines(read_heartbeats(project.workers_path), time.time()):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _losses(found: dict[str, Any]) -> list[str]:

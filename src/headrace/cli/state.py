@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.cli.reach import BrokerSide, broker_side
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError
+from headrace.heartbeat import read_heartbeats
 from headrace.online import Position, open_store
+from headrace.online.filling import State, not_ready, state_of
 from headrace.online.meta import building_fact, previous_fact, view_fact
 from headrace.online.versions import built_share
 from headrace.plan import Plan, View, read_plan
@@ -32,7 +35,8 @@ def project_status(project: Project) -> dict[str, Any]:
         project: The project.
 
     Returns:
-        JSON-ready: project, plan, clock, notes on what could not be asked, and one entry per source partition. What is not known is None.
+        JSON-ready: project, plan, clock, notes, what could not be asked, the workers that run, and one entry per source partition. What is not
+        known is None.
 
     Raises:
         PlanError: There is no plan.
@@ -44,12 +48,15 @@ def project_status(project: Project) -> dict[str, Any]:
     topics = [source.topic for source in plan.sources.values()]
     histories = _histories(project, topics, notes)
     broker = broker_side(project, histories, topics, notes)
-    positions = _store_side(project, notes)
-    logged = _log_side(project, plan, notes, {*broker.ends, *positions})
+    held = _store_side(project, notes)
+    positions = held.positions
+    known = _log_side(project, plan, notes, {*broker.ends, *positions})
+    logged = known or {}
+    now, beats = time.time(), read_heartbeats(project.workers_path)
     views = _views(project, plan, logged)
     sources = [source for source in sorted({*broker.ends, *positions, *logged}) if source[0] in topics]
     live = [source for source in sources if not _is_sealed(histories, source)]
-    rows = [_row(source, histories, broker, positions.get(source), logged, project.clock) for source in live]
+    rows = [_row(source, histories, broker, held, known, project.clock) for source in live]
     notes += [
         f"{row['topic']}[{row['partition']}]: the broker no longer has offsets {row['gone'][0]} to {row['gone'][1]}, which come next. "
         "`headrace stream` says what can be done."
@@ -61,6 +68,18 @@ def project_status(project: Project) -> dict[str, Any]:
         "plan": plan.hash,
         "clock": str(project.clock),
         "notes": notes,
+        "unknown": [
+            name
+            for name, is_known in (
+                ("broker", broker.is_known),
+                ("store", held.state is not None),
+                ("log", known is not None),
+            )
+            if not is_known
+        ],
+        "store": held.state,
+        "workers": [beat.to_json(now) for beat in beats if not beat.is_gone],
+        "worker_runs": any(not beat.is_gone and not beat.is_stale(now) for beat in beats),
         "views": views,
         "partitions": rows,
         "sealed": [_sealed_row(source, histories, logged) for source in sources if source not in live],
@@ -123,11 +142,12 @@ def _row(
     source: tuple[str, int],
     histories: Mapping[str, TopicHistory],
     broker: BrokerSide,
-    position: Position | None,
-    logged: Offsets,
+    held: _Held,
+    logged: Offsets | None,
     clock: Clock,
 ) -> dict[str, Any]:
     topic, number = source
+    position = held.positions.get(source)
     history = histories.get(topic)
     partition = number if history is None else history.kafka(number)
     end = broker.ends.get(source)
@@ -144,11 +164,11 @@ def _row(
         "partition": number if partition is None else partition,
         "source_partition": number,
         "end": end,
-        "applied": next_offset,
-        "lag": None if end is None else max(end - needed, 0),
-        "gone": [needed, begin - 1] if history is not None and begin > needed else None,
+        "applied": None if held.state is None else next_offset,
+        "lag": None if end is None or held.state is None else max(end - needed, 0),
+        "gone": [needed, begin - 1] if history is not None and held.state is not None and begin > needed else None,
         "committed": broker.committed.get(source),
-        "logged": logged.get(source, -1) + 1,
+        "logged": None if logged is None else logged.get(source, -1) + 1,
         "newest_record": iso_time(position.record_ts_us) if position and position.record_ts_us else None,
         "newest_event": iso_time(position.event_ts_us) if position else None,
         "seconds_since_newest_record": age,
@@ -175,16 +195,35 @@ def count_undelivered(project: Project) -> str | None:
     return f"{count:,} dead letters could not be delivered, and their events were passed; {path} says which, and why."
 
 
-def _store_side(project: Project, notes: list[str]) -> dict[tuple[str, int], Position]:
+@dataclass(frozen=True)
+class _Held:
+    """What the online store holds.
+
+    Attributes:
+        positions: How far each source partition has been applied.
+        state: Whether it can answer; None where it could not be asked.
+    """
+
+    positions: dict[tuple[str, int], Position]
+    state: State | None
+
+
+def _store_side(project: Project, notes: list[str]) -> _Held:
+    scheme, _, path = project.store_url.partition(":")
+    if scheme == "lmdb" and not Path(path).exists():
+        return _Held({}, State.EMPTY)  # no worker has made it yet
     try:
         with open_store(project.store_url, writable=False) as store:
-            return {(source.topic, source.partition): position for source, position in store.positions().items()}
+            positions, state = store.positions(), state_of(store.meta())
     except HeadraceError as error:
         notes.append(f"Positions are not known. {error}")
-        return {}
+        return _Held({}, None)
+    if state is not State.READY:
+        notes.append(f"Lookups are refused: {not_ready(state).what}")
+    return _Held({(source.topic, source.partition): position for source, position in positions.items()}, state)
 
 
-def _log_side(project: Project, plan: Plan, notes: list[str], known: set[tuple[str, int]]) -> Offsets:
+def _log_side(project: Project, plan: Plan, notes: list[str], known: set[tuple[str, int]]) -> Offsets | None:
     try:
         from headrace.log import EventLog
 
@@ -196,4 +235,4 @@ def _log_side(project: Project, plan: Plan, notes: list[str], known: set[tuple[s
         return logged
     except (HeadraceError, ImportError) as error:
         notes.append(f"The log's ends are not known. {error}")
-        return {}
+        return None

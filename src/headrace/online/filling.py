@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from headrace.errors import StoreNotReadyError
 from headrace.online.base import OnlineStore
-from headrace.online.meta import CLOCK, GENERATION, new_generation
+from headrace.online.meta import CLOCK, GENERATION, new_generation, view_facts
 from headrace.online.versions import serving_facts
 from headrace.plan import View
 
@@ -36,8 +36,8 @@ def state_of(facts: Mapping[str, str]) -> State:
     """The state of a store that says this of itself."""
     if facts.get(GENERATION, "").startswith(_FILLING):
         return State.FILLING
-    # Whoever begins to fill a store notes the clock first.
-    return State.READY if CLOCK in facts else State.EMPTY
+    # Whoever begins to fill a store notes the clock and the views first.
+    return State.READY if CLOCK in facts or view_facts(facts) else State.EMPTY
 
 
 def filling_facts(views: Iterable[View]) -> dict[str, str]:

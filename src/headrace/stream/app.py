@@ -11,8 +11,9 @@ from typing import Any
 
 from headrace.broker import broker_address
 from headrace.config import Clock, Project
-from headrace.errors import HeadraceError, RetryableError, StaleWriteError, TopicError, WorkerError
+from headrace.errors import HeadraceError, RetryableError, StaleWriteError, StoreBehindError, TopicError, WorkerError
 from headrace.online import SourcePartition
+from headrace.online.filling import State, state_of
 from headrace.plan import Plan, read_plan
 from headrace.stream.align import Fetch
 from headrace.stream.incarnations import Missing, gap_error, lost_error
@@ -34,7 +35,7 @@ BACKPRESSURE = 4
 """Applying waits for the log when this many times FLUSH_EVENTS wait."""
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
-_IDENTITY_CHECK_S = 5.0
+_CHECK_S = 5.0
 _REQUESTS_S = 1.0
 _BEAT_S = 0.5
 _ROUND_S, _FLUSH_LIMIT_S = 3.0, 60.0
@@ -289,6 +290,18 @@ class StreamApp(FetchApp):
         """Refuse to go on where the topics are no longer those the log was made from; rounds and flushes ask as well."""
         await asyncio.to_thread(self.running.topics.check)
 
+    async def check_store(self) -> None:
+        """Refuse to go on over a store that was emptied: a worker with nothing to write would not see it, and lookups would wait for good."""
+        try:
+            facts = await asyncio.to_thread(self.running.store.meta)
+        except RetryableError as error:
+            self.life.away("store").note(error)
+            return
+        self.life.away("store").over()
+        if state_of(facts) is State.EMPTY:
+            msg = "The online store was emptied under the worker."
+            raise StoreBehindError(msg, cure="Started again, the worker fills it from the log.")
+
     async def fail(self, error: BaseException) -> None:
         """Stop the worker: going on would skip events."""
         self.failure = self.failure or error
@@ -414,11 +427,12 @@ def create_app(
             app.life.beat(is_moved=not app.fetches.flow_active, is_caught_up=app.is_caught_up)
             await app.sleep(_BEAT_S)
 
-    @app.timer(_IDENTITY_CHECK_S)  # type: ignore[untyped-decorator]
-    async def check_topics() -> None:
-        """A broker that was replaced has other topics under the same names."""
+    @app.timer(_CHECK_S)  # type: ignore[untyped-decorator]
+    async def check() -> None:
+        """A broker that was replaced has other topics under the same names, and a store may be emptied."""
         try:
             await app.check_topics()
+            await app.check_store()
         except Exception as error:
             await app.fail(error)
             raise

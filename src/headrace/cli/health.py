@@ -1,0 +1,103 @@
+"""`headrace health`: whether a worker runs and moves, for health checks; it asks no server, and imports next to nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from headrace.cli.output import AWAY, FAILED, AsJson, Folder, command, console, note, print_json
+from headrace.config import Project
+from headrace.heartbeat import Heartbeat, WorkerState, read_heartbeats
+
+__all__ = ["health", "worker_lines"]
+
+_FORGOTTEN_S = 3_600.0
+"""A worker on another machine that has been silent for so long is spoken of no more, in seconds."""
+
+
+@command
+def health(
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Check the workers of all machines that share the state folder.")
+    ] = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Check that a worker runs here and moves: 0 yes, 1 none runs or one hangs, 4 it waits for something that is away."""
+    now = time.time()
+    beats = read_heartbeats(Project.load(folder).workers_path)
+    if not everywhere:
+        beats = [beat for beat in beats if beat.host == socket.gethostname()]
+    running = [beat for beat in beats if not beat.is_gone]
+    code, verdict = _verdict(running, now)
+    if as_json:
+        workers = [beat.to_json(now) for beat in running or beats[-1:]]
+        print_json({"healthy": code == 0, "verdict": verdict, "exit_code": code, "workers": workers})
+    else:
+        for line in worker_lines(beats, now):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if code:
+            note(verdict)
+    if code:
+        raise typer.Exit(code)
+
+
+def _verdict(running: Sequence[Heartbeat], now: float) -> tuple[int, str]:
+    if not running:
+        return FAILED, "No worker runs here: `headrace stream` starts one."
+    hanging = [beat.worker for beat in running if beat.is_stale(now)]
+    if hanging:
+        return (
+            FAILED,
+            f"Gives no sign of life: {', '.join(hanging)}. A supervisor should start it again; nothing is lost by it.",
+        )
+    waiting = [beat.note or "something is away" for beat in running if beat.state is WorkerState.WAITING]
+    if waiting:
+        return AWAY, f"Waiting: {waiting[0]}"
+    return 0, "Every worker moves."
+
+
+def worker_lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
+    """What to say of workers: of those that run, a line each; where none does, why the last one ended.
+
+    Args:
+        beats: Their signs of life.
+        now: The time, in seconds since 1970.
+    """
+    running = [beat for beat in beats if not beat.is_gone and beat.age_s(now) < _FORGOTTEN_S]
+    if running:
+        return [_line(beat, now) for beat in running]
+    gone = max(beats, key=lambda beat: beat.beat, default=None)
+    if gone is None:
+        return ["No worker runs."]
+    if gone.state is WorkerState.FAILED:
+        how = f"failed: {gone.note}"
+    elif gone.state is WorkerState.ENDED:
+        how = "was asked to end"
+    else:
+        how = "was killed, or its machine went down"
+    return [f"No worker runs. The last one, {gone.worker}, {how} ({_ago(gone.age_s(now))} ago)."]
+
+
+def _line(beat: Heartbeat, now: float) -> str:
+    doing = (
+        f"hangs, or its machine is away: no sign of life for {_ago(beat.age_s(now))}"
+        if beat.is_stale(now)
+        else str(beat.state)
+    )
+    parts = [f"Worker {beat.worker} (process {beat.pid} on {beat.host}, since {_ago(now - beat.since)}): {doing}"]
+    if beat.note:
+        parts.append(beat.note.rstrip("."))
+    parts.append(f"last round {_ago(now - beat.round_at)} ago" if beat.round_at else "no round yet")
+    return "; ".join(parts) + "."
+
+
+def _ago(seconds: float) -> str:
+    for limit, unit, name in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{max(seconds, 0) / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} days"

@@ -1,0 +1,279 @@
+"""How a worker ends: by itself, within seconds, with what is the matter in its last line; and how it is watched from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from headrace.broker import EmbeddedBroker
+from headrace.declare import compile_repo
+from headrace.plan import Plan, write_plan
+from tests.e2e.flights import ROOT, Deployment
+from tests.servers.kafka import ApacheKafka
+from tests.servers.redis import RedisServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+
+FAILED, AWAY = 1, 4
+END_S = 15.0
+ALLOW, DENY = AclPermissionType.ALLOW, AclPermissionType.DENY
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_repo(ROOT / "feature_repo")
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """An Apache Kafka that asks who may do what."""
+    settings = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    server = ApacheKafka(tmp_path_factory.mktemp("kafka"), kafka_classpath, settings)
+    server.start()
+    yield server
+    server.stop()
+
+
+def rule(
+    kafka: ApacheKafka, kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType
+) -> None:
+    binding = AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
+    kafka.admin.create_acls([binding])[binding].result(60)
+
+
+@pytest.fixture
+def denies(kafka: ApacheKafka) -> Iterator[Callable[[ResourceType, str, AclOperation], None]]:
+    """Denies one thing; everything else is allowed."""
+    for kind, name in ((ResourceType.TOPIC, "*"), (ResourceType.GROUP, "*"), (ResourceType.BROKER, "kafka-cluster")):
+        rule(kafka, kind, name, AclOperation.ALL, ALLOW)
+    yield lambda kind, name, operation: rule(kafka, kind, name, operation, DENY)
+    anything = AclBindingFilter(
+        ResourceType.ANY,
+        None,  # type: ignore[arg-type]
+        ResourcePatternType.ANY,
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    kafka.admin.delete_acls([anything])[anything].result(60)
+
+
+def deploy(folder: Path, plan: Plan, broker: str, **settings: str) -> Deployment:
+    write_plan(plan, folder / "state" / "plan.json")
+    return Deployment(folder / "state", {"broker": broker, "group": folder.name, **settings})
+
+
+@pytest.fixture(params=["embedded", "apache"])
+def deployment(request: pytest.FixtureRequest, tmp_path: Path, plan: Plan) -> Iterator[Deployment]:
+    """The plan, and a broker without its topics."""
+    if request.param == "embedded":
+        with EmbeddedBroker(tmp_path / "broker.json") as broker:
+            yield deploy(tmp_path, plan, broker.address)
+        return
+    kafka: ApacheKafka = request.getfixturevalue("kafka")
+    yield deploy(tmp_path, plan, kafka.address)
+    for topic in sorted(kafka.admin.list_topics(timeout=30).topics):
+        if not topic.startswith("__"):
+            kafka.delete_topic(topic)
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def ended(worker: subprocess.Popen[str], within_s: float) -> tuple[int, str, str]:
+    try:
+        out, err = worker.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        _, err = worker.communicate()
+        pytest.fail(f"The worker hangs; it said:\n{err}")
+    return worker.returncode, out, err.rstrip().splitlines()[-1]
+
+
+def workers(deployment: Deployment) -> list[dict[str, object]]:
+    told: list[dict[str, object]] = [
+        json.loads(path.read_text()) for path in (deployment.state / "workers").glob("*.json")
+    ]
+    return told
+
+
+def is_in(deployment: Deployment, *states: str) -> Callable[[], bool]:
+    return lambda: any(told["state"] in states for told in workers(deployment))
+
+
+def health(deployment: Deployment) -> int:
+    with deployment.start("health") as process:
+        process.communicate(timeout=60)
+    return process.returncode
+
+
+def stop(worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    worker.communicate()
+
+
+# What the broker refuses
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "operation", "said"),
+    [
+        (ResourceType.GROUP, "*", AclOperation.READ, "Grant this client READ and DESCRIBE on the group"),
+        (ResourceType.TOPIC, "weather", AclOperation.READ, "READ on the plan's topics"),
+        (ResourceType.TOPIC, "weather", AclOperation.DESCRIBE, "DESCRIBE of weather"),
+    ],
+)
+def test_refusal_ends_the_worker_with_what_to_grant(
+    kafka: ApacheKafka,
+    denies: Callable[..., None],
+    tmp_path: Path,
+    plan: Plan,
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    said: str,
+) -> None:
+    deployment = deploy(tmp_path, plan, kafka.address)
+    deployment.json("produce", "weather", "--limit", "50")
+    denies(kind, name, operation)
+    code, out, last = ended(deployment.start("stream", "--json"), 90)
+    assert code == FAILED
+    assert last.startswith("error: The broker at ")
+    assert said in last
+    assert json.loads(out)["kind"] == "BrokerRefusedError"
+
+
+def test_topic_that_may_not_be_made_is_named(
+    kafka: ApacheKafka, denies: Callable[..., None], tmp_path: Path, plan: Plan
+) -> None:
+    source = plan.sources["weather"].model_copy(update={"topic": "not-made-yet"})
+    other = plan.model_copy(update={"sources": {**plan.sources, "weather": source}})
+    denies(ResourceType.TOPIC, "not-made-yet", AclOperation.CREATE)
+    denies(ResourceType.BROKER, "kafka-cluster", AclOperation.CREATE)
+    code, _, last = ended(deploy(tmp_path, other, kafka.address).start("stream"), 90)
+    assert code == FAILED
+    assert "CREATE of not-made-yet" in last
+
+
+def test_session_timeout_that_the_broker_does_not_take_is_named_with_its_value(
+    kafka: ApacheKafka, tmp_path: Path, plan: Plan
+) -> None:
+    code, _, last = ended(deploy(tmp_path, plan, kafka.address, session_timeout="2").start("stream"), 90)
+    assert code == FAILED
+    assert "`session_timeout = 2`" in last
+    assert "group.min.session.timeout.ms" in last
+
+
+# Ends of workers that run
+
+
+def test_what_was_applied_is_logged_and_committed_when_a_worker_is_asked_to_end(deployment: Deployment) -> None:
+    deployment.json("produce", "weather", "--limit", "700")
+    with deployment.start("stream") as worker:
+        try:
+            wait_for(is_in(deployment, "catching up", "running"))
+            wait_for(lambda: any(told["round_at"] for told in workers(deployment)))
+            worker.send_signal(signal.SIGTERM)
+            code, _, last = ended(worker, END_S + 10)
+        finally:
+            stop(worker)
+    assert code == 0
+    assert "Applied" in last or "Ended" in last
+    rows = [row for row in deployment.json("status")["partitions"] if row["applied"]]
+    assert rows
+    assert all(row["committed"] == row["logged"] == row["applied"] for row in rows)
+    (told,) = workers(deployment)
+    assert told["state"] == "ended"
+
+
+@pytest.mark.redis
+def test_redis_emptied_under_workers_ends_each_though_they_have_nothing_to_do(
+    tmp_path: Path, plan: Plan, redis_server: RedisServer
+) -> None:
+    redis_server.start()
+    with EmbeddedBroker(tmp_path / "broker.json") as broker:
+        deployment = deploy(tmp_path, plan, broker.address, store=redis_server.url)
+        deployment.json("produce", "weather", "--limit", "300")
+        both = [deployment.start("stream") for _ in range(2)]
+        try:
+            wait_for(lambda: [told["state"] for told in workers(deployment)] == ["running"] * 2)
+            assert health(deployment) == 0
+            with redis_server.client() as client:
+                client.flushall()
+            for worker in both:
+                code, _, last = ended(worker, END_S + 10)
+                assert code == FAILED
+                assert last.startswith("error: ")
+                assert "store" in last
+        finally:
+            for worker in both:
+                stop(worker)
+        assert health(deployment) == 1
+        assert deployment.json("stream", "--until-end")["events"] == 0  # from the log
+        assert deployment.json("status")["store"] == "ready"
+
+
+def test_worker_that_hangs_is_seen_within_seconds_and_again_when_it_goes_on(tmp_path: Path, plan: Plan) -> None:
+    with EmbeddedBroker(tmp_path / "broker.json") as broker:
+        deployment = deploy(tmp_path, plan, broker.address)
+        with deployment.start("stream") as worker:
+            try:
+                wait_for(is_in(deployment, "running", "catching up"))
+                assert health(deployment) == 0
+                os.kill(worker.pid, signal.SIGSTOP)
+                wait_for(lambda: health(deployment) == FAILED, 20)
+                assert deployment.json("status")["worker_runs"] is False
+                os.kill(worker.pid, signal.SIGCONT)
+                wait_for(lambda: health(deployment) == 0, 20)
+                assert worker.poll() is None
+            finally:
+                stop(worker)
+
+
+def test_broker_that_goes_away_is_said_once_and_the_state_is_unknown(tmp_path: Path, plan: Plan) -> None:
+    with EmbeddedBroker(tmp_path / "broker.json") as broker:
+        deployment = deploy(tmp_path, plan, broker.address)
+        deployment.json("produce", "weather", "--limit", "300")
+        assert deployment.json("stream", "--until-end")["events"] == 300
+    told = json.loads(deployment.run("status", "--json", code=AWAY).splitlines()[0])
+    assert told["unknown"] == ["broker"]
+    assert told["worker_runs"] is False
+    for row in told["partitions"]:
+        assert (row["end"], row["lag"], row["committed"]) == (None, None, None)
+        assert row["applied"] == row["logged"]
+
+
+def test_store_that_cannot_be_asked_shows_as_unknown_and_not_as_zero(tmp_path: Path, plan: Plan) -> None:
+    with EmbeddedBroker(tmp_path / "broker.json") as broker:
+        deployment = deploy(tmp_path, plan, broker.address)
+        deployment.json("produce", "weather", "--limit", "300")
+        deployment.json("stream", "--until-end")
+        away = Deployment(deployment.state, {**deployment.settings, "store": "redis://127.0.0.1:9/0"})
+        told = json.loads(away.run("status", "--json", code=AWAY).splitlines()[0])
+    assert told["unknown"] == ["store"]
+    assert told["store"] is None
+    assert {row["applied"] for row in told["partitions"]} == {None}
+    assert {row["lag"] for row in told["partitions"]} == {None}
