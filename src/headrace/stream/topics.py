@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from headrace.broker.connection import unavailable
 from headrace.broker.topics import TopicInfo, TopicWatch, beginning_offsets, end_offsets
-from headrace.errors import RetryableError
+from headrace.errors import HeadraceError
 from headrace.log import EventLog, TopicHistory, TopicNotes
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, SourcePartition
@@ -145,7 +145,10 @@ class SourceTopics(Numbers):
                 return
             try:
                 found = self._watch.identities()
-            except RetryableError as error:
+                if any(identity != self._histories[topic].live.identity for topic, identity in found.items()):
+                    self._watch.close()  # a new connection asks for the cluster's id as well
+                    found = self._watch.identities()
+            except HeadraceError as error:  # it is away, or refuses for the moment
                 logger.warning("%s", error.what)
                 self._away_until = self._monotonic() + _AWAY_S
                 return
