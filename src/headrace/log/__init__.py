@@ -11,6 +11,7 @@ with needing("offline"):
     from headrace.log.lookups import LookupTable
     from headrace.log.made import Made, made_log, make_log
     from headrace.log.pins import forget_pins, missing_pins, pinned_versions
+    from headrace.log.recent import newest_record
     from headrace.log.snapshot import LogFile, LogSnapshot
     from headrace.log.table import Appended, EventLog
     from headrace.log.vacuum import Vacuumed
@@ -36,6 +37,7 @@ __all__ = [
     "made_log",
     "make_log",
     "missing_pins",
+    "newest_record",
     "pinned_versions",
     "topic_history",
 ]

@@ -12,7 +12,7 @@ from headrace.errors import LogError
 from headrace.log.schema import OFFSET, PARTITION, RECORD_TS
 from headrace.log.snapshot import LogFile, LogSnapshot
 
-__all__ = ["LoggedId", "recent_ids"]
+__all__ = ["LoggedId", "newest_record", "recent_ids"]
 
 
 class LoggedId(NamedTuple):
@@ -54,10 +54,34 @@ def recent_ids(snapshot: LogSnapshot, column: str, partition: int, before: int, 
     return [LoggedId(event_id, ts) for event_id, ts in zip(ids, record_ts[first:].tolist(), strict=True)]
 
 
+def newest_record(snapshot: LogSnapshot, partition: int) -> tuple[int, int] | None:
+    """The offset of the newest event of a partition, and its record's timestamp in µs; None where it has none.
+
+    Args:
+        snapshot: The log.
+        partition: The source partition.
+
+    Raises:
+        LogError: A file does not read.
+    """
+    newest: tuple[int, int] | None = None
+    files = [file for file in snapshot.files if file.partitions[0] <= partition <= file.partitions[1]]
+    for file in sorted(files, key=lambda one: -one.offsets[1]):
+        if newest is not None and newest[0] >= file.offsets[1]:
+            break
+        rows = _rows(file, OFFSET, partition, 1 << 62)
+        if rows.num_rows:
+            row = int(np.argmax(rows.column(OFFSET).to_numpy()))
+            found = rows.column(OFFSET)[row].as_py(), rows.column(RECORD_TS)[row].as_py()
+            newest = max(newest or found, found)
+    return newest
+
+
 def _rows(file: LogFile, column: str, partition: int, before: int) -> pa.Table:
     try:
         held = pq.ParquetFile(file.path)
-        names = [name for name in (PARTITION, OFFSET, RECORD_TS, column) if name in held.schema_arrow.names]
+        wanted = dict.fromkeys((PARTITION, OFFSET, RECORD_TS, column))
+        names = [name for name in wanted if name in held.schema_arrow.names]
         table = held.read(columns=names)
     except (pa.ArrowException, OSError) as error:
         cure = "Restore the log's folder from a copy, or move it away and replay the topic."

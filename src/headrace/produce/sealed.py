@@ -87,23 +87,18 @@ def sealed_before(project: Project, source: Source, identity: str, partitions: i
 
 
 def _sealed(log: EventLog, history: TopicHistory, ended: int, partitions: int) -> Sealed:
+    from headrace.log import newest_record
+
     ends = log.last_offsets(range(history.size))
+    snapshot = log.snapshot()
     counts = dict.fromkeys(range(partitions), 0)
     last: dict[int, dict[int, int]] = {partition: {} for partition in counts}
     for one in history.incarnations[:ended]:
         for partition in counts:
             number, start = one.base + partition, one.starts.get(partition, 0)
             if number in ends:
-                newest = newest_record(log, number)
+                newest = newest_record(snapshot, number)
                 if newest is not None:
-                    last[partition][counts[partition] + newest[0] - start] = newest[1]
+                    last[partition][counts[partition] + newest[0] - start] = newest[1] // 1000
                 counts[partition] += ends[number] + 1 - start
     return Sealed(counts, last)
-
-
-def newest_record(log: EventLog, partition: int) -> tuple[int, int] | None:
-    """The offset and the record's timestamp in ms of the newest event of a source partition; None where there is none."""
-    newest: tuple[int, int] | None = None
-    for rows in log.scan(partitions=[partition]):
-        newest = rows.column("_offset")[-1].as_py(), rows.column("_record_ts_us")[-1].as_py() // 1000
-    return newest

@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from headrace.broker.connection import unavailable
+from headrace.broker.records import read_records
 from headrace.broker.topics import TopicInfo, TopicWatch, beginning_offsets, end_offsets
-from headrace.errors import HeadraceError
-from headrace.log import EventLog, TopicHistory, TopicNotes
+from headrace.errors import HeadraceError, TopicError
+from headrace.log import EventLog, TopicHistory, TopicNotes, newest_record
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, SourcePartition
 from headrace.online.meta import history_fact, topic_fact
 from headrace.stream.incarnations import Accept, BrokerTopic, Held, other_topic, settled
 from headrace.stream.numbers import Numbers
+from headrace.times import iso_time
 
 __all__ = ["SourceTopics", "settle_topics"]
 
@@ -229,6 +231,9 @@ def settle_topics(
             )
             for topic in logs
         }
+        for topic, history in histories.items():
+            if topic in begun and len(history.live.identities) > len(begun[topic].live.identities):
+                _check_moved(watch.bootstrap, history, logs[topic])
         notes.write(histories)
     is_behind = False
     for topic, history in histories.items():
@@ -236,6 +241,27 @@ def settle_topics(
         lost = {*history.sealed, *(gap.source_partition for gap in fresh)}
         is_behind |= any(held[topic].is_ahead(number) for number in lost)
     return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind
+
+
+def _check_moved(bootstrap: str, history: TopicHistory, log: EventLog) -> None:
+    """Refuse another cluster whose topic has other records at the offsets of the newest ones that are logged."""
+    topic, snapshot = log.source.topic, log.snapshot()
+    newest = {
+        partition: found
+        for partition in range(history.live.partitions)
+        if (found := newest_record(snapshot, history.number(partition))) is not None
+    }
+    ranges = {(topic, partition): (offset, offset + 1) for partition, (offset, _) in newest.items()}
+    for record in read_records(bootstrap, ranges) if ranges else ():
+        known_ms = newest[record.partition][1] // 1000
+        if record.timestamp != known_ms and not record.is_append_time:
+            shown = [iso_time(ms * 1000) for ms in (record.timestamp, known_ms)]
+            msg = (
+                f"{topic}[{record.partition}] of the other cluster holds another record at offset {record.offset}: it is of {shown[0]}, and the "
+                f"one that is logged of {shown[1]}."
+            )
+            cure = "Its offsets are not the same. Use `headrace stream --accept-new-topic`: docs/topics.md says what to mind."
+            raise TopicError(msg, cure=cure)
 
 
 def _first(topic: str, facts: Mapping[str, str], found: BrokerTopic, held: Held, now: str) -> TopicHistory:
