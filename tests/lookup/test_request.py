@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,56 @@ def test_rows_or_columns_mean_the_same(filled: FeatureClient) -> None:
     frame = pd.DataFrame(columns)
     assert counts(filled, "pairs", frame.to_dict("records")) == [1, 1, 0]
     assert counts(filled, "pairs", {name: frame[name] for name in frame}) == [1, 1, 0]
+
+
+def test_frames_mean_the_same_as_rows(filled: FeatureClient) -> None:
+    columns = {"shop": ["a", "ü", "ü"], "buyer": [7, 7, 8]}
+    frame, table = pd.DataFrame(columns), pa.table(columns)
+    views = table.set_column(0, "shop", table.column("shop").cast(pa.string_view()))
+
+    class Streams:
+        """A frame of another library, polars' among them."""
+
+        def __arrow_c_stream__(self, schema: Any = None) -> Any:
+            return views.__arrow_c_stream__(schema)
+
+    kinds: list[Any] = [
+        frame,
+        frame.astype({"shop": "category", "buyer": "Int64"}),
+        frame.set_axis([5, 5, 1]),
+        table,
+        table.to_batches()[0],
+        views,
+        table.set_column(0, "shop", table.column("shop").dictionary_encode()),
+        Streams(),
+        {"shop": table.column("shop"), "buyer": table.column("buyer").combine_chunks()},
+        {"shop": frame["shop"], "buyer": frame["buyer"].to_numpy()},
+        [{"shop": np.str_(shop), "buyer": np.int32(buyer)} for shop, buyer in zip(*columns.values(), strict=True)],
+    ]
+    for kind in kinds:
+        assert counts(filled, "pairs", kind) == [1, 1, 0]
+        assert (
+            filled.get_online_features(["pairs:count_60"], kind).to_arrow().column("shop").to_pylist()
+            == columns["shop"]
+        )
+    with pytest.raises(LookupRequestError, match="Row 0 of entity_rows has no 'shop'"):
+        counts(filled, "pairs", frame.set_index("shop"))
+
+
+def test_feature_service_may_be_given_itself(filled: FeatureClient) -> None:
+    def service(**views: list[str]) -> Any:
+        made = [
+            SimpleNamespace(name=view, features=[SimpleNamespace(name=one) for one in of]) for view, of in views.items()
+        ]
+        return SimpleNamespace(name="desk", feature_view_projections=made)
+
+    desk = service(refunds=["refunds_ever"], shops=["count_60"], pairs=["count_60"])
+    rows = [{"shop": "a", "buyer": 7}]
+    by_name = filled.get_online_features("desk", rows).to_dict()
+    assert filled.get_online_features(desk, rows).to_dict() == by_name
+    assert filled.get_online_features([desk, "shops:count_60"], rows).to_dict() == by_name
+    with pytest.raises(LookupRequestError, match=r"(?s)takes other features of 'shops' than.*headrace apply"):
+        filled.get_online_features(service(shops=["other"]), rows)
 
 
 @pytest.mark.parametrize("wrap", [list, tuple, np.array, lambda values: np.array(values, object), pd.Series])
@@ -126,7 +178,6 @@ def test_row_that_leaves_out_a_key_or_gives_a_wrong_one_is_named(
         (["a"], r"no mapping"),
         ([7], r"no mapping"),
         ("a", r"no mapping"),
-        (pd.DataFrame({"shop": ["a"], "buyer": [7]}), r"no mapping"),
     ],
 )
 def test_entity_rows_of_another_shape_are_refused_with_the_right_ones(

@@ -12,6 +12,7 @@ from headrace.errors import HeadraceError, LookupRequestError
 from headrace.online import OnlineStore, Position, SourcePartition, open_store
 from headrace.online.meta import building_fact, previous_fact, view_fact
 from headrace.plan import DType, FeatureRef, Plan, Source, View
+from headrace.plan.asked import asked_names
 from headrace.times import iso_time
 
 __all__ = ["KINDS", "dataset_names", "everything", "facts_of"]
@@ -228,7 +229,9 @@ def _dataset(project: Project, name: str) -> dict[str, Any]:
         "kind": "dataset",
         "name": name,
         "is": f"a training set of {dataset.label}, features as of {dataset.as_of} time",
-        "features_of": dataset.features if isinstance(dataset.features, str) else list(dataset.features),
+        "features_of": dataset.features
+        if isinstance(dataset.features, str)
+        else list(asked_names(dataset.features)[0]),
         "label": dataset.label,
         "as_of": dataset.as_of,
         "time_column": dataset.time_column,

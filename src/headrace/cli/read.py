@@ -81,7 +81,7 @@ def lookup(
 
 @command
 def history(
-    spine: Annotated[Path, typer.Option(help="Parquet or CSV: join keys and times, one row per example.")],
+    spine: Annotated[Path, typer.Option(help="Parquet, CSV or JSON lines: join keys and times, one row per example.")],
     service: Service = None,
     feature: Features = None,
     as_of: Annotated[
@@ -89,22 +89,23 @@ def history(
     ] = "known",
     time_column: Annotated[str, typer.Option(help="The spine's time column.")] = "event_timestamp",
     out: Annotated[
-        Path | None, typer.Option(help="Write Parquet here instead of printing.", show_default=False)
+        Path | None, typer.Option(help="Write here instead of printing: .parquet, .csv or .jsonl.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
     """Join point-in-time-correct features to a spine, from the log."""
     from headrace.training import TrainingClient
+    from headrace.training.results import check_ending, write_result
 
     project = Project.load(folder)
     asked = _asked(read_plan(project.plan_path), service, feature)
+    if out is not None:
+        check_ending(out)
     found = TrainingClient(project).get_historical_features(spine, asked, as_of=as_of, time_column=time_column)
     result = found.to_arrow()
     if out is not None:
-        import pyarrow.parquet as pq
-
-        pq.write_table(result, out)
+        write_result(result, out)
         console.print(f"Wrote {result.num_rows:,} rows to {out}", highlight=False)
         _note_problems(found.problems)
         return

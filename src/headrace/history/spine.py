@@ -71,6 +71,9 @@ def moments_us(column: pa.ChunkedArray, name: str) -> pa.Array:
     Raises:
         SpineError: They are no timestamps, have no time zone, are null somewhere, or lie beyond int64 microseconds.
     """
+    column = _undressed(column)
+    if not len(column):
+        return pa.array([], pa.int64())  # an empty frame often has lost its types
     if not pa.types.is_timestamp(column.type):
         cure = "Make it a timestamp in UTC; in pandas: pd.to_datetime(df[name], utc=True)."
         msg = f"The spine's {name!r} is {column.type}, not a timestamp."
@@ -95,9 +98,10 @@ def moments_us(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     _refuse_nulls(column, key.name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     wanted = ARROW_TYPES[key.dtype]
+    if not len(column):
+        return pa.chunked_array([], wanted)
+    column = _undressed(column)
     try:
         if _fits(column.type, key.dtype):
             return column.cast(wanted)
@@ -107,6 +111,14 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     cure = f"Give it as {key.dtype}, as the events have it."
     msg = f"The spine's {key.name!r} is {column.type}, and the views asked for are keyed by {key.dtype}."
     raise SpineError(msg, cure=cure)
+
+
+def _undressed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a column without dictionary (pandas' and polars' categories) or extension type."""
+    while pa.types.is_dictionary(column.type) or isinstance(column.type, pa.BaseExtensionType):
+        inner = column.type.value_type if pa.types.is_dictionary(column.type) else column.type.storage_type
+        column = column.cast(inner)
+    return column
 
 
 def _fits(found: pa.DataType, wanted: DType) -> bool:

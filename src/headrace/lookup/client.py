@@ -24,7 +24,8 @@ from headrace.online.expiry import reach_us
 from headrace.online.filling import State, not_ready, state_of
 from headrace.online.meta import CLOCK, GENERATION, made_from, view_fact
 from headrace.online.versions import live_plan, live_view, unasked_views, unreadable
-from headrace.plan import DType, FeatureRef, Plan, View, read_plan
+from headrace.plan import AskedFeatures, DType, FeatureRef, Plan, View, read_plan
+from headrace.plan.asked import asked_names
 from headrace.times import datetime_of, iso_time
 from headrace.windows import ViewLayout
 
@@ -78,15 +79,16 @@ class FeatureClient:
 
     def get_online_features(
         self,
-        features: str | Sequence[str],
+        features: AskedFeatures,
         entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
         at: datetime | None = None,
     ) -> OnlineFeatures:
         """Look features up.
 
         Args:
-            features: A feature service's name, or a list of `view:feature`, `view:*` and service names.
-            entity_rows: One mapping of join keys to values per row, or one mapping of join keys to columns.
+            features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
+            entity_rows: One mapping of join keys to values per row, one mapping of join keys to columns, or a frame of pandas, polars
+                or Arrow.
             at: The time to answer for, with a time zone; None is now (on the record clock, the newest record's time).
 
         Returns:
@@ -97,7 +99,7 @@ class FeatureClient:
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
             StoreNotReadyError: The store is empty, or is being filled from the log.
         """
-        serving, asked = self._serving, features if isinstance(features, str) else tuple(features)
+        serving, asked = self._serving, self._names(features)
         while True:
             if serving.state is not State.READY:
                 serving = self._serving = self._read_serving()  # it may be by now
@@ -227,6 +229,14 @@ class FeatureClient:
             self._recorder.follow(plan)
         origin = json.dumps(made_from(facts), sort_keys=True)
         return _Serving(plan, facts, facts.get(GENERATION, ""), state_of(facts), origin, {}, {})
+
+    def _names(self, features: AskedFeatures) -> str | tuple[str, ...]:
+        """What is asked for by name."""
+        if isinstance(features, str):
+            return features
+        names, services = asked_names(features)
+        self._declared.check_applied(services)
+        return names
 
     def _request(self, serving: _Serving, asked: str | tuple[str, ...]) -> _Request:
         """What a request's features mean, worked out once as long as the store serves the same versions."""

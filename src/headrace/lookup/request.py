@@ -18,7 +18,7 @@ __all__ = ["EntityRows", "entity_columns", "time_us"]
 
 _TYPES: dict[DType, type] = {DType.INT64: int, DType.STRING: str, DType.BOOL: bool, DType.TIMESTAMP: datetime}
 
-_SHAPES = 'Write a list of rows, [{"origin": "EWR"}], or a mapping of columns, {"origin": ["EWR"]}.'
+_SHAPES = 'Write a list of rows, [{"origin": "EWR"}], a mapping of columns, {"origin": ["EWR"]}, or a data frame.'
 
 _OWN = frozenset({int, str, bool, float, type(None), datetime, bytes})
 """Types of Python's own, which `_plain` leaves as they are."""
@@ -93,7 +93,7 @@ def entity_columns(
     """The rows of a request, and each view's entity keys for them.
 
     Args:
-        entity_rows: One mapping per row, or a mapping of columns.
+        entity_rows: One mapping per row, a mapping of columns, or a frame of pandas, polars or Arrow.
         views: The views asked for.
 
     Returns:
@@ -112,6 +112,9 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
         alike = _alike(entity_rows)
         if alike is not None:
             return EntityRows(alike)
+        columns = _frame_columns(entity_rows)
+        if columns is not None:
+            return _rows(columns)
         try:
             rows = [{name: _plain(value) for name, value in dict(row).items()} for row in entity_rows]
         except (TypeError, ValueError) as error:
@@ -125,6 +128,18 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
     if not any(lengths.values()):
         return EntityRows({})
     return EntityRows({name: _plain_column(column) for name, column in entity_rows.items()})
+
+
+def _frame_columns(frame: Any) -> dict[str, Any] | None:
+    """The columns of a frame of pandas, polars or Arrow; None of what is none."""
+    if hasattr(frame, "columns") and hasattr(frame, "iloc"):
+        return {str(name): frame[name].tolist() for name in frame.columns}
+    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
+        return None
+    import pyarrow as pa
+
+    table = pa.table(frame)
+    return dict(zip(table.column_names, map(pa.ChunkedArray.to_pylist, table.columns), strict=True))
 
 
 def _alike(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
@@ -144,7 +159,7 @@ def _plain_column(column: Any) -> list[Any]:
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "biufU":
         values: list[Any] = column.tolist()  # what `item` makes of each
         return values
-    values = list(column)
+    values = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
     return values if _OWN.issuperset(map(type, values)) else [_plain(value) for value in values]
 
 

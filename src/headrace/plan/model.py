@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.errors import LookupRequestError
+from headrace.plan.asked import AskedFeatures, FeatureServiceLike, asked_names
 
 __all__ = ["Column", "DType", "Feature", "FeatureRef", "Plan", "Source", "Transform", "View"]
 
@@ -347,11 +348,11 @@ class Plan(_Frozen):
                 return source
         raise KeyError(topic)
 
-    def resolve(self, features: str | list[str] | tuple[str, ...]) -> list[FeatureRef]:
+    def resolve(self, features: AskedFeatures) -> list[FeatureRef]:
         """What a request's ``features`` means.
 
         Args:
-            features: A feature service's name, or a list of ``view:feature``, ``view:*`` and service names.
+            features: A feature service or its name, or a list of ``view:feature``, ``view:*`` and services.
 
         Returns:
             The references in the order asked for, each once.
@@ -359,7 +360,8 @@ class Plan(_Frozen):
         Raises:
             LookupRequestError: A name is unknown; the message lists what there is.
         """
-        names = [features] if isinstance(features, str) else list(features)
+        names, services = asked_names(features)
+        self.check_applied(services)
         if not names:
             msg = "No features were asked for."
             raise LookupRequestError(msg, cure=self._what_there_is())
@@ -387,6 +389,24 @@ class Plan(_Frozen):
             msg = f"The view {view_name!r} has no feature named {feature_name!r}."
             raise LookupRequestError(msg, cure=f"It has: {', '.join(known)}.")
         return [FeatureRef(view=view.name, feature=feature_name)]
+
+    def check_applied(self, services: Iterable[FeatureServiceLike]) -> None:
+        """Refuse service objects that are not those that the plan was made from.
+
+        Args:
+            services: Feast's `FeatureService` objects.
+
+        Raises:
+            LookupRequestError: One takes other features than when it was applied.
+        """
+        for service in services:
+            applied = {(ref.view, ref.feature) for ref in self.services.get(service.name, ())}
+            for projection in service.feature_view_projections if service.name in self.services else ():
+                held = {feature for view, feature in applied if view == projection.name}
+                given = {feature.name for feature in projection.features} or held
+                if not held or given != held:
+                    msg = f"The feature service {service.name!r} takes other features of {projection.name!r} than when it was applied."
+                    raise LookupRequestError(msg, cure="Run `headrace apply`.")
 
     def _what_there_is(self) -> str:
         services = ", ".join(self.services) or "none"

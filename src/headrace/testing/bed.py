@@ -21,7 +21,7 @@ from headrace.log.schema import OFFSET, PARTITION
 from headrace.lookup.request import time_us
 from headrace.online import OnlineStore, open_store
 from headrace.online.memory import MemoryStore
-from headrace.plan import FeatureRef, Plan, Source
+from headrace.plan import AskedFeatures, FeatureRef, Plan, Source
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sends import Event, Sent, SourceSends
 from headrace.testing.worker import KeptLetters, Worker
@@ -108,14 +108,14 @@ class Testbed:
 
     def online(
         self,
-        features: str | Sequence[str],
+        features: AskedFeatures,
         entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
         at: datetime,
     ) -> pa.Table:
         """Look features up at a time, as a model server would have then.
 
         Args:
-            features: A feature service's name, or a list of ``view:feature``, ``view:*`` and service names.
+            features: A feature service or its name, or a list of ``view:feature``, ``view:*`` and services.
             entity_rows: One mapping of join keys to values per row, or one mapping of join keys to columns.
             at: The time, with a time zone; any, in any order.
 
@@ -134,7 +134,7 @@ class Testbed:
 
     def history(
         self,
-        features: str | Sequence[str],
+        features: AskedFeatures,
         spine: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]],
         as_of: Literal["known", "event"] = "known",
         time_column: str = "event_timestamp",
@@ -216,8 +216,8 @@ class Testbed:
     ) -> None:
         self.close()
 
-    def _refs(self, features: str | Sequence[str]) -> list[FeatureRef]:
-        return self.plan.resolve(features if isinstance(features, str) else list(features))
+    def _refs(self, features: AskedFeatures) -> list[FeatureRef]:
+        return self.plan.resolve(features)
 
     def _deliver_from(self, held: Mapping[str, Mapping[int, int]]) -> None:
         for sent in self._rounds:

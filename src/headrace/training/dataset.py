@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from headrace.config import Project
 from headrace.errors import DatasetError
 from headrace.events.modules import describe_import_failure, own_modules
 from headrace.history import AsOf
+from headrace.plan import AskedFeatures
 from headrace.training.spine import Spine
 
 __all__ = ["Dataset", "load_dataset"]
@@ -24,7 +25,7 @@ class Dataset:
 
     Attributes:
         name: Its name.
-        features: A feature service's name, or a list of `view:feature`.
+        features: A feature service or its name, or a list of these and of `view:feature`.
         spine: A function of the project that gives the spine, or the path of one (relative to the project).
         label: The spine's column that is to be learned.
         splits: By split's name, until when (exclusive) its rows go, in order of time; the last may be None: the rest.
@@ -37,7 +38,7 @@ class Dataset:
     """
 
     name: str
-    features: str | Sequence[str]
+    features: AskedFeatures
     spine: Callable[[Project], Spine] | str | Path
     label: str
     splits: Mapping[str, datetime | None] = field(default_factory=lambda: {"all": None})

@@ -73,7 +73,7 @@ def export_dataset(
     """
     _refuse_other_things(out, dataset.name)
     spine = spine_of(joins, dataset)
-    refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+    refs = joins.plan.resolve(dataset.features)
     # The versions are settled before anything is read, so that all of it is read at the same ones.
     settled = {topic: snapshot.version for topic, snapshot in joins.snapshots(refs, versions).items()}
     tables = {topic: _table_id(joins, topic) for topic in settled}
@@ -154,12 +154,26 @@ def spine_of(joins: FeatureJoins, dataset: Dataset) -> pa.Table:
     spine = dataset.spine
     if isinstance(spine, str | os.PathLike):
         spine = joins.project.root / spine
-    table = spine_table(spine(joins.project) if callable(spine) else spine)
+    table = spine_table(
+        spine(joins.project) if callable(spine) else spine,
+        joins.join_keys(joins.plan.resolve(dataset.features)),
+        dataset.time_column,
+    )
     for column in (dataset.label, dataset.time_column):
         if column not in table.column_names:
             msg = f"The spine of {dataset.name!r} has no column {column!r}; it has {', '.join(table.column_names)}."
             raise DatasetError(msg, cure="Name its label and its time_column in the definition.")
+    _refuse_unwritable(dataset, table)
     return table
+
+
+def _refuse_unwritable(dataset: Dataset, table: pa.Table) -> None:
+    for name in table.column_names:
+        try:
+            parquet.write_table(table.select([name]).slice(0, 0), pa.BufferOutputStream())
+        except pa.ArrowException as error:
+            msg = f"The spine of {dataset.name!r} has {name!r} as {table.column(name).type}, which Parquet cannot hold."
+            raise DatasetError(msg, cure="Give it another type, or leave it out.") from error
 
 
 def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:

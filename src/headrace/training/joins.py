@@ -17,7 +17,7 @@ from headrace.errors import SpineError
 from headrace.extras import needing
 from headrace.history import AsOf, PointInTimeJoin
 from headrace.log import EventLog, LogSnapshot
-from headrace.plan import FeatureRef, Plan, read_plan
+from headrace.plan import AskedFeatures, Column, FeatureRef, Plan, read_plan
 from headrace.training.known import warn_of_nothing_known
 from headrace.training.spine import Spine, spine_table
 
@@ -89,7 +89,7 @@ class FeatureJoins:
     def get_historical_features(
         self,
         spine: Spine,
-        features: str | Sequence[str],
+        features: AskedFeatures,
         as_of: str = "known",
         time_column: str = "event_timestamp",
         *,
@@ -98,9 +98,9 @@ class FeatureJoins:
         """Join features to a spine as they were at each of its rows.
 
         Args:
-            spine: An Arrow table, a data frame, a DuckDB relation, or the path of a Parquet or CSV file: join keys, a
-                time, and whatever else should come along.
-            features: A feature service's name, or a list of `view:feature`, `view:*` and service names.
+            spine: An Arrow table, a data frame (pandas, polars), a DuckDB relation, a list of rows, or the path of a Parquet, CSV
+                or JSON lines file: join keys, a time, and whatever else should come along.
+            features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
             as_of: `known`, what a lookup at that time would have been served; `event`, what an ideal, instant pipeline
                 would have known.
             time_column: The spine's column of times, with a time zone.
@@ -115,8 +115,8 @@ class FeatureJoins:
             SpineError: The spine lacks a column, or has one that cannot be joined.
             LogError: The log cannot be read.
         """
-        refs = self.plan.resolve(features if isinstance(features, str) else list(features))
-        table = spine_table(spine)
+        refs = self.plan.resolve(features)
+        table = spine_table(spine, self.join_keys(refs), time_column)
         clash = [ref.column for ref in refs if ref.column in table.column_names]
         if clash:
             msg = f"The spine already has columns named like features: {', '.join(clash)}."
@@ -132,6 +132,15 @@ class FeatureJoins:
         for name in found.column_names:
             table = table.append_column(name, found.column(name))
         return HistoricalFeatures(table, problems)
+
+    def join_keys(self, refs: Sequence[FeatureRef]) -> list[Column]:
+        """The join keys of the views of some features, each once.
+
+        Args:
+            refs: The features.
+        """
+        views = [self.plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
+        return list({entity.name: entity for view in views for entity in view.entities}.values())
 
     def snapshots(
         self, refs: Sequence[FeatureRef], versions: Mapping[str, int | None] | None = None

@@ -3,61 +3,187 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import duckdb
 import pyarrow as pa
 
 from headrace.errors import SpineError
+from headrace.events.batch import ARROW_TYPES
+from headrace.plan import Column, DType
+from headrace.training.spinefile import read_spine_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Spine", "spine_table"]
 
-Spine: TypeAlias = Union[pa.Table, "pd.DataFrame", duckdb.DuckDBPyRelation, str, "os.PathLike[str]"]
-"""An Arrow table (or what gives one as a stream), a data frame, a DuckDB relation, or a Parquet or CSV file's path."""
+Spine: TypeAlias = Union[
+    pa.Table,
+    "pd.DataFrame",
+    duckdb.DuckDBPyRelation,
+    Sequence[Mapping[str, Any]],
+    Mapping[str, Sequence[Any]],
+    str,
+    "os.PathLike[str]",
+]
+"""An Arrow table (or what gives one as a stream, as polars does), a pandas data frame, a DuckDB relation, rows or columns of Python's own values,
+or the path of a Parquet, CSV or JSON lines file."""
+
+_MOMENT = Column(name="", dtype=DType.TIMESTAMP)
 
 
-def spine_table(spine: Spine) -> pa.Table:
-    """A spine as an Arrow table.
+def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "event_timestamp") -> pa.Table:
+    """A spine as an Arrow table whose columns can be filtered and written.
 
     Args:
         spine: The spine.
+        keys: The join keys that will be asked of it: text keys in a CSV file are read as text.
+        time_column: Its column of times.
 
     Returns:
         The table, rows in order.
 
     Raises:
-        SpineError: It is none of these, or the file cannot be read.
+        SpineError: It is none of these, a column of it cannot be taken, or the file cannot be read.
     """
+    wanted = {time_column: _MOMENT} | {key.name: key for key in keys}
+    table = _table(spine, wanted)
+    if not table.num_rows and not table.num_columns:
+        return pa.table({name: pa.array([], ARROW_TYPES[column.dtype]) for name, column in wanted.items()})
+    columns = [_settled(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+    return pa.table(columns, names=table.column_names).replace_schema_metadata(table.schema.metadata)
+
+
+def _table(spine: Any, wanted: Mapping[str, Column]) -> pa.Table:
     if isinstance(spine, pa.Table):
         return spine
     if isinstance(spine, duckdb.DuckDBPyRelation):
-        return spine.to_arrow_table()
+        try:
+            return spine.to_arrow_table()
+        except duckdb.Error as error:
+            msg = f"The spine's relation cannot be read: {str(error).splitlines()[0]}"
+            raise SpineError(msg) from error
     if isinstance(spine, str | os.PathLike):
-        return _read(Path(spine))
+        return read_spine_file(Path(spine), wanted)
     if hasattr(spine, "columns") and hasattr(spine, "iloc"):
-        return pa.Table.from_pandas(spine, preserve_index=False)
-    if hasattr(spine, "__arrow_c_stream__"):
-        return pa.table(spine)
+        return _of_pandas(spine, wanted)
+    if hasattr(spine, "collect") and hasattr(spine, "collect_schema"):
+        spine = spine.collect()  # a lazy frame of polars
+    if hasattr(spine, "__arrow_c_stream__") or hasattr(spine, "__arrow_c_array__"):
+        return _of_stream(spine)
+    if isinstance(spine, Mapping):
+        return _of_columns({str(name): list(values) for name, values in spine.items()}, wanted)
+    if isinstance(spine, Sequence) and not isinstance(spine, bytes) and all(isinstance(row, Mapping) for row in spine):
+        names = dict.fromkeys(str(name) for row in spine for name in row)
+        return _of_columns({name: [row.get(name) for row in spine] for name in names}, wanted)
     msg = f"A spine cannot be a {type(spine).__name__}."
-    raise SpineError(msg, cure="Pass an Arrow table, a data frame, a DuckDB relation, or a Parquet or CSV path.")
+    cure = "Pass an Arrow table, a data frame, a DuckDB relation, a list of rows, or a Parquet or CSV path."
+    raise SpineError(msg, cure=cure)
 
 
-def _read(path: Path) -> pa.Table:
-    if not path.is_file():
-        msg = f"There is no spine at {path}."
-        raise SpineError(msg, cure="Give the path of a Parquet or CSV file.")
+def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
+    names = [str(name) for name in frame.columns]
+    missing = [name for name in wanted if name not in names]
+    index = [name for name in frame.index.names if name is not None]
+    is_plain = type(frame.index).__name__ in ("RangeIndex", "Index") and not index
+    if missing and len(names) and not is_plain:
+        held = f"its index is {', '.join(map(repr, index))}" if index else f"it has a {type(frame.index).__name__}"
+        hint = "frame.reset_index()" if index else f"frame.reset_index(names={missing[0]!r})"
+        msg = f"The spine has no column {missing[0]!r}, and {held}: an index is no column of a spine."
+        raise SpineError(msg, cure=f"Make it one: {hint}.")
+    if not len(frame) and not len(names):
+        return pa.table({})
     try:
-        if path.suffix == ".csv":
-            from pyarrow import csv
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except Exception as error:  # noqa: BLE001 pandas and Arrow have many
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            msg = f"The spine has more than one column called {min(twice)!r}."
+            raise SpineError(msg, cure="Rename or drop all but one.") from error
+        raise _not_taken((str(name), frame[[name]]) for name in frame.columns) from error
 
-            return csv.read_csv(path)
-        from pyarrow import parquet
 
-        return parquet.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        msg = f"The spine {path} cannot be read: {str(error).splitlines()[0]}"
-        raise SpineError(msg, cure="It should be Parquet, or CSV with the ending .csv.") from error
+def _of_stream(frame: Any) -> pa.Table:
+    try:
+        return pa.table(frame)
+    except Exception as error:  # noqa: BLE001 what a library of frames raises is its own
+        if not hasattr(frame, "select") or not hasattr(frame, "columns"):
+            msg = f"The spine cannot be read as an Arrow table: {error}"
+            raise SpineError(msg) from error
+        raise _not_taken((str(name), frame.select(name)) for name in frame.columns) from error
+
+
+def _of_columns(columns: Mapping[str, list[Any]], wanted: Mapping[str, Column]) -> pa.Table:
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        msg = f"The spine's columns differ in length: {lengths}."
+        raise SpineError(msg, cure="Give each one value per row.")
+    arrays: dict[str, pa.Array] = {}
+    for name, values in columns.items():
+        try:
+            empty = ARROW_TYPES[wanted[name].dtype] if name in wanted and not values else None
+            arrays[name] = pa.array(values, empty)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise _refused(name, error) from error
+    return pa.table(arrays)
+
+
+def _not_taken(columns: Iterable[tuple[str, Any]]) -> SpineError:
+    """The error of the first column that Arrow does not take."""
+    for name, frame in columns:
+        try:
+            pa.Table.from_pandas(frame, preserve_index=False) if hasattr(frame, "iloc") else pa.table(frame)
+        except Exception as error:  # noqa: BLE001 as above
+            return _refused(name, error)
+    return SpineError("The spine cannot be made an Arrow table.", cure="Give it as one: pyarrow.table(…).")
+
+
+def _refused(name: str, error: Exception) -> SpineError:
+    said = str(error.args[0] if error.args else error).splitlines()[0]
+    cure = f"Give its values one plain type, such as frame[{name!r}].astype(str), or leave the column out."
+    return SpineError(f"The spine's column {name!r} cannot be taken: {said}", cure=cure)
+
+
+def _settled(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without Arrow's newest layouts (views, runs), which cannot be filtered or written to Parquet."""
+    plain = _plain(column.type)
+    if plain == column.type:
+        return column
+    try:
+        if pa.types.is_run_end_encoded(column.type) or pa.types.is_list_view(
+            column.type
+        ):  # (a cast of these goes wrong)
+            chunks = [chunk.to_pylist() for chunk in column.chunks]
+            return pa.chunked_array([pa.array(chunk, plain) for chunk in chunks], plain)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        return column.cast(plain)
+    except (pa.ArrowException, TypeError, ValueError):
+        try:
+            return pa.chunked_array([pa.array(column.to_pylist(), plain)], plain)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise _refused(name, error) from error
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_run_end_encoded(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_dictionary(kind):
+        inner = _plain(kind.value_type)
+        return kind if inner == kind.value_type else inner
+    if pa.types.is_struct(kind):
+        return pa.struct([kind.field(n).with_type(_plain(kind.field(n).type)) for n in range(kind.num_fields)])
+    lists = {pa.types.is_list: pa.list_, pa.types.is_large_list: pa.large_list, pa.types.is_list_view: pa.list_}
+    for is_kind, made in (lists | {pa.types.is_large_list_view: pa.large_list}).items():
+        if is_kind(kind):
+            inner = _plain(kind.value_type)
+            same = inner == kind.value_type and is_kind in (pa.types.is_list, pa.types.is_large_list)
+            return kind if same else made(inner)
+    return kind

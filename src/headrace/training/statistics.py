@@ -30,12 +30,21 @@ def _of(column: pa.ChunkedArray) -> dict[str, Any]:
         found["distinct"] = pc.count_distinct(column).as_py()
     elif pa.types.is_boolean(kind):
         found["true"] = pc.sum(column).as_py() or 0
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind):
+    elif pa.types.is_duration(kind):
+        extent = pc.min_max(column.cast(pa.int64())).as_py()
+        found |= {name: None if ticks is None else f"{ticks} {kind.unit}" for name, ticks in extent.items()}
+    elif pa.types.is_float16(kind):
+        found |= {name: value for name, value in _of(column.cast(pa.float32())).items() if name != "type"}
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _is_time(kind):
         extent = pc.min_max(column).as_py()
         found |= {"min": _plain(extent["min"]), "max": _plain(extent["max"])}
-        if not pa.types.is_temporal(kind):
+        if not _is_time(kind):
             found["mean"] = _plain(pc.mean(column).as_py())
     return found
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind))
 
 
 def _plain(value: Any) -> Any:

@@ -114,10 +114,11 @@ def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyR
     plan, pinned = _archived(folder, dataset, manifest)
     problems, notes = _changed_files(folder, manifest), _changes_since(joins, dataset, manifest)
     why_not = lost_versions(joins.project, plan, manifest)
+    then = FeatureJoins(joins.project, plan=plan)
     try:
-        why_not += _changed_spine(joins, pinned, manifest)
+        why_not += _changed_spine(then, pinned, manifest)
         if not why_not:
-            problems += _built_again(FeatureJoins(joins.project, plan=plan), pinned, folder, manifest)
+            problems += _built_again(then, pinned, folder, manifest)
     except PlanError as error:  # the plan is the manifest's own, so what does not fit is the code
         why_not.append(Problem(Reason.CODE_CHANGED, f"it cannot be built again: {error.what}"))
     except HeadraceError as error:
@@ -163,7 +164,7 @@ def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[Problem]:
 def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
     """What the plan and the definition say by now, where it is not what the manifest holds."""
     try:
-        refs = joins.plan.resolve(dataset.features if isinstance(dataset.features, str) else list(dataset.features))
+        refs = joins.plan.resolve(dataset.features)
     except LookupRequestError as error:
         return [f"the plan has gone on: {error.what}"]
     definitions = definitions_of(joins.plan, refs)
