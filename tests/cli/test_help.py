@@ -56,7 +56,7 @@ COMMANDS = {
     "log head": ["topic", "--rows", "--oldest", "--json"],
     "log compact": ["topics", "--target-mb", "--json"],
     "log vacuum": ["topics", "--retention", "--datasets", "--dry-run", "--yes", "--json"],
-    "deadletters": ["--limit", "--json"],
+    "deadletters": ["--limit", "--replay", "--yes", "--json"],
     "demo": ["--late", "--lookups", "--limit"],
 }
 

@@ -46,6 +46,7 @@ NEEDS = {
     "log vacuum": ("offline", "stream"),
     "demo": ("all",),
     "init made": (),
+    "reset --yes": (),
 }
 """By command, the extras of which each is enough for it."""
 

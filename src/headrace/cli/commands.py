@@ -42,7 +42,7 @@ COMMANDS = {
     "dataset": Entry("read:dataset", "Build training sets, and prove that they can be built again."),
     "health": Entry("health:health", "Check that a worker runs and moves, for health checks."),
     "status": Entry("run:status", "Show how far each source partition has come."),
-    "deadletters": Entry("run:deadletters", "Show events that could not be used, and why."),
+    "deadletters": Entry("deadletters:deadletters", "Show events that could not be used, or send them back."),
     "audit": Entry("audit:audit", "Recompute recorded lookups from the log, and compare."),
     "forget": Entry("forget:forget", "Erase an entity, for good."),
     "backfill": Entry("handoff:backfill", "Build a new or changed view from the log, and serve it."),

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,10 +34,9 @@ from headrace.times import iso_time
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from headrace.events.deadletter import DeadLetter
     from headrace.stream.stats import WorkerStats
 
-__all__ = ["deadletters", "dev", "produce", "status", "stream"]
+__all__ = ["dev", "produce", "status", "stream"]
 
 produce = command(produce_command)
 
@@ -216,71 +214,3 @@ def _show_views(views: list[dict[str, Any]]) -> None:
         rows.append([row["view"], row["live"] or "–", row["declared"], row["before"] or "–", "; ".join(remarks) or "–"])
     if any(row[1] != row[2] or row[4] != "–" or row[3] != "–" for row in rows):
         table("views", ["view", "live", "plan", "before", ""], rows)
-
-
-@command
-def deadletters(
-    topics: Annotated[
-        list[str] | None, typer.Argument(help="The topics; all of the plan's if left out.", show_default=False)
-    ] = None,
-    limit: Annotated[int, typer.Option(help="Show the newest so many.")] = 50,
-    as_json: AsJson = False,
-    folder: Folder = None,
-) -> None:
-    """Show events that could not be used, and why."""
-    from headrace.broker import broker_address
-    from headrace.cli.state import count_undelivered
-    from headrace.plan import read_plan
-    from headrace.produce import read_dead_letters
-
-    project = Project.load(folder)
-    wanted = topics or [source.topic for source in read_plan(project.plan_path).sources.values()]
-    letters = read_dead_letters(broker_address(project), wanted)
-    if (undelivered := count_undelivered(project)) is not None:
-        note(undelivered)
-    shown = letters[-limit:] if limit > 0 else letters
-    if as_json:
-        print_json(
-            {
-                "count": len(letters),
-                "dead_letters": [
-                    {
-                        "topic": letter.topic,
-                        "partition": letter.partition,
-                        "offset": letter.offset,
-                        "reason": letter.reason,
-                        "field": letter.field,
-                        "model": letter.model,
-                        "key": _text(letter.key),
-                        "value": _text(letter.value),
-                        "whole_key": letter.whole_key and asdict(letter.whole_key),
-                        "whole_value": letter.whole_value and asdict(letter.whole_value),
-                        "recorded_at": letter.recorded_at,
-                    }
-                    for letter in shown
-                ],
-            }
-        )
-        return
-    if not letters:
-        console.print("No dead letters.")
-        return
-    rows = [
-        [f"{letter.topic}[{letter.partition}]@{letter.offset}", letter.field, letter.reason, _shown_value(letter)]
-        for letter in shown
-    ]
-    table(f"{len(letters):,} dead letters", ["position", "field", "reason", "value"], rows)
-    if len(shown) < len(letters):
-        note(f"The newest {len(shown)} of {len(letters):,}; --limit 0 shows all.")
-
-
-def _shown_value(letter: DeadLetter) -> str | None:
-    whole = letter.whole_value
-    if whole is None:
-        return _text(letter.value)
-    beginning = _text((letter.value or b"")[:200])
-    return f"{beginning}… (cut: {whole.size:,} bytes, sha256 {whole.sha256[:16]}…)"
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")

@@ -24,6 +24,7 @@ _FIELD = "headrace.field"
 _MODEL = "headrace.model"
 _RECORDED_AT = "headrace.timestamp"
 _VALUE, _KEY = "headrace.value", "headrace.key"
+_REPLAYED_AT = "headrace.replayed"
 
 _MOST_TEXT = 2_000
 """Characters of a header: a producer's field names and a validator's words may be of any length."""
@@ -75,6 +76,7 @@ class DeadLetter:
         recorded_at_ms: Its original record timestamp, in milliseconds since 1970 UTC.
         whole_key: What the key was before it was cut; None where it is whole.
         whole_value: What the value was before it was cut; None where it is whole.
+        replayed_at_ms: When it was sent back to its topic, in milliseconds since 1970 UTC; None where it was not.
     """
 
     topic: str
@@ -88,6 +90,7 @@ class DeadLetter:
     recorded_at_ms: int
     whole_key: Whole | None = None
     whole_value: Whole | None = None
+    replayed_at_ms: int | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -143,6 +146,8 @@ class DeadLetter:
             _MODEL: self.model,
             _RECORDED_AT: str(self.recorded_at_ms),
         }
+        if self.replayed_at_ms is not None:
+            values[_REPLAYED_AT] = str(self.replayed_at_ms)
         for name, whole in ((_KEY, self.whole_key), (_VALUE, self.whole_value)):
             if whole is not None:
                 values |= {f"{name}.bytes": str(whole.size), f"{name}.sha256": whole.sha256}
@@ -188,6 +193,7 @@ class DeadLetter:
             else timestamp_ms,
             whole_key=_whole(found, _KEY),
             whole_value=_whole(found, _VALUE),
+            replayed_at_ms=int(again) if _is_number(again := found.get(_REPLAYED_AT, "")) else None,
         )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace.produce.deadletters import read_dead_letters
     from headrace.produce.encode import EncodedEvent, EventEncoder
     from headrace.produce.history import History, load_history
+    from headrace.produce.letters import replay_dead_letters, why_not_replayed
     from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, parse_time
     from headrace.produce.producer import EventProducer, find_source
     from headrace.produce.replays import produce, replay
@@ -31,6 +32,8 @@ __all__ = [
     "produce",
     "read_dead_letters",
     "replay",
+    "replay_dead_letters",
+    "why_not_replayed",
 ]
 
 _HOMES = {
@@ -47,6 +50,8 @@ _HOMES = {
     "produce": "replays",
     "read_dead_letters": "deadletters",
     "replay": "replays",
+    "replay_dead_letters": "letters",
+    "why_not_replayed": "letters",
 }
 
 

@@ -24,6 +24,10 @@ class SystemClock:
         """The timestamps of records that give none, in milliseconds."""
         return [time.time_ns() // 1_000_000] * len(events)
 
+    def resent_ms(self, recorded_at_ms: int) -> int:
+        """The timestamp of a record that is sent again: it becomes known now."""
+        return time.time_ns() // 1_000_000
+
     def moves_to(self, timestamp_ms: int) -> None:
         """A record is about to be sent; that does not move this clock."""
 
@@ -51,6 +55,10 @@ class RecordClock:
             now = happened if now is None else max(now, happened)
             stamps.append(now)
         return stamps
+
+    def resent_ms(self, recorded_at_ms: int) -> int:
+        """The timestamp of a record that is sent again: its own, or the newest record's where that is later."""
+        return recorded_at_ms if self._now_ms is None else max(self._now_ms, recorded_at_ms)
 
     def moves_to(self, timestamp_ms: int) -> None:
         """A record is about to be sent; HeadraceWarning where that moves the clock by more than a day."""

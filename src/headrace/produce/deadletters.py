@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from headrace.broker import beginning_offsets, end_offsets
 from headrace.broker.connection import TIMEOUT_S
@@ -36,13 +37,16 @@ def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: flo
         return []
     begin = beginning_offsets(bootstrap, names, timeout_s=timeout_s)
     end = end_offsets(bootstrap, names, committed=True, timeout_s=timeout_s)
+    replayed: dict[tuple[tuple[str, int, int], int], int] = {}
     found: dict[tuple[tuple[str, int, int], int], DeadLetter] = {}  # a topic made anew has the same positions again
     for record in read_records(bootstrap, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
         letter = _letter(record)
         at = letter.position, letter.recorded_at_ms
-        if at not in found or (found[at].is_cut and not letter.is_cut):
+        if letter.replayed_at_ms is not None:  # no letter, but the note that it was sent back
+            replayed[at] = letter.replayed_at_ms
+        elif at not in found or (found[at].is_cut and not letter.is_cut):
             found[at] = letter
-    return [found[at] for at in sorted(found)]
+    return [replace(found[at], replayed_at_ms=replayed.get(at)) for at in sorted(found)]
 
 
 def _letter(record: Record) -> DeadLetter:
