@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.config import Project
+from headrace.heartbeat import Heart
 from headrace.log import EventLog, TopicHistory, TopicNotes
 from headrace.online import open_store
 from headrace.plan import write_plan
@@ -96,6 +97,16 @@ def test_nothing_is_removed_while_a_worker_runs_on_lmdb(tmp_path: Path) -> None:
     assert code != 0
     assert "another" in said.lower()
     assert held(project) == (1, 1)
+
+
+def test_nothing_is_removed_while_a_worker_gives_signs_of_life(project: Project) -> None:
+    heart = Heart(project.workers_path)
+    code, said = reset(project, "--yes")
+    assert code != 0
+    assert "runs" in said
+    assert held(project) == (1, 2)
+    heart.end(None)
+    assert reset(project, "--yes")[0] == 0
 
 
 def test_keys_of_others_in_the_same_redis_stay(tmp_path: Path, shared_redis: RedisServer) -> None:

@@ -27,7 +27,7 @@ from headrace.stream.origin import note_origin
 from headrace.stream.rows import batch_of_rows
 from headrace.stream.start import refill
 from tests.erasure.shop import BOTH, PLAN, RECORDS, Shop
-from tests.stream.shop import NOON, SHOPS, SOURCE, fetches, record
+from tests.stream.shop import NOON, SHOPS, SOURCE, Renewed, fetches, record
 
 forgetting = sys.modules["headrace.erasure.forget"]  # `headrace.erasure.forget` is the function
 
@@ -196,6 +196,18 @@ def test_offsets_of_a_topic_made_anew_mean_nothing_but_times_still_do(shop: Shop
     shop.identity = "cluster/another"
     shop.deliver(record(0, "a", 60 * 24 + 1), record(1, "a", 5), record(2, "b", 5))
     assert shop.logged() == [("a", 0, 0), ("b", 0, 2)]
+
+
+def test_topic_made_anew_brings_nothing_back_and_its_low_offsets_are_not_those_forgotten(shop: Shop) -> None:
+    assert shop.forget(shop="a").log == {"sales": 4}
+    anew = Renewed()
+    newer, late = record(0, "a", 60 * 24 + 6, pieces=5), record(1, "a", 60 * 24 - 1, late=9)
+    shop.deliver(newer, late, record(2, "b", 1, late=60 * 24), topics=anew)
+    assert shop.logged() == [("b", 0, 1), ("c", 1, 1), ("a", 2, 0), ("b", 2, 2)]
+    assert shop.counts("shop_sales", shop="a") == 5
+    assert shop.forget(shop="a").log == {"sales": 1}
+    shop.deliver(newer, late, record(3, "a", 60 * 24 + 7, pieces=2), topics=anew)
+    assert shop.counts("shop_sales", shop="a") == 2
 
 
 def test_entity_forgotten_again_stays_forgotten_through_the_newer_offset(shop: Shop) -> None:

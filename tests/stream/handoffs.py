@@ -20,6 +20,7 @@ from headrace.online.meta import CLOCK, view_fact
 from headrace.online.versions import serving_facts
 from headrace.plan import Plan, View
 from headrace.stream.handoff import Handoff
+from headrace.stream.numbers import Numbers
 from headrace.stream.pipeline import Pipeline
 from headrace.stream.requests import Request, ask
 from tests.stream.shop import (
@@ -67,6 +68,8 @@ class Deployment:
     owned: set[int] = field(default_factory=lambda: set(range(PARTITIONS)))
     objection_s: float = 0.0
     rounds: int = 0
+    topics: Numbers = field(default_factory=Numbers)
+    partitions: int = PARTITIONS
 
     def __post_init__(self) -> None:
         if not self.store.meta():
@@ -87,11 +90,13 @@ class Deployment:
             logs,
             self.requests,
             self.erased,
-            partitions={"sales": PARTITIONS},
+            partitions={"sales": self.partitions},
             objection_s=self.objection_s,
         )
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
-        self.pipeline = Pipeline(PLAN, decoders, self.store, logs, Clock.RECORD, KeptLetters(), applier=self.applier)
+        self.pipeline = Pipeline(
+            PLAN, decoders, self.store, logs, Clock.RECORD, KeptLetters(), applier=self.applier, topics=self.topics
+        )
 
     @staticmethod
     def live(facts: dict[str, str]) -> View:

@@ -19,6 +19,7 @@ from headrace.online import OnlineStore, SourcePartition
 from headrace.online.meta import CLOCK, topic_fact, view_fact
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.stream.align import Fetch
+from headrace.stream.numbers import Numbers
 from headrace.stream.pipeline import Pipeline
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,6 +83,20 @@ class KeptLetters:
     def flush(self) -> None:
         self.stored += self.sent
         self.sent.clear()
+
+
+class Renewed(Numbers):
+    """A topic that was made anew: its partition 0 is source partition 2 now."""
+
+    def __init__(self, newest_us: int | None = None) -> None:
+        self.newest_us = newest_us
+
+    def number(self, at: SourcePartition) -> SourcePartition:
+        return SourcePartition(at.topic, at.partition + 2)
+
+    def sealed(self, topic: str) -> list[tuple[range, int | None]]:
+        del topic
+        return [(range(2), self.newest_us)]
 
 
 def record(

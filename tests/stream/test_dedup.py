@@ -30,7 +30,7 @@ from headrace.stream.align import Fetch
 from headrace.stream.dedup import Deduplicator
 from headrace.stream.numbers import Numbers
 from headrace.stream.pipeline import Pipeline
-from tests.stream.shop import KeptLetters
+from tests.stream.shop import KeptLetters, Renewed
 
 MINUTE_MS = 60_000
 NOON_MS = 1_700_000_000_000
@@ -128,20 +128,6 @@ def test_partitions_are_apart(tmp_path: Path) -> None:
     worker.process([record(0, ("a", 0))])
     worker.process([record(0, ("a", 0), partition=1)])
     assert worker.counted()[0] == 2
-
-
-class Renewed(Numbers):
-    """A topic that was made anew: its partition 0 is source partition 2 now."""
-
-    def __init__(self, newest_us: int | None) -> None:
-        self.newest_us = newest_us
-
-    def number(self, at: SourcePartition) -> SourcePartition:
-        return SourcePartition(at.topic, at.partition + 2)
-
-    def sealed(self, topic: str) -> list[tuple[range, int | None]]:
-        del topic
-        return [(range(2), self.newest_us)]
 
 
 @pytest.mark.parametrize("newest_us", [None, (NOON_MS + 9 * MINUTE_MS) * 1000])

@@ -25,7 +25,7 @@ from headrace.stream.catchup import catch_up
 from headrace.stream.requests import read_requests
 from headrace.stream.rows import log_rows
 from tests.stream.handoffs import PARTITIONS, VERSIONS, WINDOWS, Deployment, Sales, plan_of
-from tests.stream.shop import SHOPS, SOURCE, Sale, record
+from tests.stream.shop import SHOPS, SOURCE, Renewed, Sale, record
 
 
 @pytest.fixture
@@ -58,6 +58,28 @@ def test_version_that_is_asked_for_is_served_once_it_has_caught_up(deployed: Dep
 
 
 @pytest.mark.usefixtures("small_portions")
+def test_version_is_built_over_a_topic_that_was_made_anew(deployed: Deployment) -> None:
+    """Whoever has Kafka's partition 0 builds what ended; of the live partitions each builds its own."""
+    deployed.send(Sales(1).some(60))
+    deployed.pipeline.flush()
+    deployed.topics, deployed.partitions = Renewed(), 4
+    deployed.owned = set(range(4))
+    deployed.start()
+    anew = Sales(2)
+    anew.minute = 60
+    deployed.ask(30)
+    later = anew.some(40)
+    deployed.process(later)
+    deployed.build()
+    last = anew.some(20)
+    deployed.process(last)
+    deployed.hand_off()
+    for one in (*later, *last):
+        one.partition += 2
+    deployed.sent += [*later, *last]
+    assert deployed.check(30) == 30
+
+
 def test_rolling_back_serves_the_version_before_with_what_it_has_missed(deployed: Deployment) -> None:
     sales = Sales(2)
     deployed.send(sales.some(30))

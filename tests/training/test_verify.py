@@ -229,7 +229,13 @@ def test_accepted_gap_is_no_reason(project: Project, tmp_path: Path) -> None:
     gap = Gap(0, 0, 200, 299, "2026-01-01T00:00:00Z")
     TopicNotes(project.log_path).write({"rides": history.with_gaps([gap])})
     log_of(project).append(rides(0, range(300, 360)), {0: 359})
-    assert verify(project, out).ok
+    found = verify(project, out)
+    assert found.ok
+    assert any("rides[0] has lost offsets 200 to 299 since" in note for note in found.notes)
+    again = build(project, tmp_path / "again")
+    told = json.loads((again / "manifest.json").read_text())["topics"]["rides"]
+    assert (told["incarnations"], [gap["count"] for gap in told["gaps"]]) == (1, [100])
+    assert verify(project, again).notes == ()
 
 
 def test_difference_that_nothing_explains_is_named_so(project: Project, tmp_path: Path) -> None:

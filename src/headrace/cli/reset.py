@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,8 @@ import typer
 
 from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, print_json, table
 from headrace.config import Project
-from headrace.errors import ConfigError, HeadraceError, LogUnavailableError
+from headrace.errors import ConfigError, HeadraceError, LogUnavailableError, StoreLockedError
+from headrace.heartbeat import read_heartbeats
 from headrace.plan import Plan, read_plan
 
 if TYPE_CHECKING:
@@ -49,14 +51,13 @@ def reset(
 
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
+    _refuse_beside_workers(project)
     # Open to write: where one worker locks the store, none runs from here to the end.
     with open_store(project.store_url, writable=True) as store:
         folders = _folders(project, datasets=datasets)
         doomed = [_of_store(project, store), *_of_log(project, plan), *_of_folders(folders)]
         if not as_json:
             table("To be removed", ["what", "where", "holds"], [[one.what, one.where, one.holds] for one in doomed])
-        if not project.store_url.startswith("lmdb:") and not as_json:
-            console.print("Stop all workers first: one that runs goes on writing.", highlight=False)
         confirm("Remove all of this for good?", yes=yes)
         # The store first: an empty one is filled from the log, and a log that is gone could not be from the store.
         store.clear()
@@ -70,6 +71,15 @@ def reset(
         "Removed. `headrace stream` reads the topics again, from the oldest record that the broker has.",
         highlight=False,
     )
+
+
+def _refuse_beside_workers(project: Project) -> None:
+    """A worker that runs would go on writing: on LMDB its lock shows it as well, on Redis only its sign of life does."""
+    now = time.time()
+    running = [one.worker for one in read_heartbeats(project.workers_path) if not one.is_gone and not one.is_stale(now)]
+    if running:
+        msg = f"A worker of this project runs: {', '.join(running)}. Nothing was removed."
+        raise StoreLockedError(msg, cure="Stop the workers, and run `headrace reset` again.")
 
 
 def _folders(project: Project, *, datasets: bool) -> dict[str, Path]:
