@@ -89,20 +89,17 @@ def test_a_source_without_a_batch_source(refused: Refuse, line_of: Where) -> Non
     assert "headrace.event_source" in message
 
 
-def test_a_model_that_has_no_columns_is_told_where_the_class_stands(refused: Refuse, line_of: Where) -> None:
+def test_a_field_that_is_kept_as_json_text_is_told_where_a_feature_uses_it(refused: Refuse, line_of: Where) -> None:
     events = """
-    from decimal import Decimal
     from pydantic import AwareDatetime, BaseModel
 
     class Order(BaseModel):
         customer: str
-        price: Decimal
+        price: list[int]
         placed_at: AwareDatetime
     """
     message = refused(VIEW, events__py=events)
-    where = line_of("class Order", "events.py")
-    assert message.startswith(f"{where}: source 'orders': Order.price is Decimal")
-    assert "an int of minor units" in message
+    assert "mean of 'price', which is kept as JSON text" in message
 
 
 def test_two_sources_of_one_topic(refused: Refuse, line_of: Where) -> None:

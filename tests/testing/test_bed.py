@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID, uuid4
 
 import pyarrow as pa
 import pytest
@@ -75,6 +78,64 @@ def test_event_of_a_model_that_converts_counts_as_converted_once(testbed: Make) 
     assert bed.online(["spent:cents"], [{"card": "c"}], at=NOON)["spent__cents"].to_pylist() == [1234]
     with pytest.raises(EventChangesError, match=r"Payment\.cents is 1234 here, and would be 123400"):
         bed.send("payments", [Payment(**event)])
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+class Item(BaseModel):
+    name: str
+    pieces: int
+
+
+class Order(BaseModel):
+    """Fields of every kind beside those that features use."""
+
+    order_id: UUID
+    at: AwareDatetime
+    cents: int
+    level: Level = Level.LOW
+    items: list[Item] = []
+    labels: set[str] = set()
+    extra: dict[str, Any] | None = None
+    raw: bytes = b"x"
+    waited: timedelta = timedelta(seconds=90)
+    opens: time = time(8, 30)
+    address: IPv4Address | None = None
+    either: int | str = 0
+    odd: Any = None
+
+
+def test_fields_that_no_feature_uses_may_be_of_any_type(testbed: Make) -> None:
+    order = Entity(name="order_id", value_type=ValueType.STRING)
+    orders = event_source(name="orders", topic="orders", model=Order, key="order_id", timestamp_field="at")
+    view = stream_view(
+        name="by_id",
+        source=orders,
+        entities=[order],
+        derived={"pieces": "CAST(items->'$[0].pieces' AS BIGINT)"},
+        aggregations=[
+            aggregation("sum", "cents", name="cents"),
+            aggregation("last", "level", name="level"),
+            aggregation("last", "address", name="address"),
+            aggregation("count", "extra", name="extras"),
+            aggregation("sum", "pieces", name="pieces"),
+        ],
+    )
+    bed = testbed([view, order])
+    key = uuid4()
+    given = {"order_id": key, "at": NOON, "cents": 5, "items": [Item(name="a", pieces=3)], "either": "x", "raw": b"ab"}
+    bed.send("orders", [given, Order(**given, level=Level.HIGH, extra={"a": [1, None]}, address="10.0.0.1")])
+    bed.send("orders", [{"order_id": str(key), "at": NOON + timedelta(seconds=1), "cents": 1}])
+    assert not bed.dead_letters()
+    expected = {"cents": 11, "level": 1, "address": "10.0.0.1", "extras": 1, "pieces": 6}
+    later = NOON + timedelta(minutes=1)
+    online_row = bed.online(["by_id:*"], [{"order_id": str(key)}], at=later).to_pylist()[0]
+    history_row = bed.history(["by_id:*"], [{"order_id": str(key), "event_timestamp": later}]).to_pylist()[0]
+    for found in (online_row, history_row):
+        assert {name: found[f"by_id__{name}"] for name in expected} == expected
 
 
 def test_known_at_counts_to_the_microsecond(bed: Testbed) -> None:

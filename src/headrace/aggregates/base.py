@@ -15,6 +15,7 @@ from headrace.events.columns import Array, BoolArray, IntArray, Values
 from headrace.plan import DType
 
 __all__ = [
+    "ANY_COLUMN",
     "COUNT",
     "EVERY_COLUMN",
     "Aggregate",
@@ -33,8 +34,11 @@ __all__ = [
 State = tuple[Array, ...]
 StateKind = Literal["int64", "float64", "string", "bytes"]
 
-EVERY_COLUMN = frozenset(dtype for dtype in DType if dtype.element is None)
+ANY_COLUMN = frozenset(dtype for dtype in DType if dtype.element is None)
 """Every type that a column of events can have."""
+
+EVERY_COLUMN = ANY_COLUMN - {DType.JSON}
+"""Every type whose values features can be."""
 
 
 class StateColumn(NamedTuple):

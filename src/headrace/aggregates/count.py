@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import (
+    ANY_COLUMN,
     COUNT,
-    EVERY_COLUMN,
     Aggregate,
     IntArray,
     Order,
@@ -34,7 +34,7 @@ class Count(Aggregate):
     """
 
     name: ClassVar[str] = "count"
-    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    accepts: ClassVar[frozenset[DType]] = ANY_COLUMN
     takes_all: ClassVar[bool] = True
 
     @property

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import EVERY_COLUMN, Array, At, State, Values
+from headrace.aggregates.base import ANY_COLUMN, Array, At, State, Values
 from headrace.aggregates.decayed import Decayed
 from headrace.plan import DType
 
@@ -25,7 +25,7 @@ class DecayedCount(Decayed):
     """
 
     name: ClassVar[str] = "decayed_count"
-    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    accepts: ClassVar[frozenset[DType]] = ANY_COLUMN
     takes_all: ClassVar[bool] = True
 
     def result(self, state: State) -> Values:

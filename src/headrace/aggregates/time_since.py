@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import (
+    ANY_COLUMN,
     COUNT,
-    EVERY_COLUMN,
     Aggregate,
     At,
     IntArray,
@@ -26,7 +26,7 @@ __all__ = ["TimeSince"]
 class TimeSince(Aggregate):
     """Seconds from an event to the lookup; negative for one dated ahead, null where there is none."""
 
-    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    accepts: ClassVar[frozenset[DType]] = ANY_COLUMN
     takes_all: ClassVar[bool] = True
     pick: ClassVar[np.ufunc]
     nothing: ClassVar[int]

@@ -114,7 +114,8 @@ class FeatureCompiler(NamedTuple):
         if column is not None and column.dtype not in AGGREGATES[function].accepts:
             fitting = [known for known, kind in AGGREGATES.items() if column.dtype in kind.accepts]
             cure = f"Take {_or(fitting)} of it, or {function} of one of: {self._taken_by(function)}."
-            self._wrong(aggregation, f"{function} of {column.name!r}, which is of type {column.dtype.value}.", cure)
+            kind = "kept as JSON text" if column.dtype is DType.JSON else f"of type {column.dtype.value}"
+            self._wrong(aggregation, f"{function} of {column.name!r}, which is {kind}.", cure)
             return None
         return result_dtype(aggregation.function, column)
 

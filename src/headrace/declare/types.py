@@ -40,7 +40,9 @@ FEAST_NAMES |= {
     for dtype, names in tuple(FEAST_NAMES.items())
 }
 
-_OF_VALUE_TYPE = {names.value_type: dtype.value for dtype, names in FEAST_NAMES.items()}
+FEAST_NAMES[DType.JSON] = FeastNames("String", "STRING", "string")
+
+_OF_VALUE_TYPE = {names.value_type: dtype.value for dtype, names in FEAST_NAMES.items() if dtype is not DType.JSON}
 
 
 def feast_type(dtype: DType) -> FeastType:

@@ -138,6 +138,11 @@ class _ViewCompiler:
             self._wrong(f"{said}, which is not a field of {source.model}.", cure)
             return None
         column = source.column(key)
+        if column.dtype is DType.JSON:
+            self._wrong(
+                f"{said}, which is kept as JSON text.", "Make it an int, a str, a UUID or an enum in the model."
+            )
+            return None
         if column.dtype is DType.FLOAT64:
             cure = "Make it an int or a str in the model."
             self._wrong(f"{said}, a float: keys that look equal may differ in their last bit.", cure)

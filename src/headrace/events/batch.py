@@ -21,6 +21,7 @@ ARROW_TYPES: dict[DType, pa.DataType] = {
     DType.TIMESTAMP: pa.timestamp("us", "UTC"),
 }
 ARROW_TYPES |= {dtype.list_of: pa.list_(kind) for dtype, kind in tuple(ARROW_TYPES.items())}
+ARROW_TYPES[DType.JSON] = pa.string()
 """How each type is held in Arrow, in the log and in results."""
 
 

@@ -28,6 +28,8 @@ def fill_scalar(column: Column) -> pa.Scalar | None:
     if column.fill is None:
         return None
     kind = ARROW_TYPES[column.dtype]
+    if column.dtype is DType.JSON:
+        return pa.scalar(column.fill, kind)
     value = json.loads(column.fill)
     if column.dtype is DType.TIMESTAMP:
         value = datetime.fromisoformat(value)

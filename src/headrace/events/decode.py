@@ -20,6 +20,7 @@ from headrace.events.batch import ARROW_TYPES, EventBatch, column_values
 from headrace.events.collector import without_collector
 from headrace.events.columns import IntArray
 from headrace.events.deadletter import DeadLetter
+from headrace.events.kinds import kind_of
 from headrace.events.plain import plain_model
 from headrace.events.raw import RawRecord, RawRecords
 from headrace.plan import DType, Source
@@ -40,6 +41,7 @@ _CANNOT: dict[DType, str] = {
     DType.BOOL: "is no bool",
     DType.STRING: "is no text in UTF-8",
     DType.TIMESTAMP: "is no time on the calendar in UTC",
+    DType.JSON: "is no text in UTF-8",
 }
 
 
@@ -56,6 +58,8 @@ class EventDecoder:
         self._model = model
         # A record without a value is refused by pydantic like any other malformed one.
         self._validate: Callable[[Any], BaseModel] = model.__pydantic_validator__.validate_json
+        kinds = {name: kind_of(info.annotation) for name, info in model.model_fields.items()}
+        self._cell_of = {name: kind.cell for name, kind in kinds.items() if kind.cell is not None}
         plain = plain_model(model, source.columns)
         self._reader = None if plain is None else PlainReader(plain)
         self._table([])  # the first conversion makes Arrow import pandas where it is installed: not in the first fetch
@@ -160,6 +164,10 @@ class EventDecoder:
                 if column.name in row and column.nullable:
                     continue
                 return "The model's validation left no value, and the field is not optional", column.name
+            try:
+                value = self._cell(column.name, value)
+            except Exception as error:  # noqa: BLE001 a value can be of any class
+                return f"{_shown(value)} cannot be kept: {type(error).__name__}: {error}", column.name
             if column.dtype is DType.TIMESTAMP and getattr(value, "tzinfo", None) is None:
                 return f"{_shown(value)} has no time zone; send UTC, such as {_shown(value)}Z", column.name
             if not _fits(value, column.dtype):
@@ -169,10 +177,19 @@ class EventDecoder:
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.table(
             {
-                column.name: pa.array(list(map(itemgetter(column.name), rows)), type=ARROW_TYPES[column.dtype])
+                column.name: pa.array(self._cells(column.name, rows), type=ARROW_TYPES[column.dtype])
                 for column in self._source.columns
             }
         )
+
+    def _cells(self, name: str, rows: list[dict[str, Any]]) -> list[Any]:
+        """A field's values as its column has them."""
+        values = list(map(itemgetter(name), rows))
+        return [self._cell(name, value) for value in values] if name in self._cell_of else values
+
+    def _cell(self, name: str, value: Any) -> Any:
+        cell = self._cell_of.get(name)
+        return value if cell is None or value is None else cell(value)
 
     def _batch(self, records: RawRecords, table: pa.Table, known_us: int | None) -> EventBatch:
         ts = table.column(self._source.timestamp_field).combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import SchemaError, SchemaValidator, to_json
+from pydantic_core import SchemaError, SchemaValidator
 
+from headrace.events.kinds import json_text
 from headrace.plan import Column
 
 __all__ = ["with_fill"]
@@ -47,10 +49,9 @@ def _default_of(model: type[BaseModel], field: str) -> str | None:
             value = _validated(model, field)
         if value is None:
             return None
-        text = to_json(value, inf_nan_mode="constants").decode()
+        return json.dumps(value.isoformat()) if isinstance(value, datetime) else json_text(value)
     except Exception:  # noqa: BLE001 the author's own code makes the default
         return None
-    return json.dumps(value.isoformat()) if hasattr(value, "tzinfo") and hasattr(value, "isoformat") else text
 
 
 def _validated(model: type[BaseModel], field: str) -> Any:

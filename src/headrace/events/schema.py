@@ -4,63 +4,19 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import types
-from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import AwareDatetime, BaseModel, FutureDatetime, NaiveDatetime, PastDatetime, RootModel
+from pydantic import BaseModel, RootModel
 from pydantic.errors import PydanticUserError
 
 from headrace.errors import EventError
 from headrace.events.fills import with_fill
+from headrace.events.kinds import kind_of
 from headrace.events.modules import describe_import_failure, own_module_names, own_modules
-from headrace.plan import Column, DType
+from headrace.plan import Column
 
 __all__ = ["columns_of", "load_model", "resolve_model"]
-
-_SCALARS: dict[Any, DType] = {
-    int: DType.INT64,
-    float: DType.FLOAT64,
-    bool: DType.BOOL,
-    str: DType.STRING,
-    datetime: DType.TIMESTAMP,
-    AwareDatetime: DType.TIMESTAMP,
-    PastDatetime: DType.TIMESTAMP,
-    FutureDatetime: DType.TIMESTAMP,
-}
-
-_INSTEAD: dict[Any, str] = {
-    Decimal: "an int of minor units (price_cents: int), or a float",
-    NaiveDatetime: "AwareDatetime, as events are in UTC",
-    date: "AwareDatetime, or a str where it is only a label",
-    time: "an int (minutes of the day), or a str",
-    timedelta: "an int of a unit that the name tells (wait_ms: int), or a float",
-    bytes: "a str",
-    complex: "two floats",
-    list: "one field per value, or send one event per element",
-    tuple: "one field per value",
-    set: "one field per value, or send one event per element",
-    frozenset: "one field per value, or send one event per element",
-    dict: "one field per key",
-    Any: "the type it has",
-    object: "the type it has",
-    type(None): "the type it has when it is there, `| None`",
-}
-
-_TYPES = (
-    "Columns are int, float, bool, str, Literal or enum of str, and AwareDatetime; `| None` where they can be missing."
-)
-
-
-class _Instead(NamedTuple):
-    """What to write instead of a type that has no column."""
-
-    advice: str
 
 
 def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
@@ -70,10 +26,11 @@ def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
         model: The pydantic model.
 
     Returns:
-        One column per field, in the model's order. Constraints do not matter: the model checks them.
+        One column per field, in the model's order. Constraints do not matter: the model checks them. A field of a type that no feature can
+        use is kept as JSON text.
 
     Raises:
-        EventError: A field's type has no column; the message names the class, each such field and what to write.
+        EventError: The model is not one of events.
     """
     name = model.__name__
     if issubclass(model, RootModel):
@@ -88,15 +45,9 @@ def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
         msg = f"{name} has no fields."
         raise EventError(msg, cure="Give it at least the event's time and what its features are keyed by.")
     columns: list[Column] = []
-    failures: list[str] = []
     for field, info in model.model_fields.items():
-        found, nullable = _column_type(info.annotation)
-        if isinstance(found, _Instead):
-            failures.append(f"{name}.{field} is {_shown(info.annotation)}, which has no column: write {found.advice}.")
-        else:
-            columns.append(with_fill(model, Column(name=field, dtype=found, nullable=nullable)))
-    if failures:
-        raise EventError("\n".join(failures), cure=_TYPES)
+        kind = kind_of(info.annotation)
+        columns.append(with_fill(model, Column(name=field, dtype=kind.dtype, nullable=kind.nullable)))
     _refuse_twins(name, columns)
     return tuple(columns)
 
@@ -153,59 +104,6 @@ def resolve_model(ref: str, repo: Path) -> type[BaseModel]:
         raise EventError(msg, cure=f"Write `class {found.__name__}(BaseModel)`.")
     found.model_rebuild(raise_errors=False)  # while the names that its annotations use can still be found
     return found
-
-
-def _column_type(annotation: Any) -> tuple[DType | _Instead, bool]:
-    """The type, or what to write instead, and whether it is nullable."""
-    members = list(_members(annotation))
-    nullable = type(None) in members
-    kinds = [_scalar(member) for member in members if member is not type(None)]
-    for kind in kinds:
-        if isinstance(kind, _Instead):
-            return kind, nullable
-    if not kinds:
-        return _Instead(_INSTEAD[type(None)]), nullable
-    if len(set(kinds)) > 1:
-        return _Instead("one of its types, or a field for each"), nullable
-    return kinds[0], nullable
-
-
-def _members(annotation: Any) -> Iterator[Any]:
-    """What a value may be: unions and literals taken apart, aliases and Annotated seen through."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _members(get_args(annotation)[0])
-    elif origin in (Union, types.UnionType):
-        for member in get_args(annotation):
-            yield from _members(member)
-    elif origin is Literal:
-        yield from dict.fromkeys(type(value) for value in get_args(annotation))
-    elif hasattr(annotation, "__supertype__"):  # a NewType
-        yield from _members(annotation.__supertype__)
-    elif hasattr(annotation, "__value__"):  # a `type` alias
-        yield from _members(annotation.__value__)
-    else:
-        yield annotation
-
-
-def _scalar(kind: Any) -> DType | _Instead:
-    """The column type of one member, or what to write instead."""
-    if kind in _SCALARS:
-        return _SCALARS[kind]
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return DType.STRING if issubclass(kind, str) else _Instead("a StrEnum, or the type that its values have")
-    plain = get_origin(kind) or kind
-    if plain in _INSTEAD:
-        return _Instead(_INSTEAD[plain])
-    if isinstance(plain, type) and issubclass(plain, BaseModel):
-        return _Instead(f"the fields of {plain.__name__} as fields of the event")
-    return _Instead("a str")
-
-
-def _shown(annotation: Any) -> str:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
 
 
 def _refuse_twins(name: str, columns: list[Column]) -> None:

@@ -116,7 +116,7 @@ class LogFiles:
         strings = [
             name
             for name in columns
-            if name in held and name in self._declared and self._declared[name].dtype is DType.STRING
+            if name in held and name in self._declared and self._declared[name].dtype in (DType.STRING, DType.JSON)
         ]
         try:
             with pq.ParquetFile(unit.path, metadata=unit.metadata, read_dictionary=strings, memory_map=True) as file:

@@ -35,7 +35,7 @@ _SHARE = 0.5
 """Of the machine's memory, what is the limit where none is given; and of the limit, what is used without going to disk."""
 
 _PER_EVENT = 80
-_PER_COLUMN = {DType.STRING: 40}
+_PER_COLUMN = {DType.STRING: 40, DType.JSON: 40}
 _PER_NUMBER = 16
 """About how many bytes an event takes while it is sorted and summed, and each of its columns."""
 

@@ -39,6 +39,7 @@ _SQL_TYPES: dict[DType, str] = {
     DType.BOOL: "BOOLEAN",
     DType.STRING: "VARCHAR",
     DType.TIMESTAMP: "TIMESTAMPTZ",
+    DType.JSON: "VARCHAR",
 }
 _OWN_COLUMNS = {"_ts_us": "BIGINT", "_known_at_us": "BIGINT", "_partition": "INTEGER", "_offset": "BIGINT"}
 

@@ -42,7 +42,7 @@ class Digest:
         for column in self._source.columns:
             values, name = batch.values(column.name), f"column {column.name}"
             self._update(f"{name} valid", values.valid.tobytes())
-            if column.dtype is DType.STRING:
+            if column.dtype in (DType.STRING, DType.JSON):
                 texts = [
                     b"" if text is None else text.encode("utf-8", "surrogatepass") for text in values.data.tolist()
                 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from headrace.events.batch import EventBatch
 from headrace.events.columns import IntArray
@@ -155,6 +156,8 @@ class Validator:
             bad.update({row: (field.name, reason) for row, reason in why.items()})
             return values
         values = _plain(column, field.dtype)
+        if field.dtype is DType.JSON:
+            return [_parsed(value) if isinstance(value, str) else value for value in values]
         if field.dtype is not DType.STRING and "" in values:
             # "" is a text; of a number it can only say that there is none.
             values = [None if isinstance(value, str) and not value else value for value in values]
@@ -193,6 +196,14 @@ def _records(values: list[bytes], known: IntArray | None, rows: list[int]) -> Ra
         [None] * len(rows),
         [values[row] for row in rows],
     )
+
+
+def _parsed(text: str) -> Any:
+    """What a text stands for where a list or an object is written as JSON, as in a CSV file; else the text."""
+    if text.lstrip()[:1] in ("[", "{"):
+        with contextlib.suppress(ValueError):
+            return from_json(text)
+    return text
 
 
 def _plain(column: pa.ChunkedArray, dtype: DType) -> list[Any]:

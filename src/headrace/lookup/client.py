@@ -271,7 +271,7 @@ class FeatureClient:
                 live_view(self._declared.views[name], self._store.meta())
             view = serving.plan.views[name]
             source = serving.plan.source_of(view)
-            why = None if view.hash == self._declared.views[name].hash else unreadable(view, source)
+            why = None if view.hash == self._declared.views[name].hash else unreadable(view, source, is_served=True)
             if why is not None:  # its records hold values of the types that fields had, and would be read as others
                 msg = f"The online store serves {view.versioned_name}, which the plan can no longer read: {why}."
                 raise PlanMismatchError(msg, cure=_REBUILD)

@@ -116,8 +116,14 @@ def live_view(declared: View, facts: Mapping[str, str]) -> View:
     raise PlanMismatchError(msg, cure=cure)
 
 
-def unreadable(view: View, source: Source) -> str | None:
-    """Why a version cannot be computed from its source as it is declared now; None where it can."""
+def unreadable(view: View, source: Source, *, is_served: bool = False) -> str | None:
+    """Why a version cannot be computed from its source as it is declared now; None where it can.
+
+    Args:
+        view: The version.
+        source: The source.
+        is_served: Whether it is only to go on: then a field that was removed is one that no event has any more.
+    """
     read = view.input
     if read is None or view.source != source.name:
         return f"it reads the source {view.source!r}"
@@ -128,7 +134,7 @@ def unreadable(view: View, source: Source) -> str | None:
         if types.get(entity.name) is not entity.dtype:
             return f"its key is the field {entity.name!r}, {entity.dtype}"
     for name, dtype in read.columns.items():
-        found = types.get(name, dtype)  # one that was removed is null from now on
+        found = types.get(name, dtype if is_served else None)
         if found is not dtype and (found, dtype) != (DType.FLOAT64, DType.INT64):
             return f"it reads the field {name!r} as {dtype}"
     return None

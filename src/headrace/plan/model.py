@@ -31,6 +31,7 @@ class DType(StrEnum):
     BOOL = "bool"
     STRING = "string"
     TIMESTAMP = "timestamp"  # microseconds, UTC
+    JSON = "json"  # text: what is kept of a field whose type no feature can use
     # Only features are lists, never a column of events.
     INT64_LIST = "int64_list"
     FLOAT64_LIST = "float64_list"

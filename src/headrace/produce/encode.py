@@ -159,7 +159,7 @@ class EventEncoder:
                 fields[name] = self._settled(name, at)
         for name in self._integers:
             number = fields[name]
-            if number is not None and not _LEAST <= number <= _GREATEST:
+            if isinstance(number, int) and not _LEAST <= number <= _GREATEST:
                 msg = f"{self._model.__name__}.{name} is {number}, which does not fit 64 bits."
                 raise EventError(msg, cure=f"Send a smaller number, or make the field a str. {_NOT_SENT}")
         time = fields[self._time]

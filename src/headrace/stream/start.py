@@ -229,7 +229,7 @@ def _served(plan: Plan, store: OnlineStore) -> Plan:
     live = live_plan(plan, facts)
     views = {name: view for name, view in live.views.items() if facts.get(view_fact(name)) == view.hash}
     for view in views.values():
-        why = unreadable(view, plan.source_of(view))
+        why = unreadable(view, plan.source_of(view), is_served=True)
         if why is not None:
             msg = (
                 f"The online store serves {view.versioned_name}, which cannot go on under the plan as it is now: {why}."

@@ -1,0 +1,111 @@
+"""Which column a field of a model has, by its annotation, and how its values become cells."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import UUID1, UUID3, UUID4, UUID5, AwareDatetime, FutureDatetime, PastDatetime
+from pydantic_core import to_json
+
+from headrace.plan import DType
+
+__all__ = ["Kind", "json_text", "kind_of"]
+
+_SCALARS: dict[Any, DType] = {
+    int: DType.INT64,
+    float: DType.FLOAT64,
+    bool: DType.BOOL,
+    str: DType.STRING,
+    datetime: DType.TIMESTAMP,
+    AwareDatetime: DType.TIMESTAMP,
+    PastDatetime: DType.TIMESTAMP,
+    FutureDatetime: DType.TIMESTAMP,
+}
+
+_WRITTEN = (UUID, UUID1, UUID3, UUID4, UUID5, IPv4Address, IPv6Address)
+"""What is text to everyone but Python."""
+
+
+class Kind(NamedTuple):
+    """What column a field has.
+
+    Attributes:
+        dtype: Its type.
+        nullable: Whether it can be null.
+        cell: What makes a cell of a value that is not null; None where the value is one.
+    """
+
+    dtype: DType
+    nullable: bool
+    cell: Callable[[Any], Any] | None = None
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The column of a field.
+
+    What has no column of its own is kept as JSON text, which no aggregate reads.
+
+    Args:
+        annotation: The field's annotation.
+    """
+    members = list(_members(annotation))
+    nullable = any(member in (type(None), Any, object) for member in members)
+    kinds = {_scalar(member) for member in members if member is not type(None)}
+    if len(kinds) != 1:
+        return Kind(DType.JSON, nullable, json_text)
+    (kind,) = kinds
+    return Kind(kind[0], nullable, kind[1])
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON: the same text for the same value, as far as JSON can say it.
+
+    Args:
+        value: The value; bytes become base64, and what JSON does not know is written by `str`.
+    """
+    if isinstance(value, set | frozenset):
+        return f"[{','.join(sorted(map(json_text, value)))}]"
+    return to_json(value, inf_nan_mode="constants", bytes_mode="base64", fallback=str).decode()
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """What a value may be: unions and literals taken apart, aliases and Annotated seen through."""
+    origin = get_origin(annotation)
+    if origin is Annotated and annotation not in _SCALARS and annotation not in _WRITTEN:
+        yield from _members(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    elif origin is Literal:
+        yield from dict.fromkeys(type(value) for value in get_args(annotation))
+    elif hasattr(annotation, "__supertype__"):  # a NewType
+        yield from _members(annotation.__supertype__)
+    elif hasattr(annotation, "__value__"):  # a `type` alias
+        yield from _members(annotation.__value__)
+    else:
+        yield annotation
+
+
+def _scalar(kind: Any) -> tuple[DType, Callable[[Any], Any] | None]:
+    """The column type of one member, and what makes cells of its values."""
+    if kind in _SCALARS:
+        return _SCALARS[kind], None
+    if kind in _WRITTEN:
+        return DType.STRING, str
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        held = {type(member.value) for member in kind}
+        if held and held <= {str}:
+            return DType.STRING, (None if issubclass(kind, str) else _value_of)
+        if held and held <= {int}:
+            return DType.INT64, _value_of
+    return DType.JSON, json_text
+
+
+def _value_of(member: Any) -> Any:
+    return member.value if isinstance(member, Enum) else member
