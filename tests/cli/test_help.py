@@ -32,7 +32,7 @@ COMMANDS = {
     "history": ["--spine", "--service", "--as-of", "--time-column", "--out", "--json"],
     "dataset build": ["name", "--out", "--json"],
     "dataset verify": ["manifest", "--json"],
-    "status": ["--json"],
+    "status": ["--watch", "--json"],
     "audit": ["--since", "--json"],
     "backfill": ["view", "--no-wait", "--cancel", "--yes", "--json"],
     "rollback": ["view", "--to", "--list", "--no-wait", "--yes", "--json"],

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["dev", "produce", "status", "stream"]
 
 produce = command(produce_command)
+
+_WATCH_S = 2.0
 
 
 @command
@@ -149,16 +152,34 @@ def _progress(stats: WorkerStats) -> Text:
 
 
 @command
-def status(as_json: AsJson = False, folder: Folder = None) -> None:
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C; with --json, a line each.")
+    ] = False,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
     """Show how far each source partition has come, and whether a worker runs; ends with 4 where something could not be asked."""
+    from rich.text import Text
+
     from headrace.cli.state import project_status
 
     project = Project.load(folder)
-    found = project_status(project)
-    if as_json:
-        print_json(found)
-    else:
-        _show_status(project, found)
+    while True:
+        found = project_status(project)
+        if as_json:
+            print_json(found)
+        elif watch:
+            with console.capture() as drawn, errors.capture() as noted:
+                _show_status(project, found)
+            console.clear()
+            console.print(Text.from_ansi(f"{noted.get()}{drawn.get()}"), soft_wrap=True)
+            console.print(f"{datetime.now(UTC):%H:%M:%S} UTC · Ctrl-C ends", style="dim", highlight=False)
+        else:
+            _show_status(project, found)
+        if not watch:
+            break
+        time.sleep(_WATCH_S)
     if found["unknown"]:
         raise typer.Exit(AWAY)
 
