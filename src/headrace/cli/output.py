@@ -213,7 +213,8 @@ def table(
     if not lined and sum(needed) + 2 * len(needed) > console.width:
         _on_its_side(title, columns, cells)
         return
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", show_header=headed)
+    _title(title)
+    drawn = Table(show_header=headed)
     if not lined:
         drawn.box, drawn.pad_edge, drawn.collapse_padding = box.SIMPLE_HEAD, False, True
         drawn.padding = (0, 1)
@@ -230,6 +231,12 @@ def table(
     console.print(drawn)
 
 
+def _title(title: str) -> None:
+    """A title of its own: as a table's it would be broken at the table's width."""
+    if title:
+        console.print(f"[bold]{_escape(title)}[/]", highlight=False)
+
+
 def _needed(name: str, values: Sequence[str], unfolded: bool) -> int:
     """How wide a column must be: a few words of text may be folded, a number is not."""
     from rich.cells import cell_len
@@ -241,7 +248,7 @@ def _needed(name: str, values: Sequence[str], unfolded: bool) -> int:
 def _on_its_side(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
-    console.print(f"[bold]{_escape(title)}[/]", highlight=False)
+    _title(title)
     drawn = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column(overflow="fold")

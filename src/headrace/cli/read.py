@@ -64,17 +64,19 @@ def lookup(
         print_json(record)
         return
     shown = ", ".join(f"{name}={value}" for name, value in row.items())
-    rows = [
-        [
-            view,
-            name,
-            record["features"][f"{view}__{name}"],
-            "error" if f"{view}__{name}" in problems else record["views"][view]["status"],
-            record["views"][view]["newest_event"],
-        ]
-        for view, name in ((ref.view, ref.feature) for ref in client.plan.resolve(asked))
+    features = [
+        [cell.replace("__", ":", 1), "error" if cell in problems else value]
+        for cell, value in record["features"].items()
     ]
-    table(f"{shown} at {record['at']}", ["view", "feature", "value", "status", "newest event"], rows, numbers=["value"])
+    table(
+        f"{shown} at {record['at']} ({project.clock} clock)",
+        ["feature", "value"],
+        features,
+        numbers=["value"],
+        whole=["feature"],
+    )
+    seen = [[view, facts["status"], facts["newest_event"]] for view, facts in record["views"].items()]
+    table("of which", ["view", "status", "newest event"], seen)
     for cell, reason in problems.items():
         note(f"{cell} is null: {reason}")
 
