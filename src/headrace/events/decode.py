@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from headrace.events.arrowjson import PlainReader
 from headrace.events.batch import ARROW_TYPES, EventBatch, column_values
 from headrace.events.collector import without_collector
 from headrace.events.columns import IntArray
 from headrace.events.deadletter import DeadLetter
+from headrace.events.hints import looks_like, record_time_hint, time_hint
 from headrace.events.kinds import kind_of
 from headrace.events.plain import plain_model
 from headrace.events.raw import RawRecord, RawRecords
@@ -80,6 +82,7 @@ class EventDecoder:
             The events that hold, in order, and a dead letter for each record that does not.
         """
         dead: list[DeadLetter] = []
+        records = self._dated(records, dead)
         table = self._reader.table(records.values) if self._reader is not None and len(records) >= _FEW else None
         good = records
         if table is None:
@@ -88,9 +91,22 @@ class EventDecoder:
         future = batch.ts_us > batch.record_ts_us + self._source.max_future_us
         if future.any():
             field = self._source.timestamp_field
-            dead += [self._dead(good, row, self._too_far(batch, row), field) for row in np.flatnonzero(future).tolist()]
+            dead += [
+                self._dead(good, row, self._too_far(batch, good, row), field) for row in np.flatnonzero(future).tolist()
+            ]
             batch = batch.where(~future)
         return batch, dead
+
+    def _dated(self, records: RawRecords, dead: list[DeadLetter]) -> RawRecords:
+        """The records whose own timestamps are on the calendar; others could be shown by nothing, and would not fit microseconds."""
+        times = records.timestamps
+        if not len(times) or (times.min() >= _FIRST_US // 1000 and times.max() <= _LAST_US // 1000):
+            return records
+        on_calendar = (times >= _FIRST_US // 1000) & (times <= _LAST_US // 1000)
+        for row in np.flatnonzero(~on_calendar).tolist():
+            why = f"The record's timestamp, {int(times[row])} ms since 1970, is no time on the calendar. Kafka takes milliseconds."
+            dead.append(self._dead(records, row, why, None))
+        return records.take(np.flatnonzero(on_calendar).tolist())
 
     def _by_pydantic(self, records: RawRecords, dead: list[DeadLetter]) -> tuple[RawRecords, pa.Table]:
         """The records that hold, with their columns."""
@@ -116,11 +132,21 @@ class EventDecoder:
                 rows.append(self._validate(value).__dict__)
                 good.append(row)
             except ValidationError as error:
-                dead.append(self._dead(records, row, *_first_failure(error)))
+                dead.append(self._dead(records, row, *self._failure(error, records, row)))
             except Exception as error:  # noqa: BLE001 a user's validator broke; one event must not stop the partition
                 why = f"The model's validation raised {type(error).__name__}: {error}"
                 dead.append(self._dead(records, row, why, None))
         return records.take(good), rows
+
+    def _failure(self, error: ValidationError, records: RawRecords, row: int) -> tuple[str, str | None]:
+        """Why a record was refused, and its field that is to blame."""
+        looks = looks_like(records.values[row])
+        if looks is not None:
+            return looks, None
+        reason, field, given = _first_failure(error)
+        is_time = any(column.name == field and column.dtype is DType.TIMESTAMP for column in self._source.columns)
+        hint = time_hint(given, int(records.timestamps[row]) * 1000) if is_time else None
+        return reason if hint is None else f"{reason}. {hint}", field
 
     def _table_or_none(self, rows: list[dict[str, Any]]) -> pa.Table | None:
         """The columns; None where a row does not fit them."""
@@ -197,10 +223,18 @@ class EventDecoder:
         known = record_ts if known_us is None else np.full(len(records), known_us, np.int64)
         return EventBatch(self._source, table, ts, records.partitions, records.offsets, record_ts, known)
 
-    def _too_far(self, batch: EventBatch, row: int) -> str:
+    def _too_far(self, batch: EventBatch, records: RawRecords, row: int) -> str:
         event, record = (iso_time(int(us)) for us in (batch.ts_us[row], batch.record_ts_us[row]))
         allowed = self._source.max_future_us / 1e6
-        return f"{event} is more than {allowed:g} s past the record's timestamp, {record} (max_future of the source)."
+        why = f"{event} is more than {allowed:g} s past the record's timestamp, {record} (max_future of the source)."
+        try:
+            given = from_json(records.values[row] or b"").get(self._source.timestamp_field)
+        except (ValueError, AttributeError):  # a model may read other things than objects
+            given = None
+        hint = record_time_hint(int(records.timestamps[row]), int(batch.ts_us[row])) or time_hint(
+            given, int(batch.record_ts_us[row])
+        )
+        return why if hint is None else f"{why} {hint}."
 
     def _dead(self, records: RawRecords, row: int, reason: str, field: str | None) -> DeadLetter:
         return DeadLetter(
@@ -216,12 +250,13 @@ class EventDecoder:
         )
 
 
-def _first_failure(error: ValidationError) -> tuple[str, str | None]:
+def _first_failure(error: ValidationError) -> tuple[str, str | None, object]:
+    """What pydantic says first, of which field, given what."""
     failures = error.errors(include_url=False, include_context=False)
     first = failures[0]
     field = ".".join(str(part) for part in first["loc"]) or None
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return f"{first['msg']}; got {_shown(first.get('input'))}{more}", field
+    return f"{first['msg']}; got {_shown(first.get('input'))}{more}", field, first.get("input")
 
 
 def _fits(value: object, dtype: DType) -> bool:
@@ -239,6 +274,6 @@ def _on_calendar(us: IntArray) -> bool:
 def _shown(value: object) -> str:
     try:
         shown = value.isoformat() if isinstance(value, datetime) else repr(value)
-    except ValueError:  # Python writes no int of more than 4,300 digits
+    except Exception:  # noqa: BLE001 Python writes no int of more than 4,300 digits, and what an author's class does can be anything
         shown = f"a value of type {type(value).__name__}"
     return shown if len(shown) <= 200 else f"{shown[:200]}…"

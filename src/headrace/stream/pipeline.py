@@ -42,6 +42,8 @@ __all__ = ["DeadLetterSink", "Pipeline", "RoundSummary"]
 logger = logging.getLogger(__name__)
 
 _NEVER = -(2**63)
+_LAST_MS = 253_402_300_799_999
+"""The end of the calendar: later timestamps of records, which are dead letters, move no clock."""
 _CHECK_S = 0.05
 """A topic cannot be deleted and made anew, and get as many records as it had, within this many seconds."""
 
@@ -235,7 +237,8 @@ class Pipeline:
             if batch.source.topic == fetch.source.topic:
                 mine = batch.ts_us[batch.partition == fetch.source.partition]
                 newest_event = int(mine.max(initial=newest_event))
-        newest_record = max(before.record_ts_us, int(fetch.records.timestamps.max()) * 1000)
+        times = fetch.records.timestamps
+        newest_record = max(before.record_ts_us, int(times.max(initial=0, where=times <= _LAST_MS)) * 1000)
         return Position(fetch.last_offset, newest_record, newest_event)
 
     def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
