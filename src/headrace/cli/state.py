@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.cli.reach import BrokerSide, broker_side
+from headrace.cli.remarks import remarks_on_the_past
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError
 from headrace.heartbeat import read_heartbeats
@@ -49,6 +50,8 @@ def project_status(project: Project) -> dict[str, Any]:
     histories = _histories(project, topics, notes)
     broker = broker_side(project, histories, topics, notes)
     held = _store_side(project, notes)
+    if held.state is not None and held.positions:
+        notes += remarks_on_the_past(project, plan)
     positions = held.positions
     known = _log_side(project, plan, notes, {*broker.ends, *positions})
     logged = known or {}

@@ -4,7 +4,7 @@ from headrace.extras import needing
 
 with needing("offline"):
     from headrace.erasure.forget import Forgotten, forget, forget_all
-    from headrace.erasure.held import Held, Places, places_of, stale_views, what_is_held
+    from headrace.erasure.held import Held, Places, places_of, stale_views, views_counting_erased, what_is_held
     from headrace.erasure.keep import ErasureFilter
     from headrace.erasure.ledger import Entity, Erasure, Ledger
 
@@ -20,5 +20,6 @@ __all__ = [
     "forget_all",
     "places_of",
     "stale_views",
+    "views_counting_erased",
     "what_is_held",
 ]

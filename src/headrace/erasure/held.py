@@ -22,7 +22,7 @@ from headrace.online.versions import definition_of
 from headrace.plan import DType, Plan, Source, View
 from headrace.times import iso_time
 
-__all__ = ["Held", "Places", "places_of", "stale_views", "what_is_held"]
+__all__ = ["Held", "Places", "places_of", "stale_views", "views_counting_erased", "what_is_held"]
 
 _KINDS: dict[DType, tuple[type, str]] = {
     DType.INT64: (int, "an integer"),
@@ -199,21 +199,27 @@ def stale_views(
         lost: The topics of events that are being erased.
         names: The join keys by which they are.
     """
+    current = {view.name: view.hash for view in plan.views.values()}
+    outdated = {name for name, held in view_facts(facts).items() if current.get(name) != held}
+    return sorted(outdated | views_counting_erased(plan, facts, ledger, lost, names))
+
+
+def views_counting_erased(
+    plan: Plan, facts: Mapping[str, str], ledger: Ledger, lost: Iterable[str] = (), names: Iterable[str] = ()
+) -> set[str]:
+    """The views that count erased events for other entities still; see `stale_views`."""
     versions = {view.hash: view for view in plan.views.values()} | _held_versions(facts)
     gone = [(set(names), set(lost))]
     if FILLED in facts:  # otherwise nothing tells whether the records are older than an erasure
         filled = int(facts[FILLED])
         before = (one for one in ledger.erasures.values() if filled <= one.until_us)
         gone += [(set(one.names), {topic for topic, rows in one.rows.items() if rows}) for one in before]
-    counted = {
+    return {
         view.name
         for view in versions.values()
         for keys, topics in gone
         if view.source in plan.sources and plan.sources[view.source].topic in topics and not keys <= set(view.join_keys)
     }
-    current = {view.name: view.hash for view in plan.views.values()}
-    outdated = {name for name, held in view_facts(facts).items() if current.get(name) != held}
-    return sorted(counted | outdated)
 
 
 def _held_versions(facts: Mapping[str, str]) -> dict[str, View]:
