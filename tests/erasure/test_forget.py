@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from headrace.audit import audit_lookups
 from headrace.config import Clock, Project
-from headrace.erasure import Erasure, Forgotten, Ledger, forget_all, places_of, what_is_held
+from headrace.erasure import Erasure, Forgotten, Ledger, forget, forget_all, places_of, what_is_held
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable
 from headrace.lookup import FeatureClient
@@ -394,3 +396,57 @@ def test_key_that_only_older_files_of_the_log_hold_was_held(shop: Shop) -> None:
     shop.forget(shop="e")
     held = what_is_held(shop.project, PLAN, shop.store, places)
     assert (held.log, held.old_files) == ({"sales": 0}, {"sales": 0})
+
+
+# --- beside workers, as on Redis
+
+
+def test_beside_workers_a_round_under_way_is_waited_for_and_removed_too(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = shop.start()
+    waited: list[float] = []
+
+    def another_round(seconds: float) -> None:
+        waited.append(seconds)
+        worker.process(fetches(record(4, "a", 60 * 24 + 1), record(5, "b", 60 * 24 + 1)))
+
+    monkeypatch.setattr(forgetting.time, "sleep", another_round)
+    done = forget(shop.project, PLAN, shop.store, {"shop": "a"}, alone=False)
+    worker.flush()
+    assert waited == [3.0]
+    assert done.through["sales"] == {0: 5, 1: 1}
+    assert shop.logged() == [("b", 0, 1), ("b", 0, 5), ("c", 1, 1)]
+    assert [json.loads(key) for key in shop.store.entities(SHOPS.hash)] == [["b"], ["c"]]
+    shop.deliver(record(6, "a", 60 * 24 + 2, pieces=5))
+    assert shop.counts("shop_sales", shop="a") == 5  # which is what the log holds of it
+    assert ("a", 0, 6) in shop.logged()
+
+
+def test_beside_workers_views_to_make_anew_are_named_and_left_to_them(shop: Shop) -> None:
+    done = forget(shop.project, PLAN, shop.store, {"shop": "a"}, alone=False, grace_s=0)
+    assert done.stale_views == ["by_pieces"]
+    assert shop.counts("by_pieces", pieces=2) == 2
+    assert json.loads(Path(done.receipt).read_text())["views_to_make_anew"] == ["by_pieces"]
+
+
+# --- the receipt
+
+
+def test_whoever_has_the_secret_can_check_whom_a_receipt_is_about(shop: Shop) -> None:
+    receipt = json.loads(Path(shop.forget(shop="a").receipt).read_text())
+    secret = bytes.fromhex((shop.project.erasure_path / "secret").read_text().strip())
+    told = [
+        hmac.new(secret, json.dumps([["shop"], [name]], separators=(",", ":")).encode(), hashlib.sha256).hexdigest()
+        for name in ("a", "b")
+    ]
+    assert (receipt["hmac_sha256"] == told[0], receipt["hmac_sha256"] == told[1]) == (True, False)
+
+
+def test_datasets_elsewhere_are_named_where_one_says_so(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    pq.write_table(pa.table({"shop": ["a"]}), elsewhere / "part.parquet")
+    (elsewhere / "manifest.json").write_text(json.dumps({"dataset": "far", "files": [{"path": "part.parquet"}]}))
+    done = forget(shop.project, PLAN, shop.store, {"shop": "a"}, alone=True, folders=[elsewhere])
+    assert [(holder.manifest, holder.rows) for holder in done.datasets] == [(str(elsewhere / "manifest.json"), 1)]
+    assert (elsewhere / "part.parquet").exists()

@@ -124,6 +124,8 @@ def forget_all(
         time.sleep(grace_s)
     for places, done in zip(all_places, begun, strict=True):
         _erase(project, store, places, done, alone=alone)
+        if not alone:
+            _erase_what_came_meanwhile(project, ledger, store, places, done)
     store.sync()
     for places, done in zip(all_places, begun, strict=True):
         lost = {topic for topic, count in done.log.items() if count}
@@ -154,13 +156,7 @@ def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places,
     newest = max((position.record_ts_us for position in positions.values()), default=0)
     before = now if project.clock is Clock.SYSTEM else newest
     done = Forgotten(tuple(sorted(places.entity)), ledger.digest(places.entity), now, before, log=dict(held.log))
-    for source in places.sources:
-        applied = {at.partition: one.offset for at, one in positions.items() if at.topic == source.topic}
-        logged = EventLog(project.log_path, source).last_offsets(sorted(applied) or None)
-        done.through[source.topic] = {
-            partition: max(applied.get(partition, -1), logged.get(partition, -1))
-            for partition in sorted({*applied, *logged})
-        }
+    done.through = _through(project, store, places)
     ledger.begin(_entry(done, store))
     # With what an erasure that was cut short has removed already: a receipt is about all of it.
     done.log = dict(ledger.erasures[done.digest].rows) if held.is_cut_short else dict(held.log)
@@ -181,8 +177,31 @@ def _erase(project: Project, store: OnlineStore, places: Places, done: Forgotten
         rows, done.log_versions[source.topic] = EventLog(project.log_path, source).erase(places.scalars, alone=alone)
         done.log[source.topic] = max(done.log.get(source.topic, 0), rows)
     done.lookups, done.lookups_version = LookupTable(project.audit_path).erase(places.as_json, alone=alone)
-    if not alone:
-        _erase_online(store, places, done)  # a round that was under way may have written once more
+
+
+def _erase_what_came_meanwhile(
+    project: Project, ledger: Ledger, store: OnlineStore, places: Places, done: Forgotten
+) -> None:
+    """Erase what workers have applied meanwhile, on both sides: records that hold it go, so the log must not get it either."""
+    _erase_online(store, places, done)
+    done.through = _through(project, store, places)
+    ledger.begin(_entry(done, store))
+    for source in places.sources:
+        rows, done.log_versions[source.topic] = EventLog(project.log_path, source).erase(places.scalars, alone=False)
+        done.log[source.topic] += rows
+
+
+def _through(project: Project, store: OnlineStore, places: Places) -> dict[str, dict[int, int]]:
+    """By topic and source partition, the last offset that store or log hold."""
+    positions, found = store.positions(), {}
+    for source in places.sources:
+        applied = {at.partition: one.offset for at, one in positions.items() if at.topic == source.topic}
+        logged = EventLog(project.log_path, source).last_offsets(sorted(applied) or None)
+        found[source.topic] = {
+            partition: max(applied.get(partition, -1), logged.get(partition, -1))
+            for partition in sorted({*applied, *logged})
+        }
+    return found
 
 
 def _erase_online(store: OnlineStore, places: Places, done: Forgotten) -> None:
