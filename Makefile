@@ -102,6 +102,9 @@ lock: $(READY)
 	  > requirements.lock.new
 	@$(COMPILE) pyproject.toml --extra dev >> requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+	@echo "# What the image runs: headrace[all], any platform. Written by \`make lock\` from pyproject.toml." > requirements-run.lock.new
+	@$(COMPILE) pyproject.toml --extra all --constraint requirements.lock >> requirements-run.lock.new
+	@mv requirements-run.lock.new requirements-run.lock
 	@echo "# What the benchmarks run with, any platform. Written by \`make lock\` from pyproject.toml." > requirements-bench.lock.new
 	@$(COMPILE) pyproject.toml --extra bench --constraint requirements.lock >> requirements-bench.lock.new
 	@mv requirements-bench.lock.new requirements-bench.lock

