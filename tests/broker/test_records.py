@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
-from headrace.broker import end_offsets
+from headrace.broker import end_offsets, ensure_topics
 from headrace.broker.records import read_records
 from headrace.errors import BrokerUnavailableError, TopicError
+from tests.produce.examples import source_of
 from tests.servers.kafka import ApacheKafka
 
 pytestmark = [pytest.mark.slow, pytest.mark.apache_kafka]
@@ -90,3 +92,16 @@ def test_range_whose_beginning_is_gone_is_refused(apache_kafka: ApacheKafka, top
 def test_broker_that_is_away_is_said() -> None:
     with pytest.raises(BrokerUnavailableError, match="No Kafka broker answers"):
         list(read_records("127.0.0.1:1", {("t", 0): (0, 7)}))
+
+
+@pytest.mark.parametrize(("keeps_history", "retention_ms"), [(True, "-1"), (False, "604800000")])
+def test_new_topic_keeps_history_or_has_the_brokers_retention(
+    apache_kafka: ApacheKafka, topic_name: str, *, keeps_history: bool, retention_ms: str
+) -> None:
+    ensure_topics(apache_kafka.address, [source_of(topic_name)], 1, keeps_history=keeps_history)
+    for name in (topic_name, f"{topic_name}.dlq"):
+        asked = ConfigResource(ConfigResource.Type.TOPIC, name)
+        found = apache_kafka.admin.describe_configs([asked])[asked].result(30)
+        assert found["retention.ms"].value == retention_ms
+        assert found["message.timestamp.type"].value == "CreateTime"
+        assert found["message.timestamp.before.max.ms"].value == str(2**63 - 1)  # a broker's default as well

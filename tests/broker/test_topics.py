@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.errors import InvalidConfigurationError
 from kafka.structs import OffsetAndMetadata
 
 from headrace.broker import beginning_offsets, cluster_id, committed_offsets, describe, end_offsets, ensure_topics
@@ -36,8 +37,9 @@ def test_missing_topics_are_created_to_keep_history_and_existing_ones_stay(broke
     assert made[topic_name].topic_id
 
 
-def test_topics_are_asked_to_keep_old_records_and_producers_timestamps(
-    broker: str, topic_name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("keeps_history", [True, False])
+def test_topics_are_asked_to_keep_producers_timestamps_and_history_where_it_is_replayed(
+    broker: str, topic_name: str, monkeypatch: pytest.MonkeyPatch, *, keeps_history: bool
 ) -> None:
     """Tansu does not describe what it was told, so this looks at what it is told."""
     asked: dict[str, Any] = {}
@@ -45,12 +47,28 @@ def test_topics_are_asked_to_keep_old_records_and_producers_timestamps(
     monkeypatch.setattr(
         KafkaAdminClient, "create_topics", lambda admin, topics: (asked.update(topics), create(admin, topics))
     )
-    ensure_topics(broker, [source(topic_name)], 3)
-    wanted = {"retention.ms": "-1", "message.timestamp.type": "CreateTime"}
+    ensure_topics(broker, [source(topic_name)], 3, keeps_history=keeps_history)
+    wanted = {"message.timestamp.type": "CreateTime"}
+    if keeps_history:
+        wanted |= {"retention.ms": "-1", "message.timestamp.before.max.ms": str(2**63 - 1)}
     assert {topic: options["configs"] for topic, options in asked.items()} == {
         topic_name: wanted,
         f"{topic_name}.dlq": wanted,
     }
+
+
+def test_broker_that_does_not_know_a_setting_is_asked_without_it(
+    broker: str, topic_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = KafkaAdminClient.create_topics
+
+    def as_before_kafka_3_6(admin: Any, topics: dict[str, Any]) -> Any:
+        if any("message.timestamp.before.max.ms" in options["configs"] for options in topics.values()):
+            raise InvalidConfigurationError
+        return create(admin, topics)
+
+    monkeypatch.setattr(KafkaAdminClient, "create_topics", as_before_kafka_3_6)
+    assert ensure_topics(broker, [source(topic_name)], 2)[topic_name].partitions == 2
 
 
 def test_topics_created_by_two_at_once_are_created_once(broker: str, topic_name: str) -> None:

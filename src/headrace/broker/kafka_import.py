@@ -13,12 +13,19 @@ with needing("stream"), warnings.catch_warnings():
     import confluent_kafka as librdkafka
     from kafka import IsolationLevel, KafkaProducer, TopicPartition
     from kafka.admin import KafkaAdminClient, OffsetSpec
-    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, TopicAuthorizationFailedError
+    from kafka.errors import (
+        InvalidConfigurationError,
+        KafkaError,
+        KafkaTimeoutError,
+        TopicAlreadyExistsError,
+        TopicAuthorizationFailedError,
+    )
     from kafka.partitioner import murmur2
     from kafka.producer.producer_batch import ProducerBatch
     from kafka.record.memory_records import MemoryRecordsBuilder
 
 __all__ = [
+    "InvalidConfigurationError",
     "IsolationLevel",
     "KafkaAdminClient",
     "KafkaError",

@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.broker.connection import TIMEOUT_S, admin_client, broker_errors
 from headrace.broker.kafka_import import (
+    InvalidConfigurationError,
     IsolationLevel,
     KafkaAdminClient,
     KafkaError,
@@ -42,9 +43,13 @@ _UNKNOWN_TOPIC = 3
 _WATCH_S = 4.0
 _TOPIC_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,245}")
 _TOPIC_CONFIG = {
-    "retention.ms": "-1",  # replayed history is old by its timestamps, and would be deleted at once
     "message.timestamp.type": "CreateTime",  # on the record clock an event is known at the timestamp its producer gave
 }
+_KEEPS_CONFIG = {
+    "retention.ms": "-1",  # replayed history is old by its timestamps, and would be deleted at once
+    "message.timestamp.before.max.ms": str(2**63 - 1),  # … or refused
+}
+_SINCE_KAFKA_3_6 = ("message.timestamp.before.max.ms",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +66,23 @@ class TopicInfo:
 
 
 def ensure_topics(
-    bootstrap: str, sources: Iterable[Source], partitions: int, *, timeout_s: float = TIMEOUT_S
+    bootstrap: str,
+    sources: Iterable[Source],
+    partitions: int,
+    *,
+    keeps_history: bool = True,
+    timeout_s: float = TIMEOUT_S,
 ) -> dict[str, TopicInfo]:
     """Create the topics of sources, and their dead-letter topics, where they are missing.
 
-    They keep what is old (``retention.ms=-1``) and the producer's timestamps. A topic that exists is left as it is.
+    They keep the producer's timestamps. A topic that exists is left as it is.
 
     Args:
         bootstrap: ``host:port[,host:port]``.
         sources: The sources.
         partitions: How many partitions a new topic gets; dead-letter topics get one.
+        keeps_history: Whether new topics take records of any age and keep them for good, as replays and the record clock need; else the
+            broker's own retention holds.
         timeout_s: How long to wait for the broker, in seconds.
 
     Returns:
@@ -98,7 +110,7 @@ def ensure_topics(
         found = _describe(admin, wanted)
         missing = [topic for topic in wanted if topic not in found]
         for topic in missing:
-            _create(admin, topic, wanted[topic])
+            _create(admin, topic, wanted[topic], _TOPIC_CONFIG | (_KEEPS_CONFIG if keeps_history else {}))
         if missing:
             admin.wait_for_topics(missing, timeout_ms=int(timeout_s * 1000))
             found = _describe(admin, wanted)
@@ -283,12 +295,17 @@ def _describe(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, Topic
     }
 
 
-def _create(admin: KafkaAdminClient, topic: str, partitions: int) -> None:
-    wanted = {"num_partitions": partitions, "replication_factor": -1, "configs": _TOPIC_CONFIG}
+def _create(admin: KafkaAdminClient, topic: str, partitions: int, config: dict[str, str]) -> None:
+    wanted = {"num_partitions": partitions, "replication_factor": -1, "configs": config}
     try:
         admin.create_topics({topic: wanted})
     except TopicAlreadyExistsError:
         return  # another worker or producer was faster
+    except InvalidConfigurationError:
+        older = {name: value for name, value in config.items() if name not in _SINCE_KAFKA_3_6}
+        if older == config:
+            raise
+        _create(admin, topic, partitions, older)  # a broker of before takes records of any age
     except KafkaError as error:
         if is_refusal(error.errno):
             msg = f"CREATE of {topic}"

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from headrace.broker import broker_address, describe, ensure_topics
 from headrace.broker.connection import TIMEOUT_S, broker_errors
-from headrace.config import Project
+from headrace.config import Clock, Project
 from headrace.errors import EventError, TopicError
 from headrace.events.schema import load_model
 from headrace.plan import Plan, Source, read_plan
@@ -81,7 +81,9 @@ class EventProducer:
             )
 
     @classmethod
-    def for_project(cls, topic_or_source: str, project: Project | None = None, **options: Any) -> Self:
+    def for_project(
+        cls, topic_or_source: str, project: Project | None = None, *, keeps_history: bool = False, **options: Any
+    ) -> Self:
         """A producer for a project's source, its topic created where it is missing.
 
         Under the project's record clock, an event that gives no timestamp is sent as of when it happened, not as of today.
@@ -89,6 +91,7 @@ class EventProducer:
         Args:
             topic_or_source: The name of a topic or a source of the project's plan.
             project: The project; None is the one that the current folder lies in.
+            keeps_history: Whether a topic that is created keeps records of any age for good, whatever the project's clock: for replays.
             options: As for the class.
 
         Returns:
@@ -105,7 +108,9 @@ class EventProducer:
         source = find_source(read_plan(project.plan_path), topic_or_source)
         model = load_model(project.repo, source.model)
         bootstrap = broker_address(project)
-        ensure_topics(bootstrap, [source], project.partitions)
+        ensure_topics(
+            bootstrap, [source], project.partitions, keeps_history=keeps_history or project.clock is Clock.RECORD
+        )
         options.setdefault("clock", clock_of(project))
         return cls(source, model, bootstrap, **options)
 

@@ -50,7 +50,7 @@ def produce(
     source = find_source(read_plan(project.plan_path), topic)
     broker_address(project)  # says at once that no broker runs, before a history is read
     history = load_history(project, source.topic)
-    with EventProducer.for_project(source.name, project) as producer:
+    with EventProducer.for_project(source.name, project, keeps_history=True) as producer:
         sealed = NOTHING_SEALED
         if options is not None and options.resume:
             with closing(TopicWatch(producer.bootstrap, [source.topic])) as watch:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.broker.topics import TopicWatch, ensure_topics
-from headrace.config import Project
+from headrace.config import Clock, Project
 from headrace.erasure import ErasureFilter
 from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError
 from headrace.events.decode import EventDecoder
@@ -138,7 +138,9 @@ def prepare(
     }
     rule = Upkeep(project.log_small_files, project.log_target_bytes)
     logs = {source.topic: EventLog(project.log_path, source, rule) for source in plan.sources.values()}
-    infos = ensure_topics(bootstrap, plan.sources.values(), project.partitions)
+    infos = ensure_topics(
+        bootstrap, plan.sources.values(), project.partitions, keeps_history=project.clock is Clock.RECORD
+    )
     _check_writable(project)
     watch = TopicWatch(bootstrap, [*logs])
     store = _open(project.store_url)
