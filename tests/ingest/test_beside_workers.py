@@ -24,8 +24,8 @@ from headrace.cli import app
 from headrace.config import Project
 from headrace.erasure import forget
 from headrace.errors import IngestError
-from headrace.ingest.registry import Registry
 from headrace.log import EventLog
+from headrace.log.imports import Registry
 from headrace.log.schema import FIRST_IMPORT
 from headrace.lookup import FeatureClient
 from headrace.online import open_store

@@ -144,6 +144,15 @@ def test_deleted_entity_is_gone_from_every_partition_of_that_view_only(store: On
     store.commit([write("a", 0, None, 8)], {})
 
 
+def test_records_of_one_partition_may_be_deleted_alone(store: OnlineStore) -> None:
+    store.commit([whole("a", 0), whole("a", 7), whole("b", 7), whole("a", 7, OTHER)], {HERE: Position(3, 30, 300)})
+    assert store.delete(VIEW, [b"a", b"b", b"never"], 7) == 2
+    assert store.delete(VIEW, [b"a", b"b"], 7) == 0
+    assert store.entities(VIEW) == [b"a"]
+    assert [partition for partition, _ in store.lookup({VIEW: [b"a"]}).records[VIEW][0]] == [0]
+    assert [partition for partition, _ in store.lookup({OTHER: [b"a"]}).records[OTHER][0]] == [7]
+
+
 def test_cleared_store_is_a_new_one(store: OnlineStore) -> None:
     store.commit([write("a", 0, None, 3)], {HERE: Position(3, 30, 300)})
     store.add_journal([JournalEntry(HERE, 0, 3, 100)])

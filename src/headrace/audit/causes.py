@@ -17,6 +17,7 @@ from headrace.config import Project
 from headrace.erasure import Erasure, Ledger
 from headrace.errors import LogError, PlanError
 from headrace.log import EventLog, Gap, Made, made_log, topic_history
+from headrace.log.imports import undone_imports
 from headrace.online.meta import FILLED, log_fact
 from headrace.plan import Plan, Source, View
 from headrace.times import us_of
@@ -46,12 +47,14 @@ class _Log:
         ends: By source partition, the last offset that it stands for.
         gaps: The gaps that were accepted.
         sealed: The source partitions that nothing is added to any more.
+        undone: The source partitions of imports that were taken back.
     """
 
     made: Made | None
     ends: dict[int, int]
     gaps: tuple[Gap, ...]
     sealed: range
+    undone: frozenset[int]
 
 
 class Causes:
@@ -98,6 +101,7 @@ class Causes:
             _of_log(record, source.topic, log, evidence),
             _of_erasures(record, view, source.topic, self._ledger),
             _of_lost_events(record, log, evidence),
+            Verdict(excuse=None if log.undone.isdisjoint(evidence) else Apart.IMPORT_UNDONE),
         ]
         blocks = {one.block for one in found if one.block is not None}
         excuses = {one.excuse for one in found if one.excuse is not None}
@@ -119,6 +123,7 @@ class Causes:
                 EventLog(root, source).last_offsets(sorted(partitions)),
                 history.gaps if history else (),
                 history.sealed if history else range(0),
+                frozenset(undone_imports(root, topic)),
             )
         return found
 

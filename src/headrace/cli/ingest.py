@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.output import AsJson, Folder, command, console, note, print_json, table
+from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, note, print_json, table
 from headrace.config import Project
 from headrace.errors import IngestError
 from headrace.times import iso_time
@@ -23,7 +23,9 @@ __all__ = ["import_"]
 
 @command
 def import_(
-    source: Annotated[str, typer.Argument(help="The source (or its topic) whose events these are.")],
+    source: Annotated[
+        str | None, typer.Argument(help="The source (or its topic) whose events these are.", show_default=False)
+    ] = None,
     files: Annotated[
         str | None,
         typer.Option("--from", help="A Parquet or CSV file, or a glob of them, in quotes.", show_default=False),
@@ -79,17 +81,32 @@ def import_(
             "--id", help="A name for the import; made of its events' checksum if left out.", show_default=False
         ),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Import events once more that were imported already.")] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave rows out that are no events, and write them to a file.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, and import nothing.")] = False,
+    undo: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Instead: take the import of this id back.", show_default=False),
+    ] = None,
+    yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Load existing history (Parquet, CSV, a query) into the log, as if it had been streamed."""
+    """Load existing history (Parquet, CSV, a query) into the log, as if it had been streamed; or take an import back."""
     from headrace.ingest import Origin, import_history
 
     project = Project.load(folder)
+    if undo is not None:
+        if files is not None or query is not None:
+            msg = "--undo takes an import back, and --from and --query make one."
+            raise IngestError(msg, cure="Give --undo alone.")
+        _undo(project, undo, source, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
+    if source is None:
+        msg = "It is not said whose events these are."
+        raise IngestError(msg, cure="Name the source: headrace import SOURCE --from FILE.")
     dialect = _dialect(delimiter, quote, escape, encoding, null)
     origin = Origin(files=files, query=query, database=database, dialect=dialect)
     with console.status("Importing …"):
@@ -101,6 +118,7 @@ def import_(
             mapped=_pairs(mapped or []),
             moments=_moments(zone, epoch),
             name=name,
+            again=again,
             skip_bad=skip_bad,
             dry_run=dry_run,
         )
@@ -108,6 +126,30 @@ def import_(
         print_json(_as_json(done, dry_run=dry_run))
         return
     _show(done, dry_run=dry_run)
+
+
+def _undo(project: Project, name: str, source: str | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    from headrace.ingest import find_import, undo_import
+
+    _, found = find_import(project, name, source)
+    if not as_json:
+        table(
+            f"Import {found.id}",
+            ["", ""],
+            [["topic", found.topic], ["imported at", found.begun_at], ["events", found.events]],
+        )
+        for manifest in found.datasets:
+            console.print(f"A dataset was built with it, and stays: {manifest}", highlight=False, soft_wrap=True)
+    if dry_run:
+        if as_json:
+            print_json({**asdict(found), "dry_run": True})
+        return
+    confirm("Take it back, out of the log and the online store?", yes=yes)
+    done = undo_import(project, name, source)
+    if as_json:
+        print_json({**asdict(done), "dry_run": False})
+        return
+    console.print(f"Taken back: {done.removed:,} events of the log, {done.records:,} online records.", highlight=False)
 
 
 def _pairs(mapped: list[str]) -> dict[str, str]:
@@ -168,6 +210,7 @@ def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
         "quoted_query": done.quoted_query,
         "bad_file": done.bad_file,
         "repeated": done.repeated,
+        "held": done.held,
         "erased": done.erased,
         "logged": done.logged,
         "first": iso_time(done.first_us),
@@ -179,7 +222,15 @@ def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
 
 def _show(done: Imported, *, dry_run: bool) -> None:
     rows: list[list[object]] = [["rows read", done.rows], ["events", done.events]]
-    rows += [[what, n] for what, n in (("bad rows", done.bad), ("repeated events", done.repeated)) if n]
+    rows += [
+        [what, n]
+        for what, n in (
+            ("bad rows", done.bad),
+            ("repeated events", done.repeated),
+            ("events that the log has", done.held),
+        )
+        if n
+    ]
     if not dry_run:
         rows += [["events of erased entities", done.erased]] if done.erased else []
         rows.append(["logged", done.logged])

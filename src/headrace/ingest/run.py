@@ -17,20 +17,25 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+import pyarrow as pa
 
 from headrace.config import Project
 from headrace.erasure import ErasureFilter
 from headrace.errors import IngestError
+from headrace.events.batch import EventBatch
+from headrace.events.columns import BoolArray
 from headrace.events.decode import EventDecoder
 from headrace.events.moments import Moments
 from headrace.events.schema import load_model
 from headrace.ingest.fields import Fields, Unmatched
 from headrace.ingest.online import Applied, apply_imports, known_of
 from headrace.ingest.reader import Origin, Reader
-from headrace.ingest.registry import Entry, Registry
 from headrace.ingest.staging import Digest, Staging
 from headrace.ingest.validate import BadRow, Validator
 from headrace.log import EventLog
+from headrace.log.imports import Entry, Registry
+from headrace.log.recent import held_ids
+from headrace.log.schema import FIRST_IMPORT, RECORD_TS, TS
 from headrace.plan import Plan, Source, read_plan
 from headrace.stream.dedup import Deduplicator
 from headrace.stream.rows import batch_of_rows, log_rows
@@ -57,6 +62,7 @@ class Imported:
         events: How many of them are events.
         bad: How many are none.
         repeated: How many events were left out because their event id had counted already.
+        held: How many were left out because the log holds an event with that event id already.
         erased: How many were left out because their entity was erased.
         logged: How many were logged now.
         first_us: The earliest event time, in µs; None where there is no event.
@@ -76,6 +82,7 @@ class Imported:
     events: int = 0
     bad: int = 0
     repeated: int = 0
+    held: int = 0
     erased: int = 0
     logged: int = 0
     first_us: int | None = None
@@ -97,6 +104,7 @@ def import_history(
     mapped: Mapping[str, str] | None = None,
     moments: Moments | None = None,
     name: str | None = None,
+    again: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
     now_us: int | None = None,
@@ -113,6 +121,7 @@ def import_history(
         mapped: By field of the model, the column it comes from; fields left out come from the column of their name.
         moments: How times are read that say no zone, or are numbers; None leaves them to the model.
         name: An id for the import; None makes one of its events' checksum.
+        again: Whether to import events once more that were imported already; where they have event ids, they count once all the same.
         skip_bad: Whether to leave out rows that are no events, and write them to a file, rather than import nothing.
         dry_run: Whether to read and check only.
         now_us: Now by the wall clock, in µs; None asks it.
@@ -146,12 +155,17 @@ def import_history(
                 digest = _stage(reader, fields, validator, staging, bad_file, declared, done)
             _judge_bad_rows(done, skip_bad=skip_bad)
             files = reader.checksums()
-            entry = registry.find(declared.topic, digest, name, files)
             log = EventLog(project.log_path, declared)
+            # Events with ids count once whatever file they come in.
+            known_files = {} if again or declared.event_id is not None else files
+            entry = registry.find(declared.topic, digest, name, known_files)
+            if entry is not None and again and _is_whole(log, entry):
+                entry = None
             if entry is not None:
                 _refuse_again(project, plan, log, entry, dry_run=dry_run)
-            done.id = entry.id if entry is not None else name or digest[:16]
+            done.id = entry.id if entry is not None else name or registry.free_id(declared.topic, digest[:16])
             if dry_run:
+                done.held = sum(int(_held(log, batch, None).sum()) for batch in _batches(log, staging, FIRST_IMPORT))
                 return done
             _keep_bad_rows(project, bad_rows, digest, done)
             if entry is None:
@@ -248,21 +262,54 @@ def _keep_bad_rows(project: Project, written: Path, digest: str, done: Imported)
 
 def _refuse_again(project: Project, plan: Plan, log: EventLog, entry: Entry, *, dry_run: bool) -> None:
     """Refuse events that the log holds already; what the online store lacks of them it still gets."""
-    if log.last_offsets([entry.partition]).get(entry.partition, -1) < entry.events - 1:
+    if not _is_whole(log, entry):
         return
     if not dry_run:
         apply_imports(project, plan, log.source)
     msg = f"These {entry.events:,} events were imported into {entry.topic!r} already: import {entry.id!r} of {entry.begun_at}."
-    raise IngestError(msg, cure="Nothing was done. An import of other events needs other events.")
+    cure = "Nothing was done. To count them once more, say --again; to take that import back, --undo."
+    raise IngestError(msg, cure=cure)
+
+
+def _is_whole(log: EventLog, entry: Entry) -> bool:
+    """Whether the log holds all of an import."""
+    return log.last_offsets([entry.partition]).get(entry.partition, -1) >= entry.events - 1
+
+
+def _batches(log: EventLog, staging: Staging, partition: int) -> Iterator[EventBatch]:
+    """What waits, as events of a partition."""
+    for rows in staging.groups(GROUP_ROWS):
+        batch = batch_of_rows(log.source, rows)
+        yield replace(batch, partition=np.full(len(batch), partition, np.int64), _values={})
+
+
+def _held(log: EventLog, batch: EventBatch, own: int | None) -> BoolArray:
+    """Which events have an id that another event of the log has, within the horizon of its time or of its record's."""
+    column = log.source.event_id
+    nothing = np.zeros(len(batch), np.bool_)
+    if column is None or not len(batch):
+        return nothing
+    ids = batch.table.column(column).combine_chunks()
+    found = held_ids(log.snapshot(), column, ids.drop_null().unique(), own)
+    if not found.num_rows:
+        return nothing
+    mine = pa.table({"id": ids, "row": np.arange(len(batch)), "ts": batch.ts_us, "record_ts": batch.record_ts_us})
+    pairs = mine.join(found, "id", join_type="inner")
+    apart = [
+        np.abs(pairs.column(own_time).to_numpy() - pairs.column(its_time).to_numpy())
+        for own_time, its_time in (("ts", TS), ("record_ts", RECORD_TS))
+    ]
+    nothing[pairs.column("row").to_numpy()[np.minimum(*apart) <= log.source.dedup_us]] = True
+    return nothing
 
 
 def _append(project: Project, plan: Plan, log: EventLog, entry: Entry, staging: Staging, done: Imported) -> None:
     erased = ErasureFilter(project.erasure_path, known_of(project, plan, entry.topic).identities)
-    for rows in staging.groups(GROUP_ROWS):
-        batch = batch_of_rows(log.source, rows)
-        batch = replace(batch, partition=np.full(len(batch), entry.partition, np.int64), _values={})
-        (kept,) = erased.kept([batch])
-        done.erased += len(batch) - len(kept)
+    for batch in _batches(log, staging, entry.partition):
+        fresh = batch.where(~_held(log, batch, entry.partition))
+        done.held += len(batch) - len(fresh)
+        (kept,) = erased.kept([fresh])
+        done.erased += len(fresh) - len(kept)
         if len(batch):
             appended = log.append(log_rows(log.source, [kept]), {entry.partition: int(batch.offset[-1])})
             done.logged += appended.rows

@@ -20,12 +20,13 @@ from deltalake.exceptions import DeltaError
 from headrace.events.declared import declared_column
 from headrace.log.compact import HeldFile, held_files, rows_of, swap_files
 from headrace.log.delta import open_table, translated
-from headrace.log.files import Layout, removal, write_files
+from headrace.log.files import LOG_LAYOUT, Layout, removal, write_files
+from headrace.log.schema import PARTITION
 from headrace.log.upkeep import Unfinished, upkeep
 from headrace.log.vacuum import files_on_disk, is_left_over, named_files
 from headrace.plan import Source
 
-__all__ = ["Erased", "HeldRows", "erase_rows", "held_rows", "rows_equal_to"]
+__all__ = ["Erased", "HeldRows", "erase_rows", "leave_out_partition", "held_rows", "rows_equal_to"]
 
 _WAIT_S = 120.0
 _APPEND_ONLY = "delta.appendOnly"
@@ -106,10 +107,11 @@ def erase_rows(
     *,
     append_only: bool,
     alone: bool,
+    keep_old: bool = False,
 ) -> Erased:
     """Erase the rows that match, in every file that any version of the table holds.
 
-    Older versions can no longer be read where they held such rows.
+    Older versions can no longer be read where they held such rows, unless they are kept.
 
     Args:
         path: The table's folder.
@@ -119,6 +121,7 @@ def erase_rows(
         append_only: Whether the table refuses deletions otherwise.
         alone: Whether nobody else writes the table just now; only then are files removed that no commit speaks of,
             such as those of an append cut short.
+        keep_old: Whether older versions keep the rows: only the newest is to be without them.
 
     Returns:
         How many rows, and the version.
@@ -130,7 +133,32 @@ def erase_rows(
     if open_table(path) is None:
         return Erased(0, None)
     with upkeep(path, wait_s=_WAIT_S) as unfinished:
-        return _erase(path, layout, columns, matches, unfinished, append_only=append_only, alone=alone)
+        return _erase(
+            path, layout, columns, matches, unfinished, append_only=append_only, alone=alone, keep_old=keep_old
+        )
+
+
+def leave_out_partition(path: Path, partition: int) -> Erased:
+    """Leave a source partition's events out of a log's newest version; older versions, which datasets pin, keep them.
+
+    The log goes on standing for the partition's offsets, so nothing with these positions can be appended again.
+
+    Args:
+        path: The log's folder.
+        partition: The source partition.
+
+    Returns:
+        How many events, and the version.
+
+    Raises:
+        LogError: The log is damaged.
+        LogUnavailableError: The log cannot be written just now; doing it again goes on where this ended.
+    """
+
+    def mine(rows: pa.Table) -> pa.ChunkedArray:
+        return pc.equal(rows.column(PARTITION), partition)
+
+    return erase_rows(path, LOG_LAYOUT, [PARTITION], mine, append_only=True, alone=False, keep_old=True)
 
 
 def _erase(
@@ -142,6 +170,7 @@ def _erase(
     *,
     append_only: bool,
     alone: bool,
+    keep_old: bool,
 ) -> Erased:
     delta = open_table(path)
     if delta is None:
@@ -156,7 +185,8 @@ def _erase(
             if append_only:
                 delta.update_incremental()
                 delta.alter.set_table_properties({_APPEND_ONLY: "true"})
-        _remove_old(path, columns, matches, alone=alone)
+        if not keep_old:
+            _remove_old(path, columns, matches, alone=alone)
     except (DeltaError, OSError, pa.ArrowException) as error:
         raise translated(error, path, "written") from error
     return Erased(rows, delta.version())

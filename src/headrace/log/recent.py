@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import LogError
-from headrace.log.schema import OFFSET, PARTITION, RECORD_TS
+from headrace.log.schema import OFFSET, PARTITION, RECORD_TS, TS
 from headrace.log.snapshot import LogFile, LogSnapshot
 
-__all__ = ["LoggedId", "newest_record", "recent_ids"]
+__all__ = ["LoggedId", "held_ids", "newest_record", "recent_ids"]
 
 
 class LoggedId(NamedTuple):
@@ -54,6 +56,37 @@ def recent_ids(snapshot: LogSnapshot, column: str, partition: int, before: int, 
     return [LoggedId(event_id, ts) for event_id, ts in zip(ids, record_ts[first:].tolist(), strict=True)]
 
 
+def held_ids(snapshot: LogSnapshot, column: str, ids: pa.Array, without: int | None) -> pa.Table:
+    """The events that have one of some ids.
+
+    Args:
+        snapshot: The log.
+        column: The column of ids.
+        ids: The ids.
+        without: A source partition that does not count.
+
+    Returns:
+        ``id``, ``_ts_us`` and ``_record_ts_us`` of each, in no particular order.
+
+    Raises:
+        LogError: A file does not read.
+    """
+    wanted = (PARTITION, TS, RECORD_TS)
+    found = [pa.table({"id": ids.slice(0, 0), TS: pa.array([], pa.int64()), RECORD_TS: pa.array([], pa.int64())})]
+    for file in snapshot.files:
+        rows = _read(file, [*wanted, column])
+        if column not in rows.column_names:
+            continue
+        is_held = pc.is_in(rows.column(column).cast(ids.type), value_set=ids)
+        if without is not None:
+            is_held = pc.and_(is_held, pc.not_equal(rows.column(PARTITION), without))
+        rows = rows.filter(is_held)
+        found.append(
+            pa.table({"id": rows.column(column).cast(ids.type), TS: rows.column(TS), RECORD_TS: rows.column(RECORD_TS)})
+        )
+    return pa.concat_tables(found)
+
+
 def newest_record(snapshot: LogSnapshot, partition: int) -> tuple[int, int] | None:
     """The offset of the newest event of a partition, and its record's timestamp in µs; None where it has none.
 
@@ -78,16 +111,19 @@ def newest_record(snapshot: LogSnapshot, partition: int) -> tuple[int, int] | No
 
 
 def _rows(file: LogFile, column: str, partition: int, before: int) -> pa.Table:
+    table = _read(file, (PARTITION, OFFSET, RECORD_TS, column))
+    if column not in table.column_names:
+        return table.slice(0, 0).append_column(column, pa.nulls(0))
+    mine = (table.column(PARTITION).to_numpy() == partition) & (table.column(OFFSET).to_numpy() < before)
+    return table.filter(pa.array(mine))
+
+
+def _read(file: LogFile, wanted: Sequence[str]) -> pa.Table:
+    """Those of the columns that the file has."""
     try:
         held = pq.ParquetFile(file.path)
-        wanted = dict.fromkeys((PARTITION, OFFSET, RECORD_TS, column))
-        names = [name for name in wanted if name in held.schema_arrow.names]
-        table = held.read(columns=names)
+        return held.read(columns=[name for name in dict.fromkeys(wanted) if name in held.schema_arrow.names])
     except (pa.ArrowException, OSError) as error:
         cure = "Restore the log's folder from a copy, or move it away and replay the topic."
         msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
         raise LogError(msg, cure=cure) from error
-    if column not in names:
-        return table.slice(0, 0).append_column(column, pa.nulls(0))
-    mine = (table.column(PARTITION).to_numpy() == partition) & (table.column(OFFSET).to_numpy() < before)
-    return table.filter(pa.array(mine))

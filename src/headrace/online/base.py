@@ -224,15 +224,16 @@ class OnlineStore(ABC):
         """
 
     @abstractmethod
-    def delete(self, view: str, entities: Iterable[bytes]) -> int:
-        """Forget all records of entities; a write that was made from one of them is refused afterwards.
+    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
+        """Forget the records of entities; a write that was made from one of them is refused afterwards.
 
         Args:
             view: The view's content hash.
             entities: The entities' keys; those without a record are passed over.
+            partition: The source partition whose records are meant; None is all.
 
         Returns:
-            How many records, of all source partitions, there were.
+            How many records there were.
         """
 
     @abstractmethod

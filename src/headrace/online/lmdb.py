@@ -231,11 +231,14 @@ class LmdbStore(OnlineStore):
                     found[record_entity(record)] = None
         return list(found)
 
-    def delete(self, view: str, entities: Iterable[bytes]) -> int:
+    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
         deleted = 0
         with self._writing() as txn:
             cursor = txn.cursor(self._records)
-            for prefix in {entity_place(view, entity) for entity in entities}:
+            for prefix in {
+                entity_place(view, entity) if partition is None else RecordKey(view, entity, partition).place
+                for entity in entities
+            }:
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     cursor.delete()
                     deleted += 1

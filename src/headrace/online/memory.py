@@ -68,8 +68,15 @@ class MemoryStore(OnlineStore):
     def entities(self, view: str) -> list[bytes]:
         return [entity for of, entity in self._records if of == view]
 
-    def delete(self, view: str, entities: Iterable[bytes]) -> int:
-        return sum(len(self._records.pop((view, entity), {})) for entity in set(entities))
+    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
+        keys = [(view, entity) for entity in set(entities)]
+        if partition is None:
+            return sum(len(self._records.pop(key, {})) for key in keys)
+        deleted = sum(self._records.get(key, {}).pop(partition, None) is not None for key in keys)
+        for key in keys:
+            if not self._records.get(key, True):
+                del self._records[key]
+        return deleted
 
     def clear(self) -> None:
         for held in (self._records, self._positions, self._journal, self._meta):

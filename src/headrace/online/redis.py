@@ -261,8 +261,13 @@ class RedisStore(OnlineStore):
                 found.update((key.removeprefix(prefix), None) for key in keys)
         return list(found)
 
-    def delete(self, view: str, entities: Iterable[bytes]) -> int:
+    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
         keys = [record_prefix(view) + entity for entity in set(entities)]
+        if partition is not None:
+            with self._errors(), self._client.pipeline(transaction=True) as pipe:
+                for key in keys:
+                    pipe.hdel(key, b"%d" % partition)
+                return sum(pipe.execute())
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
             for key in keys:
                 pipe.hlen(key)

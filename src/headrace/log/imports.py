@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from headrace.errors import IngestError
 from headrace.log.schema import FIRST_IMPORT, LAST_IMPORT
 
-__all__ = ["Entry", "Registry"]
+__all__ = ["Entry", "Registry", "undone_imports"]
 
 _FILE, _LOCK = "_imports.json", "_imports.lock"
 
@@ -33,6 +34,8 @@ class Entry:
         events: How many it has; their offsets are 0 to one less.
         files: The SHA-256 of each of its files, by path; none for a query.
         begun_at: When it was begun (ISO 8601).
+        undoing_at: When somebody began to take it back; None where nobody did.
+        undone_at: When it was taken back wholly.
     """
 
     id: str
@@ -42,6 +45,13 @@ class Entry:
     events: int
     files: dict[str, str]
     begun_at: str
+    undoing_at: str | None = None
+    undone_at: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its events count: nobody has begun to take it back."""
+        return self.undoing_at is None
 
 
 class Registry:
@@ -88,6 +98,14 @@ class Registry:
         """
         return [entry for entry in self._read() if entry.topic == topic]
 
+    def all(self) -> list[Entry]:
+        """The imports of all topics, those that were taken back among them.
+
+        Raises:
+            IngestError: The registry cannot be read.
+        """
+        return self._read()
+
     def find(self, topic: str, digest: str, name: str | None, files: Mapping[str, str]) -> Entry | None:
         """The import of these events, where there was one.
 
@@ -101,6 +119,9 @@ class Registry:
             IngestError: That id is another import's, or one of the files is.
         """
         for entry in self.entries(topic):
+            if not entry.is_live:
+                self._refuse_half_undone(entry)
+                continue
             if entry.digest == digest:
                 return entry
             if name is not None and entry.id == name:
@@ -117,18 +138,30 @@ class Registry:
         return None
 
     def add(self, entry: Entry) -> None:
-        """Note an import, before any of its events is logged.
+        """Note an import, before any of its events is logged; or what became of it since.
 
         Args:
             entry: The import.
         """
-        document = {"format": 1, "imports": [asdict(one) for one in [*self._read(), entry]]}
+        others = [one for one in self._read() if (one.topic, one.partition) != (entry.topic, entry.partition)]
+        document = {"format": 1, "imports": [asdict(one) for one in [*others, entry]]}
         draft = self._path.with_name(f"{_FILE}.{os.getpid()}")
         with draft.open("w", encoding="utf-8") as file:
             file.write(json.dumps(document, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
+
+    def free_id(self, topic: str, wanted: str) -> str:
+        """An id that no import of a topic has: the one wanted, or with a number behind it.
+
+        Args:
+            topic: The topic.
+            wanted: The id to begin with.
+        """
+        taken = {entry.id for entry in self.entries(topic)}
+        more = (f"{wanted}-{number}" for number in count(2))
+        return next(one for one in chain([wanted], more) if one not in taken)
 
     def next_partition(self, topic: str, taken: Iterable[int]) -> int:
         """A partition that no import has.
@@ -147,6 +180,13 @@ class Registry:
             raise IngestError(msg, cure="Import many files at once: --from 'history/*.parquet'.")
         return partition
 
+    def _refuse_half_undone(self, entry: Entry) -> None:
+        if entry.undone_at is None:
+            msg = f"Taking back the import {entry.id!r} of {entry.topic!r} was cut short."
+            raise IngestError(
+                msg, cure=f"Run `headrace import --undo {entry.id}` again first: it goes on where it ended."
+            )
+
     def _read(self) -> list[Entry]:
         if not self._path.exists():
             return []
@@ -157,3 +197,16 @@ class Registry:
             raise IngestError(
                 msg, cure="Restore it from a copy: without it, history could be imported twice."
             ) from error
+
+
+def undone_imports(folder: Path, topic: str) -> dict[int, Entry]:
+    """The imports of a topic that were taken back, or are about to be, by partition.
+
+    Args:
+        folder: The folder of all logs.
+        topic: The topic.
+
+    Raises:
+        IngestError: The registry cannot be read.
+    """
+    return {entry.partition: entry for entry in Registry(folder).entries(topic) if not entry.is_live}

@@ -1,0 +1,163 @@
+"""Taking an import back: its events leave the log's newest version and the online store; what was built with them is told.
+
+The steps are in an order in which each may be the last: the list of imports says first that it is being taken back, so that nothing counts it as
+there; log and store follow, each of which may be done again; last the list says that it is done.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from headrace.config import Project
+from headrace.errors import HeadraceError, IngestError, LogError, StoreLockedError
+from headrace.log import EventLog
+from headrace.log.erase import leave_out_partition
+from headrace.log.imports import Entry, Registry
+from headrace.log.pins import pinned_versions
+from headrace.online import OnlineStore, open_store
+from headrace.online.meta import building_fact, definitions
+from headrace.online.versions import definition_of
+from headrace.plan import Plan, Source, View, read_plan
+from headrace.times import iso_time
+
+__all__ = ["Undone", "find_import", "undo_import"]
+
+
+@dataclass
+class Undone:
+    """What taking an import back does.
+
+    Attributes:
+        id: The import.
+        topic: Its topic.
+        partition: The source partition that its events stood in.
+        begun_at: When it was imported.
+        events: How many events it has.
+        datasets: The datasets that were built with it; they stay, and so do the versions of the log that they pin.
+        removed: How many events were removed from the log now.
+        version: The log's version since.
+        records: How many online records were removed.
+    """
+
+    id: str
+    topic: str
+    partition: int
+    begun_at: str
+    events: int
+    datasets: list[str] = field(default_factory=list)
+    removed: int = 0
+    version: int | None = None
+    records: int = 0
+
+
+def find_import(project: Project, name: str, source: str | None = None) -> tuple[Entry, Undone]:
+    """The import of a name, and what taking it back would touch.
+
+    Args:
+        project: The project.
+        name: The import's id.
+        source: The source or topic that it is of, where several have imports of that name.
+
+    Raises:
+        IngestError: There is none, there are several, or it was taken back already.
+    """
+    plan = read_plan(project.plan_path)
+    topics = {one.name: one.topic for one in plan.sources.values()}
+    wanted = None if source is None else topics.get(source, source)
+    all_of_it = [entry for entry in Registry(project.log_path).all() if wanted in (None, entry.topic)]
+    named = [entry for entry in all_of_it if entry.id == name]
+    found = [entry for entry in named if entry.undone_at is None]
+    if not found:
+        if named:
+            msg = f"The import {name!r} of {named[-1].topic!r} was taken back on {named[-1].undone_at}."
+            raise IngestError(msg, cure="There is nothing to do.")
+        there = ", ".join(entry.id for entry in all_of_it if entry.undone_at is None) or "none"
+        msg = f"There is no import {name!r}."
+        raise IngestError(msg, cure=f"Imports: {there}.")
+    if len(found) > 1:
+        msg = f"Several topics have an import {name!r}: {', '.join(entry.topic for entry in found)}."
+        raise IngestError(msg, cure="Say which: headrace import SOURCE --undo NAME.")
+    entry = found[0]
+    told = Undone(entry.id, entry.topic, entry.partition, entry.begun_at, entry.events)
+    told.datasets = _datasets(project, EventLog(project.log_path, _source(plan, entry)), entry)
+    return entry, told
+
+
+def undo_import(project: Project, name: str, source: str | None = None, *, now_us: int | None = None) -> Undone:
+    """Take an import back. Where it was cut short, doing it again goes on where it ended.
+
+    Args:
+        project: The project.
+        name: The import's id.
+        source: The source or topic that it is of, where several have imports of that name.
+        now_us: Now by the wall clock, in µs; None asks it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        IngestError: There is no such import; a worker or another import is at work.
+        LogError, LogUnavailableError, StoreUnavailableError: Not all of it was done; do it again.
+    """
+    plan = read_plan(project.plan_path)
+    registry = Registry(project.log_path)
+    now = iso_time(time.time_ns() // 1000 if now_us is None else now_us)
+    with registry.locked():
+        entry, done = find_import(project, name, source)
+        declared = _source(plan, entry)
+        log = EventLog(project.log_path, declared)
+        with _store(project) as store:
+            _refuse_while_building(store)
+            if entry.undoing_at is None:
+                entry = replace(entry, undoing_at=now)
+                registry.add(entry)
+            done.removed, done.version = leave_out_partition(log.path, entry.partition)
+            for view in _views_held(plan, store, declared):
+                done.records += store.delete(view.hash, store.entities(view.hash), entry.partition)
+            store.sync()
+        registry.add(replace(entry, undone_at=now))
+    return done
+
+
+def _source(plan: Plan, entry: Entry) -> Source:
+    try:
+        return plan.source_for_topic(entry.topic)
+    except KeyError:
+        msg = f"The import {entry.id!r} is of the topic {entry.topic!r}, which no source of the plan reads."
+        raise IngestError(msg, cure="Declare the source again and run `headrace apply`.") from None
+
+
+def _store(project: Project) -> OnlineStore:
+    try:
+        return open_store(project.store_url, writable=True)
+    except StoreLockedError as error:
+        msg = f"A worker is at work on the online store {project.store_url}. Nothing was changed."
+        raise IngestError(msg, cure="Stop it, take the import back, and start it again.") from error
+
+
+def _refuse_while_building(store: OnlineStore) -> None:
+    if any(name.startswith(building_fact("")) and value for name, value in store.meta().items()):
+        msg = "Another version of a view is being built from the log, which would still count the import. Nothing was changed."
+        raise IngestError(msg, cure="Let the worker finish it, then take the import back.")
+
+
+def _views_held(plan: Plan, store: OnlineStore, source: Source) -> list[View]:
+    """The versions of views over a source that the plan or the store has."""
+    facts = store.meta()
+    held = {view.hash: view for view in plan.views.values()}
+    held |= {one: view for one in definitions(facts) if (view := definition_of(facts, one)) is not None}
+    return [view for view in held.values() if view.source == source.name]
+
+
+def _datasets(project: Project, log: EventLog, entry: Entry) -> list[str]:
+    """The manifests of datasets whose version of the log has the import."""
+    found: list[str] = []
+    pinned = pinned_versions(project.state, [project.root, project.state], log.source.topic, log.table_id())
+    for version, manifests in pinned.items():
+        try:
+            has_it = entry.partition in log.snapshot(version).partitions()
+        except (LogError, HeadraceError):
+            has_it = True  # a version that does not read cannot be said to be without it
+        found += manifests if has_it else []
+    return sorted(found)
