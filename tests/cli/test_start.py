@@ -115,3 +115,24 @@ def test_terminal_without_our_characters_shows_escapes() -> None:
     assert done.returncode == 1
     assert b"\\u2192" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_plan_takes_little_more_than_feasts_own_import(tmp_path: Path) -> None:
+    """Feast's import is measured beside it, by CPU time, as machines and their load differ; what Feast loads to read its configuration is its own."""
+
+    def child_seconds(command: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        environment = {**os.environ, "HEADRACE_STATE": str(tmp_path)}
+        subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    feast = [sys.executable, "-c", "import feast.repo_operations, feast.infra.offline_stores.dask"]
+    ratios = []
+    for _ in range(3):
+        ratios.append(child_seconds([*HEADRACE, "plan"]) / child_seconds(feast))
+        if ratios[-1] < 1.5:
+            break
+    assert min(ratios) < 1.5, ratios

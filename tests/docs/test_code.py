@@ -51,6 +51,8 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.slow
 @pytest.mark.kafka
+# This deployment holds the first days of 2013 alone, and the README's event comes weeks later.
+@pytest.mark.filterwarnings("ignore:This event moves the record clock:headrace.errors.HeadraceWarning")
 @pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "python"])
 def test_python_runs(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, language: str, code: str) -> None:
     for name, value in deployment.environment.items():
