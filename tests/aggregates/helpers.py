@@ -58,7 +58,7 @@ def kinds_of(*functions: str) -> list[tuple[str, DType]]:
         (function, dtype)
         for function in functions or AGGREGATES
         for dtype in DType
-        if dtype in AGGREGATES[function].accepts
+        if dtype in AGGREGATES[function].accepts and dtype is not DType.JSON  # which is looked at by none that takes it
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import Enum, IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     FutureDatetime,
     NaiveDatetime,
+    PastDate,
     PastDatetime,
     PositiveInt,
     RootModel,
@@ -89,6 +90,8 @@ TYPES: list[tuple[Any, DType, bool]] = [
     (Level, DType.INT64, False),
     (Plain | None, DType.STRING, True),
     (UUID, DType.STRING, False),
+    (date, DType.STRING, False),
+    (PastDate | None, DType.STRING, True),
     (UUID4 | None, DType.STRING, True),
     (IPv4Address | IPv6Address, DType.STRING, False),
 ]

@@ -44,7 +44,7 @@ AGGREGATES = [
     ("mean", "shared", DType.FLOAT64),
     ("mean", "price", DType.FLOAT64),
     *((function, column, dtype) for function in ("min", "max") for column, dtype in [
-        ("seats", DType.INT64), ("price", DType.FLOAT64), ("shared", DType.BOOL), ("at", DType.TIMESTAMP)
+        ("seats", DType.INT64), ("price", DType.FLOAT64), ("shared", DType.BOOL), ("at", DType.TIMESTAMP), ("driver", DType.STRING)
     ]),
     *(("last", column.name, column.dtype) for column in SOURCE.columns[2:]),
 ]  # fmt: skip

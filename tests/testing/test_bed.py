@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -104,6 +104,7 @@ class Order(BaseModel):
     waited: timedelta = timedelta(seconds=90)
     opens: time = time(8, 30)
     address: IPv4Address | None = None
+    due: date = date(2026, 1, 31)
     either: int | str = 0
     odd: Any = None
 
@@ -120,6 +121,8 @@ def test_fields_that_no_feature_uses_may_be_of_any_type(testbed: Make) -> None:
             aggregation("sum", "cents", name="cents"),
             aggregation("last", "level", name="level"),
             aggregation("last", "address", name="address"),
+            aggregation("min", "due", name="first_due"),
+            aggregation("max", "due", name="last_due"),
             aggregation("count", "extra", name="extras"),
             aggregation("sum", "pieces", name="pieces"),
         ],
@@ -128,9 +131,17 @@ def test_fields_that_no_feature_uses_may_be_of_any_type(testbed: Make) -> None:
     key = uuid4()
     given = {"order_id": key, "at": NOON, "cents": 5, "items": [Item(name="a", pieces=3)], "either": "x", "raw": b"ab"}
     bed.send("orders", [given, Order(**given, level=Level.HIGH, extra={"a": [1, None]}, address="10.0.0.1")])
-    bed.send("orders", [{"order_id": str(key), "at": NOON + timedelta(seconds=1), "cents": 1}])
+    bed.send("orders", [{"order_id": str(key), "at": NOON + timedelta(seconds=1), "cents": 1, "due": date(999, 1, 1)}])
     assert not bed.dead_letters()
-    expected = {"cents": 11, "level": 1, "address": "10.0.0.1", "extras": 1, "pieces": 6}
+    expected = {
+        "cents": 11,
+        "level": 1,
+        "address": "10.0.0.1",
+        "first_due": "0999-01-01",
+        "last_due": "2026-01-31",
+        "extras": 1,
+        "pieces": 6,
+    }
     later = NOON + timedelta(minutes=1)
     online_row = bed.online(["by_id:*"], [{"order_id": str(key)}], at=later).to_pylist()[0]
     history_row = bed.history(["by_id:*"], [{"order_id": str(key), "event_timestamp": later}]).to_pylist()[0]

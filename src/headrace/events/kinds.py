@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import UUID1, UUID3, UUID4, UUID5, AwareDatetime, FutureDatetime, PastDatetime
+from pydantic import UUID1, UUID3, UUID4, UUID5, AwareDatetime, FutureDate, FutureDatetime, PastDate, PastDatetime
 from pydantic_core import to_json
 
 from headrace.plan import DType
@@ -30,6 +30,10 @@ _SCALARS: dict[Any, DType] = {
 
 _WRITTEN = (UUID, UUID1, UUID3, UUID4, UUID5, IPv4Address, IPv6Address)
 """What is text to everyone but Python."""
+
+
+_DATES = (date, PastDate, FutureDate)
+"""Dates are text in ISO 8601, which sorts as they do."""
 
 
 class Kind(NamedTuple):
@@ -77,7 +81,7 @@ def json_text(value: Any) -> str:
 def _members(annotation: Any) -> Iterator[Any]:
     """What a value may be: unions and literals taken apart, aliases and Annotated seen through."""
     origin = get_origin(annotation)
-    if origin is Annotated and annotation not in _SCALARS and annotation not in _WRITTEN:
+    if origin is Annotated and annotation not in (*_SCALARS, *_WRITTEN, *_DATES):
         yield from _members(get_args(annotation)[0])
     elif origin in (Union, types.UnionType):
         for member in get_args(annotation):
@@ -98,6 +102,8 @@ def _scalar(kind: Any) -> tuple[DType, Callable[[Any], Any] | None]:
         return _SCALARS[kind], None
     if kind in _WRITTEN:
         return DType.STRING, str
+    if kind in _DATES:
+        return DType.STRING, date.isoformat
     if isinstance(kind, type) and issubclass(kind, Enum):
         held = {type(member.value) for member in kind}
         if held and held <= {str}:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from headrace.aggregates import AGGREGATES
 from headrace.errors import PlanError
-from headrace.plan import Feature, FeatureRef, Plan, Source, View
+from headrace.plan import DType, Feature, FeatureRef, Plan, Source, View
 
 __all__ = ["AsOf", "Group", "State", "StateKind", "TimeBounds", "ViewMatch", "match_views"]
 
@@ -201,7 +201,8 @@ class ViewMatch:
 def is_queried(feature: Feature, *, by_evidence: bool = False) -> bool:
     """Whether a feature is read off running totals and frames; by evidence, only of all events in a window that ends now."""
     plain = feature.where is None and not feature.offset_us
-    return feature.function in _STATES and not feature.params and (plain or not by_evidence)
+    is_extreme_text = feature.function in ("min", "max") and feature.dtype is DType.STRING
+    return feature.function in _STATES and not feature.params and not is_extreme_text and (plain or not by_evidence)
 
 
 def states_of(feature: Feature) -> tuple[State, ...]:
