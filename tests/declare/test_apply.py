@@ -278,14 +278,12 @@ def test_without_feast_one_is_told_what_to_install(tmp_path: Path, write: Write)
     write(tmp_path, VIEW)
     code = (
         "import sys\n"
-        "class Away:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'feast': raise ModuleNotFoundError('No module named feast', name=name)\n"
-        "sys.meta_path.insert(0, Away())\n"
+        "sys.modules['feast'] = None\n"  # as importing a package that is not installed
         "from headrace.config import Project\n"
-        "from headrace.declare import apply\n"
         "from headrace.errors import ConfigError\n"
-        "try: apply(Project.load('.'))\n"
+        "try:\n"
+        "    from headrace.declare import apply\n"
+        "    apply(Project.load('.'))\n"
         "except ConfigError as error: print(error)\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -70,15 +70,15 @@ def test_wrong_order_of_ties_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_history_that_leaves_an_event_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = PointInTimeJoin.features
+    join = PointInTimeJoin.join
 
     def earlier(self: PointInTimeJoin, spine: Any, refs: Any, **options: Any) -> Any:
         moments = spine["event_timestamp"].cast(pa.int64()).combine_chunks().to_numpy() - 1
         at = spine.column_names.index("event_timestamp")
         spine = spine.set_column(at, "event_timestamp", pa.array(moments, pa.timestamp("us", "UTC")))
-        return features(self, spine, refs, **options)
+        return join(self, spine, refs, **options)
 
-    monkeypatch.setattr(PointInTimeJoin, "features", earlier)
+    monkeypatch.setattr(PointInTimeJoin, "join", earlier)
     found = mismatches().mismatches
     assert any("history as of known" in one for one in found)
     assert any("history as of event" in one for one in found)
