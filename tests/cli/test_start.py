@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from headrace.plan import write_plan
+from tests.plan.examples import PLAN
+
 HEADRACE = [sys.executable, "-m", "headrace"]
 HELP_S = 0.4
 """CPU time that `headrace --help` may take; measured: 0.16 s."""
@@ -102,6 +105,29 @@ def test_libraries_warnings_do_not_reach_the_terminal_and_ours_do() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "warning: for users\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_output_that_does_not_fit_the_disk_is_an_error_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")
+    write_plan(PLAN, tmp_path / ".headrace" / "plan.json")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*HEADRACE, "list"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (4, "error: No space left on device.\n")
+
+
+def test_reader_that_leaves_is_no_error_to_tell(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")
+    write_plan(PLAN, tmp_path / ".headrace" / "plan.json")
+    with subprocess.Popen(
+        [*HEADRACE, "list"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stdout is not None
+        assert done.stderr is not None
+        done.stdout.close()
+        assert done.stderr.read() == ""
 
 
 def test_terminal_without_our_characters_shows_escapes() -> None:

@@ -6,6 +6,7 @@ answer is no (a check found a difference); 4 something is away just now (broker,
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -60,6 +61,14 @@ Folder = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is destroyed; for scripts.")]
 
 
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""What a disk refuses, be it the state's or the one that the output goes to."""
+
+
+class DiskError(RetryableError):
+    """A file cannot be read or written just now."""
+
+
 class _Told:
     """What the running command has printed so far."""
 
@@ -100,6 +109,11 @@ def command(run: Callable[P, None]) -> Callable[P, None]:
             if ended.exit_code:
                 _fail(as_json, ended.exit_code, _Told.note or "It was not done.", None, "HeadraceError")
             raise
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            told_by = DiskError(f"{error.strerror}{f': {error.filename}' if error.filename else ''}.")
+            raise typer.Exit(tell_failure(told_by, as_json=as_json)) from None
         except Exception as error:
             if as_json and not _Told.json:
                 traceback.print_exc()
