@@ -15,7 +15,7 @@ RUN python -m pip --python /opt/headrace/bin/python install --quiet --require-ha
 
 # The wheel is built by what the lock of all packages says, so that nothing comes from outside a lock.
 COPY requirements.lock ./
-RUN awk '/^[^ #]/ { keep = /^(hatchling|packaging|pathspec|pluggy|trove-classifiers)==/ } keep' requirements.lock > build.lock \
+RUN awk '/^[^ #]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' requirements.lock > build.lock \
  && python -m pip install --quiet --require-hashes -r build.lock
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY src ./src

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,10 @@ def test_image_runs_as_a_fixed_user_and_holds_what_all_extras_need_and_no_more()
 def test_what_builds_the_wheel_stands_in_the_lock() -> None:
     words = re.search(r"keep = /\^\((.*?)\)==/", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert words is not None
-    assert set(words[1].split("|")) <= _pins(ROOT / "requirements.lock").keys()
+    kept = set(words[1].split("|"))
+    assert kept <= _pins(ROOT / "requirements.lock").keys()
+    needed = [re.match(r"[A-Za-z0-9._-]+", one) for one in requires("hatchling") or () if "extra ==" not in one]
+    assert {"hatchling", *(one[0].lower() for one in needed if one is not None)} <= kept | {"tomli"}
 
 
 def _pins(lock: Path) -> dict[str, str]:
