@@ -16,7 +16,8 @@ from headrace.errors import StaleWriteError
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
 from headrace.stream.align import Fetch
-from headrace.stream.app import StreamApp, create_app
+from headrace.stream.app import StreamApp
+from headrace.stream.create import create_app
 from headrace.stream.pipeline import RoundSummary
 from headrace.stream.start import Runtime
 from tests.stream.shop import PLAN, record

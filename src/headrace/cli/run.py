@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import time
@@ -98,6 +99,8 @@ def stream(
 ) -> None:
     """Run a worker: events from Kafka into the online store and the log."""
     set_up_logging(verbose=verbose)
+    logging.getLogger("headrace").info("Starting.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: nothing has begun
     from headrace.stream import run_worker
     from headrace.stream.incarnations import Accept
     from headrace.stream.watchdog import Watchdog
@@ -107,7 +110,6 @@ def stream(
     say = partial(tell_failure, as_json=as_json, one_line=True)
     watchdog = Watchdog(say)
     may_end_process = is_program()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: nothing has begun
     try:
         with _shown(as_json) as watch:
             stats = run_worker(

@@ -1,4 +1,4 @@
-"""The Faust app: fetches in, rounds through the pipeline, offsets out."""
+"""The Faust app: fetches in, rounds through the pipeline, offsets out. `create` sets it up."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from headrace.broker import broker_address
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError, RetryableError, StaleWriteError, StoreBehindError, TopicError, WorkerError
 from headrace.online import SourcePartition
 from headrace.online.filling import State, state_of
-from headrace.plan import Plan, read_plan
+from headrace.plan import Plan
 from headrace.stream.align import Fetch
 from headrace.stream.incarnations import Missing, gap_error, lost_error
 from headrace.stream.life import Life
@@ -23,7 +22,7 @@ from headrace.stream.start import Runtime, prepare
 from headrace.stream.stats import WorkerStats
 from headrace.stream.transport import FetchApp, FetchConsumer
 
-__all__ = ["StreamApp", "create_app"]
+__all__ = ["StreamApp"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +34,6 @@ BACKPRESSURE = 4
 """Applying waits for the log when this many times FLUSH_EVENTS wait."""
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
-_CHECK_S = 5.0
-_REQUESTS_S = 1.0
-_BEAT_S = 0.5
 _ROUND_S, _FLUSH_LIMIT_S = 3.0, 60.0
 """How long a try to apply a round, or to write the log, may take before the worker's heart stops beating, in seconds."""
 
@@ -74,6 +70,7 @@ class StreamApp(FetchApp):
         self.stats = WorkerStats()
         self.life = Life()
         self._leaving = asyncio.Event()
+        self._goals: dict[SourcePartition, int] = {}
         self._applying = asyncio.Lock()
         self._flushing = asyncio.Lock()
         self._handing_off = asyncio.Lock()
@@ -94,6 +91,7 @@ class StreamApp(FetchApp):
 
     def partitions_assigned(self, sources: list[SourcePartition]) -> None:
         """The group has given these partitions, and no others."""
+        self._goals.clear()
         self.life.assigned(sources)
 
     def thread_is_gone(self, error: BaseException | None) -> None:
@@ -280,11 +278,16 @@ class StreamApp(FetchApp):
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether all that was there to read at the last fetch has been applied."""
+        """Whether all that was there to read when its partitions were assigned has been applied."""
         if not self.life.was_assigned:
             return False
-        ends = {(at := SourcePartition(*tp)): self.fetches.end(at) for tp in self.fetches.assignment()}
-        return all(end is not None and self.stats.next_offsets.get(at, 0) >= end for at, end in ends.items())
+        for tp in self.fetches.assignment():
+            at = SourcePartition(*tp)
+            end = self._goals.get(at) or self.fetches.end(at)
+            if end is None:
+                return False
+            self._goals[at] = end
+        return all(self.stats.next_offsets.get(at, 0) >= end for at, end in self._goals.items())
 
     async def check_topics(self) -> None:
         """Refuse to go on where the topics are no longer those the log was made from; rounds and flushes ask as well."""
@@ -317,124 +320,3 @@ def gone_error(gone: list[RecordsGone]) -> TopicError:
     if lost:
         return lost_error(topic, lost)
     return gap_error(topic, [Missing(one.source.partition, one.wanted, one.earliest - 1) for one in mine])
-
-
-def create_app(
-    project: Project,
-    *,
-    plan: Plan | None = None,
-    runtime: Runtime | None = None,
-    until: Mapping[SourcePartition, int] | None = None,
-) -> StreamApp:
-    """The Faust app of a project's worker.
-
-    Args:
-        project: The project.
-        plan: Its plan; None reads it.
-        runtime: What to run on; None opens it when the app starts (`faust -A streams.worker worker`).
-        until: Stop once every partition has been read to these next offsets; None runs for good.
-
-    Returns:
-        The app.
-
-    Raises:
-        PlanError: There is no plan.
-        BrokerUnavailableError: No broker is configured or running.
-    """
-    plan = plan or read_plan(project.plan_path)
-    bootstrap = runtime.bootstrap if runtime else broker_address(project)
-    app = StreamApp(
-        project.group,
-        broker=[f"kafka://{server}" for server in bootstrap.split(",")],
-        store="memory://",
-        datadir=project.state / "faust",
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        web_enabled=False,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=16,
-        consumer_auto_offset_reset="earliest",
-        broker_max_poll_records=5_000,
-        consumer_max_fetch_size=4 << 20,
-        broker_session_timeout=project.session_timeout,
-        broker_heartbeat_interval=project.session_timeout / 6,
-        broker_commit_interval=0.5,
-    )
-    app.set_up(project, plan, runtime, until)
-    events = app.topic(
-        *(source.topic for source in plan.sources.values()), key_serializer="raw", value_serializer="raw"
-    )
-
-    @app.agent(events, name="apply")
-    async def apply(stream: Any) -> None:
-        """Gather each round's fetches and apply them in one commit."""
-        gathered: list[Fetch] = []
-        async for event in stream.events():
-            fetch: Fetch = event.value
-            try:
-                if gathered and gathered[0].round != fetch.round:
-                    # A rebalance swallowed the end of that round; what it holds is applied, what it lacks comes again.
-                    await app.apply_round(gathered)
-                    gathered = []
-                gathered.append(fetch)
-                if fetch.ends_round:
-                    await app.apply_round(gathered)
-                    gathered = []
-            except Exception as error:
-                # Faust would restart the agent and go on behind the lost round.
-                await app.fail(error)
-                raise
-
-    @app.task  # type: ignore[untyped-decorator]
-    async def flush_when_due() -> None:
-        """Append to the log, and stop at the end where one was set."""
-        try:
-            while not app.should_stop:
-                await app.sleep(0.02 if app.until is not None else 0.1)
-                if app.runtime is None:
-                    continue
-                await app.refuse_gap()
-                if not app.flush_is_due:
-                    continue
-                await app.flush()
-                if app.at_end and not app.running.pipeline.has_unlogged:
-                    while await app.hand_off():
-                        pass
-                    await app.fetches.force_commit()
-                    app.on_end()
-                    return
-        except Exception as error:
-            await app.fail(error)
-            raise
-
-    @app.task  # type: ignore[untyped-decorator]
-    async def hand_off_when_asked() -> None:
-        """Build versions of views that were asked for, beside the rounds."""
-        more = False
-        try:
-            while not app.should_stop:
-                await app.sleep(0.01 if more else _REQUESTS_S)
-                more = app.runtime is not None and await app.hand_off()
-        except Exception as error:
-            await app.fail(error)
-            raise
-
-    @app.task  # type: ignore[untyped-decorator]
-    async def beat() -> None:
-        """Give a sign of life, as long as the rounds go on."""
-        while not app.should_stop:
-            app.pulse = time.monotonic()
-            app.life.beat(is_moved=not app.fetches.flow_active, is_caught_up=app.is_caught_up)
-            await app.sleep(_BEAT_S)
-
-    @app.timer(_CHECK_S)  # type: ignore[untyped-decorator]
-    async def check() -> None:
-        """A broker that was replaced has other topics under the same names, and a store may be emptied."""
-        try:
-            await app.check_topics()
-            await app.check_store()
-        except Exception as error:
-            await app.fail(error)
-            raise
-
-    return app

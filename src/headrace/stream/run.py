@@ -23,7 +23,8 @@ from headrace.heartbeat import Heart
 from headrace.online import SourcePartition
 from headrace.plan import read_plan
 from headrace.stream import failpoints
-from headrace.stream.app import StreamApp, create_app
+from headrace.stream.app import StreamApp
+from headrace.stream.create import create_app
 from headrace.stream.failures import explained
 from headrace.stream.heap import keep_heap
 from headrace.stream.incarnations import NOTHING_ACCEPTED, Accept
