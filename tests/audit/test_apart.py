@@ -18,6 +18,9 @@ from headrace.config import Clock, Project
 from headrace.erasure import Ledger
 from headrace.events.decode import EventDecoder
 from headrace.log import Gap, LookupTable, TopicHistory, TopicNotes
+from headrace.log.erase import leave_out_partition
+from headrace.log.imports import Entry, Registry
+from headrace.log.schema import FIRST_IMPORT
 from headrace.lookup import FeatureClient
 from headrace.online import OnlineStore, open_store
 from headrace.online.memory import MemoryStore
@@ -189,6 +192,7 @@ def test_erasure_that_touches_one_view_of_a_lookup_excuses_nothing_in_the_other(
     shop.forget(shop="a")
     report = audit_lookups(shop.project)
     assert (apart(report), report.matches, report.mismatched) == ({"erased": 2}, 0, 1)
+    assert report.partly == 2
     assert [skew.feature for skew in report.skews] == ["shop_sales__pieces_ever"]
 
 
@@ -257,6 +261,20 @@ def accept_gap(shop: Shop, first: int, last: int) -> None:
     now = iso_time(time.time_ns() // 1000) or ""
     history = TopicHistory.begun("cluster/topic", 2, {}, now).with_gaps([Gap(0, 0, first, last, now)])
     TopicNotes(shop.project.log_path).write({"sales": history})
+
+
+def test_import_that_was_taken_back_explains_only_what_knew_it(shop: Shop) -> None:
+    shop.deliver(record(0, "b", 60 * 24 + 1, partition=FIRST_IMPORT))
+    serve(shop, *of_shops("a", "b"))
+    entry = Entry("old", "sales", FIRST_IMPORT, "0", 1, {}, "2026-01-01T00:00:00Z", undoing_at="2026-01-02T00:00:00Z")
+    Registry(shop.project.log_path).add(entry)
+    assert leave_out_partition(shop.log.path, FIRST_IMPORT).rows == 1
+    for view in PLAN.views.values():
+        shop.store.delete(view.hash, shop.store.entities(view.hash), FIRST_IMPORT)
+    assert outcome(shop) == ({"import_undone": 1}, 1, 0)
+    edit_by_hand(shop.store, "b", 1)
+    serve(shop, *of_shops("a", "b"))
+    assert outcome(shop) == ({"import_undone": 1}, 2, 1)
 
 
 def test_events_that_a_topic_took_with_it_are_never_pending(shop: Shop) -> None:

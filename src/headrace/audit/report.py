@@ -66,6 +66,7 @@ class AuditReport:
         unrecorded: How many lookups should have been recorded, and were not.
         mismatched: How many of the lookups differ, and nothing explains it.
         apart: How many lookups the log cannot judge, in one view at least, by reason.
+        partly: How many of these match in another view.
         skews: Every value that differs, and that nothing explains.
     """
 
@@ -75,6 +76,7 @@ class AuditReport:
     unrecorded: int = 0
     mismatched: int = 0
     apart: dict[Apart, int] = field(default_factory=lambda: dict.fromkeys(Apart, 0))
+    partly: int = 0
     skews: list[Skew] = field(default_factory=list)
 
     @property

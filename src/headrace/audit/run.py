@@ -151,6 +151,8 @@ def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, A
             report.skews += [_skew(record, mismatch) for mismatch in faults]
         elif reason is not None:
             report.apart[reason] += 1
+            excused = {views[mismatch.feature or ""] for mismatch, _ in differences}
+            report.partly += any(one.block is None and view not in excused for view, one in verdict.items())
         else:
             report.matches += 1
 

@@ -79,6 +79,7 @@ def _show(report: AuditReport, project: Project, since: str | None) -> None:
         ["match", report.matches],
         ["differ", report.mismatched],
         *(["apart: " + str(reason).replace("_", " "), count] for reason, count in report.apart.items() if count),
+        *([["apart, and match in another view", report.partly]] if report.partly else []),
         ["not recorded (queue full or table away)", report.unrecorded],
     ]
     table(f"Lookups served {when}", ["", "number"], rows, numbers=["number"])
