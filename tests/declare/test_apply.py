@@ -290,6 +290,5 @@ def test_without_feast_one_is_told_what_to_install(tmp_path: Path, write: Write)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
-    assert (
-        done.stdout == "Feast is not installed, and definitions are written in it.\n  → pip install 'headrace[feast]'\n"
-    )
+    assert done.stdout.startswith("This needs the package feast")
+    assert done.stdout.endswith("\n  → pip install 'headrace[feast]'\n")
