@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from headrace.online import SourcePartition
 from headrace.stream.pipeline import RoundSummary
 from headrace.times import iso_time
 
 __all__ = ["WorkerStats"]
+
+
+_MOST_MARKS = 2_000
 
 
 class WorkerStats:
@@ -56,6 +62,8 @@ class WorkerStats:
     def _mark(self) -> None:
         if self._begun is not None:
             self._marks.append((self._monotonic() - self._begun, self.events))
+            if len(self._marks) > _MOST_MARKS:
+                del self._marks[1:-1:2]  # a worker may run for months
 
     @property
     def seconds(self) -> float:
@@ -68,15 +76,17 @@ class WorkerStats:
         return self.events / self.seconds if self.seconds else 0.0
 
     def rates(self, parts: int = 4) -> list[float]:
-        """The rate over each of `parts` equal shares of the events: whether the run slows down as it goes."""
-        rates: list[float] = []
-        since, done = 0.0, 0
-        for part in range(1, parts + 1):
-            until, count = next((mark for mark in self._marks if mark[1] >= self.events * part / parts), (0.0, 0))
-            if count > done and until > since:
-                rates.append((count - done) / (until - since))
-                since, done = until, count
-        return rates
+        """The rate over each of `parts` equal shares of the events: whether the run slows down as it goes.
+
+        A round's events are taken to have come evenly over its time. (Shares that ended with a round were not equal: after a large round, the
+        last one was what little was left, and looked slow.)
+        """
+        reached = {0: 0.0}
+        for at, count in self._marks:
+            reached.setdefault(count, at)
+        share = self.events / parts
+        edges = np.interp([share * part for part in range(parts + 1)], list(reached), list(reached.values()))
+        return [share / (until - since) for since, until in pairwise(edges.tolist()) if until > since]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready summary."""
