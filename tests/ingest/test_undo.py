@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from headrace import Dataset, TrainingClient
 from headrace.audit import audit_lookups
 from headrace.cli import app
+from headrace.config import Project
 from headrace.errors import IngestError
 from headrace.ingest import find_import, undo, undo_import
 from headrace.log import EventLog
@@ -21,6 +22,7 @@ from headrace.log.schema import FIRST_IMPORT
 from headrace.lookup import FeatureClient
 from headrace.online import open_store
 from headrace.online.lmdb import LmdbStore
+from headrace.plan import DType, Feature, read_plan, write_plan
 from headrace.training import verify_dataset
 from tests.ingest.conftest import FEATURES, SOURCE, START, Sale, Shop, brute_force, random_sales, same, shop_at
 from tests.ingest.test_beside_workers import agrees, rebuild
@@ -141,6 +143,31 @@ def test_running_worker_is_told_of_and_nothing_changes(twice: Shop) -> None:
         undo_import(twice.project, "two")
     agrees(twice, ONE + TWO[:-1])
     assert all(entry.is_live for entry in Registry(twice.project.log_path).all())
+
+
+def test_version_to_roll_back_to_is_without_it_too(twice: Shop) -> None:
+    of = ["--project", str(twice.project.root)]
+    plan = read_plan(twice.project.plan_path)
+    more = Feature(name="more", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64)
+    changed = plan.views["shops"].model_copy(update={"features": (*plan.views["shops"].features, more)})
+    write_plan(plan.model_copy(update={"views": {"shops": changed}}), twice.project.plan_path)
+    assert runner.invoke(app, ["backfill", "shops", *of]).exit_code == 0
+    undo_import(twice.project, "two")
+    as_if_never(twice)
+    write_plan(plan, twice.project.plan_path)
+    back = runner.invoke(app, ["rollback", "shops", *of])
+    assert back.exit_code == 0, back.output
+    as_if_never(twice)
+
+
+@pytest.mark.redis
+def test_undo_on_redis(shop: Shop, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_STORE", redis_url)
+    on_redis = Shop(Project.load(shop.project.root))
+    on_redis.load(on_redis.put(ONE), known_at="seen", name="one")
+    on_redis.load(on_redis.put(TWO, "two.parquet"), known_at="seen", name="two")
+    assert undo_import(on_redis.project, "two").removed == 121
+    as_if_never(on_redis)
 
 
 def test_command_says_what_it_would_do_and_asks(twice: Shop) -> None:

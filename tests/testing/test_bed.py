@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pyarrow as pa
 import pytest
-from feast import Aggregation, Entity, ValueType
+from feast import Aggregation, Entity, FeatureService, ValueType
 from pydantic import AwareDatetime, BaseModel, BeforeValidator
 
 from headrace import aggregation, event_source, stream_view
@@ -292,3 +293,20 @@ def test_objects_are_as_before_after_a_bed_was_made_of_them(testbed: Make) -> No
     before = dict(market.trades.tags)
     testbed(market)
     assert market.trades.tags == before
+
+
+def test_feature_service_objects_and_frames_are_taken(testbed: Make) -> None:
+    whole = FeatureService(name="whole", features=[market.by_symbol])
+    with warnings.catch_warnings(action="ignore"):  # Feast says again that stream views are experimental
+        part = FeatureService(name="part", features=[market.by_symbol[["shares"]]])
+    bed = testbed([*vars(market).values(), whole, part])
+    bed.send("trades", [trade(0)])
+    frame = pa.table({"symbol": ["A"]}).to_pandas()
+    assert bed.online(part, frame, at=at(1)).column_names == ["symbol", "by_symbol__shares"]
+    assert bed.online([part, whole], frame, at=at(1)).equals(bed.online(["part", "whole"], frame, at=at(1)))
+    spine = frame.assign(event_timestamp=at(1))
+    assert (
+        bed.history(part, spine).column("by_symbol__shares").to_pylist()
+        == bed.online(part, frame, at=at(1)).column(1).to_pylist()
+    )
+    assert bed.history(part, []).column_names == ["event_timestamp", "symbol", "by_symbol__shares"]

@@ -132,7 +132,7 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 def _frame_columns(frame: Any) -> dict[str, Any] | None:
     """The columns of a frame of pandas, polars or Arrow; None of what is none."""
-    if hasattr(frame, "columns") and hasattr(frame, "iloc"):
+    if hasattr(frame, "iloc"):
         return {str(name): frame[name].tolist() for name in frame.columns}
     if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
         return None

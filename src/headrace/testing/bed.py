@@ -25,9 +25,9 @@ from headrace.plan import AskedFeatures, FeatureRef, Plan, Source
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sends import Event, Sent, SourceSends
 from headrace.testing.worker import KeptLetters, Worker
+from headrace.training.spine import Spine, join_keys, spine_table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pydantic import BaseModel
 
 __all__ = ["Testbed"]
@@ -135,7 +135,7 @@ class Testbed:
     def history(
         self,
         features: AskedFeatures,
-        spine: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]],
+        spine: Spine,
         as_of: Literal["known", "event"] = "known",
         time_column: str = "event_timestamp",
     ) -> pa.Table:
@@ -143,7 +143,7 @@ class Testbed:
 
         Args:
             features: As `online`.
-            spine: Rows with the join keys and a moment.
+            spine: Rows with the join keys and a moment, as `TrainingClient` takes them.
             as_of: ``known``: what a lookup at that moment would have been served; ``event``: by event time alone.
             time_column: The column of moments.
 
@@ -154,8 +154,8 @@ class Testbed:
             SpineError: The spine lacks a column, or has one of a wrong type.
             LookupRequestError: A name is unknown.
         """
-        table = _table(spine)
         refs = self._refs(features)
+        table = spine_table(spine, join_keys(self.plan, refs), time_column)
         self._worker.flush()
         snapshots = {topic: log.snapshot() for topic, log in self._logs.items()}
         join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)
@@ -262,11 +262,3 @@ class Testbed:
 
     def _open_log(self, source: Source) -> EventLog:
         return EventLog(Path(self._folder.name) / "log", source)
-
-
-def _table(spine: Any) -> pa.Table:
-    if isinstance(spine, pa.Table):
-        return spine
-    if hasattr(spine, "columns"):
-        return pa.Table.from_pandas(spine, preserve_index=False)
-    return pa.Table.from_pylist([dict(row) for row in spine])

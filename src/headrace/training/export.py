@@ -29,7 +29,7 @@ from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
 from headrace.training.dataset import Dataset
 from headrace.training.joins import FeatureJoins
-from headrace.training.spine import spine_table
+from headrace.training.spine import join_keys, spine_table
 from headrace.training.statistics import column_statistics
 
 __all__ = ["MANIFEST", "Built", "export_dataset"]
@@ -156,7 +156,7 @@ def spine_of(joins: FeatureJoins, dataset: Dataset) -> pa.Table:
         spine = joins.project.root / spine
     table = spine_table(
         spine(joins.project) if callable(spine) else spine,
-        joins.join_keys(joins.plan.resolve(dataset.features)),
+        join_keys(joins.plan, joins.plan.resolve(dataset.features)),
         dataset.time_column,
     )
     for column in (dataset.label, dataset.time_column):

@@ -17,9 +17,9 @@ from headrace.errors import SpineError
 from headrace.extras import needing
 from headrace.history import AsOf, PointInTimeJoin
 from headrace.log import EventLog, LogSnapshot
-from headrace.plan import AskedFeatures, Column, FeatureRef, Plan, read_plan
+from headrace.plan import AskedFeatures, FeatureRef, Plan, read_plan
 from headrace.training.known import warn_of_nothing_known
-from headrace.training.spine import Spine, spine_table
+from headrace.training.spine import Spine, join_keys, spine_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ class FeatureJoins:
             LogError: The log cannot be read.
         """
         refs = self.plan.resolve(features)
-        table = spine_table(spine, self.join_keys(refs), time_column)
+        table = spine_table(spine, join_keys(self.plan, refs), time_column)
         clash = [ref.column for ref in refs if ref.column in table.column_names]
         if clash:
             msg = f"The spine already has columns named like features: {', '.join(clash)}."
@@ -132,15 +132,6 @@ class FeatureJoins:
         for name in found.column_names:
             table = table.append_column(name, found.column(name))
         return HistoricalFeatures(table, problems)
-
-    def join_keys(self, refs: Sequence[FeatureRef]) -> list[Column]:
-        """The join keys of the views of some features, each once.
-
-        Args:
-            refs: The features.
-        """
-        views = [self.plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
-        return list({entity.name: entity for view in views for entity in view.entities}.values())
 
     def snapshots(
         self, refs: Sequence[FeatureRef], versions: Mapping[str, int | None] | None = None

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from headrace.errors import SpineError
 from headrace.events.batch import ARROW_TYPES
-from headrace.plan import Column, DType
+from headrace.plan import Column, DType, FeatureRef, Plan
 from headrace.training.spinefile import read_spine_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Spine", "spine_table"]
+__all__ = ["Spine", "join_keys", "spine_table"]
 
 Spine: TypeAlias = Union[
     pa.Table,
@@ -33,6 +33,17 @@ Spine: TypeAlias = Union[
 or the path of a Parquet, CSV or JSON lines file."""
 
 _MOMENT = Column(name="", dtype=DType.TIMESTAMP)
+
+
+def join_keys(plan: Plan, refs: Iterable[FeatureRef]) -> list[Column]:
+    """The join keys of the views of some features, each once.
+
+    Args:
+        plan: The plan.
+        refs: The features.
+    """
+    views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
+    return list({entity.name: entity for view in views for entity in view.entities}.values())
 
 
 def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "event_timestamp") -> pa.Table:
@@ -68,7 +79,7 @@ def _table(spine: Any, wanted: Mapping[str, Column]) -> pa.Table:
             raise SpineError(msg) from error
     if isinstance(spine, str | os.PathLike):
         return read_spine_file(Path(spine), wanted)
-    if hasattr(spine, "columns") and hasattr(spine, "iloc"):
+    if hasattr(spine, "iloc"):
         return _of_pandas(spine, wanted)
     if hasattr(spine, "collect") and hasattr(spine, "collect_schema"):
         spine = spine.collect()  # a lazy frame of polars
