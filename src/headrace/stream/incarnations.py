@@ -281,13 +281,12 @@ def _renewed(
         used=max(held.numbers, default=-1),
         newest_us=held.newest_us,
     )
-    first = renewed.live.base
+    first, last = renewed.live.base, renewed.live.base + found.partitions - 1
+    numbers = f"source partitions {first} to {last}" if last > first else f"source partition {first}"
     logger.warning(
-        "The topic %s was made anew (a broker was restarted, or the topic deleted). What was read of it stays, and counts; "
-        "its partitions are source partitions %d to %d from now on.",
+        "The topic %s was made anew. What was read of it before stays, and counts; from now on it is %s.",
         topic,
-        first,
-        first + found.partitions - 1,
+        numbers,
     )
     return renewed
 
