@@ -104,10 +104,10 @@ class Rides:
         assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
         return out + err
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, code: int = 0) -> Any:
         with self.start(*arguments, "--json") as process:
             out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
+        assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
         return json.loads(out)
 
     def send(self, address: str, *fares: int, partition: int = 0) -> None:

@@ -19,7 +19,7 @@ from tests.e2e.rides import Rides
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]  # a command takes half a minute on a loaded machine
 
 
 def until(done: Callable[[], bool], what: str) -> None:
@@ -44,7 +44,7 @@ def test_restart_of_the_embedded_broker_costs_nothing(tmp_path: Path) -> None:
     rides = Rides(tmp_path / "rides", "rides", "embedded")
     sources = read_plan(rides.state / "plan.json").sources.values()
     path = Project.load(rides.root).broker_state_path
-    for first in (1, 11, 21):
+    for first in (1, 11):
         with EmbeddedBroker(path) as broker:
             ensure_topics(broker.address, sources, 2)
             rides.send(broker.address, first, first + 1)
@@ -58,14 +58,14 @@ def test_restart_of_the_embedded_broker_costs_nothing(tmp_path: Path) -> None:
                 (0, 0, 3),
                 (1, 0, 1),
             ]
-    assert rides.looked_up() == [12, sum([1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24]), 24]
-    status = rides.json("status")
-    assert {row["lag"] for row in status["partitions"]} == {None}  # no broker runs
-    assert [row["logged"] for row in status["sealed"]] == [3, 1, 3, 1]
+    assert rides.looked_up() == [8, 1 + 2 + 3 + 4 + 11 + 12 + 13 + 14, 14]
+    status = rides.json("status", code=4)  # no broker runs
+    assert {row["lag"] for row in status["partitions"]} == {None}
+    assert [row["logged"] for row in status["sealed"]] == [3, 1]
     shutil.rmtree(rides.state / "online")
     with EmbeddedBroker(path):
         rides.run("stream", "--until-end")  # fills the store anew from the log
-    assert rides.looked_up() == [12, 150, 24]
+    assert rides.looked_up() == [8, 60, 14]
 
 
 def test_what_retention_removed_stops_the_worker_until_it_is_told_to_go_on(
