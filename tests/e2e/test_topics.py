@@ -19,7 +19,11 @@ from tests.e2e.rides import Rides
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]  # a command takes half a minute on a loaded machine
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kafka,
+    pytest.mark.timeout(900),
+]  # a command takes half a minute on a loaded machine
 
 
 def until(done: Callable[[], bool], what: str) -> None:
