@@ -9,10 +9,12 @@
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
     │   └── MissingExtraError            what is needed comes with an extra that is not installed (also an ImportError)
     ├── DefinitionError                  a Feast definition that cannot work (raised by apply)
+    ├── FeastStoreError                  Feast was asked for features that headrace serves
     ├── PlanError                        the compiled plan is missing, unreadable or of another version
     │   └── PlanMismatchError            the plan and the online store do not belong together
     ├── EventError                       an event (or a model of events) that cannot be used
     │   └── EventChangesError            an event that would mean something else once the stream validates it again
+    ├── TransformError                   a udf or expression that fails on most events
     ├── IngestError                      history that cannot be imported
     ├── TopicError                       a topic is missing, or is not the one the store was built from
     │   └── BrokerRefusedError           the broker refuses something until it is granted, or set otherwise
@@ -42,6 +44,7 @@ __all__ = [
     "DefinitionError",
     "EventChangesError",
     "EventError",
+    "FeastStoreError",
     "HeadraceError",
     "HeadraceWarning",
     "IngestError",
@@ -63,6 +66,7 @@ __all__ = [
     "StoreNotReadyError",
     "StoreUnavailableError",
     "TopicError",
+    "TransformError",
     "WorkerError",
 ]
 
@@ -123,6 +127,10 @@ class DefinitionError(HeadraceError):
     """A Feast definition that cannot work."""
 
 
+class FeastStoreError(HeadraceError):
+    """Feast was asked for features that headrace serves."""
+
+
 class PlanError(HeadraceError):
     """The compiled plan is missing, unreadable or of another version."""
 
@@ -137,6 +145,10 @@ class EventError(HeadraceError):
 
 class EventChangesError(EventError):
     """An event that would mean something else once the stream validates it again."""
+
+
+class TransformError(HeadraceError):
+    """A udf or expression of a view that fails on most events: what it makes is null there."""
 
 
 class IngestError(HeadraceError):

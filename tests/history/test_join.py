@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.aggregates import AGGREGATES as AGGREGATE_KINDS
+from headrace.aggregates import Problem
+from headrace.aggregates.sum import Sum
 from headrace.history import PointInTimeJoin
 from headrace.plan import DType, Feature, View
 from tests.history.conftest import LogOf
@@ -296,11 +298,24 @@ def test_order_of_last_is_time_then_partition_then_offset(log_of: LogOf) -> None
     assert found.column("rides__last_driver_1").to_pylist() == ["last"]
 
 
-def test_sum_of_integers_past_64_bits_is_null_alone(log_of: LogOf) -> None:
+@pytest.mark.parametrize("as_of", ["known", "event", "evidence"])
+def test_sum_of_integers_past_64_bits_is_null_alone(log_of: LogOf, as_of: str) -> None:
     events = [ride(5, 0, seats=2**62), ride(6, 1, seats=2**62)]
-    rows = [Row(5, {"city": "a"}), Row(7, {"city": "a"}), Row(7, {"city": "b"})]
-    found = join(view_of((10, 10), entities=("city",)), log_of(SOURCE, events), rows)
-    assert found.column("rides__sum_seats_0").to_pylist() == [2**62, None, 0]
+    view = view_of((10, 10), entities=("city",))
+    rows = [Row(5, {"city": "a"}, {0: 0}), Row(7, {"city": "a"}, {0: 1}), Row(7, {"city": "b"})]
+    evidence = [{view.name: row.applied} for row in rows] if as_of == "evidence" else None
+    plan = plan_of(view)
+    engine = PointInTimeJoin(plan, {"rides": log_of(SOURCE, events)}, threads=1)
+    found = engine.join(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence)
+    assert found.table.column("rides__sum_seats_0").to_pylist() == [2**62, None, 0]
+    assert found.table.column("rides__mean_seats_0").to_pylist() == [2.0**62, 2.0**62, None]
+    assert found.problems == [Problem(1, "rides__sum_seats_0", str(Sum.null_reason))]
+    # In parts from disk, rows keep their places.
+    parts = PointInTimeJoin(plan, {"rides": log_of(SOURCE, events)}, threads=1)
+    with patch("headrace.history.join.parts_needed", return_value=3):
+        again = parts.join(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence)
+    assert again.problems == found.problems
+    assert again.table.equals(found.table)
 
 
 def test_sum_of_integers_at_the_edge_of_64_bits_is_exact(log_of: LogOf) -> None:

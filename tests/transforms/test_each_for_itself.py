@@ -172,7 +172,7 @@ def test_a_feature_alone_is_that_feature_beside_others_online_and_in_history(rep
         }
         for number in range(17)
     ]
-    with Testbed(repo) as bed:
+    with Testbed(repo, allow_failures=True) as bed:
         for start in range(0, len(orders), 5):
             bed.send("orders", orders[start : start + 5])
         at = NOON + timedelta(hours=1)

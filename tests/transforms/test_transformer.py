@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from headrace.errors import HeadraceError, PlanError
 from headrace.plan import Column, DType, Feature, Transform, View
 from headrace.transforms import Transformer, failures, sql_dtype
+from headrace.transforms.salvage import Made
 
 EVENTS = pa.table(
     {
@@ -238,3 +240,18 @@ def test_fifty_filters_compile_within_two_seconds_of_cpu() -> None:
     before = time.process_time()
     assert {sql_dtype(f"amount > {number}", columns) for number in range(50)} == {DType.BOOL}
     assert time.process_time() - before < 2
+
+
+def test_a_failing_column_is_warned_of_once_a_minute_with_its_counts() -> None:
+    now = [0.0]
+    noted = failures.Failures("v", lambda: now[0])
+    bad = Made(pa.nulls(2, pa.int64()), np.array([True, False]), ValueError("no\nnumber"))
+    with patch.object(failures.logger, "warning") as warning:
+        for now[0] in (0.0, 1.0, 59.0, 61.0):
+            noted.note("share", "the udf m:f", bad, is_function=True)
+    said = [call.args[0] % call.args[1:] for call in warning.call_args_list]
+    assert said == [
+        "v.share: the udf m:f failed on 1 of 2 events, which get nulls: ValueError: no",
+        "v.share: the udf m:f failed on 4 of 8 events, which get nulls: ValueError: no",
+    ]
+    assert noted.by_column()["share"].failed == 4

@@ -72,8 +72,9 @@ def plan(
 
 
 def _show_changes(diff: PlanDiff) -> None:
-    if diff.note:
-        note(diff.note)
+    for remark in (diff.note, *diff.warnings):
+        if remark:
+            note(remark)
     if not diff:
         console.print("Nothing changes.")
         return

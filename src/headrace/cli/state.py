@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from headrace.errors import HeadraceError
 from headrace.heartbeat import read_heartbeats
 from headrace.online import Position, open_store
 from headrace.online.filling import State, not_ready, state_of
-from headrace.online.meta import building_fact, previous_fact, view_fact
+from headrace.online.meta import FAILURES, building_fact, previous_fact, view_fact
 from headrace.online.versions import built_share
 from headrace.plan import Plan, View, read_plan
 from headrace.stream.requests import read_requests
@@ -65,6 +66,11 @@ def project_status(project: Project) -> dict[str, Any]:
         "`headrace stream` says what can be done."
         for row in rows
         if row["gone"]
+    ]
+    notes += [
+        f"{row['view']}.{column}: {told['what']} failed on {told['failed']:,} of {told['events']:,} events, which get nulls: {told['reason']}"
+        for row in views
+        for column, told in row["failing"].items()
     ]
     return {
         "project": plan.project,
@@ -116,6 +122,7 @@ def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]
     except HeadraceError:
         return []  # said already
     asked = read_requests(project.requests_path)
+    failing: dict[str, Any] = json.loads(facts.get(FAILURES, "{}"))
     rows = []
     for name, view in plan.views.items():
         building = facts.get(building_fact(name))
@@ -131,6 +138,9 @@ def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]
                 else round(built_share(facts, building, _ends(plan, view, logged)), 4),
                 "asked_for": waiting if waiting != facts.get(view_fact(name)) else None,
                 "before": facts.get(previous_fact(name)),
+                "failing": {
+                    key.removeprefix(f"{name}."): told for key, told in failing.items() if key.startswith(f"{name}.")
+                },
             }
         )
     return rows

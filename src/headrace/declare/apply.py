@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.declare.changes import PlanDiff, compare
 from headrace.declare.compile import compile_plan
 from headrace.declare.logged import check_logged
+from headrace.declare.problems import Problems
 from headrace.declare.repo import open_repo
+from headrace.declare.trial import try_transforms
 from headrace.errors import ConfigError, DefinitionError, PlanError
 from headrace.events.modules import forget_modules
 from headrace.plan import Plan, read_plan, write_plan
@@ -59,8 +61,8 @@ def apply(project: Project) -> ApplyResult:
         LogUnavailableError: It cannot be read just now.
     """
     with open_repo(project.repo) as repo:
-        plan = compile_plan(repo)
-        diff = _compare_with_disk(project, plan, repo)
+        plan, warnings = _tried_plan(repo)
+        diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
         _register(repo)
     write_plan(plan, project.plan_path)
     forget_modules(project.repo)  # of before this apply, perhaps
@@ -81,7 +83,8 @@ def plan_changes(project: Project) -> PlanDiff:
         DefinitionError: As `apply`.
     """
     with open_repo(project.repo) as repo:
-        return _compare_with_disk(project, compile_plan(repo), repo)
+        plan, warnings = _tried_plan(repo)
+        return replace(_compare_with_disk(project, plan, repo), warnings=warnings)
 
 
 def compile_repo(repo: Path) -> Plan:
@@ -99,6 +102,14 @@ def compile_repo(repo: Path) -> Plan:
     """
     with open_repo(repo) as loaded:
         return compile_plan(loaded)
+
+
+def _tried_plan(repo: FeatureRepo) -> tuple[Plan, tuple[str, ...]]:
+    """What a repo compiles to, its transforms tried on events made from the models; and what may be wrong with them."""
+    plan, problems = compile_plan(repo), Problems()
+    warnings = try_transforms(repo, plan, problems)
+    problems.raise_any(repo.name)
+    return plan, tuple(warnings)
 
 
 def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanDiff:

@@ -46,6 +46,7 @@ class PlanDiff:
         changes: What differs: sources, then views with their features, then services, each by name.
         replaced_views: Views whose definition changed: to the online store they are new, and start without events.
         note: Why there is no old plan, where that is worth saying.
+        warnings: What may be wrong with the new definitions.
     """
 
     old_hash: str | None
@@ -53,6 +54,7 @@ class PlanDiff:
     changes: tuple[Change, ...]
     replaced_views: tuple[str, ...] = ()
     note: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -65,6 +67,7 @@ class PlanDiff:
             "changes": [change.to_dict() for change in self.changes],
             "replaced_views": list(self.replaced_views),
             "note": self.note,
+            "warnings": list(self.warnings),
         }
 
 
@@ -75,6 +78,7 @@ def compare(old: Plan | None, new: Plan, note: str | None = None) -> PlanDiff:
         old: The plan that was applied last; None where there is none.
         new: The plan that would be.
         note: Why there is no old plan, where that is worth saying.
+        warnings: What may be wrong with the new definitions.
 
     Returns:
         What differs.

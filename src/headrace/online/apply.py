@@ -28,7 +28,7 @@ from headrace.online.codec import Records, decode_records, encode_records, entit
 from headrace.online.hot import HotRecords
 from headrace.online.recent import Recent
 from headrace.plan import Column, DType, Plan, View
-from headrace.transforms import Transformer
+from headrace.transforms import ColumnFailures, Transformer
 from headrace.windows import Events, Tiles, ViewLayout, tile_batch, update_tiles
 from headrace.windows.sorting import stable_order
 
@@ -120,6 +120,14 @@ class Applier:
     def following(self) -> list[View]:
         """The versions that were prepared and get the rounds of some partitions, or of none yet."""
         return [one.layout.view for one in self._versions.values() if one.partitions is not None]
+
+    def failures(self) -> dict[str, dict[str, ColumnFailures]]:
+        """By view served, the derived and udf columns and filters that failed on any event so far."""
+        transformers = {
+            one.layout.view.name: one.transformer for one in list(self._versions.values()) if one.partitions is None
+        }
+        by_view = {name: one.failures.by_column() for name, one in transformers.items() if one is not None}
+        return {name: columns for name, columns in by_view.items() if columns}
 
     def followed(self, view: View) -> frozenset[int]:
         """The source partitions whose rounds a version that is being built gets."""

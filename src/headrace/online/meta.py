@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 __all__ = [
     "CLOCK",
+    "FAILURES",
     "FILLED",
     "GENERATION",
     "UNKNOWN_LOG",
@@ -37,6 +38,9 @@ GENERATION = "generation"
 
 FILLED = "filled"
 """Since when the store has been filled, in µs by the wall clock: it was empty then."""
+
+FAILURES = "transform_failures"
+"""JSON: what the transforms of the worker that wrote last have failed on (`headrace.transforms.failures_summary`)."""
 
 UNKNOWN_LOG = "unknown"
 """Stands among the logs that records were made from where one is not known."""

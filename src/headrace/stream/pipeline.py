@@ -7,13 +7,14 @@ skipped by the records' applied offsets online, and by the log's app transaction
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from headrace.events.deadletter import DeadLetter
 from headrace.events.decode import EventDecoder
 from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.apply import Applier
+from headrace.online.meta import FAILURES
 from headrace.plan import Plan
 from headrace.stream import failpoints
 from headrace.stream.ahead import DecodedAhead
@@ -33,6 +35,7 @@ from headrace.stream.dedup import Deduplicator
 from headrace.stream.known import KnownAt
 from headrace.stream.numbers import Numbers
 from headrace.stream.rows import log_rows
+from headrace.transforms import failures_summary
 
 if TYPE_CHECKING:
     from headrace.log import EventLog
@@ -66,11 +69,13 @@ class RoundSummary:
         events: How many good events it held.
         dead: How many dead letters.
         newest_record_us: The newest record timestamp in it.
+        failures: What transforms have failed on since the worker started, by ``view.column``.
     """
 
     events: int
     dead: int
     newest_record_us: int
+    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -140,6 +145,7 @@ class Pipeline:
         self._ahead = DecodedAhead(decoders)
         self._unlogged = _Unlogged()
         self._held: dict[SourcePartition, Position] = {}
+        self._told = store.meta().get(FAILURES)
         self._lock = threading.Lock()
 
     @property
@@ -151,6 +157,11 @@ class Pipeline:
     def has_unlogged(self) -> bool:
         """Whether any offset, of an event or a dead letter, waits for the log."""
         return bool(self._unlogged.offsets)
+
+    @property
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """What derived columns, udfs and filters have failed on so far, by ``view.column``."""
+        return failures_summary(self._applier.failures())
 
     def reload(self) -> None:
         """Read the journal and the log's newest ids again: partitions that have just been assigned may have been another worker's."""
@@ -203,7 +214,7 @@ class Pipeline:
         # Last: where the journal could not be written the round comes again, and its own ids must not be taken for repetitions.
         self._deduplicator.accept()
         newest = max(position.record_ts_us for position in positions.values())
-        return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest)
+        return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest, self.failures)
 
     def _decode(self, fetches: Sequence[Fetch], now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
         batches, dead = self._ahead.decoded(fetches, now)
@@ -281,11 +292,20 @@ class Pipeline:
         except BaseException:
             self._give_back(taken)
             raise
+        self._tell_failures()
         if self._clock is Clock.SYSTEM:
             self._store.trim_journal(taken.offsets)
             self._known_at.forget(taken.offsets)
         moved = {self._topics.kafka(source): offset + 1 for source, offset in taken.offsets.items()}
         return {source: offset for source, offset in moved.items() if source is not None}
+
+    def _tell_failures(self) -> None:
+        """Note in the store what transforms fail on, for `headrace status`."""
+        failures = self.failures
+        told = json.dumps(failures) if failures else None
+        if told != self._told:
+            self._store.set_meta({FAILURES: told})
+            self._told = told
 
     def _append(self, taken: _Unlogged) -> None:
         for topic, log in self._logs.items():

@@ -36,6 +36,7 @@ class WorkerStats:
         self.refused = 0
         self.newest_record_us: int | None = None
         self.next_offsets: dict[SourcePartition, int] = {}
+        self.transform_failures: dict[str, dict[str, Any]] = {}
 
     def begin_round(self) -> None:
         """A round has been fetched; the first one starts the clock."""
@@ -47,6 +48,7 @@ class WorkerStats:
         self.events += summary.events
         self.dead_letters += summary.dead
         self.rounds += 1
+        self.transform_failures = summary.failures
         self.newest_record_us = max(summary.newest_record_us, self.newest_record_us or summary.newest_record_us)
         self.next_offsets.update(next_offsets)
         self._mark()
@@ -99,4 +101,5 @@ class WorkerStats:
             "events_per_second": round(self.events_per_second),
             "events_per_second_by_quarter": [round(rate) for rate in self.rates()],
             "newest_record": iso_time(self.newest_record_us),
+            "transform_failures": self.transform_failures,
         }

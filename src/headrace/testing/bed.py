@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pyarrow as pa
 
 from headrace.aggregates import Problem
-from headrace.errors import ConfigError, EventError
+from headrace.errors import ConfigError, EventError, TransformError
 from headrace.events.deadletter import DeadLetter
 from headrace.history import PointInTimeJoin
 from headrace.log import EventLog
@@ -44,6 +44,7 @@ class Testbed:
         partitions: How many partitions each topic has.
         models: With a plan: by source's name, the pydantic model of its events.
         store: What the features are served from: ``memory``, or ``lmdb`` in a temporary folder.
+        allow_failures: Whether a udf or expression may fail on most events; `send` raises where it may not.
 
     Raises:
         ConfigError: There is nothing to compile, or an argument is wrong.
@@ -59,6 +60,7 @@ class Testbed:
         *,
         models: Mapping[str, type[BaseModel]] | None = None,
         store: Literal["memory", "lmdb"] = "memory",
+        allow_failures: bool = False,
     ) -> None:
         if partitions < 1 or store not in ("memory", "lmdb"):
             msg = f"Testbed(partitions={partitions!r}, store={store!r}) cannot be."
@@ -67,6 +69,7 @@ class Testbed:
         self.plan = self._definitions.plan
         self._folder = tempfile.TemporaryDirectory(prefix="headrace-testbed-", ignore_cleanup_errors=True)
         self._kind = store
+        self._allows_failures = allow_failures
         self._stores = 0
         self._sends = {
             name: SourceSends(source, self._definitions.models[name], partitions)
@@ -98,6 +101,7 @@ class Testbed:
 
         Raises:
             EventError: There is no such source or partition, or `known_at` does not fit.
+            TransformError: A udf fails on most events sent so far, or an expression on all of three or more.
         """
         if source not in self._sends:
             msg = f"There is no source named {source!r}."
@@ -105,6 +109,8 @@ class Testbed:
         records = self._sends[source].records(events, known_at, partition)
         self._rounds.append(records)
         self._worker.deliver(records)
+        if not self._allows_failures:
+            self._refuse_broken()
 
     def online(
         self,
@@ -215,6 +221,17 @@ class Testbed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _refuse_broken(self) -> None:
+        """Raise where a transform is broken: in a test, its nulls would pass for events without a value."""
+        broken = [(name, told) for name, told in self._worker.failures.items() if told["broken"]]
+        if broken:
+            said = [
+                f"{name}: {told['what']} failed on {told['failed']} of {told['events']} events: {told['reason']}"
+                for name, told in broken
+            ]
+            cure = "Correct it. To test what becomes of events that it cannot take: Testbed(…, allow_failures=True)."
+            raise TransformError("\n".join(said), cure=cure)
 
     def _refs(self, features: AskedFeatures) -> list[FeatureRef]:
         return self.plan.resolve(features)

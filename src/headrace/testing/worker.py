@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.config import Clock
 from headrace.events.deadletter import DeadLetter
@@ -99,6 +99,11 @@ class Worker:
     def is_reassigned(self) -> None:
         """Its partitions were taken away and come back: it remembers nothing of them."""
         self._pipeline.reload()
+
+    @property
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """What transforms have failed on so far, by ``view.column``."""
+        return self._pipeline.failures
 
     def flush(self) -> None:
         """Make what was applied durable in the log."""

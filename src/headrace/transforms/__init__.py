@@ -3,8 +3,16 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.transforms.failures import ColumnFailures, Failures
+    from headrace.transforms.failures import ColumnFailures, Failures, failures_summary
     from headrace.transforms.function import function_code, load_function
     from headrace.transforms.transformer import Transformer, sql_dtype
 
-__all__ = ["ColumnFailures", "Failures", "Transformer", "function_code", "load_function", "sql_dtype"]
+__all__ = [
+    "ColumnFailures",
+    "Failures",
+    "Transformer",
+    "failures_summary",
+    "function_code",
+    "load_function",
+    "sql_dtype",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Transformer:
     Args:
         view: The view.
         repo: The feature repo's folder, where functions are found; None finds them on `sys.path`.
+        load: What gives a transform's function, where it is not found there.
+        warns: Whether failures are warned of in the log.
 
     Attributes:
         failures: What failed on events so far.
@@ -47,9 +49,17 @@ class Transformer:
         PlanError: A function is missing, or is no longer the one that was applied.
     """
 
-    def __init__(self, view: View, repo: Path | None = None) -> None:
-        self._steps = [step for transform in view.transforms for step in _steps_of(view, transform, repo)]
-        self.failures = Failures(view.name)
+    def __init__(
+        self,
+        view: View,
+        repo: Path | None = None,
+        *,
+        load: Callable[[Transform], Callable[[Any], Any]] | None = None,
+        warns: bool = True,
+    ) -> None:
+        found = load or partial(_function_of, view, repo)
+        self._steps = [step for transform in view.transforms for step in _steps_of(transform, found)]
+        self.failures = Failures(view.name, warns=warns)
 
     def apply(self, table: pa.Table) -> pa.Table:
         """A table of events with the derived columns appended.
@@ -64,7 +74,12 @@ class Transformer:
             made = step.run(table)
             for column in step.columns:
                 table = table.append_column(column.name, made[column.name].array)
-                self.failures.note(column.name, step.what(column.name), made[column.name])
+                self.failures.note(
+                    column.name,
+                    step.what(column.name),
+                    made[column.name],
+                    is_function=isinstance(step, FunctionStep),
+                )
         return table
 
 
@@ -166,9 +181,11 @@ _ARROW_KINDS: list[tuple[DType, Callable[[pa.DataType], bool]]] = [
 ]
 
 
-def _steps_of(view: View, transform: Transform, repo: Path | None) -> list[Step]:
-    if transform.kind == "sql":
-        return sql_steps(transform)
+def _steps_of(transform: Transform, load: Callable[[Transform], Callable[[Any], Any]]) -> list[Step]:
+    return sql_steps(transform) if transform.kind == "sql" else [FunctionStep(transform, load(transform))]
+
+
+def _function_of(view: View, repo: Path | None, transform: Transform) -> Callable[[Any], Any]:
     if transform.function is None:
         msg = f"The plan's view {view.name!r} has a {transform.kind} transform without a function."
         raise PlanError(msg, cure="Run `headrace apply`.")
@@ -176,4 +193,4 @@ def _steps_of(view: View, transform: Transform, repo: Path | None) -> list[Step]
     if transform.code is not None and function_code(function) != transform.code:
         msg = f"The transform {transform.function!r} of the view {view.name!r} is no longer the one that was applied."
         raise PlanError(msg, cure="Run `headrace apply`: a changed transform makes another version of the view.")
-    return [FunctionStep(transform, function)]
+    return function
