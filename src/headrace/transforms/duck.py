@@ -25,8 +25,16 @@ def _connection(process: int) -> duckdb.DuckDBPyConnection:
 
 
 def select(expressions: Mapping[str, str], table: pa.Table) -> pa.Table:
-    """Expressions over the rows of a table, by name."""
+    """Expressions over the rows of a table, by name.
+
+    Raises:
+        duckdb.Error: One of them fails.
+        KeyboardInterrupt: It was interrupted, which says nothing of the expressions.
+    """
     con = cursor()
     con.register("events", table)
     listed = ", ".join(f'({expression}) AS "{name}"' for name, expression in expressions.items())
-    return con.sql(f"SELECT {listed} FROM events").to_arrow_table()  # noqa: S608 the plan's own expressions
+    try:
+        return con.sql(f"SELECT {listed} FROM events").to_arrow_table()  # noqa: S608 the plan's own expressions
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
