@@ -17,7 +17,7 @@ from headrace.config import Project
 from headrace.errors import IngestError
 from headrace.ingest import find_import, undo, undo_import
 from headrace.log import EventLog
-from headrace.log.imports import Registry
+from headrace.log.imports import Registry, warn_of_half_undone
 from headrace.log.schema import FIRST_IMPORT
 from headrace.lookup import FeatureClient
 from headrace.online import open_store
@@ -80,7 +80,9 @@ def test_import_taken_back_may_be_made_again_also_under_its_name(twice: Shop) ->
 @pytest.mark.parametrize(
     "where", ["leave_out_partition before", "leave_out_partition after", "delete before", "delete after", "sync", "add"]
 )
-def test_undo_cut_short_goes_on_where_it_ended(twice: Shop, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_undo_cut_short_goes_on_where_it_ended(
+    twice: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
     name, _, when = where.partition(" ")
     owner: Any = {"leave_out_partition": undo, "delete": LmdbStore, "sync": LmdbStore, "add": Registry}[name]
     method, calls = getattr(owner, name), 0
@@ -100,6 +102,8 @@ def test_undo_cut_short_goes_on_where_it_ended(twice: Shop, monkeypatch: pytest.
             undo_import(twice.project, "two")
     with pytest.raises(IngestError, match=r"(?s)cut short.*headrace import --undo two"):
         twice.load(str(twice.project.root / "two.parquet"), known_at="seen")
+    warn_of_half_undone(twice.project.log_path, ["shop.sales"])  # as a worker does that starts
+    assert "headrace import --undo two" in caplog.text
     undo_import(twice.project, "two")
     as_if_never(twice)
     rebuild(twice)

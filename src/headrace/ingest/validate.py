@@ -219,6 +219,8 @@ def _plain(column: pa.ChunkedArray, dtype: DType) -> list[Any]:
 def _number(value: Decimal | None, dtype: DType) -> int | float | str | None:
     if value is None:
         return None
+    if dtype is DType.JSON:
+        return str(value)
     if value == value.to_integral_value():
         return int(value)
     return float(value) if dtype is DType.FLOAT64 else str(value)  # of others, JSON's text keeps every digit

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from pathlib import Path
 from headrace.errors import IngestError
 from headrace.log.schema import FIRST_IMPORT, LAST_IMPORT
 
-__all__ = ["Entry", "Registry", "undone_imports"]
+__all__ = ["Entry", "Registry", "undone_imports", "warn_of_half_undone"]
+
+logger = logging.getLogger(__name__)
 
 _FILE, _LOCK = "_imports.json", "_imports.lock"
 
@@ -210,3 +213,25 @@ def undone_imports(folder: Path, topic: str) -> dict[int, Entry]:
         IngestError: The registry cannot be read.
     """
     return {entry.partition: entry for entry in Registry(folder).entries(topic) if not entry.is_live}
+
+
+def warn_of_half_undone(folder: Path, topics: Iterable[str]) -> None:
+    """Log a warning for each import whose taking back was cut short: log and online store may differ until it is done.
+
+    Args:
+        folder: The folder of all logs.
+        topics: The topics.
+
+    Raises:
+        IngestError: The registry cannot be read.
+    """
+    for topic in topics:
+        for entry in undone_imports(folder, topic).values():
+            if entry.undone_at is None:
+                logger.warning(
+                    "Taking back the import %r of %r was cut short: the log and the online store may differ. "
+                    "Stop the worker and run `headrace import --undo %s`: it goes on where it ended.",
+                    entry.id,
+                    topic,
+                    entry.id,
+                )

@@ -20,6 +20,7 @@ from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamaged
 from headrace.events.decode import EventDecoder
 from headrace.events.schema import load_model
 from headrace.log import EventLog, TopicNotes, Upkeep
+from headrace.log.imports import warn_of_half_undone
 from headrace.log.schema import FIRST_IMPORT
 from headrace.online import OnlineStore, SourcePartition, open_store
 from headrace.online.apply import Applier
@@ -161,6 +162,7 @@ def prepare(
             _check_refillable(plan, logs, project)
             store.clear()
         _check_facts(store, plan, project, logs)
+        warn_of_half_undone(project.log_path, logs)
         note_origin(store, project.log_path, plan.sources.values())
         store.set_meta(topics.mirror())
         erased = ErasureFilter(project.erasure_path, topics.lineages)
