@@ -17,6 +17,8 @@ from headrace.online import SourcePartition
 from headrace.online.base import NOTHING
 from headrace.online.lmdb import LmdbStore
 from headrace.online.memory import MemoryStore
+from headrace.online.meta import log_fact
+from headrace.stream.origin import note_origin
 from headrace.stream.pipeline import Pipeline
 from tests.stream.shop import SOURCE, KeptLetters, brute_force, fetches, looked_up, new_pipeline, raw, record
 
@@ -299,3 +301,19 @@ def test_now_of_the_record_clock_does_not_go_back_where_a_partitions_timestamps_
     crashed = new_pipeline(store, log)
     crashed.process(fetches(record(3, "b", 6), round_=1))
     assert store.positions()[SourcePartition("sales", 0)].record_ts_us == newest.record_ts_us
+
+
+def test_log_that_the_first_append_makes_is_noted_in_the_store_from_then_on(tmp_path: Path) -> None:
+    store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
+    noted: list[str | None] = []
+
+    def note() -> None:
+        note_origin(store, tmp_path, [SOURCE])
+        noted.append(store.meta().get(log_fact("sales")))
+
+    pipeline = new_pipeline(store, log, first_logged=note)
+    note()
+    for offset in range(3):
+        pipeline.process(fetches(record(offset, "a", offset), round_=offset + 1))
+        pipeline.flush()
+    assert noted == [None, log.table_id()]

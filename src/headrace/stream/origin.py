@@ -20,7 +20,9 @@ __all__ = ["note_origin"]
 
 
 def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
-    """Note what a store is filled from, before anything is applied to it.
+    """Note what a store is filled from.
+
+    To be done when a worker starts, and again after its first append to a log.
 
     A log that is missing although the store holds its events is made here, so that what follows is known to come from two logs. A log of a
     new topic is left to its first append: until then the model may change in any way.

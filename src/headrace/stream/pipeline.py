@@ -115,6 +115,7 @@ class Pipeline:
         applier: What applies rounds to the store; None makes one that serves the plan.
         topics: Which source partitions Kafka's partitions are, and whether the topics are still the same.
         erased: What keeps the events of erased entities out; None where nothing ever is.
+        first_logged: Called after the first append to each log.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Pipeline:
         erased: ErasureFilter | None = None,
         applier: Applier | None = None,
         topics: Numbers | None = None,
+        first_logged: Callable[[], None] = lambda: None,
     ) -> None:
         self._topics = topics or Numbers()
         self._erased = erased
@@ -147,6 +149,8 @@ class Pipeline:
         self._held: dict[SourcePartition, Position] = {}
         self._told = store.meta().get(FAILURES)
         self._lock = threading.Lock()
+        self._first_logged = first_logged
+        self._has_logged: set[str] = set()
 
     @property
     def unlogged_events(self) -> int:
@@ -313,6 +317,9 @@ class Pipeline:
             if positions:
                 # Once more: an entity may have been erased between the online write and now.
                 log.append(log_rows(log.source, self._kept(taken.batches.get(topic, []))), positions)
+                if topic not in self._has_logged:
+                    self._first_logged()
+                    self._has_logged.add(topic)
 
     def _kept(self, batches: list[EventBatch]) -> list[EventBatch]:
         return batches if self._erased is None else self._erased.kept(batches)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from headrace.broker.topics import TopicWatch, ensure_topics
@@ -183,7 +184,17 @@ def prepare(
         end_filling(store)
         dead_letters = KafkaDeadLetters(bootstrap, project.undelivered_path)
         pipeline = Pipeline(
-            plan, decoders, store, logs, project.clock, dead_letters, erased=erased, applier=applier, topics=topics
+            plan,
+            decoders,
+            store,
+            logs,
+            project.clock,
+            dead_letters,
+            erased=erased,
+            applier=applier,
+            topics=topics,
+            # A new topic's log is made by its first append: from then on it is known which one it is.
+            first_logged=partial(note_origin, store, project.log_path, plan.sources.values()),
         )
     except BaseException:
         watch.close()
