@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from headrace.aggregates import AGGREGATES, Aggregate, At, IntArray, Order, State, Values
+from headrace.aggregates.base import DECIMALS
 from headrace.plan import DType
 from proofs import brute
 
@@ -52,13 +53,17 @@ def build(function: str, dtype: DType | None, *params: int | float) -> Aggregate
     return kind(dtype, kind.parameters(params or PARAMS.get(function, ())))
 
 
+NOT_TRIED = DECIMALS | {DType.JSON}
+"""Decimals are integers to every aggregate, and JSON is looked at by none that takes it."""
+
+
 def kinds_of(*functions: str) -> list[tuple[str, DType]]:
     """Functions with each type of column that they accept."""
     return [
         (function, dtype)
         for function in functions or AGGREGATES
         for dtype in DType
-        if dtype in AGGREGATES[function].accepts and dtype is not DType.JSON  # which is looked at by none that takes it
+        if dtype in AGGREGATES[function].accepts and dtype not in NOT_TRIED
     ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,7 +16,7 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 import pytest
 from feast import Aggregation, Entity, FeatureService, ValueType
-from pydantic import AwareDatetime, BaseModel, BeforeValidator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from headrace import aggregation, event_source, stream_view
 from headrace.errors import ConfigError, EventChangesError, EventError, LookupRequestError
@@ -148,6 +150,68 @@ def test_fields_that_no_feature_uses_may_be_of_any_type(testbed: Make) -> None:
     history_row = bed.history(["by_id:*"], [{"order_id": str(key), "event_timestamp": later}]).to_pylist()[0]
     for found in (online_row, history_row):
         assert {name: found[f"by_id__{name}"] for name in expected} == expected
+
+
+class Sold(BaseModel):
+    shop: str
+    at: AwareDatetime
+    price: Annotated[Decimal, Field(decimal_places=2)]
+    tax: Decimal | None = Field(default=Decimal("0.5"), decimal_places=3)
+    rate: Decimal = Decimal("1.123456789123")
+
+
+DECIMALS = ("sum", "min", "max", "last", "first", "count", "count_distinct")
+
+
+@pytest.mark.parametrize("store", ["memory", "lmdb"])
+def test_decimals_are_exact_on_both_sides(testbed: Make, store: str) -> None:
+    shop = Entity(name="shop", value_type=ValueType.STRING)
+    sold = event_source(name="sold", topic="sold", model=Sold, key="shop", timestamp_field="at")
+    minute = timedelta(minutes=1)
+    view = stream_view(
+        name="v",
+        source=sold,
+        entities=[shop],
+        derived={"dear": "price > 10"},
+        aggregations=[
+            *(aggregation(function, "price", name=f"{function}_all") for function in DECIMALS),
+            *(aggregation(function, "tax", window=10 * minute, slide=minute, name=function) for function in DECIMALS),
+            aggregation("sum", "price", where="dear", name="dear"),
+        ],
+    )
+    bed = testbed([view, shop], store=store)
+    dice = random.Random(7)
+    prices = [Decimal(dice.randint(-(10**12), 10**12)).scaleb(-2) for _ in range(40)] + [Decimal("0.1")] * 3
+    taxes = [None if dice.random() < 0.2 else Decimal(dice.randint(-(10**6), 10**6)).scaleb(-3) for _ in prices]
+    events: list[dict[str, Any]] = [
+        {"shop": "a", "at": NOON + number * minute / 2, "price": price, "tax": tax}
+        for number, (price, tax) in enumerate(zip(prices, taxes, strict=True))
+    ]
+    bed.send("sold", events[:20])
+    bed.send("sold", [Sold(**event) for event in events[20:]])
+    bed.send("sold", [{**events[0], "price": Decimal(10) ** 18}])  # more than 64 bits of hundredths
+    assert [letter.field for letter in bed.dead_letters()] == ["price"]
+    at = NOON + 20 * minute
+    row = bed.online(["v:*"], [{"shop": "a"}], at=at).to_pylist()[0]
+    same = bed.history(["v:*"], [{"shop": "a", "event_timestamp": at}]).to_pylist()[0]
+    there = [
+        tax
+        for event, tax in zip(events, taxes, strict=True)
+        if at - 9 * minute <= event["at"] <= at and tax is not None
+    ]
+    known = [price for event, price in zip(events, prices, strict=True) if event["at"] <= at]
+    for found in (row, same):
+        assert found["v__sum_all"] == sum(known)
+        assert (found["v__min_all"], found["v__max_all"]) == (min(known), max(known))
+        assert (found["v__first_all"], found["v__last_all"]) == (known[0], known[-1])
+        assert found["v__dear"] == sum(price for price in known if price > 10)
+        assert found["v__sum"] == sum(there)
+        assert (found["v__min"], found["v__max"], found["v__last"]) == (min(there), max(there), there[-1])
+        assert (found["v__count"], found["v__count_distinct"]) == (len(there), len(set(there)))
+        assert all(isinstance(found[f"v__{name}"], Decimal) for name in ("sum", "min", "sum_all", "last_all"))
+    assert {name: value for name, value in row.items() if name != "shop"} == {
+        name: value for name, value in same.items() if name not in ("shop", "event_timestamp")
+    }
 
 
 def test_known_at_counts_to_the_microsecond(bed: Testbed) -> None:

@@ -17,6 +17,7 @@ from headrace.plan import DType
 __all__ = [
     "ANY_COLUMN",
     "COUNT",
+    "DECIMALS",
     "EVERY_COLUMN",
     "Aggregate",
     "Array",
@@ -37,8 +38,11 @@ StateKind = Literal["int64", "float64", "string", "bytes"]
 ANY_COLUMN = frozenset(dtype for dtype in DType if dtype.element is None)
 """Every type that a column of events can have."""
 
-EVERY_COLUMN = ANY_COLUMN - {DType.JSON}
-"""Every type whose values features can be."""
+DECIMALS = frozenset(dtype for dtype in DType if dtype.scale is not None)
+"""Decimals: integers to an aggregate, which adds and compares them."""
+
+EVERY_COLUMN = ANY_COLUMN - DECIMALS - {DType.JSON}
+"""Every type whose values lists can hold."""
 
 
 class StateColumn(NamedTuple):

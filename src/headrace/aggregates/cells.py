@@ -107,7 +107,8 @@ def _one_by_one(aggregate: Aggregate, state: State, at: At | None) -> Cells:
         else:
             values[group], valid[group] = cell.data[0], bool(cell.valid[0])
     kinds = {DType.FLOAT64: np.float64, DType.INT64: np.int64, DType.BOOL: np.int64, DType.TIMESTAMP: np.int64}
-    data = np.zeros(groups, kinds.get(aggregate.result_dtype, object))
+    is_decimal = aggregate.result_dtype.scale is not None
+    data = np.zeros(groups, np.int64 if is_decimal else kinds.get(aggregate.result_dtype, object))
     for group in np.flatnonzero(valid).tolist():
         data[group] = values[group]
     if aggregate.result_dtype not in _TIMES:

@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import EVERY_COLUMN, Aggregate, Array, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.base import (
+    DECIMALS,
+    EVERY_COLUMN,
+    Aggregate,
+    Array,
+    IntArray,
+    Order,
+    State,
+    StateColumn,
+    Values,
+)
 from headrace.aggregates.collected import packed, same, unpacked
 from headrace.aggregates.hll import estimate, sketch_of, union_of
 from headrace.aggregates.objects import objects
@@ -29,7 +39,7 @@ class CountDistinct(Aggregate):
     """
 
     name: ClassVar[str] = "count_distinct"
-    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN | DECIMALS
 
     @classmethod
     def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from headrace.aggregates.base import (
     COUNT,
+    DECIMALS,
     EVERY_COLUMN,
     Aggregate,
     Array,
@@ -27,7 +28,7 @@ __all__ = ["Extremum"]
 class Extremum(Aggregate):
     """The least or greatest value. NaN counts as the greatest, as in DuckDB and PostgreSQL; texts are compared by code points."""
 
-    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN | DECIMALS
     pick: ClassVar[np.ufunc]
     no_int: ClassVar[int]
     no_float: ClassVar[float]

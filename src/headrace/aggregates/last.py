@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import EVERY_COLUMN, Aggregate, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.base import DECIMALS, EVERY_COLUMN, Aggregate, IntArray, Order, State, StateColumn, Values
 from headrace.plan import DType
 
 __all__ = ["Last"]
@@ -26,7 +26,7 @@ class Last(Aggregate):
     """
 
     name: ClassVar[str] = "last"
-    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
+    accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN | DECIMALS
 
     @property
     def result_dtype(self) -> DType:

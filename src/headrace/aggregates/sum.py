@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.base import DECIMALS, Aggregate, Array, IntArray, Order, State, StateColumn, Values
 from headrace.plan import DType
 
 __all__ = ["Sum", "add_total", "init_total", "merge_total", "total_columns", "total_is_exact"]
@@ -30,13 +30,15 @@ class Sum(Aggregate):
     """
 
     name: ClassVar[str] = "sum"
-    accepts: ClassVar[frozenset[DType]] = frozenset({DType.INT64, DType.FLOAT64, DType.BOOL})
+    accepts: ClassVar[frozenset[DType]] = frozenset({DType.INT64, DType.FLOAT64, DType.BOOL}) | DECIMALS
     null_reason: ClassVar[str | None] = (
         "the sum of integers does not fit 64 bits; sum a smaller unit, or declare the column as float"
     )
 
     @property
     def result_dtype(self) -> DType:
+        if self.dtype is not None and self.dtype.scale is not None:
+            return self.dtype
         return DType.INT64 if total_is_exact(self.dtype) else DType.FLOAT64
 
     @property

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from feast import Entity, Field
     from feast.types import FeastType
 
-__all__ = ["FEAST_NAMES", "FeastNames", "dtype_of_entity", "dtype_of_field", "feast_type"]
+__all__ = ["FEAST_NAMES", "FeastNames", "dtype_of_entity", "dtype_of_field", "feast_type", "said_as"]
 
 
 class FeastNames(NamedTuple):
@@ -40,9 +40,16 @@ FEAST_NAMES |= {
     for dtype, names in tuple(FEAST_NAMES.items())
 }
 
+FEAST_NAMES |= {
+    dtype: FeastNames("Decimal", "DECIMAL", f"decimal(38,{dtype.scale})") for dtype in DType if dtype.scale is not None
+}
 FEAST_NAMES[DType.JSON] = FeastNames("String", "STRING", "string")
 
-_OF_VALUE_TYPE = {names.value_type: dtype.value for dtype, names in FEAST_NAMES.items() if dtype is not DType.JSON}
+_OF_VALUE_TYPE = {
+    names.value_type: dtype.value
+    for dtype, names in FEAST_NAMES.items()
+    if dtype is not DType.JSON and dtype.scale is None
+}
 
 
 def feast_type(dtype: DType) -> FeastType:
@@ -53,6 +60,12 @@ def feast_type(dtype: DType) -> FeastType:
         return feast.types.Array(feast_type(dtype.element))
     found: FeastType = getattr(feast.types, FEAST_NAMES[dtype].field)
     return found
+
+
+def said_as(dtype: DType) -> str:
+    """What `dtype_of_field` says of a field of the type: Feast knows decimals, and not their digits."""
+    names = FEAST_NAMES[dtype]
+    return _OF_VALUE_TYPE.get(names.value_type, names.value_type)
 
 
 def dtype_of_field(field: Field) -> str:

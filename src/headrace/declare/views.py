@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headrace.declare.durations import shown
 from headrace.declare.extras import read_extras
 from headrace.declare.features import NAMING, FeatureCompiler, feature_name, is_usable_name, near
-from headrace.declare.types import FEAST_NAMES, dtype_of_entity, dtype_of_field
+from headrace.declare.types import FEAST_NAMES, dtype_of_entity, dtype_of_field, said_as
 from headrace.plan import Column, DType, Feature, Source, View
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ class _ViewCompiler:
                 f"{said}, which is kept as JSON text.", "Make it an int, a str, a UUID or an enum in the model."
             )
             return None
+        if column.dtype.scale is not None:
+            self._wrong(f"{said}, a decimal.", "Make it an int or a str in the model.")
+            return None
         if column.dtype is DType.FLOAT64:
             cure = "Make it an int or a str in the model."
             self._wrong(f"{said}, a float: keys that look equal may differ in their last bit.", cure)
@@ -206,7 +209,7 @@ class _ViewCompiler:
         cure = f"Write schema=[{line}], or make the view with headrace.stream_view, which infers it."
         missing = [name for name in features_only if name not in schema]
         unknown = [name for name in schema if name not in wanted]
-        differing = [name for name in features_only if name in schema and schema[name] != features_only[name].value]
+        differing = [name for name in features_only if name in schema and schema[name] != said_as(features_only[name])]
         if missing:
             self._wrong(f"its schema lacks {', '.join(missing)}.", cure)
         if unknown:

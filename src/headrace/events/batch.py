@@ -22,6 +22,7 @@ ARROW_TYPES: dict[DType, pa.DataType] = {
 }
 ARROW_TYPES |= {dtype.list_of: pa.list_(kind) for dtype, kind in tuple(ARROW_TYPES.items())}
 ARROW_TYPES[DType.JSON] = pa.string()
+ARROW_TYPES |= {dtype: pa.decimal128(38, dtype.scale) for dtype in DType if dtype.scale is not None}
 """How each type is held in Arrow, in the log and in results."""
 
 
@@ -77,14 +78,25 @@ class EventBatch:
 
 
 def column_values(column: pa.ChunkedArray) -> Values:
-    """An Arrow column as numpy: int64 (also bool and timestamp in µs), float64, or object for strings."""
+    """An Arrow column as numpy: int64 (also bool, timestamp in µs, and decimals in units of their last digit), float64, or object for strings."""
     array = column.combine_chunks()
     valid: BoolArray = (
         np.ones(len(array), np.bool_) if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
     )
     if pa.types.is_string(array.type):
         return Values(array.to_numpy(zero_copy_only=False), valid)
+    if pa.types.is_decimal(array.type):
+        return Values(_units(array), valid)
     if pa.types.is_boolean(array.type) or pa.types.is_timestamp(array.type):
         array = array.cast(pa.int64())
     filled = array.fill_null(0) if array.null_count else array
     return Values(filled.to_numpy(zero_copy_only=False), valid)
+
+
+def _units(array: pa.Array) -> IntArray:
+    """Decimals that fit 64 bits as integers: the low half of each."""
+    words = array.buffers()[1]
+    if not len(array) or words is None:
+        return np.zeros(len(array), np.int64)
+    halves = np.frombuffer(words, np.int64)
+    return np.ascontiguousarray(halves[2 * array.offset : 2 * (array.offset + len(array)) : 2])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "BoolArray", "IntArray", "Values"]
+__all__ = ["Array", "BoolArray", "IntArray", "Values", "decimal_of"]
 
 Array = NDArray[Any]
 IntArray = NDArray[np.int64]
@@ -24,3 +25,13 @@ class Values(NamedTuple):
 
     data: Array
     valid: BoolArray
+
+
+def decimal_of(units: int, scale: int) -> Decimal:
+    """The decimal of so many units of its last digit.
+
+    >>> decimal_of(-5, 2)
+    Decimal('-0.05')
+    """
+    sign, digits = (1, str(-units)) if units < 0 else (0, str(units))
+    return Decimal((sign, tuple(map(int, digits)), -scale))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,8 @@ def fill_scalar(column: Column) -> pa.Scalar | None:
     value = json.loads(column.fill)
     if column.dtype is DType.TIMESTAMP:
         value = datetime.fromisoformat(value)
+    if column.dtype.scale is not None:
+        value = Decimal(value)
     return pa.scalar(value, kind)
 
 

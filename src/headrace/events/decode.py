@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from decimal import Context, Decimal
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -44,7 +46,9 @@ _CANNOT: dict[DType, str] = {
     DType.STRING: "is no text in UTF-8",
     DType.TIMESTAMP: "is no time on the calendar in UTC",
     DType.JSON: "is no text in UTF-8",
-}
+} | {dtype: "is no decimal of 64 bits" for dtype in DType if dtype.scale is not None}
+
+_WIDE = Context(prec=60)
 
 
 class EventDecoder:
@@ -60,7 +64,7 @@ class EventDecoder:
         self._model = model
         # A record without a value is refused by pydantic like any other malformed one.
         self._validate: Callable[[Any], BaseModel] = model.__pydantic_validator__.validate_json
-        kinds = {name: kind_of(info.annotation) for name, info in model.model_fields.items()}
+        kinds = {name: kind_of(info) for name, info in model.model_fields.items()}
         self._cell_of = {name: kind.cell for name, kind in kinds.items() if kind.cell is not None}
         plain = plain_model(model, source.columns)
         self._reader = None if plain is None else PlainReader(plain)
@@ -157,6 +161,8 @@ class EventDecoder:
         for column in self._source.columns:
             values = table.column(column.name)
             if values.null_count and not column.nullable:
+                return None
+            if column.dtype.scale is not None and not _in_64_bits(values):
                 return None
             if column.dtype is DType.TIMESTAMP and not self._times_hold(column.name, values, rows):
                 return None
@@ -264,7 +270,17 @@ def _fits(value: object, dtype: DType) -> bool:
         column = pa.chunked_array([pa.array([value], type=ARROW_TYPES[dtype])])
     except Exception:  # noqa: BLE001 Arrow has many
         return False
+    if dtype.scale is not None:
+        return _in_64_bits(column)
     return dtype is not DType.TIMESTAMP or _on_calendar(column_values(column).data)
+
+
+def _in_64_bits(decimals: pa.ChunkedArray) -> bool:
+    """Whether decimals fit 64 bits, in units of their last digit."""
+    extremes = pc.min_max(decimals)
+    found = [Decimal(0) if one is None else one for one in (extremes["min"].as_py(), extremes["max"].as_py())]
+    units = [int(one.scaleb(decimals.type.scale, _WIDE)) for one in found]
+    return units[0] >= -(2**63) and units[1] < 2**63
 
 
 def _on_calendar(us: IntArray) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import UUID1, UUID3, UUID4, UUID5, AwareDatetime, FutureDate, FutureDatetime, PastDate, PastDatetime
+from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
 from headrace.plan import DType
@@ -36,6 +38,9 @@ _DATES = (date, PastDate, FutureDate)
 """Dates are text in ISO 8601, which sorts as they do."""
 
 
+_MOST_PLACES = 9
+
+
 class Kind(NamedTuple):
     """What column a field has.
 
@@ -50,20 +55,25 @@ class Kind(NamedTuple):
     cell: Callable[[Any], Any] | None = None
 
 
-def kind_of(annotation: Any) -> Kind:
+def kind_of(field: FieldInfo) -> Kind:
     """The column of a field.
 
-    What has no column of its own is kept as JSON text, which no aggregate reads.
+    What has no column of its own is kept as JSON text, which no aggregate reads. A decimal has one where the model says how many digits it has
+    behind the point.
 
     Args:
-        annotation: The field's annotation.
+        field: The field.
     """
+    annotation = field.annotation
     members = list(_members(annotation))
     nullable = any(member in (type(None), Any, object) for member in members)
     kinds = {_scalar(member) for member in members if member is not type(None)}
     if len(kinds) != 1:
         return Kind(DType.JSON, nullable, json_text)
     (kind,) = kinds
+    places = _places(field) if Decimal in members else None
+    if places is not None:
+        return Kind(DType(f"decimal_{places}"), nullable)
     return Kind(kind[0], nullable, kind[1])
 
 
@@ -76,6 +86,24 @@ def json_text(value: Any) -> str:
     if isinstance(value, set | frozenset):
         return f"[{','.join(sorted(map(json_text, value)))}]"
     return to_json(value, inf_nan_mode="constants", bytes_mode="base64", fallback=str).decode()
+
+
+def _places(field: FieldInfo) -> int | None:
+    """How many digits a field of decimals has behind the point; None where it does not say, or says more than fit."""
+    said = [field.metadata, *(get_args(one)[1:] for one in _annotated(field.annotation))]
+    nested = [one for many in said for one in many]
+    nested += [one for info in nested if isinstance(info, FieldInfo) for one in info.metadata]
+    places = [one.decimal_places for one in nested if getattr(one, "decimal_places", None) is not None]
+    return int(places[0]) if places and 0 <= places[0] <= _MOST_PLACES else None
+
+
+def _annotated(annotation: Any) -> Iterator[Any]:
+    """The annotated types in an annotation."""
+    if get_origin(annotation) is Annotated:
+        yield annotation
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _annotated(member)
 
 
 def _members(annotation: Any) -> Iterator[Any]:

@@ -46,7 +46,7 @@ def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
         raise EventError(msg, cure="Give it at least the event's time and what its features are keyed by.")
     columns: list[Column] = []
     for field, info in model.model_fields.items():
-        kind = kind_of(info.annotation)
+        kind = kind_of(info)
         columns.append(with_fill(model, Column(name=field, dtype=kind.dtype, nullable=kind.nullable)))
     _refuse_twins(name, columns)
     return tuple(columns)

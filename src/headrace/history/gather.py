@@ -8,13 +8,14 @@ rows (`blocks.py`). States are canonical, so one pass over the events, blocks of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from headrace.aggregates import At, BoolArray, Cells, IntArray, Order, State, Values, aggregate_of, cells_of
 from headrace.events.batch import ARROW_TYPES
+from headrace.events.columns import decimal_of
 from headrace.history.blocks import Blocks, Items, expanded
 from headrace.history.cells import FeatureCells
 from headrace.history.compute import Deal, deals
@@ -143,10 +144,12 @@ def typed_cells(values: Cells, dtype: DType) -> FeatureCells:
 
 def _typed_array(values: Cells, dtype: DType) -> pa.Array:
     wanted = ARROW_TYPES[dtype]
-    data: list[object] = values.data.tolist()
+    data: list[Any] = values.data.tolist()
     if dtype in (DType.BOOL, DType.BOOL_LIST):
         data = [bool(value) if dtype is DType.BOOL else _bools(value) for value in data]
     listed = [value if ok else None for value, ok in zip(data, values.valid.tolist(), strict=True)]
+    if dtype.scale is not None:
+        return pa.array([None if value is None else decimal_of(value, dtype.scale) for value in listed], wanted)
     if dtype is DType.TIMESTAMP:
         return pa.array(listed, pa.int64()).cast(wanted)
     if dtype is DType.TIMESTAMP_LIST:

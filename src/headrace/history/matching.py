@@ -202,7 +202,8 @@ def is_queried(feature: Feature, *, by_evidence: bool = False) -> bool:
     """Whether a feature is read off running totals and frames; by evidence, only of all events in a window that ends now."""
     plain = feature.where is None and not feature.offset_us
     is_extreme_text = feature.function in ("min", "max") and feature.dtype is DType.STRING
-    return feature.function in _STATES and not feature.params and not is_extreme_text and (plain or not by_evidence)
+    is_number = not is_extreme_text and feature.dtype.scale is None
+    return feature.function in _STATES and not feature.params and is_number and (plain or not by_evidence)
 
 
 def states_of(feature: Feature) -> tuple[State, ...]:

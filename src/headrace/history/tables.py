@@ -41,6 +41,7 @@ _SQL_TYPES: dict[DType, str] = {
     DType.TIMESTAMP: "TIMESTAMPTZ",
     DType.JSON: "VARCHAR",
 }
+_SQL_TYPES |= {dtype: f"DECIMAL(38, {dtype.scale})" for dtype in DType if dtype.scale is not None}
 _OWN_COLUMNS = {"_ts_us": "BIGINT", "_known_at_us": "BIGINT", "_partition": "INTEGER", "_offset": "BIGINT"}
 
 

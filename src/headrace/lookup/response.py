@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headrace.aggregates import NO_PROBLEMS, Problem
-from headrace.events.columns import Array, BoolArray, IntArray, Values
+from headrace.events.columns import Array, BoolArray, IntArray, Values, decimal_of
 from headrace.extras import needing
 from headrace.lookup.request import EntityRows
 from headrace.plan import DType
@@ -287,6 +288,8 @@ _MADE: dict[DType, Maker] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
 @cache
 def maker(dtype: DType) -> Maker | None:
     """What makes Python values of what aggregates of a type compute; None where those are some already."""
+    if dtype.scale is not None:
+        return partial(decimal_of, scale=dtype.scale)
     made = _MADE.get(dtype.element or dtype)
     if made is None or dtype.element is None:
         return made
@@ -302,6 +305,8 @@ def json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, list):
         return [json_value(one) for one in value]

@@ -31,6 +31,17 @@ class DType(StrEnum):
     BOOL = "bool"
     STRING = "string"
     TIMESTAMP = "timestamp"  # microseconds, UTC
+    # Decimals by the digits behind the point, in 64 bits.
+    DECIMAL_0 = "decimal_0"
+    DECIMAL_1 = "decimal_1"
+    DECIMAL_2 = "decimal_2"
+    DECIMAL_3 = "decimal_3"
+    DECIMAL_4 = "decimal_4"
+    DECIMAL_5 = "decimal_5"
+    DECIMAL_6 = "decimal_6"
+    DECIMAL_7 = "decimal_7"
+    DECIMAL_8 = "decimal_8"
+    DECIMAL_9 = "decimal_9"
     JSON = "json"  # text: what is kept of a field whose type no feature can use
     # Only features are lists, never a column of events.
     INT64_LIST = "int64_list"
@@ -44,6 +55,11 @@ class DType(StrEnum):
         """What a list holds; None for the others."""
         plain, is_list, _ = self.value.partition("_list")
         return DType(plain) if is_list else None
+
+    @property
+    def scale(self) -> int | None:
+        """How many digits a decimal has behind the point; None for the others."""
+        return int(self.value.removeprefix("decimal_")) if self.value.startswith("decimal_") else None
 
     @property
     def list_of(self) -> DType:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,8 @@ def _same(served: Any, recomputed: Any) -> bool:
         if math.isnan(number) or math.isnan(recomputed):
             return math.isnan(number) and math.isnan(recomputed)
         return number == recomputed or math.isclose(number, recomputed, rel_tol=_RELATIVE)
+    if isinstance(recomputed, Decimal):
+        return bool(served == (recomputed if isinstance(served, Decimal) else str(recomputed)))
     if isinstance(recomputed, datetime):
         return bool(
             served == (recomputed if isinstance(served, datetime) else recomputed.isoformat().replace("+00:00", "Z"))
