@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ FEATURES = 'aggregation("count", name="rides"), aggregation("sum", "n", name="ns
 
 EVENTS = """
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 from uuid import uuid4
@@ -155,6 +157,19 @@ CHANGES = {
         {**LATE, "channel": "phone"},
         {"rides": 3, "size": 11},
         more='derived={"size": "length(channel)"},',
+    ),
+    "decimal with a default added": Case(
+        FIELDS + 'price: Decimal = Field(Decimal("0.5"), decimal_places=2)\n',
+        counted('aggregation("sum", "price", name="paid")', 'aggregation("max", "price", name="most")'),
+        {**LATE, "price": Decimal("1.25")},
+        {"rides": 3, "paid": Decimal("2.25"), "most": Decimal("1.25")},
+    ),
+    "list with a default added": Case(
+        FIELDS + "items: list[int] = []\n",
+        counted('aggregation("sum", "size", name="size")'),
+        {**LATE, "items": [1, 2]},
+        {"rides": 3, "size": 9},  # the text of [1,2] and twice that of []
+        more='derived={"size": "length(items)"},',
     ),
     "default that is another one each time": Case(
         FIELDS + "id: str = Field(default_factory=lambda: uuid4().hex)\n",

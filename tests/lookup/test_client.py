@@ -295,20 +295,30 @@ def test_store_of_another_plan_is_a_mismatch_that_names_both(store: OnlineStore,
     assert client.get_online_features(["shops:count_60"], A).to_dict()["shops__count_60"] == [0]
 
 
-@pytest.mark.parametrize("fields", [{"pieces": DType.FLOAT64}, {"pieces": None}])
-def test_version_whose_fields_have_other_types_by_now_is_refused_not_misread(
-    store: OnlineStore, fields: dict[str, DType | None]
-) -> None:
-    """The integers of the version served would be read as doubles, or not at all, where only the plan has changed."""
+def plan_since(store: OnlineStore, pieces: DType | None) -> Plan:
+    """A plan whose orders have other pieces than the view that the store serves was declared with."""
     orders, shops = PLAN.sources["orders"], PLAN.views["shops"]
     served = shops.model_copy(update={"input": orders.input_of(shops.features)})
-    kept = [column for column in orders.columns if column.name not in fields]
-    kept += [Column(name=name, dtype=dtype) for name, dtype in fields.items() if dtype is not None]
+    kept = [column for column in orders.columns if column.name != "pieces"]
+    kept += [] if pieces is None else [Column(name="pieces", dtype=pieces)]
     now = orders.model_copy(update={"columns": tuple(kept)})
     features = tuple(feature for feature in shops.features if feature.column != "pieces")
     declared = shops.model_copy(update={"input": now.input_of(features), "features": features})
     store.set_meta(serving_facts([served]))
-    plan = Plan(project="shop", sources={**PLAN.sources, "orders": now}, views={**PLAN.views, "shops": declared})
+    return Plan(project="shop", sources={**PLAN.sources, "orders": now}, views={**PLAN.views, "shops": declared})
+
+
+@pytest.mark.parametrize("pieces", [DType.FLOAT64, None])
+def test_version_whose_field_was_widened_or_removed_goes_on_as_it_was(store: OnlineStore, pieces: DType | None) -> None:
+    plan = plan_since(store, pieces)
+    assert FeatureClient(plan=plan, store=store).get_online_features(["shops:count_60"], A).to_dict() == {
+        "shop": ["a"],
+        "shops__count_60": [0],
+    }
+
+
+def test_version_whose_fields_have_other_types_by_now_is_refused_not_misread(store: OnlineStore) -> None:
+    plan = plan_since(store, DType.STRING)
     with pytest.raises(PlanMismatchError, match="'pieces' as int64") as caught:
         FeatureClient(plan=plan, store=store).get_online_features(["shops:count_60"], A)
     assert "headrace stream --rebuild" in str(caught.value.cure)
