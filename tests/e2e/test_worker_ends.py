@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclBindingFilter,
@@ -164,6 +165,51 @@ def test_refusal_ends_the_worker_with_what_to_grant(
     assert last.startswith("error: The broker at ")
     assert said in last
     assert json.loads(out)["kind"] == "BrokerRefusedError"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        (ResourceType.GROUP, "*", "READ and DESCRIBE on the group"),
+        (ResourceType.TOPIC, "weather", "READ on the plan's topics"),
+    ],
+)
+def test_right_that_is_taken_from_a_running_worker_ends_it(
+    kafka: ApacheKafka,
+    denies: Callable[..., None],
+    tmp_path: Path,
+    plan: Plan,
+    kind: ResourceType,
+    name: str,
+    said: str,
+) -> None:
+    deployment = deploy(tmp_path, plan, kafka.address)
+    deployment.json("produce", "weather", "--limit", "50")
+    worker = deployment.start("stream")
+    try:
+        wait_for(is_in(deployment, "running"))
+        denies(kind, name, AclOperation.READ)
+        code, _, last = ended(worker, 60)
+    finally:
+        stop(worker)
+    assert code == FAILED
+    assert said in last
+
+
+def test_dead_letter_that_may_not_be_written_ends_the_worker_with_what_to_grant(
+    kafka: ApacheKafka, denies: Callable[..., None], tmp_path: Path, plan: Plan
+) -> None:
+    deployment = deploy(tmp_path, plan, kafka.address)
+    deployment.json("produce", "weather", "--limit", "5")
+    deployment.json("stream", "--until-end")
+    producer = Producer({"bootstrap.servers": kafka.address})
+    producer.produce("weather", b"no JSON", timestamp=1_357_034_400_000)
+    producer.flush(30)
+    denies(ResourceType.TOPIC, "weather.dlq", AclOperation.WRITE)
+    code, _, last = ended(deployment.start("stream"), 90)
+    assert code == FAILED
+    assert "weather.dlq" in last
+    assert "Grant WRITE" in last
 
 
 def test_topic_that_may_not_be_made_is_named(

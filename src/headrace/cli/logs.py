@@ -21,7 +21,7 @@ _REMEMBERED = 10_000
 _NUMBER = re.compile(r"\d+")
 _KEY_LENGTH = 120
 
-_TOLD_AT_THE_END = ("Crashed reason=", "We experienced a crash!", "Error: %r")
+_TOLD_AT_THE_END = ("Crashed reason=", "Drain messages raised", "We experienced a crash!", "Error: %r")
 """How mode says with a traceback, several times, what ends a worker: headrace says it once, in its last line."""
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.broker.records import READ_COMMITTED
+from headrace.broker.refusals import is_refusal, refused
 from headrace.events.columns import IntArray
 from headrace.events.raw import RawRecords
 from headrace.online import SourcePartition
@@ -106,6 +107,7 @@ class RecordReader:
         self._numbers[self._partitions] = np.arange(len(self._sources))
         self._paused: set[SourcePartition] = set()
         self._complained: set[int] = set()
+        self._bootstrap = bootstrap
         self._consumer: Consumer | None = Consumer({"bootstrap.servers": bootstrap, **_SETTINGS}, logger=logger)
         self._consumer.assign([self._place(source) for source in self._sources])
 
@@ -304,8 +306,10 @@ class RecordReader:
         return TopicPartition(*source, self._next[source])
 
     def _complain(self, errors: list[KafkaError]) -> None:
-        """Say what librdkafka says, each once: it goes on trying by itself."""
+        """Say what librdkafka says, each once: it goes on trying by itself. What will be refused for good is raised: nobody would ever know."""
         for error in errors:
+            if is_refusal(error.code()):
+                raise refused(self._bootstrap, error.str(), error.code())
             if error.code() not in self._complained:
                 self._complained.add(error.code())
                 logger.warning("Reading: %s", error)

@@ -91,12 +91,10 @@ class _GroupThread(driver.AIOKafkaConsumerThread):
 
     @Service.task
     async def _ask_for_refusals(self) -> None:
-        """Raise what the broker refuses while the worker waits for its partitions: aiokafka tells it only to whoever asks for records."""
+        """Raise what the broker refuses: aiokafka tells it only to whoever asks for records, and Faust asks another way."""
         while not self.should_stop:
             await self.sleep(_SIGN_OF_LIFE_S)
-            consumer = self._ensure_consumer()
-            if not consumer.assignment():
-                await consumer.getmany(timeout_ms=0)
+            await self._ensure_consumer().getmany(timeout_ms=0)  # all partitions are paused: there are none
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Pause what was assigned, before aiokafka's fetcher has seen it."""
