@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import LogError
@@ -50,6 +50,7 @@ def test_a_topic_made_anew_too_often_is_refused() -> None:
         history(10_000).renewed("c/2", 10_000, {}, NOW)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a loaded machine draws slowly
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4)), min_size=1, max_size=6))
 def test_every_partition_of_every_incarnation_has_a_number_of_its_own(sizes: list[tuple[int, int]]) -> None:
     found = history(sizes[0][0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import TopicError
@@ -146,6 +146,7 @@ def test_many_partitions_with_gaps_are_not_all_listed() -> None:
     assert "and 15 partitions more are gone" in shown
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a loaded machine draws slowly
 @given(
     st.lists(
         st.tuples(st.sampled_from(["append", "remove", "anew", "stream"]), st.integers(0, 6)), min_size=1, max_size=30
