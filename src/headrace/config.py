@@ -9,6 +9,7 @@ store = "lmdb"              # or "redis://host:port/db"
 partitions = 3              # of topics that headrace creates
 group = "headrace"          # the workers' consumer group
 session_timeout = 6.0       # seconds of silence after which a worker's partitions go to others
+metadata_refresh = 5.0      # seconds after which new partitions of a topic are noticed
 
 [audit]
 sample = 0.0                # the share of lookups recorded for `headrace audit` (HEADRACE_AUDIT_SAMPLE)
@@ -58,6 +59,7 @@ class _Settings(BaseModel):
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
     group: Annotated[str, Field(min_length=1)] = "headrace"
     session_timeout: Annotated[float, Field(ge=1, le=60)] = 6.0
+    metadata_refresh: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     audit_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_small_files: Annotated[int, Field(ge=0, le=10_000)] = 32
     log_target_mb: Annotated[float, Field(ge=0.01, le=10_000)] = 64.0
@@ -191,6 +193,11 @@ class Project:
     def group(self) -> str:
         """The workers' consumer group."""
         return self._settings.group
+
+    @property
+    def metadata_refresh(self) -> float:
+        """How often a worker asks the broker for its topics' partitions, in seconds."""
+        return self._settings.metadata_refresh
 
     @property
     def session_timeout(self) -> float:

@@ -34,6 +34,7 @@ BACKPRESSURE = 4
 """Applying waits for the log when this many times FLUSH_EVENTS wait."""
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
+_OTHERS_S = 1.0
 _ROUND_S, _FLUSH_LIMIT_S = 3.0, 60.0
 """How long a try to apply a round, or to write the log, may take before the worker's heart stops beating, in seconds."""
 
@@ -75,6 +76,7 @@ class StreamApp(FetchApp):
         self._flushing = asyncio.Lock()
         self._handing_off = asyncio.Lock()
         self._flushed_at = time.monotonic()
+        self._noted_others_at = time.monotonic()
         self._oldest_epoch = 0
         self._came_to: dict[SourcePartition, Fetch] = {}
         self._gone: dict[SourcePartition, RecordsGone] = {}
@@ -275,6 +277,18 @@ class StreamApp(FetchApp):
             return False
         done = self.stats.next_offsets
         return all(done.get(source, 0) >= end for source, end in self.until.items())
+
+    async def note_others(self) -> None:
+        """Where everything is to be read once: see in the log how far other workers of the group have come with their partitions."""
+        if self.until is None or time.monotonic() - self._noted_others_at < _OTHERS_S:
+            return
+        self._noted_others_at = time.monotonic()
+        mine = {SourcePartition(*tp) for tp in self.fetches.assignment()}
+        others = [at for at, end in self.until.items() if at not in mine and self.stats.next_offsets.get(at, 0) < end]
+        if others:
+            logged = await asyncio.to_thread(self.running.logged_offsets, others)
+            done = self.stats.next_offsets  # a partition may have become this worker's meanwhile
+            done.update({at: max(offset, done.get(at, 0)) for at, offset in logged.items()})
 
     @property
     def is_caught_up(self) -> bool:

@@ -58,6 +58,7 @@ def create_app(
         consumer_auto_offset_reset="earliest",
         broker_max_poll_records=5_000,
         consumer_max_fetch_size=4 << 20,
+        consumer_metadata_max_age_ms=int(project.metadata_refresh * 1000),
         broker_session_timeout=project.session_timeout,
         broker_heartbeat_interval=project.session_timeout / 6,
         broker_commit_interval=0.5,
@@ -96,6 +97,7 @@ def create_app(
                 if app.runtime is None:
                     continue
                 await app.refuse_gap()
+                await app.note_others()
                 if not app.flush_is_due:
                     continue
                 await app.flush()

@@ -88,17 +88,36 @@ class Runtime:
         """
         wanted = sorted(sources)
         self.topics.assigned(wanted)
+        offsets, logged = self._logged(wanted)
+        # After the log: what another worker logs meanwhile it has applied before.
+        self.store.commit([], {}, logged)
+        return offsets
+
+    def logged_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
+        """How far other workers have logged their partitions.
+
+        Args:
+            sources: Kafka's partitions.
+
+        Returns:
+            The next offset of each.
+        """
+        return self._logged(sources)[0]
+
+    def _logged(
+        self, wanted: Iterable[SourcePartition]
+    ) -> tuple[dict[SourcePartition, int], dict[SourcePartition, int]]:
+        """By Kafka's partition the next offset, and by source partition the last one that the log holds."""
+        sources = list(wanted)
         offsets: dict[SourcePartition, int] = {}
         logged: dict[SourcePartition, int] = {}
         for source in self.plan.sources.values():
-            numbers = {at: self.topics.number(at).partition for at in wanted if at.topic == source.topic}
+            numbers = {at: self.topics.number(at).partition for at in sources if at.topic == source.topic}
             held = EventLog(self.project.log_path, source).last_offsets(numbers.values()) if numbers else {}
             logged.update({SourcePartition(source.topic, number): last for number, last in held.items()})
             history = self.topics.history(source.topic)
             offsets.update({at: history.next_offset(at.partition, held.get(number)) for at, number in numbers.items()})
-        # After the log: what another worker logs meanwhile it has applied before.
-        self.store.commit([], {}, logged)
-        return offsets
+        return offsets, logged
 
     def close(self) -> None:
         """Let go of the stores."""
