@@ -234,8 +234,7 @@ def test_same_events_are_imported_once_more_only_when_told(shop: Shop) -> None:
     sales = [Sale("a", 0, 1.0), Sale("b", 1, 2.0)]
     path = shop.put(sales)
     first = shop.load(path)
-    with pytest.raises(IngestError, match="--again"):
-        shop.load(path)
+    assert shop.load(path).logged == 0
     second = shop.load(path, again=True)
     assert (second.id, second.logged, second.partition) == (f"{first.id}-2", 2, FIRST_IMPORT + 1)
     same(shop.online("ab", 5), brute_force(sales * 2, "ab", 5))

@@ -6,9 +6,11 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -132,10 +134,22 @@ class ApacheKafka:
         """Create a topic; settings are named as Kafka does, with `_` for `.`."""
         named = {setting.replace("_", "."): value for setting, value in config.items()}
         self.admin.create_topics([NewTopic(name, partitions, 1, config=named)])[name].result(_READY_S)
+        self._wait_for(name, lambda found: len(found) == partitions and all(one.leader >= 0 for one in found.values()))
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic."""
         self.admin.delete_topics([name])[name].result(_READY_S)
+        self._wait_for(name, lambda found: not found)
+
+    def _wait_for(self, topic: str, is_done: Callable[[dict[int, Any]], bool]) -> None:
+        """The broker answers before its metadata follow: wait for them."""
+        deadline = time.monotonic() + _READY_S
+        while True:
+            found = self.admin.list_topics(timeout=_READY_S).topics.get(topic)
+            if is_done(found.partitions if found is not None and found.error is None else {}):
+                return
+            assert time.monotonic() < deadline, f"{topic} is not as asked for after {_READY_S:g} s"
+            time.sleep(0.05)
 
     def _all_settings(self) -> dict[str, str]:
         listener, controller = f"PLAINTEXT://{self.address}", f"127.0.0.1:{self._controller_port}"

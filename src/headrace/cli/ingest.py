@@ -213,6 +213,7 @@ def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
         "held": done.held,
         "erased": done.erased,
         "logged": done.logged,
+        "imported_before": done.imported_at,
         "first": iso_time(done.first_us),
         "last": iso_time(done.last_us),
         "log_version": done.version,
@@ -244,6 +245,11 @@ def _show(done: Imported, *, dry_run: bool) -> None:
         note(f"Names that SQL has for itself were put in double quotes: {done.quoted_query}")
     if done.bad_file:
         console.print(f"Bad rows: {done.bad_file}", highlight=False, soft_wrap=True)
+    if done.imported_at is not None:
+        note(
+            f"These events were imported already, on {done.imported_at}, and nothing was added. "
+            f"`--again` counts them once more; `headrace import --undo {done.id}` takes them back."
+        )
     if dry_run:
         note("Nothing was imported: this was a dry run.")
     elif done.online is not None and done.online.events is None:

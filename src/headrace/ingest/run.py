@@ -65,6 +65,7 @@ class Imported:
         held: How many were left out because the log holds an event with that event id already.
         erased: How many were left out because their entity was erased.
         logged: How many were logged now.
+        imported_at: When the same events were imported before, so that nothing was logged now; None where they were not.
         first_us: The earliest event time, in µs; None where there is no event.
         last_us: The latest.
         version: The log's version since; None where nothing was logged.
@@ -85,6 +86,7 @@ class Imported:
     held: int = 0
     erased: int = 0
     logged: int = 0
+    imported_at: str | None = None
     first_us: int | None = None
     last_us: int | None = None
     version: int | None = None
@@ -111,7 +113,7 @@ def import_history(
 ) -> Imported:
     """Load existing history into the log, and into the online store where no worker has to do it.
 
-    Importing the same events again is refused. An import that was cut short goes on where it ended when it is run again.
+    Importing the same events again changes nothing. An import that was cut short goes on where it ended when it is run again.
 
     Args:
         project: The project.
@@ -130,7 +132,7 @@ def import_history(
         What was done.
 
     Raises:
-        IngestError: A row is no event; the events were imported before; a file or column is missing.
+        IngestError: A row is no event; a file was imported before, with other options; a file or column is missing.
         PlanError, EventError: There is no plan, or the source's model cannot be loaded.
         LogError, LogUnavailableError, StoreUnavailableError: Import again: it goes on where this ended.
     """
@@ -161,8 +163,11 @@ def import_history(
             entry = registry.find(declared.topic, digest, name, known_files)
             if entry is not None and again and _is_whole(log, entry):
                 entry = None
-            if entry is not None:
-                _refuse_again(project, plan, log, entry, dry_run=dry_run)
+            if entry is not None and _is_whole(log, entry):
+                # What the online store lacks of them it still gets.
+                done.id, done.partition, done.imported_at = entry.id, entry.partition, entry.begun_at
+                done.online = None if dry_run else apply_imports(project, plan, declared)
+                return done
             done.id = entry.id if entry is not None else name or registry.free_id(declared.topic, digest[:16])
             if dry_run:
                 done.held = sum(int(_held(log, batch, None).sum()) for batch in _batches(log, staging, FIRST_IMPORT))
@@ -258,17 +263,6 @@ def _keep_bad_rows(project: Project, written: Path, digest: str, done: Imported)
         path = folder / f"{done.source}-{digest[:16]}-bad.jsonl"
         written.replace(path)
         done.bad_file = str(path)
-
-
-def _refuse_again(project: Project, plan: Plan, log: EventLog, entry: Entry, *, dry_run: bool) -> None:
-    """Refuse events that the log holds already; what the online store lacks of them it still gets."""
-    if not _is_whole(log, entry):
-        return
-    if not dry_run:
-        apply_imports(project, plan, log.source)
-    msg = f"These {entry.events:,} events were imported into {entry.topic!r} already: import {entry.id!r} of {entry.begun_at}."
-    cure = "Nothing was done. To count them once more, say --again; to take that import back, --undo."
-    raise IngestError(msg, cure=cure)
 
 
 def _is_whole(log: EventLog, entry: Entry) -> bool:
