@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from headrace.errors import HeadraceError, StoreNotReadyError
 from headrace.ingest import Origin, import_history
+from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
+from headrace.online import OnlineStore, open_store
 from headrace.online.apply import Applier
+from headrace.online.filling import filling_facts
+from headrace.online.lmdb import LmdbStore
+from headrace.online.redis import RedisStore
 from headrace.plan import read_plan, write_plan
 from headrace.stream.start import prepare, refill
-from tests.ingest.conftest import FEATURES, Shop, random_sales, shop_at
+from tests.ingest.conftest import FEATURES, SOURCE, Shop, random_sales, shop_at
 
 pytestmark = pytest.mark.kafka
 
@@ -131,3 +137,49 @@ def test_import_into_an_emptied_store_does_not_pass_for_all_there_is(shop: Shop,
     assert look_up(shop) is StoreNotReadyError
     start(shop, broker)
     assert look_up(shop) != StoreNotReadyError
+
+
+def test_refill_of_a_store_that_was_filled_in_part_takes_all_of_the_log(shop: Shop) -> None:
+    right = look_up(shop)
+    rows = pa.Table.from_batches(EventLog(shop.project.log_path, SOURCE).scan())
+    shutil.rmtree(shop.project.log_path)
+    streamed = rows.drop_columns(["_partition"]).append_column("_partition", pa.array([0] * len(rows), pa.int32()))
+    EventLog(shop.project.log_path, SOURCE).append(streamed, {0: len(rows) - 1})
+    empty(shop)  # a worker was killed before it had filled anything
+    with open_store(shop.project.store_url, writable=True) as store:
+        refill(store, shop.project, read_plan(shop.project.plan_path))
+    assert look_up(shop) == right
+
+
+def test_rebuild_gives_signs_of_life_while_it_reads_the_log(
+    shop: Shop, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for kind in (LmdbStore, RedisStore):
+        clear = kind.clear
+
+        def clearing(store: Any, clear: Callable[[Any], None] = clear) -> None:
+            said.append("emptied")
+            clear(store)
+
+        monkeypatch.setattr(kind, "clear", clearing)
+    plan = read_plan(shop.project.plan_path)
+    prepare(shop.project, plan, broker, rebuild=True, on_step=lambda: said.append("step")).close()
+    assert said.index("step") < said.index("emptied")
+
+
+def test_import_leaves_a_store_that_a_worker_begins_to_fill_meanwhile_to_the_worker(
+    shop: Shop, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = read_plan(shop.project.plan_path)
+
+    def overtaken(applier: Applier, store: OnlineStore, *_: object) -> int:
+        store.set_meta(filling_facts(plan.views.values()))
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.ingest.online._apply", overtaken)
+        shop.load(shop.put(random_sales(4, 10), "more.parquet"), known_at="seen")
+    assert look_up(shop) is StoreNotReadyError
+    start(shop, broker)
+    assert look_up(shop) is not StoreNotReadyError

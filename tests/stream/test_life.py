@@ -100,6 +100,15 @@ def test_worker_whose_round_hangs_beats_no_more_though_its_fetches_go_on(life: L
     assert life.beat(is_moved=False, is_caught_up=False) is None
 
 
+def test_worker_whose_fetches_wait_for_a_round_that_waits_for_a_store_goes_on_beating(life: Life, clock: Clock) -> None:
+    life.assigned(HERE)
+    with life.progress.doing("applying a round", 30.0) as step:
+        for _ in range(10):
+            clock.now += 10
+            assert life.beat(is_moved=False, is_caught_up=False) is None
+            step()
+
+
 def test_what_is_away_is_said_once_then_again_with_how_long_and_when_it_is_back(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

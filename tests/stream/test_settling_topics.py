@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from headrace.broker import describe, ensure_topics
 from headrace.broker.topics import TopicWatch
 from headrace.errors import TopicError
-from headrace.log import EventLog, TopicHistory, TopicNotes
+from headrace.log import EventLog, Gap, TopicHistory, TopicNotes
 from headrace.online import Position, SourcePartition
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import topic_fact
@@ -139,3 +139,12 @@ def test_another_cluster_with_another_record_where_the_log_ends_is_refused(start
     with pytest.raises(TopicError, match="holds another record at offset 2"):
         start.settle(Accept(cluster=True))
     assert start.notes.read()[start.topic].live.identity == "c/1"
+
+
+def test_store_that_holds_events_of_an_accepted_gap_is_filled_anew_also_at_the_start_after(start: Start) -> None:
+    history = TopicHistory.begun(start.identity, 1, {}, NOW).with_gaps([Gap(0, 0, 2, 2, NOW)])
+    start.notes.write({start.topic: history})  # by a worker that was killed before it emptied the store
+    start.store.commit([], {start.at(0): Position(2, NOON * 1000, 0)})
+    assert start.settle()[1] is True
+    start.append(2)  # what comes behind the gap was logged since
+    assert start.settle()[1] is False

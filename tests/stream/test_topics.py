@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, cast
 
@@ -143,3 +145,35 @@ def test_nothing_is_logged_that_was_read_after_the_last_answer(tmp_path: Path) -
         pipeline.flush()
     assert log.last_offsets() == {}
     assert Position(1, 0, 0).offset == store.positions()[sales(0)].offset  # the next start fills the store anew
+
+
+class HeldUpLetters(KeptLetters):
+    """Dead letters whose first flush waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits, self.goes_on = threading.Event(), threading.Event()
+
+    def flush(self) -> None:
+        if not self.waits.is_set():
+            self.waits.set()
+            assert self.goes_on.wait(30)
+        super().flush()
+
+
+def test_what_is_logged_when_a_topic_was_made_anew_comes_behind_what_is_being_logged(tmp_path: Path) -> None:
+    watch, now = Watch("c/1"), [0.0]
+    store, log, letters = MemoryStore(), EventLog(tmp_path / "log", SOURCE), HeldUpLetters()
+    pipeline = new_pipeline(store, log, letters, topics=topics(tmp_path, FIRST, watch, monotonic=lambda: now[0]))
+    with ThreadPoolExecutor(2) as threads:
+        pipeline.process(fetches(record(0, "a", 0)))
+        flushed = threads.submit(pipeline.flush)
+        assert letters.waits.wait(30)
+        pipeline.process(fetches(record(1, "a", 1)))
+        watch.identity, now[0] = "c/2", 1.0
+        refused = threads.submit(pipeline.process, fetches(record(2, "a", 2)))
+        wait([refused], timeout=0.5)  # overtaking would take no longer
+        letters.goes_on.set()
+        assert flushed.result(30) == {sales(0): 1}
+        assert isinstance(refused.exception(30), TopicError)
+    assert [offset for rows in log.scan() for offset in rows.column("_offset").to_pylist()] == [0, 1]

@@ -85,7 +85,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
     except StoreLockedError:
         return Applied(None, "A worker runs: it makes them readable online when it is started anew.")
     with store:
-        facts = store.meta()
+        facts, is_new = store.meta(), not store.positions()
         why_not = _unfit(store, facts, project, plan, source)
         if why_not is not None:
             return Applied(None, why_not)
@@ -97,7 +97,8 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
             _apply(applier, store, log, erased, partition, last)
             for partition, last in log.last_offsets(log.imports()).items()
         )
-        end_filling(store)
+        if is_new:  # else, on Redis, a worker may have begun to fill it meanwhile
+            end_filling(store)
         store.sync()
     return Applied(events, "They are readable online.")
 

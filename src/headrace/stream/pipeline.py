@@ -149,6 +149,7 @@ class Pipeline:
         self._held: dict[SourcePartition, Position] = {}
         self._told = store.meta().get(FAILURES)
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._first_logged = first_logged
         self._has_logged: set[str] = set()
 
@@ -280,6 +281,11 @@ class Pipeline:
         return self._flush(self._topics.begin_check(0) if self.has_unlogged else lambda: None)
 
     def _flush(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
+        # One at a time: the log takes a partition's events in their order, and what came too late would be taken for a replay.
+        with self._flushing:
+            return self._flush_alone(is_same_topic)
+
+    def _flush_alone(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
         with self._lock:
             taken, self._unlogged = self._unlogged, _Unlogged()
         if not taken.offsets:

@@ -68,6 +68,7 @@ class Progress:
         for work in list(self._works.values()):
             if now - work.stepped > work.allowed_s:
                 return f"{work.name} for {now - work.stepped:.0f} s"
-        if not is_moved and now - self._turned > _TURN_S:
+        # Where a round takes its time, or waits for a store that is away, the fetch loop waits with the rounds behind it.
+        if not is_moved and not self._works and now - self._turned > _TURN_S:
             return f"no fetch for {now - self._turned:.0f} s"
         return None

@@ -143,7 +143,7 @@ def prepare(
         bootstrap: The broker's address.
         rebuild: Whether to fill the online store anew from the log.
         accept: What a person has said yes to.
-        on_step: Called for each batch of the log that is applied.
+        on_step: Called for each batch of the log that is read or applied.
 
     Returns:
         The runtime; close it.
@@ -179,7 +179,7 @@ def prepare(
         if is_behind:
             logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
         if rebuild or is_behind:
-            _check_refillable(plan, logs, project)
+            _check_refillable(plan, logs, project, on_step)
             store.clear()
         _check_facts(store, plan, project, logs)
         warn_of_half_undone(project.log_path, logs)
@@ -288,8 +288,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     """
     facts, before = store.meta(), store.positions()
     logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
-    kafka = [at for at in before if at.partition < FIRST_IMPORT]
-    partitions = {topic: max((at.partition for at in kafka if at.topic == topic), default=-1) + 1 for topic in logs}
+    partitions = {topic: _size(topic, log, before) for topic, log in logs.items()}
     identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
     _check_refillable(plan, logs, project)
     store.clear()
@@ -305,13 +304,21 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     end_filling(store)
 
 
-def _check_refillable(plan: Plan, logs: Mapping[str, EventLog], project: Project) -> None:
+def _size(topic: str, log: EventLog, positions: Iterable[SourcePartition]) -> int:
+    """One more than the greatest source partition of Kafka's that log or store hold: the store may be filled in part only."""
+    held = {*log.last_offsets(), *(at.partition for at in positions if at.topic == topic)}
+    return max((number for number in held if number < FIRST_IMPORT), default=-1) + 1
+
+
+def _check_refillable(
+    plan: Plan, logs: Mapping[str, EventLog], project: Project, on_step: Callable[[], None] = lambda: None
+) -> None:
     """Read all that a store is to be filled from, as it will be read then: what fails here leaves the store as it is."""
     for view in plan.views.values():
         Transformer(view, project.repo)
     for log in logs.values():
         for _ in log.scan():
-            pass
+            on_step()
 
 
 def _check_writable(project: Project) -> None:

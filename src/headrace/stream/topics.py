@@ -237,9 +237,10 @@ def settle_topics(
         notes.write(histories)
     is_behind = False
     for topic, history in histories.items():
-        fresh = history.gaps[len(begun[topic].gaps) if topic in begun else 0 :]
-        lost = {*history.sealed, *(gap.source_partition for gap in fresh)}
-        is_behind |= any(held[topic].is_ahead(number) for number in lost)
+        logged = held[topic].logged
+        # Not only gaps that are accepted now: a worker that noted one may have been killed before the store was filled anew.
+        open_gaps = {gap.source_partition for gap in history.gaps if logged.get(gap.source_partition, -1) < gap.last}
+        is_behind |= any(held[topic].is_ahead(number) for number in {*history.sealed, *open_gaps})
     return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind
 
 
