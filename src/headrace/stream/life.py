@@ -110,6 +110,10 @@ class Life:
         logger.info("Joining the group %r.", group)
         self._beat(WorkerState.JOINING)
 
+    def still_joining(self) -> None:
+        """The group has not given any partitions yet; it may wait a minute for members that are silent."""
+        self._beat(WorkerState.JOINING)
+
     def assigned(self, sources: list[SourcePartition]) -> None:
         """The group has given the worker these partitions, and no others."""
         if sources != self._assigned:

@@ -180,7 +180,7 @@ def _run(app: StreamApp, watchdog: Watchdog) -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     worker = _Worker(app, watchdog)
-    watchdog.watch(partial(_what_is_wrong, app, worker))
+    watchdog.watch(partial(what_is_wrong, app, worker))
     app.life.joining(app.project.group)
     code: object = 0
     try:
@@ -197,7 +197,7 @@ def _run(app: StreamApp, watchdog: Watchdog) -> None:
         app.failure = WorkerError(f"Faust ended the worker with code {code}, and said no more.")
 
 
-def _what_is_wrong(app: StreamApp, worker: _Worker) -> HeadraceError | None:
+def what_is_wrong(app: StreamApp, worker: _Worker) -> HeadraceError | None:
     """What the worker cannot recover from, as far as can be seen from outside its event loop."""
     if app.failure is not None:
         return explained(app.failure, app.project, app.running.bootstrap)
@@ -208,11 +208,13 @@ def _what_is_wrong(app: StreamApp, worker: _Worker) -> HeadraceError | None:
         )
     if app.pulse is not None and time.monotonic() - app.pulse > _LOOP_S:
         return WorkerError(f"The worker's event loop has stood still for {_LOOP_S:g} s.")
-    if not app.life.was_assigned and app.life.age_s > _START_S:
-        return unavailable(
-            app.running.bootstrap,
-            f"the group {app.project.group!r} has given this worker no partitions in {_START_S:g} s",
-        )
+    if not app.life.was_assigned:
+        if app.life.age_s > _START_S:
+            return unavailable(
+                app.running.bootstrap,
+                f"the group {app.project.group!r} has given this worker no partitions in {_START_S:g} s",
+            )
+        app.life.still_joining()  # Faust starts its tasks, the beating one among them, with the first partitions
     return None
 
 
