@@ -35,7 +35,7 @@ BACKPRESSURE = 4
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _OTHERS_S = 1.0
-_ROUND_S, _FLUSH_LIMIT_S = 30.0, 60.0
+_ROUND_S, _FLUSH_LIMIT_S = 60.0, 60.0
 """How long a try to apply a round (and the wait before the next one), or to write the log, may take before the worker's heart stops
 beating, in seconds. A replay's rounds are large, and a machine may be slow."""
 

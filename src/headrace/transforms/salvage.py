@@ -17,6 +17,8 @@ from headrace.times import CALENDAR_US, OFF_CALENDAR
 __all__ = ["Made", "array_of", "fitted", "joined", "nothing", "salvaged"]
 
 _T = TypeVar("_T")
+_FEW = 16
+"""So few rows are attempted one by one once they have failed together."""
 
 
 class Made(NamedTuple):
@@ -41,7 +43,7 @@ class Made(NamedTuple):
 
 
 def salvaged(attempt: Callable[[int, int], _T], start: int, stop: int) -> Iterator[tuple[int, int, _T | Exception]]:
-    """Attempt all rows together, and by halves where that fails.
+    """Attempt all rows together, and by halves where that fails; a few row by row.
 
     Args:
         attempt: What to do with the rows from one to before another.
@@ -57,9 +59,10 @@ def salvaged(attempt: Callable[[int, int], _T], start: int, stop: int) -> Iterat
         if stop - start <= 1:
             yield start, stop, error
             return
-        middle = (start + stop) // 2
-        yield from salvaged(attempt, start, middle)
-        yield from salvaged(attempt, middle, stop)
+        # What fails on all rows is attempted little more than once for each of them.
+        step = 1 if stop - start <= _FEW else (stop - start + 1) // 2
+        for first in range(start, stop, step):
+            yield from salvaged(attempt, first, min(first + step, stop))
         return
     yield start, stop, made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import duckdb
@@ -129,14 +130,18 @@ class FunctionStep(Step):
 
     def run(self, table: pa.Table) -> dict[str, Made]:
         """As `Step.run`."""
+        lists: dict[str, list[Any]] = {} if self._is_pandas else table.to_pydict()
 
         def attempt(start: int, stop: int) -> dict[str, Made]:
-            rows = table.slice(start, stop - start)
             # pandas' own types have no null beside NaN; Arrow's keep integers and nulls apart.
-            given = rows.to_pandas(types_mapper=_arrow_backed) if self._is_pandas else rows.to_pydict()
+            given = (
+                table.slice(start, stop - start).to_pandas(types_mapper=_arrow_backed)
+                if self._is_pandas
+                else {name: values[start:stop] for name, values in lists.items()}
+            )
             made = self._function(given)
             return {
-                column.name: _column_of(made, column, rows.num_rows, is_pandas=self._is_pandas)
+                column.name: _column_of(made, column, stop - start, is_pandas=self._is_pandas)
                 for column in self.columns
             }
 
@@ -145,8 +150,13 @@ class FunctionStep(Step):
 
 
 def _of_each(parts: Iterable[tuple[int, int, dict[str, Made] | Exception]], column: Column) -> Iterator[Made]:
-    for start, stop, part in parts:
-        yield nothing(column, stop - start, part) if isinstance(part, Exception) else part[column.name]
+    for failed, run in groupby(parts, key=lambda part: isinstance(part[2], Exception)):
+        if not failed:
+            yield from (part[column.name] for _, _, part in run if not isinstance(part, Exception))
+            continue
+        rows = list(run)
+        error = next(part for _, _, part in rows if isinstance(part, Exception))
+        yield nothing(column, rows[-1][1] - rows[0][0], error)
 
 
 def _column_of(made: Any, column: Column, rows: int, *, is_pandas: bool) -> Made:
