@@ -49,6 +49,8 @@ EXPRESSIONS = [
     "CAST(n AS UBIGINT)",
     "CAST(n AS DECIMAL(18, 2))",
     "CAST(n AS HUGEINT) * 4",
+    "hour(TIMESTAMPTZ '2026-01-05 12:00:00+00' AT TIME ZONE code)",
+    "'abc' LIKE 'a%' ESCAPE code",
 ]
 
 rows = st.lists(
@@ -73,6 +75,24 @@ def transformer_of(expressions: dict[str, str]) -> Transformer:
 
 def shown(column: pa.ChunkedArray) -> list[str]:
     return [repr(value) for value in column.to_pylist()]  # NaN is NaN
+
+
+def test_a_time_zone_that_there_is_not_fails_on_its_event_alone() -> None:
+    """DuckDB's TRY does not catch it, nor what an ESCAPE of two characters raises."""
+    made = transformer_of(
+        {
+            "hour": "hour(TIMESTAMPTZ '2026-01-05 12:00:00+00' AT TIME ZONE code)",
+            "like": "'abc' LIKE 'a%' ESCAPE code",
+            "plain": "n + 1",
+        }
+    ).apply(
+        table_of(
+            [{"n": n, "x": None, "code": code} for n, code in [(1, "Asia/Tokyo"), (2, "abc"), (3, "UTC"), (4, None)]]
+        )
+    )
+    assert made["hour"].to_pylist() == [21, None, 12, None]
+    assert made["like"].to_pylist() == [None] * 4
+    assert made["plain"].to_pylist() == [2, 3, 4, 5]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

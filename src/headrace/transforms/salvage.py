@@ -14,7 +14,7 @@ from headrace.events.columns import BoolArray
 from headrace.plan import Column, DType
 from headrace.times import CALENDAR_US, OFF_CALENDAR
 
-__all__ = ["Made", "array_of", "fitted", "joined", "nothing", "salvaged"]
+__all__ = ["Made", "array_of", "each", "fitted", "joined", "nothing", "salvaged"]
 
 _T = TypeVar("_T")
 _FEW = 16
@@ -86,7 +86,7 @@ def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
     def attempt(start: int, stop: int) -> Made:
         return fitted(pa.array(values[start:stop], from_pandas=is_pandas), column)
 
-    return _each(attempt, len(values), column)
+    return each(attempt, len(values), column)
 
 
 def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
@@ -97,7 +97,7 @@ def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
     def attempt(start: int, stop: int) -> Made:
         return Made(whole[start:stop].cast(wanted))
 
-    made = Made(whole) if whole.type == wanted else _each(attempt, len(whole), column)
+    made = Made(whole) if whole.type == wanted else each(attempt, len(whole), column)
     return _on_calendar(made) if column.dtype is DType.TIMESTAMP else made
 
 
@@ -124,7 +124,8 @@ def joined(parts: Iterable[Made], column: Column) -> Made:
     return Made(array, np.concatenate(failed) if error is not None else None, error)
 
 
-def _each(attempt: Callable[[int, int], Made], rows: int, column: Column) -> Made:
+def each(attempt: Callable[[int, int], Made], rows: int, column: Column) -> Made:
+    """A column of what an attempt makes of ranges of rows; a row that it fails on fails alone."""
     parts = salvaged(attempt, 0, rows)
     return joined(
         (nothing(column, end - begin, part) if isinstance(part, Exception) else part for begin, end, part in parts),

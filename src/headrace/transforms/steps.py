@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from headrace.plan import Column, Transform
 from headrace.transforms.duck import select
-from headrace.transforms.salvage import Made, array_of, fitted, joined, nothing, salvaged
+from headrace.transforms.salvage import Made, array_of, each, fitted, joined, nothing, salvaged
 
 __all__ = ["FunctionStep", "SqlStep", "Step", "sql_steps"]
 
@@ -84,7 +84,11 @@ class SqlStep(Step):
     def _salvaged(self, column: Column, table: pa.Table, attempt: Callable[[int, int], Made], error: Exception) -> Made:
         # TRY makes the whole struct null where the expression fails, and only its field where the expression is null.
         name = column.name
-        made = select({name: f"TRY({{'v': ({self._expressions[name]})}})"}, table).column(name)
+        try:
+            made = select({name: f"TRY({{'v': ({self._expressions[name]})}})"}, table).column(name)
+        except duckdb.Error:
+            # TRY does not catch all: a time zone that there is not (`t AT TIME ZONE zone`), an ESCAPE of two characters.
+            return each(attempt, table.num_rows, column)
         struct = made.combine_chunks()
         failed = struct.is_null().to_numpy(zero_copy_only=False)
         if failed.any():
