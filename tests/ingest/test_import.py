@@ -227,6 +227,26 @@ def test_empty_history_is_refused(shop: Shop) -> None:
         shop.load(shop.put([]))
 
 
+def test_a_file_of_bad_rows_alone_is_refused_with_what_is_wrong_also_where_they_may_be_left_out(shop: Shop) -> None:
+    path = shop.project.root / "sales.csv"
+    path.write_text("shop,sold_at,price,pieces\na,2013-01-01T00:00:00Z,1,many\n")
+    with pytest.raises(
+        IngestError, match="1 of 1 rows cannot be imported, so nothing was:\n.*pieces.*'many'"
+    ) as refused:
+        shop.load(str(path), skip_bad=True)
+    assert "--skip-bad" not in (refused.value.cure or "")
+
+
+def test_a_dry_run_that_leaves_bad_rows_out_says_what_is_wrong_with_them(shop: Shop) -> None:
+    path = shop.project.root / "sales.csv"
+    path.write_text("shop,sold_at,price,pieces\na,2013-01-01T00:00:00Z,1,many\na,2013-01-01T00:00:00Z,1,1\n")
+    words = ["import", "sales", "--from", str(path), "--skip-bad", "--dry-run", "--project", str(shop.project.root)]
+    said = runner.invoke(app, words).output
+    assert "pieces: Input should be a valid integer" in said.replace("\n", " ")
+    (bad,) = json.loads(runner.invoke(app, [*words, "--json"]).stdout)["first_bad"]
+    assert (bad["line"], bad["field"]) == (2, "pieces")
+
+
 def test_unknown_source_is_refused_with_those_there_are(shop: Shop) -> None:
     done = runner.invoke(app, ["import", "sale", "--from", "x.parquet", "--project", str(shop.project.root)])
     assert done.exit_code == 1

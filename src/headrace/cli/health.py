@@ -77,7 +77,7 @@ def worker_lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
     if gone.state is WorkerState.FAILED:
         how = f"failed: {gone.note}"
     elif gone.state is WorkerState.ENDED:
-        how = "was asked to end"
+        how = "ended as it should"
     else:
         how = "was killed, or its machine went down"
     return [f"No worker runs. The last one, {gone.worker}, {how} ({_ago(gone.age_s(now))} ago)."]

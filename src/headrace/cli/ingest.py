@@ -206,6 +206,7 @@ def _as_json(done: Imported, *, dry_run: bool) -> dict[str, object]:
         "rows": done.rows,
         "events": done.events,
         "bad": done.bad,
+        "first_bad": [row.to_json() for row in done.first_bad],
         "unmatched": [asdict(one) for one in done.unmatched],
         "quoted_query": done.quoted_query,
         "bad_file": done.bad_file,
@@ -251,6 +252,8 @@ def _show(done: Imported, *, dry_run: bool) -> None:
             f"`--again` counts them once more; `headrace import --undo {done.id}` takes them back."
         )
     if dry_run:
+        for row in done.first_bad:  # no file has them
+            note(f"Bad: {row}")
         note("Nothing was imported: this was a dry run.")
     elif done.online is not None and done.online.events is None:
         note(done.online.note)

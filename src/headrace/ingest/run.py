@@ -242,15 +242,17 @@ def _stage(
 
 
 def _judge_bad_rows(done: Imported, *, skip_bad: bool) -> None:
-    if done.bad and not skip_bad:
+    if done.bad and (not skip_bad or not done.events):
         shown = "\n".join(f"  {row}" for row in done.first_bad)
         more = f"\n  … and {done.bad - _SHOWN:,} more" if done.bad > _SHOWN else ""
         msg = f"{done.bad:,} of {done.rows:,} rows cannot be imported, so nothing was:\n{shown}{more}"
         cure = (
-            "Fix them, name other columns with --map, say how the file is written (--delimiter, --quote, --escape, --encoding, --null) and its times "
-            "(--zone, --epoch), or leave them out with --skip-bad, which writes them to a file."
+            "Fix them, name other columns with --map, say how the file is written (--delimiter, --quote, --escape, --encoding, --null) "
+            "or its times (--zone, --epoch)"
         )
-        raise IngestError(msg, cure=cure)
+        if not skip_bad:
+            cure += ", or leave them out with --skip-bad, which writes them to a file"
+        raise IngestError(msg, cure=f"{cure}.")
     if not done.events:
         msg = "There is no event to import."
         raise IngestError(msg, cure="See that the file or query has rows that are events.")
