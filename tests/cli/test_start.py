@@ -85,6 +85,19 @@ def test_interrupt_at_any_moment_is_one_line(delay_s: float, tmp_path: Path) -> 
     assert (running.returncode, err) == (130, "interrupted\n"), out
 
 
+def test_interrupt_during_the_last_import_ends_as_any_other() -> None:
+    program = (
+        "import signal, sys; from headrace.cli import interrupts\n"
+        "interrupts.end_at_once(); interrupts.raise_while_working()\n"
+        "def find_spec(*_): signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, type('Finder', (), {'find_spec': staticmethod(find_spec)}))\n"
+        "import wave\n"
+        "interrupts.end_at_once()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_what_is_piped_flows_line_by_line() -> None:
     program = (
         "import sys; from headrace.cli import start, commands; import threading\n"

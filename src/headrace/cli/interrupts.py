@@ -24,8 +24,12 @@ def is_program() -> bool:
 
 def end_at_once() -> None:
     """From now on, Ctrl-C ends the process on the spot; where our parent has us ignore it, it stays ignored."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
+    signal.signal(signal.SIGINT, _end)
+    waited, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    if waited:  # it was pressed during an import, and the alarm would meet an interpreter that is ending
+        _end(signal.SIGALRM, None)
 
 
 def raise_while_working() -> None:
