@@ -89,7 +89,7 @@ def test_interrupt_during_the_last_import_ends_as_any_other() -> None:
     program = (
         "import signal, sys; from headrace.cli import interrupts\n"
         "interrupts.end_at_once(); interrupts.raise_while_working()\n"
-        "def find_spec(*_): signal.raise_signal(signal.SIGINT)\n"
+        "def find_spec(*_): sys.meta_path.pop(0); signal.raise_signal(signal.SIGINT)\n"
         "sys.meta_path.insert(0, type('Finder', (), {'find_spec': staticmethod(find_spec)}))\n"
         "import wave\n"
         "interrupts.end_at_once()\n"
