@@ -58,6 +58,8 @@ NOTING = {"status", "show shops"}
 """Commands that show what they can, and note what cannot be asked here."""
 
 TOLD = re.compile(r"^error: .*pip install 'headrace\[(\w+)\]'$")
+LOGGED = re.compile(r"^\S+Z INFO .*\n", re.MULTILINE)
+"""A worker's log line."""
 
 # Runs in the fresh environment, where pytest is not.
 PROBE = """
@@ -170,7 +172,7 @@ def test_extra_alone_gives_a_working_command_line_and_names_what_it_lacks(
     for line, (code, output, unexpected) in found["runs"].items():
         assert not unexpected, (line, unexpected)
         if not enough[line]:
-            match = TOLD.match(output.rstrip("\n"))  # one line, whatever the command
+            match = TOLD.match(LOGGED.sub("", output).rstrip("\n"))  # one line, whatever the command
             assert (code, match and match[1]) == (1, NEEDS[line][0]), (line, output)
         else:
             assert line in NOTING or "pip install" not in output, (line, output)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from headrace.durable import write_durably
 from headrace.errors import ConfigError
 
 __all__ = ["LEDGER", "Entity", "Erasure", "Ledger"]
@@ -159,12 +160,7 @@ class Ledger:
         known = self.erasures.get(erasure.digest)
         self.erasures[erasure.digest] = erasure if known is None else _widened(known, erasure)
         document = {"format": 1, "erasures": [asdict(one) for one in self.erasures.values()]}
-        draft = self.folder / f"{LEDGER}.{os.getpid()}"
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.folder / LEDGER)
+        write_durably(self.folder / LEDGER, json.dumps(document, indent=1) + "\n")
 
 
 def _new_secret(folder: Path) -> bytes:

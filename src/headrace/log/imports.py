@@ -8,13 +8,13 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from headrace.durable import write_durably
 from headrace.errors import IngestError
 from headrace.log.schema import FIRST_IMPORT, LAST_IMPORT
 
@@ -148,12 +148,7 @@ class Registry:
         """
         others = [one for one in self._read() if (one.topic, one.partition) != (entry.topic, entry.partition)]
         document = {"format": 1, "imports": [asdict(one) for one in [*others, entry]]}
-        draft = self._path.with_name(f"{_FILE}.{os.getpid()}")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_durably(self._path, json.dumps(document, indent=1) + "\n")
 
     def free_id(self, topic: str, wanted: str) -> str:
         """An id that no import of a topic has: the one wanted, or with a number behind it.

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from headrace.durable import write_durably
 from headrace.errors import LogError, LogUnavailableError
 from headrace.log.schema import FIRST_IMPORT
 
@@ -305,12 +305,7 @@ class TopicNotes:
         topics = {topic: history.to_json() for topic, history in sorted({**found, **histories}.items())}
         with self._errors():
             self._folder.mkdir(parents=True, exist_ok=True)
-            draft = self.path.with_name(f"{_FILE}.{os.getpid()}")
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(json.dumps({"format": _FORMAT, "topics": topics}, indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
+            write_durably(self.path, json.dumps({"format": _FORMAT, "topics": topics}, indent=1) + "\n")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
