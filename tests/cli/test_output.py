@@ -63,6 +63,34 @@ def test_text_is_folded_rather_than_the_table_turned() -> None:
     assert sum(line.count("because") for line in lines) == 30
 
 
+@pytest.mark.parametrize("value", [r"a\[/b]", r"^\[a-z]+$", "x\\", "1:100:2", ":x:", "[bold]x[/]", "[/]"])
+def test_text_is_shown_as_it_is_in_cells_titles_and_messages(value: str) -> None:
+    """Neither markup nor emoji are made of it."""
+
+    def run() -> None:
+        table(f"Of {value}", ["one"], [[value]])
+        table("", ["one", "two"], [[value, "word " * 40]], whole=["two"])
+        note(f"note {value}")
+        warn(f"{value}")
+        msg = f"what {value}"
+        raise ConfigError(msg, cure=f"do {value}")
+
+    said = ran(run).output
+    for shown in (f"Of {value}\n", f"│ {value} ", f"one  {value}", f"note {value}", f"warning: {value}"):
+        assert shown in said
+    assert f"error: what {value}\n  → do {value}\n" in said
+
+
+def test_what_a_value_holds_does_nothing_to_the_terminal() -> None:
+    def run() -> None:
+        table("", ["one"], [["\x1b[31mred\x07\r\x00 \ud800 é \u202e"]])
+        note("\x1b]0;title\x07")
+
+    said = ran(run).output
+    assert r"\x1b[31mred\x07\r\x00 \ud800 é \u202e" in said
+    assert r"\x1b]0;title\x07" in said
+
+
 def test_brackets_in_cells_are_no_markup() -> None:
     assert any("[bold]x[/]" in line for line in drawn(["a"], [["[bold]x[/]"]], 80))
     assert any("[red]" in line for line in drawn([f"c{n}" for n in range(40)], [["[red]"] * 40], 80))

@@ -93,6 +93,17 @@ def run(project: Project, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout) if "--json" in arguments else done.output
 
 
+def test_table_shows_the_beginning_of_a_long_value_and_json_all_of_it(
+    project: Project, broker: str, source: Source
+) -> None:
+    write(broker, [letter(source.topic, 0, 1, value=b"x" * 5_000)])
+    said = run(project)
+    assert said.count("x") < 300
+    assert "5,000 bytes" in " ".join(said.split())
+    (found,) = run(project, "--json")["dead_letters"]
+    assert found["value"] == "x" * 5_000
+
+
 def test_command_asks_sends_and_tells_what_it_left(
     project: Project, broker: str, source: Source, records: Records
 ) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["deadletters"]
 
 _SHOWN = 50
+_BYTES_SHOWN = 200
+"""Of each value, in the table."""
 
 
 @command
@@ -125,11 +127,13 @@ def _replayed_at(letter: DeadLetter) -> str | None:
 
 
 def _shown_value(letter: DeadLetter) -> str | None:
-    whole = letter.whole_value
-    if whole is None:
-        return _text(letter.value)
-    beginning = _text((letter.value or b"")[:200])
-    return f"{beginning}… (cut: {whole.size:,} bytes, sha256 {whole.sha256[:16]}…)"
+    whole, value = letter.whole_value, letter.value
+    if value is None:
+        return None
+    beginning = _text(value[:_BYTES_SHOWN])
+    if whole is not None:
+        return f"{beginning}… (cut: {whole.size:,} bytes, sha256 {whole.sha256[:16]}…)"
+    return beginning if len(value) <= _BYTES_SHOWN else f"{beginning}… ({len(value):,} bytes; --json shows all)"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from headrace.cli.interrupts import INTERRUPTED, raise_while_working
 from headrace.errors import HeadraceError, MissingExtraError, NotConfirmedError, RetryableError
@@ -51,8 +53,11 @@ _WIDE = 120
 _FOLDED = 24
 """Columns that a column of text is at least given before a table turns on its side."""
 
-console = Console()
-errors = Console(stderr=True)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that would do something to a terminal, or that it cannot be sent: producers choose what a value holds."""
+
+console = Console(emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 Folder = Annotated[
@@ -132,13 +137,13 @@ def tell_failure(error: HeadraceError, *, as_json: bool, one_line: bool = False)
 
 
 def _tell(error: HeadraceError, *, one_line: bool) -> None:
-    hint = f"[cyan]→[/] {_escape(error.cure)}" if error.cure else ""
-    what = f"[bold red]error:[/] {_escape(error.what)}"
+    what = Text.assemble(("error:", "bold red"), f" {_plain(error.what)}")
+    hint = Text.assemble(("→", "cyan"), f" {_plain(error.cure)}") if error.cure else Text()
     # A terminal breaks lines between words; what goes elsewhere is searched by line.
     unbroken = not errors.is_terminal
-    errors.print(f"{what} {hint}" if one_line else what, highlight=False, soft_wrap=unbroken)
+    errors.print(what.append(" ").append_text(hint) if one_line and hint else what, soft_wrap=unbroken)
     if hint and not one_line:
-        errors.print(f"  {hint}", highlight=False, soft_wrap=unbroken)
+        errors.print(Text("  ").append_text(hint), soft_wrap=unbroken)
 
 
 def _fail(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
@@ -189,12 +194,13 @@ def print_json(value: Any) -> None:
 def note(text: str) -> None:
     """A remark for people, on standard error."""
     _Told.note = text
-    errors.print(_escape(text), style="dim", highlight=False, soft_wrap=not errors.is_terminal)
+    errors.print(Text(_plain(text), style="dim"), soft_wrap=not errors.is_terminal)
 
 
 def warn(text: str) -> None:
     """What the user should know before trusting the answer, on standard error."""
-    errors.print(f"[bold yellow]warning:[/] {_escape(text)}", highlight=False, soft_wrap=not errors.is_terminal)
+    told = Text.assemble(("warning:", "bold yellow"), f" {_plain(text)}")
+    errors.print(told, soft_wrap=not errors.is_terminal)
 
 
 def table(
@@ -241,14 +247,14 @@ def table(
             no_wrap=name in whole or name in numbers,
         )
     for row in cells:
-        drawn.add_row(*(_escape(value) for value in row))
+        drawn.add_row(*map(Text, row))
     console.print(drawn)
 
 
 def _title(title: str) -> None:
     """A title of its own: as a table's it would be broken at the table's width."""
     if title:
-        console.print(f"[bold]{_escape(title)}[/]", highlight=False)
+        console.print(Text(_plain(title), style="bold"))
 
 
 def _needed(name: str, values: Sequence[str], unfolded: bool) -> int:
@@ -270,7 +276,7 @@ def _on_its_side(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
         if number:
             drawn.add_row("", "")
         for name, value in zip(columns, row, strict=True):
-            drawn.add_row(f"  {_escape(name)}", _escape(value))
+            drawn.add_row(Text(f"  {name}"), Text(value))
     console.print(drawn)
 
 
@@ -283,8 +289,9 @@ def _cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
-    return str(value)
+    return _plain(str(value))
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _plain(text: str) -> str:
+    """Text that does nothing to a terminal."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
