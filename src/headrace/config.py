@@ -15,7 +15,7 @@ metadata_refresh = 5.0      # seconds after which new partitions of a topic are 
 sample = 0.0                # the share of lookups recorded for `headrace audit` (HEADRACE_AUDIT_SAMPLE)
 
 [log]
-small_files = 32            # so many files of a date and about one size are merged by the worker; 0 leaves them (HEADRACE_LOG_SMALL_FILES)
+small_files = 32            # that many files of a date and about one size are merged by the worker; 0 leaves them (HEADRACE_LOG_SMALL_FILES)
 target_mb = 64.0            # the size of file that merging aims at (HEADRACE_LOG_TARGET_MB)
 """
 

@@ -151,7 +151,7 @@ def test_reader_that_is_closed_while_it_fetches_ends(broker: str, topic: str) ->
 
 def test_fetch_of_large_records_ends_early(broker: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "_AT_A_TIME", 10)
-    monkeypatch.setattr(reader_module, "_MOST_OCTETS", 100)
+    monkeypatch.setattr(reader_module, "_MOST_BYTES", 100)
     at = places(topic, 0)
     reader = RecordReader(broker, at)
     found: list[RawRecords] = []
@@ -161,6 +161,6 @@ def test_fetch_of_large_records_ends_early(broker: str, topic: str, monkeypatch:
         found.extend(read.records for read in reader.take(at).values())
 
     until(lambda: sum(map(len, found)) >= EACH, read)
-    assert max(map(len, found)) <= 40  # values of some five octets, ten records at a time
+    assert max(map(len, found)) <= 40  # values of some five bytes, ten records at a time
     check({SourcePartition(topic, 0): found}, at)
     reader.close()

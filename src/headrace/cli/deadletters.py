@@ -30,7 +30,7 @@ def deadletters(
     limit: Annotated[
         int | None,
         typer.Option(
-            help="Only the newest so many; 50 are shown, and all sent back, if left out; 0 is all.", show_default=False
+            help="Only the newest N; 50 are shown, and all sent back, if left out; 0 is all.", show_default=False
         ),
     ] = None,
     replay: Annotated[

@@ -30,9 +30,7 @@ def demo(
     lookups: Annotated[int, typer.Option(help="How many lookups to record and prove.")] = _LOOKUPS,
     limit: Annotated[
         int | None,
-        typer.Option(
-            help="Only about the first so many events of each topic: all up to one moment.", show_default=False
-        ),
+        typer.Option(help="Only about the first N events of each topic: all up to one moment.", show_default=False),
     ] = None,
     folder: Folder = None,
 ) -> None:

@@ -17,7 +17,7 @@ def require_feast() -> None:
     Raises:
         MissingExtraError: It is not installed.
     """
-    # What Feast and its dependencies warn of while they load is not the user's to mend. Loading also sets a filter
+    # What Feast and its dependencies warn of while they load is not the user's to fix. Loading also sets a filter
     # of its own for the whole process ("once" for every RuntimeWarning), which leaving the block takes away again.
     with needing("feast"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -43,7 +43,7 @@ _TIME = r"^[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 """The one written form of a time that is parsed here: what `model_dump_json` and headrace's producer write."""
 
 _MOST_MEMBERS = 100_000
-_MOST_OCTETS = 1 << 30  # a block of Arrow's has an end
+_MOST_BYTES = 1 << 30  # a block of Arrow's has an end
 
 
 class PlainReader:
@@ -95,20 +95,20 @@ class PlainReader:
         except TypeError:  # a record without a value
             return None
         lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-        octets = np.frombuffer(joined, np.uint8)
+        chars = np.frombuffer(joined, np.uint8)
         ends = np.cumsum(lengths + 1) - 1
         is_lines = (
             int(lengths.min()) >= 2
             # All control characters there are end lines. (The parser takes a NUL for the end of everything.)
-            and np.count_nonzero(octets < _FIRST_PRINTED) == len(values) - 1
-            and (octets[ends[:-1]] == _LINE_FEED).all()
-            and (octets[ends - lengths] == _OPENS).all()
-            and (octets[ends - 1] == _CLOSES).all()
+            and np.count_nonzero(chars < _FIRST_PRINTED) == len(values) - 1
+            and (chars[ends[:-1]] == _LINE_FEED).all()
+            and (chars[ends - lengths] == _OPENS).all()
+            and (chars[ends - 1] == _CLOSES).all()
         )
         if (
             not is_lines
-            or len(joined) > _MOST_OCTETS
-            or not (self._forbids_more or _skips_alike(joined, octets, lengths, ends))
+            or len(joined) > _MOST_BYTES
+            or not (self._forbids_more or _skips_alike(joined, chars, lengths, ends))
         ):
             return None
         if not joined.isascii():
@@ -192,11 +192,11 @@ class PlainReader:
         return True
 
 
-def _skips_alike(joined: bytes, octets: NDArray[np.uint8], lengths: IntArray, ends: IntArray) -> bool:
+def _skips_alike(joined: bytes, chars: NDArray[np.uint8], lengths: IntArray, ends: IntArray) -> bool:
     """Whether both parsers take the same for valid where a model skips fields that it does not have: numbers and nesting have other limits."""
     if lengths.max() > _LONGEST or b"Inf" in joined:
         return False
-    opens = (octets == _OPENS) | (octets == _OPENS_LIST)
+    opens = (chars == _OPENS) | (chars == _OPENS_LIST)
     return bool(
         np.count_nonzero(opens) < len(lengths) + _DEEPEST
         or np.add.reduceat(opens, ends - lengths, dtype=np.int64).max() < _DEEPEST

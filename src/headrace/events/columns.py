@@ -28,7 +28,7 @@ class Values(NamedTuple):
 
 
 def decimal_of(units: int, scale: int) -> Decimal:
-    """The decimal of so many units of its last digit.
+    """The decimal of a number of units of its last digit.
 
     >>> decimal_of(-5, 2)
     Decimal('-0.05')

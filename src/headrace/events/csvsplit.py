@@ -168,13 +168,13 @@ class Splitter:
 
     def _split(self, window: bytes, line: int, *, is_end: bool, is_full: bool) -> tuple[Records | None, int]:
         """The whole records that a window begins with, and how many bytes these are; None where it has to be longer to tell."""
-        octets = np.frombuffer(window, np.uint8)
-        quotes, is_plain = self._signs(octets)
-        if not self._settle(octets, is_plain, is_whole=is_end or is_full):
+        chars = np.frombuffer(window, np.uint8)
+        quotes, is_plain = self._signs(chars)
+        if not self._settle(chars, is_plain, is_whole=is_end or is_full):
             return None, 0
-        breaks = np.flatnonzero(octets == self._break)
+        breaks = np.flatnonzero(chars == self._break)
         ends = breaks if is_plain is None else breaks[is_plain[breaks]]
-        fault = self._first_fault(octets, quotes, is_plain)
+        fault = self._first_fault(chars, quotes, is_plain)
         if fault is None and is_end and len(quotes) % 2:
             fault = int(quotes[-1]), _UNCLOSED
         if fault is None and is_full and not len(ends):
@@ -193,7 +193,7 @@ class Splitter:
             ends = ends[:before]
         elif not used:
             return None, 0
-        return self._laid_out(window, octets, ends, breaks, is_plain, line, broken), used
+        return self._laid_out(window, chars, ends, breaks, is_plain, line, broken), used
 
     def _by_line(self, window: bytes, line: int) -> tuple[Records | None, int]:
         """The same for lines that can be judged by themselves, where faults are many: from the window's beginning to the first line that cannot."""
@@ -224,7 +224,7 @@ class Splitter:
     def _laid_out(
         self,
         window: bytes,
-        octets: NDArray[np.uint8],
+        chars: NDArray[np.uint8],
         ends: IntArray,
         breaks: IntArray,
         is_plain: BoolArray | None,
@@ -232,23 +232,23 @@ class Splitter:
         broken: list[Broken],
     ) -> Records:
         starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if len(ends) else ends
-        delimiters = np.flatnonzero(octets == (self._delimiter or ord(",")))
+        delimiters = np.flatnonzero(chars == (self._delimiter or ord(",")))
         if is_plain is not None:
             delimiters = delimiters[is_plain[delimiters]]
         fields = np.diff(np.searchsorted(delimiters, ends), prepend=0) + 1
         lines = line + np.searchsorted(breaks, starts)
         length = ends - starts
-        is_blank = (length == 0) | ((length == 1) & (octets[starts] == _CR))
+        is_blank = (length == 0) | ((length == 1) & (chars[starts] == _CR))
         if is_blank.any():
             starts, ends, fields, lines = (part[~is_blank] for part in (starts, ends, fields, lines))
         return Records(window, starts, ends, fields, lines, broken)
 
-    def _signs(self, octets: NDArray[np.uint8]) -> tuple[IntArray, BoolArray | None]:
+    def _signs(self, chars: NDArray[np.uint8]) -> tuple[IntArray, BoolArray | None]:
         """Where quotes begin and end fields, and which bytes stand outside quotes and have no escape before them; None is all of them."""
-        is_escaped = None if self._escape is None else _escaped(octets == self._escape)
+        is_escaped = None if self._escape is None else _escaped(chars == self._escape)
         if self._quote is None:
             return np.empty(0, np.int64), None if is_escaped is None else ~is_escaped
-        is_quote = octets == self._quote
+        is_quote = chars == self._quote
         if is_escaped is not None:
             is_quote &= ~is_escaped
         elif not is_quote.any():
@@ -265,23 +265,23 @@ class Splitter:
         mark = b"\r" if self._break == _CR else b"\n"
         return window if window.endswith(mark) else window + mark
 
-    def _settle(self, octets: NDArray[np.uint8], is_plain: BoolArray | None, *, is_whole: bool) -> bool:
+    def _settle(self, chars: NDArray[np.uint8], is_plain: BoolArray | None, *, is_whole: bool) -> bool:
         """Learn of the first record how lines end, and the delimiter where it was not given; whether it is whole."""
         if self._break is None:
-            ends = np.flatnonzero((octets == _LF) | (octets == _CR))
+            ends = np.flatnonzero((chars == _LF) | (chars == _CR))
             ends = ends if is_plain is None else ends[is_plain[ends]]
-            if not is_whole and (not len(ends) or ends[0] == len(octets) - 1):
+            if not is_whole and (not len(ends) or ends[0] == len(chars) - 1):
                 return False
-            first = int(ends[0]) if len(ends) else len(octets)
-            mark = octets[first : first + 2].tobytes()
+            first = int(ends[0]) if len(ends) else len(chars)
+            mark = chars[first : first + 2].tobytes()
             self._break = _CR if mark.startswith(b"\r") and mark != b"\r\n" else _LF
-            header = octets[:first] if is_plain is None else octets[:first][is_plain[:first]]
+            header = chars[:first] if is_plain is None else chars[:first][is_plain[:first]]
             if self._delimiter is None:
                 self._delimiter = _found(header.tobytes())
         return True
 
     def _first_fault(
-        self, octets: NDArray[np.uint8], quotes: IntArray, is_plain: BoolArray | None
+        self, chars: NDArray[np.uint8], quotes: IntArray, is_plain: BoolArray | None
     ) -> tuple[int, str] | None:
         faults: list[tuple[int, str]] = []
         separates = np.zeros(256, np.bool_)
@@ -293,16 +293,16 @@ class Splitter:
                 quotes[2::2][~is_doubled[1::2]] if quotes[0] == 0 else quotes[::2][~np.append(False, is_doubled[1::2])]
             )
             closes = quotes[1::2][~np.append(is_doubled[1::2], False)[: len(quotes) // 2]]
-            closes = closes[closes < len(octets) - 1]
-            stray = opens[~separates[octets[opens - 1]]]
+            closes = closes[closes < len(chars) - 1]
+            stray = opens[~separates[chars[opens - 1]]]
             faults += [(int(stray[0]), _WITHIN)] if len(stray) else []
-            stray = closes[~separates[octets[closes + 1]]]
+            stray = closes[~separates[chars[closes + 1]]]
             faults += [(int(stray[0]), _BEHIND)] if len(stray) else []
         other = _CR if self._break == _LF else _LF
-        returns = np.flatnonzero(octets[:-1] == other)
+        returns = np.flatnonzero(chars[:-1] == other)
         returns = returns if is_plain is None else returns[is_plain[returns]]
         if other == _CR:
-            returns = returns[octets[returns + 1] != _LF]
+            returns = returns[chars[returns + 1] != _LF]
         faults += [(int(returns[0]), _RETURN)] if len(returns) else []
         return min(faults, default=None)
 

@@ -98,7 +98,7 @@ class DeadLetter:
         return self.whole_key is not None or self.whole_value is not None
 
     def cut_to(self, size: int) -> DeadLetter:
-        """The same letter with a key and a value of so many bytes together at most; itself where they are no larger.
+        """The same letter with a key and a value of that many bytes together at most; itself where they are no larger.
 
         Args:
             size: The bytes.

@@ -174,7 +174,7 @@ class TopicHistory:
         return needed
 
     def grown(self, partitions: int) -> TopicHistory:
-        """The history once the live incarnation has had so many partitions."""
+        """The history once the live incarnation has had that many partitions."""
         if partitions <= self.live.partitions:
             return self
         return self._with_live(replace(self.live, partitions=partitions))

@@ -147,7 +147,7 @@ class _Stretches:
         self._rows[self._used : end] = tiles.rows
         for column, new in zip(self._objects, tiles.objects, strict=True):
             column[self._used : end] = new
-            self._object_bytes += _octets(new)
+            self._object_bytes += _bytes_of(new)
         counts = np.bincount(tiles.group, minlength=len(numbers))
         self._starts[numbers] = self._used + np.cumsum(counts) - counts
         self._counts[numbers] = counts
@@ -160,11 +160,11 @@ class _Stretches:
         room = max(_LEAST_ROWS, 2 * (self._used + more))
         self._rows = _moved(self._rows, places, np.empty((room, self._rows.shape[1]), np.int64))
         self._objects = tuple(_moved(column, places, np.empty(room, object)) for column in self._objects)
-        self._object_bytes = sum(_octets(column[: self._used]) for column in self._objects)
+        self._object_bytes = sum(_bytes_of(column[: self._used]) for column in self._objects)
         self._starts = np.cumsum(self._counts) - self._counts
 
 
-def _octets(objects: Array) -> int:
+def _bytes_of(objects: Array) -> int:
     """About how many bytes strings and bytes take."""
     return sum(_OBJECT_BYTES + len(one) for one in objects.tolist() if one is not None)
 

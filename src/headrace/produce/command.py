@@ -36,7 +36,7 @@ def produce_command(
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only events before this date or time (UTC).", show_default=False)
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many of these.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N of these.", show_default=False)] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run: send only what the topic does not hold yet.")
     ] = False,

@@ -21,7 +21,7 @@ class ReplayOptions:
         speed: How much faster than it happened; None is as fast as it goes.
         start: Only events that happened at this time or later. Without a time zone it is UTC.
         until: Only events that happened before this time.
-        limit: Only the first so many of these, in the order of sending.
+        limit: Only the first N of these, in the order of sending.
         resume: Leave out what an earlier run with the same `start`, `until`, `late` and `seed` has sent.
         late: The share of events that is sent up to 10 minutes after it happened, 0 to 1.
         seed: Decides which events are late, and how much.

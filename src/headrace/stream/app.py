@@ -27,7 +27,7 @@ __all__ = ["StreamApp"]
 logger = logging.getLogger(__name__)
 
 FLUSH_EVENTS = 50_000
-"""The log is appended to when so many events wait for it …"""
+"""The log is appended to when that many events wait for it …"""
 FLUSH_S = 1.0
 """… or when any has waited this long, in seconds."""
 BACKPRESSURE = 4

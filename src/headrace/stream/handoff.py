@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 Owns = Callable[[str, int], bool]
 
 PORTION = 20_000
-"""About so many events of the log are applied at a time, and no more between two rounds."""
+"""About that many events of the log are applied at a time, and no more between two rounds."""
 _DELETED_AT_A_TIME = 1_000
 
 

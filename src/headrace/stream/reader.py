@@ -35,8 +35,8 @@ _SECOND = itemgetter(1)
 logger = logging.getLogger("faust.headrace.reader")
 
 _MOST = 50_000
-"""How many records one fetch gives at most. During a replay so many are there, and what each key costs is shared by many events."""
-_MOST_OCTETS = 16 << 20
+"""How many records one fetch gives at most. During a replay that many are there, and what each key costs is shared by many events."""
+_MOST_BYTES = 16 << 20
 """Or so much of their values: several fetches wait for their turn in memory."""
 _AT_A_TIME = 2_000
 """How many of librdkafka's messages are looked at together: so few that they stay in the processor's cache."""
@@ -125,12 +125,12 @@ class RecordReader:
                 return
             self._look_again()
             self._hold_back(wanted)
-            consume, read, octets = self._consumer.consume, 0, 0
+            consume, read, size = self._consumer.consume, 0, 0
             messages = consume(_AT_A_TIME, 0) or consume(1, timeout_s)
             while messages:
-                octets += self._keep(messages)
+                size += self._keep(messages)
                 read += len(messages)
-                messages = consume(_AT_A_TIME, 0) if read < _MOST and octets < _MOST_OCTETS else []
+                messages = consume(_AT_A_TIME, 0) if read < _MOST and size < _MOST_BYTES else []
 
     def take(self, wanted: Collection[SourcePartition]) -> dict[SourcePartition, Read]:
         """What was read of some partitions, each once.
@@ -198,19 +198,19 @@ class RecordReader:
             change(self._consumer, [TopicPartition(*source) for source in sorted(sources)])
 
     def _keep(self, messages: list[Message]) -> int:
-        """Put messages with the records of their partitions; returns how many octets their values have."""
+        """Put messages with the records of their partitions; returns how many bytes their values have."""
         if any(map(Message.error, messages)):
             events = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
-            octets = self._keep_records(messages) if messages else 0
+            size = self._keep_records(messages) if messages else 0
             # An event of a partition comes after its records.
             for event in events:
                 self._heed(event)
             self._look_again()
-            return octets
-        octets = self._keep_records(messages)
+            return size
+        size = self._keep_records(messages)
         self._look_again()
-        return octets
+        return size
 
     def _keep_records(self, messages: list[Message]) -> int:
         codes = self._codes(messages)

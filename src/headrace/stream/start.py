@@ -1,4 +1,4 @@
-"""Before a worker starts: both stores are opened, checked against each other, and mended.
+"""Before a worker starts: both stores are opened, checked against each other, and repaired.
 
 The plan, the clock and the broker's topics must be those that the online store was filled under; what a crash or a damaged store left behind
 is filled from the log.
