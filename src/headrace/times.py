@@ -1,10 +1,21 @@
-"""Times: int64 microseconds UTC inside, datetimes with a zone outside."""
+"""Times: int64 microseconds UTC inside, datetimes with a zone outside. Dates: days since 1970-01-01 inside."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-__all__ = ["CALENDAR_US", "OFF_CALENDAR", "datetime_of", "iso_time", "us_of"]
+__all__ = [
+    "CALENDAR_DAYS",
+    "CALENDAR_US",
+    "OFF_CALENDAR",
+    "as_held",
+    "date_of",
+    "datetime_of",
+    "days_of",
+    "iso_time",
+    "us_of",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -13,6 +24,10 @@ CALENDAR_US = (
     (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND,
 )
 """The first and the last time, in µs, that Python's calendar has."""
+
+_FIRST_DAY = date(1970, 1, 1)
+CALENDAR_DAYS = ((date.min - _FIRST_DAY).days, (date.max - _FIRST_DAY).days)
+"""The first and the last date, in days, that Python's calendar has."""
 
 OFF_CALENDAR = "the time is not on the calendar (years 1 to 9999)"
 """Why such a value is null."""
@@ -26,6 +41,23 @@ def datetime_of(us: int) -> datetime:
 def us_of(moment: datetime) -> int:
     """A datetime in µs; TypeError where it has no time zone."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def date_of(days: int) -> date:
+    """The date of so many days since 1970-01-01."""
+    return _FIRST_DAY + timedelta(days=days)
+
+
+def days_of(day: date) -> int:
+    """A date in days since 1970-01-01."""
+    return (day - _FIRST_DAY).days
+
+
+def as_held(value: Any) -> Any:
+    """A value as keys and states hold it: times in µs, dates in days, and the others as they are."""
+    if isinstance(value, datetime):
+        return us_of(value)
+    return days_of(value) if isinstance(value, date) else value
 
 
 def iso_time(us: int | None) -> str | None:

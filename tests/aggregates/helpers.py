@@ -143,6 +143,7 @@ ELEMENTS: dict[DType, st.SearchStrategy[Any]] = {
     | st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 0.0, 1.5]),
     DType.BOOL: st.booleans(),
     DType.TIMESTAMP: INTS,
+    DType.DATE: st.integers(-719_162, 2_932_896),
     DType.STRING: st.text(max_size=3) | st.sampled_from(["", "é", "e\u0301", "😀", "\x00", "nan", '"\\']),
 }
 """Values of each type of column."""

@@ -20,6 +20,7 @@ TYPES = {
     "bool": DType.BOOL,
     "string": DType.STRING,
     "time": DType.TIMESTAMP,
+    "date": DType.DATE,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ FIELDS = "driver: str\nat: AwareDatetime\nn: int\ntip: int | None = None\ncode: 
 FEATURES = 'aggregation("count", name="rides"), aggregation("sum", "n", name="ns")'
 
 EVENTS = """
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
@@ -163,6 +163,12 @@ CHANGES = {
         counted('aggregation("sum", "price", name="paid")', 'aggregation("max", "price", name="most")'),
         {**LATE, "price": Decimal("1.25")},
         {"rides": 3, "paid": Decimal("2.25"), "most": Decimal("1.25")},
+    ),
+    "date with a default added": Case(
+        FIELDS + "due: date = date(2026, 1, 5)\n",
+        counted('aggregation("min", "due", name="first")', 'aggregation("last", "due", name="due")'),
+        {**LATE, "due": "2026-01-06"},
+        {"rides": 3, "first": date(2026, 1, 5), "due": date(2026, 1, 6)},
     ),
     "list with a default added": Case(
         FIELDS + "items: list[int] = []\n",

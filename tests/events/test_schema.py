@@ -90,8 +90,8 @@ TYPES: list[tuple[Any, DType, bool]] = [
     (Level, DType.INT64, False),
     (Plain | None, DType.STRING, True),
     (UUID, DType.STRING, False),
-    (date, DType.STRING, False),
-    (PastDate | None, DType.STRING, True),
+    (date, DType.DATE, False),
+    (PastDate | None, DType.DATE, True),
     (UUID4 | None, DType.STRING, True),
     (IPv4Address | IPv6Address, DType.STRING, False),
 ]

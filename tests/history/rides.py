@@ -31,12 +31,14 @@ SOURCE = Source(
         Column(name="price", dtype=DType.FLOAT64),
         Column(name="shared", dtype=DType.BOOL),
         Column(name="driver", dtype=DType.STRING),
+        Column(name="born", dtype=DType.DATE),
     ),
 )
 
 AGGREGATES = [
     ("count", "*", DType.INT64),
     ("count", "driver", DType.INT64),
+    ("count", "born", DType.INT64),
     ("sum", "seats", DType.INT64),
     ("sum", "shared", DType.INT64),
     ("sum", "price", DType.FLOAT64),
@@ -44,7 +46,8 @@ AGGREGATES = [
     ("mean", "shared", DType.FLOAT64),
     ("mean", "price", DType.FLOAT64),
     *((function, column, dtype) for function in ("min", "max") for column, dtype in [
-        ("seats", DType.INT64), ("price", DType.FLOAT64), ("shared", DType.BOOL), ("at", DType.TIMESTAMP), ("driver", DType.STRING)
+        ("seats", DType.INT64), ("price", DType.FLOAT64), ("shared", DType.BOOL), ("at", DType.TIMESTAMP),
+        ("driver", DType.STRING), ("born", DType.DATE)
     ]),
     *(("last", column.name, column.dtype) for column in SOURCE.columns[2:]),
 ]  # fmt: skip
@@ -88,6 +91,7 @@ def ride(ts: int, offset: int = 0, **given: Any) -> Event:
         "price": None,
         "shared": None,
         "driver": None,
+        "born": None,
         **given,
     }
     return Event(ts, known_at, partition, offset, values)

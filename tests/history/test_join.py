@@ -60,6 +60,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
             price=draw(st.none() | floats),
             shared=draw(st.none() | st.booleans()),
             driver=draw(st.none() | st.sampled_from(["x", "y", ""])),
+            born=draw(st.none() | st.dates()),
         )
         events.append(event)
     applied = st.dictionaries(st.integers(0, 2), st.integers(-1, 40))

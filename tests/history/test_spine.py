@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -43,6 +43,39 @@ def test_timestamps_of_any_zone_are_utc() -> None:
 
 def test_nanoseconds_are_floored_also_before_1970() -> None:
     assert moments(pa.array([1999, -1, -1000], pa.timestamp("ns", "UTC"))) == [1, -1, -1]
+
+
+BORN = Column(name="born", dtype=DType.DATE)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pa.array([date(1969, 12, 31)]),
+        pa.array([date(1969, 12, 31)], pa.date64()),
+        pa.array(["1969-12-31"]),
+        pa.array(["1969-12-31"], pa.string_view()),
+        pa.array(["1969-12-31"]).dictionary_encode(),
+        pa.array([datetime(1969, 12, 31)], pa.timestamp("ns")),  # noqa: DTZ001
+    ],
+)
+def test_dates_texts_of_them_and_midnights_are_keys(keys: pa.Array) -> None:
+    found = read_spine(spine(born=keys), [BORN], "event_timestamp").column("key(born)")
+    assert (found.type, found.to_pylist()) == (pa.date32(), [date(1969, 12, 31)])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (pa.array(["31.12.1969"]), "'born' has a value that date cannot hold"),
+        (pa.array([datetime(1969, 12, 31, 1)]), "'born' has a value that date cannot hold: a time of day is no date"),  # noqa: DTZ001
+        (pa.array([NOON]), "'born' is timestamp"),
+        (pa.array([1]), "'born' is int64"),
+    ],
+)
+def test_what_is_no_date_is_refused_as_a_key(keys: pa.Array, message: str) -> None:
+    with pytest.raises(SpineError, match=message):
+        read_spine(spine(born=keys), [BORN], "event_timestamp")
 
 
 @pytest.mark.parametrize(

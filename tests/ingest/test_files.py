@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from headrace.errors import IngestError
 from headrace.events.csvrows import Dialect
 from headrace.events.moments import Moments
 from headrace.ingest import Origin, import_history
-from tests.ingest.conftest import START, Sale, Shop, brute_force, same, table_of
+from headrace.log import EventLog
+from headrace.plan import Column, DType
+from tests.ingest.conftest import MODEL, SOURCE, START, Sale, Shop, brute_force, same, shop_at, table_of
 
 runner = CliRunner(env={"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"})
 HEADER = "shop,sold_at,price,pieces"
@@ -233,6 +235,31 @@ def test_parquet_times_without_a_zone_are_read_in_the_one_said(shop: Shop, unit:
         shop.load(str(path))
     shop.load(str(path), moments=Moments(UTC))
     assert values(shop, "sold_at") == [START]
+
+
+def test_dates_are_read_from_files_and_queries(tmp_path: Path) -> None:
+    source = SOURCE.model_copy(update={"columns": (*SOURCE.columns, Column(name="due", dtype=DType.DATE))})
+    shop = shop_at(tmp_path, source=source)
+    (shop.project.root / "feature_repo" / "sales_events.py").write_text(
+        f"from datetime import date\n{MODEL}    due: date | None = None\n"
+    )
+    days = [date(1969, 12, 31), date(2026, 1, 5)]
+    shop.load(
+        put(shop, "shop,sold_at,price,due\na,1356998400,1,1969-12-31\na,1356998400,1,2026-01-05\na,1356998400,1,\n")
+    )
+    for number, kind in enumerate((pa.date32(), pa.date64(), pa.timestamp("ns"), pa.string())):
+        path = shop.project.root / f"{number}.parquet"
+        due = pa.array([days[0]], pa.date32()).cast(kind)
+        pq.write_table(pa.table({"shop": ["b"], "sold_at": [START], "price": [float(number)], "due": due}), path)
+        shop.load(str(path))
+    query = "SELECT 'c' AS shop, TIMESTAMPTZ '2013-01-01 00:00:00Z' AS sold_at, 1.0 AS price, DATE '2026-01-05' AS due"
+    shop.load(query=query)
+    found = [row for batch in EventLog(shop.project.log_path, source).scan() for row in batch.to_pylist()]
+    assert [row["due"] for row in found if row["shop"] == "a"] == [*days, None]
+    assert [row["due"] for row in found if row["shop"] == "b"] == [days[0]] * 4
+    assert [row["due"] for row in found if row["shop"] == "c"] == [days[1]]
+    with pytest.raises(IngestError, match=r"line 2 \(row 1\), due: "):
+        shop.load(put(shop, "shop,sold_at,price,due\na,1356998400,1,31.12.1969\n"))
 
 
 # --- queries

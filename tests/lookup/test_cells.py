@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Reading(BaseModel):
     bools: bool | None = None
     strings: str | None = None
     timestamps: AwareDatetime | None = None
+    dates: date | None = None
     far: int | None = None
 
 
@@ -49,6 +50,7 @@ EXTREMES: dict[str, list[Any]] = {
         datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
         NOON,
     ],
+    "dates": [date(1, 1, 1), date(9999, 12, 31), date(1970, 1, 1), date(1969, 12, 31), date(9999, 12, 31)],
     # Milliseconds where to_timestamp takes seconds, and the ends of what an int holds.
     "far": [1_767_614_400_000, -62_135_596_801, 2**63 - 1, -(2**63), 253_402_300_800, 1_767_614_400],
 }
@@ -58,6 +60,7 @@ PLAIN: dict[str, Any] = {
     "bools": True,
     "strings": "x",
     "timestamps": NOON,
+    "dates": NOON.date(),
     "far": 1_767_614_400,
 }
 

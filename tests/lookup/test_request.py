@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from headrace.lookup import FeatureClient, Status
 from headrace.lookup.request import entity_columns
 from headrace.online import OnlineStore
 from headrace.online.codec import entity_key
-from headrace.plan import Column, View
+from headrace.plan import Column, DType, View
 from tests.lookup.conftest import DTYPES, PLAN, fill, order
 
 
@@ -139,6 +139,28 @@ def test_entity_may_be_a_time(filled: FeatureClient) -> None:
 def test_numbers_and_texts_that_look_alike_are_other_keys(filled: FeatureClient) -> None:
     with pytest.raises(LookupRequestError, match=r"buyer='7'(?s:.*)keyed by int64 values(?s:.*)Python int"):
         counts(filled, "buyers", [{"buyer": "7"}])
+
+
+ON_DAYS = View(name="on", source="orders", entities=(Column(name="on", dtype=DType.DATE),), features=())
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"on": date(1969, 12, 31)}],
+        {"on": np.array(["1969-12-31"], "datetime64[D]")},
+        pa.table({"on": [date(1969, 12, 31)]}),
+        pd.DataFrame({"on": [date(1969, 12, 31)]}),
+    ],
+)
+def test_dates_are_keys_in_any_shape_of_rows(rows: Any) -> None:
+    assert entity_columns(rows, [ON_DAYS])[1] == {"on": [b"[-1]"]}
+
+
+@pytest.mark.parametrize("given", [NOON, datetime(2013, 1, 1), "2013-01-01", 15706])  # noqa: DTZ001
+def test_what_is_no_date_is_no_key_of_dates(given: Any) -> None:
+    with pytest.raises(LookupRequestError, match=r"keyed by date values(?s:.*)Python date"):
+        entity_columns([{"on": given}], [ON_DAYS])
 
 
 @pytest.mark.parametrize(

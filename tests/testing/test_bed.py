@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 import pytest
 from feast import Aggregation, Entity, FeatureService, ValueType
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, PastDate
 
 from headrace import aggregation, event_source, stream_view
 from headrace.errors import ConfigError, EventChangesError, EventError, LookupRequestError
@@ -140,8 +140,8 @@ def test_fields_that_no_feature_uses_may_be_of_any_type(testbed: Make) -> None:
         "cents": 11,
         "level": 1,
         "address": "10.0.0.1",
-        "first_due": "0999-01-01",
-        "last_due": "2026-01-31",
+        "first_due": date(999, 1, 1),
+        "last_due": date(2026, 1, 31),
         "extras": 1,
         "pieces": 6,
     }
@@ -212,6 +212,96 @@ def test_decimals_are_exact_on_both_sides(testbed: Make, store: str) -> None:
     assert {name: value for name, value in row.items() if name != "shop"} == {
         name: value for name, value in same.items() if name not in ("shop", "event_timestamp")
     }
+
+
+class Stay(BaseModel):
+    arrives: date
+    at: AwareDatetime
+    leaves: date | None = None
+    booked: PastDate = date(2020, 2, 29)
+    guests: int = 1
+
+
+DATES = [
+    *("min", "max", "last", "first", "count", "count_distinct"),
+    *("approx_count_distinct", "last_n(3)", "first_n(2)", "distinct_n(3)", "top_k(2)"),
+]
+
+
+def nights(events: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {
+        "until": [None if day is None else day + timedelta(days=1) for day in events["leaves"]],
+        "week": [day - timedelta(days=day.weekday()) for day in events["arrives"]],
+    }
+
+
+@pytest.mark.parametrize("store", ["memory", "lmdb"])
+def test_dates_are_dates_on_both_sides(testbed: Make, store: str) -> None:
+    arrives = Entity(name="arrives", value_type=ValueType.STRING)  # Feast has no dates
+    stays = event_source(name="stays", topic="stays", model=Stay, key="arrives", timestamp_field="at")
+    minute = timedelta(minutes=1)
+    view = stream_view(
+        name="v",
+        source=stays,
+        entities=[arrives],
+        derived={
+            "month": "CAST(date_trunc('month', leaves) AS DATE)",
+            "far": "leaves + CAST(3000000 * guests AS INTEGER)",
+        },
+        mode="python",
+        udf=nights,  # type: ignore[arg-type]
+        udf_columns={"until": date, "week": date},
+        aggregations=[
+            *(aggregation(text, "leaves", name=f"all_{number}") for number, text in enumerate(DATES)),
+            *(
+                aggregation(text, "leaves", window=10 * minute, slide=minute, name=f"window_{number}")
+                for number, text in enumerate(DATES)
+            ),
+            aggregation("max", "month", name="month"),
+            aggregation("max", "until", name="until"),
+            aggregation("last", "week", name="week"),
+            aggregation("last", "booked", name="booked"),
+            aggregation("count", "far", name="far"),
+            aggregation("count", "*", where="leaves >= DATE '2026-03-01'", name="spring"),
+        ],
+    )
+    bed = testbed([view, arrives], store=store)
+    dice, first = random.Random(8), date(2026, 1, 5)
+    days = [None if dice.random() < 0.2 else first + timedelta(days=dice.randint(-40_000, 90)) for _ in range(40)]
+    events: list[dict[str, Any]] = [
+        {"arrives": first, "at": NOON + number * minute / 2, "leaves": day} for number, day in enumerate(days)
+    ]
+    bed.send("stays", events[:20])
+    bed.send("stays", [Stay(**event) for event in events[20:]])
+    bed.send("stays", [{**events[0], "arrives": date(1969, 12, 31)}])
+    at = NOON + 20 * minute
+    row = bed.online(["v:*"], [{"arrives": first}, {"arrives": date(2026, 1, 6)}], at=at).to_pylist()[0]
+    keys: list[Any] = [first, "2026-01-05"]
+    histories = [
+        bed.history(["v:*"], pa.table({"arrives": [key], "event_timestamp": [at]})).to_pylist()[0] for key in keys
+    ]
+    known = [day for day in days if day is not None]
+    recent = [day for event, day in zip(events, days, strict=True) if event["at"] >= at - 9 * minute and day]
+    for found in (row, *histories):
+        for prefix, there in (("all", known), ("window", recent)):
+            assert [found[f"v__{prefix}_{number}"] for number in range(6)] == [
+                min(there),
+                max(there),
+                there[-1],
+                there[0],
+                len(there),
+                len(set(there)),
+            ]
+            assert found[f"v__{prefix}_7"] == there[-3:]
+            assert found[f"v__{prefix}_8"] == there[:2]
+        assert found["v__month"] == max(known).replace(day=1)
+        assert found["v__until"] == max(known) + timedelta(days=1)
+        assert (found["v__week"], found["v__booked"]) == (first, date(2020, 2, 29))
+        assert found["v__far"] == 0  # past the year 9999
+        assert found["v__spring"] == sum(day >= date(2026, 3, 1) for day in known)
+    served = {name: value for name, value in row.items() if name != "arrives"}
+    for trained in histories:
+        assert served == {name: trained[name] for name in served}
 
 
 def test_known_at_counts_to_the_microsecond(bed: Testbed) -> None:

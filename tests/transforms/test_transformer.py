@@ -180,6 +180,7 @@ def test_a_function_that_is_gone_or_changed_is_refused(repo: Path) -> None:
     [
         ("price > 1", DType.BOOL), ("items + 1", DType.INT64), ("items / 2", DType.FLOAT64), ("1.5", DType.FLOAT64),
         ("upper(note)", DType.STRING), ("date_trunc('day', \"at\")", DType.TIMESTAMP),
+        ("CAST(\"at\" AS DATE)", DType.DATE), ("DATE '2026-01-05'", DType.DATE),
     ],
 )  # fmt: skip
 def test_the_type_of_an_expression_is_what_duckdb_says(expression: str, dtype: DType) -> None:

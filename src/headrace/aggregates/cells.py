@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, Array, At, BoolArray, IntArray, State
+from headrace.aggregates.base import DECIMALS, Aggregate, Array, At, BoolArray, IntArray, State
 from headrace.errors import HeadraceError
 from headrace.plan import DType
 from headrace.times import CALENDAR_US, OFF_CALENDAR
@@ -106,9 +106,9 @@ def _one_by_one(aggregate: Aggregate, state: State, at: At | None) -> Cells:
             problems[group] = f"{aggregate.name} cannot be computed: {type(error).__name__}: {error}"
         else:
             values[group], valid[group] = cell.data[0], bool(cell.valid[0])
-    kinds = {DType.FLOAT64: np.float64, DType.INT64: np.int64, DType.BOOL: np.int64, DType.TIMESTAMP: np.int64}
-    is_decimal = aggregate.result_dtype.scale is not None
-    data = np.zeros(groups, np.int64 if is_decimal else kinds.get(aggregate.result_dtype, object))
+    integers = DECIMALS | {DType.INT64, DType.BOOL, DType.TIMESTAMP, DType.DATE}
+    kinds = {DType.FLOAT64: np.float64} | dict.fromkeys(integers, np.int64)
+    data = np.zeros(groups, kinds.get(aggregate.result_dtype, object))
     for group in np.flatnonzero(valid).tolist():
         data[group] = values[group]
     if aggregate.result_dtype not in _TIMES:

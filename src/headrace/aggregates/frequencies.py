@@ -25,7 +25,9 @@ class Frequencies(Aggregate):
     Whether the bound is passed depends on the set of values alone. The sample is kept from the start, so that it is there when it is needed.
     """
 
-    accepts: ClassVar[frozenset[DType]] = frozenset({DType.INT64, DType.STRING, DType.BOOL, DType.TIMESTAMP})
+    accepts: ClassVar[frozenset[DType]] = frozenset(
+        {DType.INT64, DType.STRING, DType.BOOL, DType.TIMESTAMP, DType.DATE}
+    )
 
     @property
     def bound(self) -> int:

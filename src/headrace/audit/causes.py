@@ -20,7 +20,7 @@ from headrace.log import EventLog, Gap, Made, made_log, topic_history
 from headrace.log.imports import undone_imports
 from headrace.online.meta import FILLED, log_fact
 from headrace.plan import Plan, Source, View
-from headrace.times import us_of
+from headrace.times import as_held, us_of
 from headrace.transforms import Transformer
 
 __all__ = ["Causes", "Verdict"]
@@ -183,8 +183,7 @@ def _of_erasures(record: Mapping[str, Any], view: View, topic: str, ledger: Ledg
 
 def _is_of(record: Mapping[str, Any], erasure: Erasure, ledger: Ledger) -> bool:
     values = [record["keys"][name] for name in erasure.names]
-    plain = [us_of(value) if isinstance(value, datetime) else value for value in values]
-    return ledger.digest_of(erasure.names, plain) == erasure.digest
+    return ledger.digest_of(erasure.names, list(map(as_held, values))) == erasure.digest
 
 
 def _of_lost_events(record: Mapping[str, Any], log: _Log, evidence: Mapping[int, int]) -> Verdict:

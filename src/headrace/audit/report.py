@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from headrace.audit.apart import Apart
@@ -136,9 +136,9 @@ def skew_of(served: Any, recomputed: Any) -> tuple[float | None, float | None]:
     Returns:
         The absolute and the relative difference, None where there is none to tell.
     """
-    if isinstance(recomputed, datetime):
+    if isinstance(recomputed, date):  # times are dates, too
         try:
-            apart = abs((datetime.fromisoformat(str(served)) - recomputed).total_seconds())
+            apart = abs((type(recomputed).fromisoformat(str(served)) - recomputed).total_seconds())
         except (TypeError, ValueError):
             return None, None
         return apart, None

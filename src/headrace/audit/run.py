@@ -6,8 +6,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from headrace.audit.apart import Apart
@@ -27,6 +27,9 @@ __all__ = ["audit_lookups", "since_us"]
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
+_READ: dict[DType, Callable[[str], Any]] = {DType.TIMESTAMP: datetime.fromisoformat, DType.DATE: date.fromisoformat}
+"""What reads a recorded key of a type that JSON does not have."""
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -110,11 +113,10 @@ class _Clients:
 
 def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
     parsed = {name: json.loads(row[name]) for name in ("keys", "features", "evidence")}
-    times = {
-        one.name for view in parsed["evidence"] for one in plan.views[view].entities if one.dtype is DType.TIMESTAMP
-    }
-    for name in times:
-        parsed["keys"][name] = datetime.fromisoformat(parsed["keys"][name])
+    types = {one.name: one.dtype for view in parsed["evidence"] for one in plan.views[view].entities}
+    for name, dtype in types.items():
+        if dtype in _READ:
+            parsed["keys"][name] = _READ[dtype](parsed["keys"][name])
     return {
         "served_at_us": row["served_at_us"],
         "at_us": row["at_us"],

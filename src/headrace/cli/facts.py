@@ -264,5 +264,7 @@ def _example(dtype: DType) -> str:
             return "true"
         case DType.TIMESTAMP:
             return "2026-01-01T00:00Z"
+        case DType.DATE:
+            return "2026-01-01"
         case _:
             return "VALUE"

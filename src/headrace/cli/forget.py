@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from headrace.cli.read import entity_row
 from headrace.config import Project
 from headrace.errors import LookupRequestError, StoreLockedError, StoreUnavailableError
 from headrace.plan import DType, Plan, View, read_plan
-from headrace.times import iso_time, us_of
+from headrace.times import as_held, iso_time
 
 if TYPE_CHECKING:
     from headrace.erasure import Entity, Forgotten, Held
@@ -172,14 +171,10 @@ def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
         except LookupRequestError as error:
             refused = error
         else:
-            found.append({name: _as_held(value) for name, value in row.items()})
+            found.append({name: as_held(value) for name, value in row.items()})
     if not found and refused is not None:
         raise refused
     return found
-
-
-def _as_held(value: Any) -> Any:
-    return us_of(value) if isinstance(value, datetime) else value
 
 
 def _show_held(found: list[Held], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -214,6 +215,8 @@ def _typed(name: str, text: str, dtype: DType) -> Any:
                 from headrace.produce import parse_time
 
                 return parse_time(text)
+            case DType.DATE:
+                return date.fromisoformat(text)
             case _:
                 return text
     except (ValueError, KeyError):

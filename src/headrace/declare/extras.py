@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from headrace.declare.durations import to_us
@@ -38,6 +38,7 @@ _TYPES: dict[type, DType] = {
     bool: DType.BOOL,
     str: DType.STRING,
     datetime: DType.TIMESTAMP,
+    date: DType.DATE,
 }
 
 
@@ -161,7 +162,7 @@ class _Reader:
     def _made(self, name: str, kind: str) -> Column | None:
         known = [dtype.value for dtype in _TYPES.values()]
         if kind not in known:
-            cure = "Types are int, float, bool, str and datetime."
+            cure = "Types are int, float, bool, str, datetime and date."
             self._wrong(f"its column {name!r} is of type {kind!r}, which no column has.", cure, at=name)
             return None
         return self._added(Column(name=name, dtype=DType(kind)))

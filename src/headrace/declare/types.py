@@ -33,6 +33,7 @@ FEAST_NAMES: dict[DType, FeastNames] = {
     DType.BOOL: FeastNames("Bool", "BOOL", "boolean"),
     DType.STRING: FeastNames("String", "STRING", "string"),
     DType.TIMESTAMP: FeastNames("UnixTimestamp", "UNIX_TIMESTAMP", "timestamp"),
+    DType.DATE: FeastNames("String", "STRING", "date"),  # Feast has no dates
 }
 
 FEAST_NAMES |= {
@@ -48,7 +49,7 @@ FEAST_NAMES[DType.JSON] = FeastNames("String", "STRING", "string")
 _OF_VALUE_TYPE = {
     names.value_type: dtype.value
     for dtype, names in FEAST_NAMES.items()
-    if dtype is not DType.JSON and dtype.scale is None
+    if dtype not in (DType.JSON, DType.DATE, DType.DATE_LIST) and dtype.scale is None
 }
 
 
@@ -63,7 +64,7 @@ def feast_type(dtype: DType) -> FeastType:
 
 
 def said_as(dtype: DType) -> str:
-    """What `dtype_of_field` says of a field of the type: Feast knows decimals, and not their digits."""
+    """What `dtype_of_field` says of a field of the type: Feast knows decimals, and not their digits, and has no dates."""
     names = FEAST_NAMES[dtype]
     return _OF_VALUE_TYPE.get(names.value_type, names.value_type)
 

@@ -152,7 +152,7 @@ class _ViewCompiler:
             return None
         declared, field = dtype_of_entity(entity), self._schema().get(key)
         for dtype in (declared, field):
-            if dtype is not None and dtype != column.dtype.value:
+            if dtype is not None and dtype != said_as(column.dtype):
                 names_of = FEAST_NAMES[column.dtype]
                 cure = f"Write value_type=ValueType.{names_of.value_type} and, in a schema, dtype={names_of.field}."
                 self._wrong(f"{said}, declared {dtype}, and {source.model} has {column.dtype.value}.", cure)

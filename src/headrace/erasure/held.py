@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,21 @@ from headrace.online import OnlineStore
 from headrace.online.meta import FILLED, definitions, view_facts
 from headrace.online.versions import definition_of
 from headrace.plan import DType, Plan, Source, View
-from headrace.times import iso_time
+from headrace.times import date_of, iso_time
 
 __all__ = ["Held", "Places", "places_of", "stale_views", "views_counting_erased", "what_is_held"]
 
 _KINDS: dict[DType, tuple[type, str]] = {
     DType.INT64: (int, "an integer"),
     DType.TIMESTAMP: (int, "a time (in µs)"),
+    DType.DATE: (int, "a date (in days since 1970)"),
     DType.STRING: (str, "text"),
     DType.BOOL: (bool, "true or false"),
+}
+
+_WRITTEN: dict[DType, Callable[[int], Any]] = {
+    DType.TIMESTAMP: iso_time,
+    DType.DATE: lambda days: date_of(days).isoformat(),
 }
 
 
@@ -55,8 +61,9 @@ class Places:
     @property
     def as_json(self) -> dict[str, Any]:
         """Its values as recorded lookups hold them, by join key."""
+        types = {name: self.sources[0].column(name).dtype for name in self.entity}
         return {
-            name: iso_time(value) if self.sources[0].column(name).dtype is DType.TIMESTAMP else value
+            name: _WRITTEN[types[name]](value) if types[name] in _WRITTEN else value
             for name, value in self.entity.items()
         }
 

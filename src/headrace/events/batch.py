@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.plan import DType, Source
 
-__all__ = ["ARROW_TYPES", "EventBatch", "column_values"]
+__all__ = ["ARROW_TYPES", "EventBatch", "as_dates", "column_values", "of_integers"]
 
 ARROW_TYPES: dict[DType, pa.DataType] = {
     DType.INT64: pa.int64(),
@@ -19,6 +20,7 @@ ARROW_TYPES: dict[DType, pa.DataType] = {
     DType.BOOL: pa.bool_(),
     DType.STRING: pa.string(),
     DType.TIMESTAMP: pa.timestamp("us", "UTC"),
+    DType.DATE: pa.date32(),
 }
 ARROW_TYPES |= {dtype.list_of: pa.list_(kind) for dtype, kind in tuple(ARROW_TYPES.items())}
 ARROW_TYPES[DType.JSON] = pa.string()
@@ -78,7 +80,7 @@ class EventBatch:
 
 
 def column_values(column: pa.ChunkedArray) -> Values:
-    """An Arrow column as numpy: int64 (also bool, timestamp in µs, and decimals in units of their last digit), float64, or object for strings."""
+    """An Arrow column as numpy: float64, object for strings, else int64 (timestamps in µs, dates in days, decimals in units of their last digit)."""
     array = column.combine_chunks()
     valid: BoolArray = (
         np.ones(len(array), np.bool_) if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
@@ -87,10 +89,44 @@ def column_values(column: pa.ChunkedArray) -> Values:
         return Values(array.to_numpy(zero_copy_only=False), valid)
     if pa.types.is_decimal(array.type):
         return Values(_units(array), valid)
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.int32()).cast(pa.int64())
     if pa.types.is_boolean(array.type) or pa.types.is_timestamp(array.type):
         array = array.cast(pa.int64())
     filled = array.fill_null(0) if array.null_count else array
     return Values(filled.to_numpy(zero_copy_only=False), valid)
+
+
+def of_integers(array: pa.Array | pa.ChunkedArray, dtype: DType) -> pa.Array | pa.ChunkedArray:
+    """Results that are numbers inside as Arrow's values of a type: times from µs, dates from days.
+
+    Args:
+        array: The results.
+        dtype: The type.
+    """
+    # Arrow makes dates of 32 bits alone.
+    return array.cast(pa.int32()).cast(pa.date32()) if dtype is DType.DATE else array.cast(ARROW_TYPES[dtype])
+
+
+def as_dates(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Dates, texts of ISO 8601 and midnights as dates.
+
+    Args:
+        array: The values.
+
+    Raises:
+        pa.ArrowException: One is no date: a time of day is not cut off.
+    """
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.string())
+    if not pa.types.is_timestamp(array.type):
+        return array.cast(pa.date32())
+    local = array if array.type.tz is None else pc.local_timestamp(array)
+    found = local.cast(pa.date32())
+    if not pc.all(pc.equal(found.cast(local.type), local), min_count=0).as_py():
+        msg = "a time of day is no date"
+        raise pa.ArrowInvalid(msg)
+    return found
 
 
 def _units(array: pa.Array) -> IntArray:

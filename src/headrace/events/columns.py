@@ -19,7 +19,7 @@ class Values(NamedTuple):
     """A column of event values, or of results.
 
     Attributes:
-        data: int64 (also for bool and timestamp in µs), float64 or object (strings); what stands at a null is undefined.
+        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); what stands at a null is undefined.
         valid: False where the value is null.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import pyarrow as pa
@@ -34,6 +34,8 @@ def fill_scalar(column: Column) -> pa.Scalar | None:
     value = json.loads(column.fill)
     if column.dtype is DType.TIMESTAMP:
         value = datetime.fromisoformat(value)
+    if column.dtype is DType.DATE:
+        value = date.fromisoformat(value)
     if column.dtype.scale is not None:
         value = Decimal(value)
     return pa.scalar(value, kind)

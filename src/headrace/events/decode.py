@@ -45,6 +45,7 @@ _CANNOT: dict[DType, str] = {
     DType.BOOL: "is no bool",
     DType.STRING: "is no text in UTF-8",
     DType.TIMESTAMP: "is no time on the calendar in UTC",
+    DType.DATE: "is no date",
     DType.JSON: "is no text in UTF-8",
 } | {dtype: "is no decimal of 64 bits" for dtype in DType if dtype.scale is not None}
 

@@ -28,14 +28,13 @@ _SCALARS: dict[Any, DType] = {
     AwareDatetime: DType.TIMESTAMP,
     PastDatetime: DType.TIMESTAMP,
     FutureDatetime: DType.TIMESTAMP,
+    date: DType.DATE,
+    PastDate: DType.DATE,
+    FutureDate: DType.DATE,
 }
 
 _WRITTEN = (UUID, UUID1, UUID3, UUID4, UUID5, IPv4Address, IPv6Address)
 """What is text to everyone but Python."""
-
-
-_DATES = (date, PastDate, FutureDate)
-"""Dates are text in ISO 8601, which sorts as they do."""
 
 
 _MOST_PLACES = 9
@@ -109,7 +108,7 @@ def _annotated(annotation: Any) -> Iterator[Any]:
 def _members(annotation: Any) -> Iterator[Any]:
     """What a value may be: unions and literals taken apart, aliases and Annotated seen through."""
     origin = get_origin(annotation)
-    if origin is Annotated and annotation not in (*_SCALARS, *_WRITTEN, *_DATES):
+    if origin is Annotated and annotation not in (*_SCALARS, *_WRITTEN):
         yield from _members(get_args(annotation)[0])
     elif origin in (Union, types.UnionType):
         for member in get_args(annotation):
@@ -130,8 +129,6 @@ def _scalar(kind: Any) -> tuple[DType, Callable[[Any], Any] | None]:
         return _SCALARS[kind], None
     if kind in _WRITTEN:
         return DType.STRING, str
-    if kind in _DATES:
-        return DType.STRING, date.isoformat
     if isinstance(kind, type) and issubclass(kind, Enum):
         held = {type(member.value) for member in kind}
         if held and held <= {str}:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.aggregates import Array, BoolArray, IntArray
-from headrace.events.batch import ARROW_TYPES
+from headrace.events.batch import of_integers
 from headrace.history.cells import FeatureCells, sum_cells, time_cells
 from headrace.history.events import Events
 from headrace.history.files import in_threads
@@ -216,5 +216,5 @@ def _array(feature: Feature, answer: Answer) -> FeatureCells:
     valid = answer.valid
     missing: BoolArray | None = None if valid is None or valid.all() else ~valid
     data: Array = answer.data
-    array = pa.array(data, mask=missing).cast(ARROW_TYPES[feature.dtype])
+    array = of_integers(pa.array(data, mask=missing), feature.dtype)
     return sum_cells(array, valid) if feature.function == "sum" else time_cells(array, feature.dtype)

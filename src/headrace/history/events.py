@@ -26,7 +26,7 @@ class Cells(NamedTuple):
     """A column of events.
 
     Attributes:
-        data: int64 (also for bool and timestamp in µs), float64 or object (strings); what stands at a null is undefined.
+        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); what stands at a null is undefined.
         valid: False where the value is null; None where none is.
     """
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from headrace.aggregates import IntArray, Order
 from headrace.errors import HeadraceError, LogError, SpineError
-from headrace.events.batch import ARROW_TYPES, column_values
+from headrace.events.batch import ARROW_TYPES, column_values, of_integers
 from headrace.history.cells import FeatureCells, sum_cells, time_cells
 from headrace.history.evidence import pairs_sql
 from headrace.history.exact import DoubleShape, shape_of
@@ -189,7 +189,7 @@ def _evidence_table(evidence: Sequence[Evidence], view: str, rows: int) -> pa.Ta
 def _typed(column: pa.ChunkedArray, feature: Feature) -> FeatureCells:
     wanted = ARROW_TYPES[feature.dtype]
     if feature.function != "sum" or feature.dtype is not DType.INT64:
-        return time_cells(column.cast(wanted).combine_chunks(), feature.dtype)
+        return time_cells(of_integers(column, feature.dtype).combine_chunks(), feature.dtype)
     try:
         return FeatureCells(column.cast(wanted).combine_chunks())
     except pa.ArrowInvalid:  # DuckDB sums integers in 128 bits

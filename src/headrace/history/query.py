@@ -25,7 +25,7 @@ def features_sql(match: ViewMatch, shapes: Mapping[str, DoubleShape]) -> str:
 
     Returns:
         SQL whose result has ``spine_row`` and one column per queried feature, in the order asked for, by ``spine_row``. Sums
-        of integers come as HUGEINT, timestamps as microseconds.
+        of integers come as HUGEINT, timestamps as microseconds, dates as days.
     """
     query = QueryBuilder(match, shapes)
     for group in match.groups:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.errors import SpineError
-from headrace.events.batch import ARROW_TYPES
+from headrace.events.batch import ARROW_TYPES, as_dates
 from headrace.plan import Column, DType
 
 __all__ = ["SPINE_ROW", "T_US", "key_name", "moments_us", "read_spine"]
@@ -104,7 +104,7 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     column = _undressed(column)
     try:
         if _fits(column.type, key.dtype):
-            return column.cast(wanted)
+            return as_dates(column) if key.dtype is DType.DATE else column.cast(wanted)
     except pa.ArrowInvalid as error:
         msg = f"The spine's {key.name!r} has a value that {key.dtype} cannot hold: {error}"
         raise SpineError(msg) from error
@@ -129,8 +129,11 @@ def _fits(found: pa.DataType, wanted: DType) -> bool:
         return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
     if wanted is DType.BOOL:
         return bool(pa.types.is_boolean(found))
+    is_text = pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
     if wanted is DType.STRING:
-        return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+        return bool(is_text)
+    if wanted is DType.DATE:  # pandas has no dates, and takes midnights for them
+        return bool(is_text or pa.types.is_date(found) or (pa.types.is_timestamp(found) and found.tz is None))
     return bool(pa.types.is_timestamp(found) and found.tz is not None)
 
 

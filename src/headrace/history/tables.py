@@ -39,9 +39,13 @@ _SQL_TYPES: dict[DType, str] = {
     DType.BOOL: "BOOLEAN",
     DType.STRING: "VARCHAR",
     DType.TIMESTAMP: "TIMESTAMPTZ",
+    DType.DATE: "DATE",
     DType.JSON: "VARCHAR",
 }
 _SQL_TYPES |= {dtype: f"DECIMAL(38, {dtype.scale})" for dtype in DType if dtype.scale is not None}
+_NUMBERS = {DType.TIMESTAMP: "epoch_us({})", DType.DATE: "{} - DATE '1970-01-01'"}
+"""What makes of a value the number that it is inside, where that is another."""
+
 _OWN_COLUMNS = {"_ts_us": "BIGINT", "_known_at_us": "BIGINT", "_partition": "INTEGER", "_offset": "BIGINT"}
 
 
@@ -156,8 +160,7 @@ def events_sql(match: ViewMatch, bounds: TimeBounds, *, logged: str = "log") -> 
     if match.needs_order:
         columns.append("row_number() OVER (ORDER BY e._ts_us, e._partition, e._offset) AS event_seq")
     for column in match.columns:
-        value = f"e.{quoted(column)}"
-        value = f"epoch_us({value})" if match.source.column(column).dtype is DType.TIMESTAMP else value
+        value = _NUMBERS.get(match.source.column(column).dtype, "{}").format(f"e.{quoted(column)}")
         columns.append(f"{value} AS {quoted(value_name(column))}")
     return f"""\
 CREATE OR REPLACE TEMP TABLE events AS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from json.encoder import encode_basestring
 from typing import Any, overload
 
@@ -12,15 +12,21 @@ import numpy as np
 from headrace.errors import LookupRequestError
 from headrace.online.codec import entity_key
 from headrace.plan import Column, DType, View
-from headrace.times import us_of
+from headrace.times import as_held, us_of
 
 __all__ = ["EntityRows", "entity_columns", "time_us"]
 
-_TYPES: dict[DType, type] = {DType.INT64: int, DType.STRING: str, DType.BOOL: bool, DType.TIMESTAMP: datetime}
+_TYPES: dict[DType, type] = {
+    DType.INT64: int,
+    DType.STRING: str,
+    DType.BOOL: bool,
+    DType.TIMESTAMP: datetime,
+    DType.DATE: date,
+}
 
 _SHAPES = 'Write a list of rows, [{"origin": "EWR"}], a mapping of columns, {"origin": ["EWR"]}, or a data frame.'
 
-_OWN = frozenset({int, str, bool, float, type(None), datetime, bytes})
+_OWN = frozenset({int, str, bool, float, type(None), datetime, date, bytes})
 """Types of Python's own, which `_plain` leaves as they are."""
 
 
@@ -202,19 +208,18 @@ def _key(view: View, row: Mapping[str, Any], number: int) -> bytes:
 
 
 def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) -> object:
-    """The value of a join key as records have it: times in µs."""
+    """The value of a join key as records have it: times in µs, dates in days."""
     value = row.get(entity.name)
     if value is None:
         msg = f"Row {number} of entity_rows has no {entity.name!r}, which the view {view.name!r} is keyed by."
         raise LookupRequestError(msg, cure=f"Give every row: {', '.join(view.join_keys)}.")
     wanted = _TYPES[entity.dtype]
-    if type(value) is not wanted and not (isinstance(value, wanted) and wanted is not int):
+    is_kind = isinstance(value, wanted) and wanted is not int and not (wanted is date and isinstance(value, datetime))
+    if type(value) is not wanted and not is_kind:
         found = f"Row {number} of entity_rows has {entity.name}={value!r}"
         msg = f"{found}; the view {view.name!r} is keyed by {entity.dtype} values."
         raise LookupRequestError(msg, cure=f"Pass {entity.name} as a Python {wanted.__name__}.")
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            msg = f"Row {number} of entity_rows has {entity.name}={value.isoformat()}, which has no time zone."
-            raise LookupRequestError(msg, cure="Give one: value.replace(tzinfo=datetime.UTC).")
-        return us_of(value)
-    return value  # not str(value): of an Enum that is a str, that is the name
+    if isinstance(value, datetime) and value.tzinfo is None:
+        msg = f"Row {number} of entity_rows has {entity.name}={value.isoformat()}, which has no time zone."
+        raise LookupRequestError(msg, cure="Give one: value.replace(tzinfo=datetime.UTC).")
+    return as_held(value)  # not str(value): of an Enum that is a str, that is the name

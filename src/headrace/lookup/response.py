@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, cached_property, partial
@@ -18,7 +18,7 @@ from headrace.events.columns import Array, BoolArray, IntArray, Values, decimal_
 from headrace.extras import needing
 from headrace.lookup.request import EntityRows
 from headrace.plan import DType
-from headrace.times import datetime_of, iso_time
+from headrace.times import date_of, datetime_of, iso_time
 from headrace.windows import NEVER
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class OnlineFeatures:
         return values.lists()
 
 
-_MADE: dict[DType, Maker] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of}
+_MADE: dict[DType, Maker] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of, DType.DATE: date_of}
 """What makes a Python value of what aggregates compute, where that is not one already."""
 
 
@@ -301,9 +301,11 @@ def _each(made: Maker, values: list[Any]) -> list[Any]:
 
 
 def json_value(value: Any) -> Any:
-    """A value as JSON can hold it: times as ISO 8601, and NaN and infinities as strings, for JSON has no numbers for them."""
+    """A value as JSON can hold it: times and dates as ISO 8601, and NaN and infinities as strings, for JSON has no numbers for them."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Decimal):

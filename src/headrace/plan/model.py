@@ -31,6 +31,7 @@ class DType(StrEnum):
     BOOL = "bool"
     STRING = "string"
     TIMESTAMP = "timestamp"  # microseconds, UTC
+    DATE = "date"  # days since 1970-01-01
     # Decimals by the digits behind the point, in 64 bits.
     DECIMAL_0 = "decimal_0"
     DECIMAL_1 = "decimal_1"
@@ -49,6 +50,7 @@ class DType(StrEnum):
     BOOL_LIST = "bool_list"
     STRING_LIST = "string_list"
     TIMESTAMP_LIST = "timestamp_list"
+    DATE_LIST = "date_list"
 
     @property
     def element(self) -> DType | None:

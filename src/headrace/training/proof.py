@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from headrace.errors import LookupRequestError
 from headrace.events.batch import ARROW_TYPES
 from headrace.history import AsOf, Joined, PointInTimeJoin
 from headrace.log import LogSnapshot
-from headrace.plan import FeatureRef, Plan
+from headrace.plan import DType, FeatureRef, Plan
 from headrace.times import iso_time
 
 __all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "verify_lookups"]
@@ -157,7 +157,10 @@ def _recomputed(
 ) -> Joined:
     entities = {entity.name: entity for ref in refs for entity in plan.views[ref.view].entities}
     columns = {
-        name: pa.array([record["keys"][name] for record in records], ARROW_TYPES[entity.dtype])
+        name: pa.array(
+            [record["keys"][name] for record in records],
+            None if entity.dtype is DType.DATE else ARROW_TYPES[entity.dtype],
+        )
         for name, entity in entities.items()
     }
     time_column = "at"
@@ -248,6 +251,8 @@ def _same(served: Any, recomputed: Any) -> bool:
         return bool(
             served == (recomputed if isinstance(served, datetime) else recomputed.isoformat().replace("+00:00", "Z"))
         )
+    if isinstance(recomputed, date):
+        return bool(served == (recomputed if isinstance(served, date) else recomputed.isoformat()))
     return bool(served == recomputed and isinstance(served, bool) == isinstance(recomputed, bool))
 
 

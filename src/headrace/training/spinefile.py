@@ -57,7 +57,7 @@ def _json(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
     if not path.stat().st_size:
         return pa.table({})
     # Without a schema Arrow takes texts that look like times for times, and loses their zone.
-    texts = [name for name, column in wanted.items() if column.dtype in (DType.STRING, DType.TIMESTAMP)]
+    texts = [name for name, column in wanted.items() if column.dtype in (DType.STRING, DType.TIMESTAMP, DType.DATE)]
     schema = pa.schema([(name, pa.string()) for name in texts])
     table = pjson.read_json(path, parse_options=pjson.ParseOptions(explicit_schema=schema, newlines_in_values=True))
     held = [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
@@ -95,6 +95,11 @@ def _typed(texts: pa.ChunkedArray, wanted: Column | None) -> pa.ChunkedArray:
     """A column of texts as what it holds: a text key stays a text, whatever it looks like."""
     if wanted is not None and wanted.dtype is DType.STRING:
         return texts
+    if wanted is not None and wanted.dtype is DType.DATE:
+        try:
+            return texts.cast(pa.date32())
+        except pa.ArrowInvalid:  # what is wrong is said where keys are read
+            return texts
     if wanted is not None and wanted.dtype is DType.TIMESTAMP:
         values, why = Moments().read(texts)
         if not why and all(value is None or not isinstance(value, str) for value in values):

@@ -9,16 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.events.batch import ARROW_TYPES
+from headrace.events.batch import ARROW_TYPES, as_dates
 from headrace.events.columns import BoolArray
 from headrace.plan import Column, DType
-from headrace.times import CALENDAR_US, OFF_CALENDAR
+from headrace.times import CALENDAR_DAYS, CALENDAR_US, OFF_CALENDAR
 
 __all__ = ["Made", "array_of", "each", "fitted", "joined", "nothing", "salvaged"]
 
 _T = TypeVar("_T")
 _FEW = 16
 """So few rows are attempted one by one once they have failed together."""
+
+_CALENDAR = {DType.TIMESTAMP: CALENDAR_US, DType.DATE: CALENDAR_DAYS}
+"""The first and the last value, as numbers, of the types that have more than Python's calendar."""
 
 
 class Made(NamedTuple):
@@ -84,9 +87,22 @@ def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
         return fitted(values, column)
 
     def attempt(start: int, stop: int) -> Made:
-        return fitted(pa.array(values[start:stop], from_pandas=is_pandas), column)
+        part = values[start:stop]
+        if column.dtype is DType.DATE and stop - start > 1 and not _are_of_one_kind(part):
+            # Beside dates Arrow takes numbers and times for dates, too: what one event has may not hang on the others.
+            msg = "the values are of several types"
+            raise TypeError(msg)
+        return fitted(pa.array(part, from_pandas=is_pandas), column)
 
     return each(attempt, len(values), column)
+
+
+def _are_of_one_kind(values: Any) -> bool:
+    """Whether values, but for nulls, are of one Python type and, where they are times, of one zone."""
+    if str(getattr(values, "dtype", "object")) != "object":
+        return True
+    there = (value for value in values if value is not None and value == value)
+    return len({(type(value), getattr(value, "tzinfo", None)) for value in there}) < 2
 
 
 def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
@@ -95,20 +111,24 @@ def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
     whole = _plain(array)
 
     def attempt(start: int, stop: int) -> Made:
-        return Made(whole[start:stop].cast(wanted))
+        part = whole[start:stop]
+        if part.null_count == len(part):  # whatever type it is of
+            return Made(pa.nulls(len(part), wanted))
+        return Made(as_dates(part) if column.dtype is DType.DATE else part.cast(wanted))
 
     made = Made(whole) if whole.type == wanted else each(attempt, len(whole), column)
-    return _on_calendar(made) if column.dtype is DType.TIMESTAMP else made
+    return _on_calendar(made, *_CALENDAR[column.dtype]) if column.dtype in _CALENDAR else made
 
 
-def _on_calendar(made: Made) -> Made:
-    """Times that no calendar has fail: Python could not hold them, and a lookup could not show them."""
-    us = made.array.cast(pa.int64())
-    extent = pc.min_max(us)
+def _on_calendar(made: Made, first: int, last: int) -> Made:
+    """Times and dates that no calendar has fail: Python could not hold them, and a lookup could not show them."""
+    held = made.array.cast(pa.int32()) if pa.types.is_date(made.array.type) else made.array
+    numbers = held.cast(pa.int64())
+    extent = pc.min_max(numbers)
     low, high = extent["min"].as_py(), extent["max"].as_py()
-    if low is None or (low >= CALENDAR_US[0] and high <= CALENDAR_US[1]):
+    if low is None or (low >= first and high <= last):
         return made
-    off = pc.fill_null(pc.or_(pc.less(us, CALENDAR_US[0]), pc.greater(us, CALENDAR_US[1])), fill_value=False)
+    off = pc.fill_null(pc.or_(pc.less(numbers, first), pc.greater(numbers, last)), fill_value=False)
     array = pc.if_else(off, pa.scalar(None, made.array.type), made.array)
     return Made(array, off.to_numpy(zero_copy_only=False), ValueError(OFF_CALENDAR)).after(made)
 

@@ -112,7 +112,7 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
         if test(found):
             return dtype
     msg = f"the expression makes {found}, which no column has"
-    raise HeadraceError(msg, cure="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR or TIMESTAMPTZ.")
+    raise HeadraceError(msg, cure="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE or TIMESTAMPTZ.")
 
 
 def _refuse_bare_keywords(expression: str, columns: Iterable[Column]) -> None:
@@ -177,6 +177,7 @@ _ARROW_KINDS: list[tuple[DType, Callable[[pa.DataType], bool]]] = [
     (DType.FLOAT64, pa.types.is_floating),
     (DType.FLOAT64, pa.types.is_decimal),
     (DType.STRING, pa.types.is_string),
+    (DType.DATE, pa.types.is_date32),
     (DType.TIMESTAMP, lambda found: bool(pa.types.is_timestamp(found) and found.tz is not None)),
 ]
 
