@@ -198,7 +198,7 @@ def _headrace(folder: Path, refs: list[FeatureRef], as_of: str) -> Join:
     log = EventLog(folder / "log", PLAN.sources["payments"])
 
     def join(spine: pa.Table) -> pa.Table:
-        found = PointInTimeJoin(PLAN, {"payments": log.snapshot()}).features(spine, refs, as_of=as_of)
+        found = PointInTimeJoin(PLAN, {"payments": log.snapshot()}).join(spine, refs, as_of=as_of).table
         return found.rename_columns([name.partition("__")[2] for name in found.column_names])
 
     return join

@@ -111,7 +111,7 @@ def join(view: View, log: LogSnapshot, rows: Sequence[Row], as_of: str = "known"
     plan = plan_of(view)
     evidence = [{view.name: row.applied} for row in rows] if as_of == "evidence" else None
     engine = PointInTimeJoin(plan, {"rides": log}, threads=1)
-    return engine.features(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence)
+    return engine.join(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence).table
 
 
 def assert_as_brute_force(

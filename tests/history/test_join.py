@@ -264,7 +264,7 @@ def test_empty_spine_gives_typed_empty_columns(log_of: LogOf) -> None:
     found = join(view_of(None), log_of(SOURCE, [ride(5)]), [Row(6, {"city": "a", "zone": 1})]).schema
     plan = plan_of(view_of(None))
     spine = spine_of([Row(6, {"city": "a", "zone": 1})]).slice(0, 0)
-    empty = PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).features(spine, plan.resolve("rides:*"))
+    empty = PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).join(spine, plan.resolve("rides:*")).table
     assert empty.schema == found
     assert empty.num_rows == 0
 

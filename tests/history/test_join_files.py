@@ -44,14 +44,14 @@ def test_same_bits_however_entities_are_dealt(log_of: LogOf, monkeypatch: pytest
     plan = plan_of(view_of((100, 10), None, entities=("city",)))
     spine = spine_of([Row(t, {"city": city}) for t in range(0, 1000, 7) for city in "abcdefg"])
     refs = plan.resolve("rides:*")
-    whole = PointInTimeJoin(plan, {"rides": log}, threads=1).features(spine, refs)
+    whole = PointInTimeJoin(plan, {"rides": log}, threads=1).join(spine, refs).table
     monkeypatch.setattr("headrace.history.compute._LEAST_SHARD", 1)
     for threads in (2, 4):
-        assert PointInTimeJoin(plan, {"rides": log}, threads=threads).features(spine, refs).equals(whole)
+        assert PointInTimeJoin(plan, {"rides": log}, threads=threads).join(spine, refs).table.equals(whole)
     monkeypatch.setattr("headrace.history.compute._SHARD_EVENTS", 1)
-    assert PointInTimeJoin(plan, {"rides": log}).features(spine, refs).equals(whole)
+    assert PointInTimeJoin(plan, {"rides": log}).join(spine, refs).table.equals(whole)
     monkeypatch.setattr("headrace.history.compute._PACKED", 2_000)  # as if times and entities hardly fit one number
-    assert PointInTimeJoin(plan, {"rides": log}).features(spine, refs).equals(whole)
+    assert PointInTimeJoin(plan, {"rides": log}).join(spine, refs).table.equals(whole)
 
 
 def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +75,8 @@ def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, mon
 
     monkeypatch.setattr("headrace.history.join.spill", spilling)
     for as_of in ("known", "event"):
-        whole = PointInTimeJoin(plan, {"rides": log}).features(spine, refs, as_of=as_of)
-        parted = PointInTimeJoin(plan, {"rides": log}, memory_limit="200KB").features(spine, refs, as_of=as_of)
+        whole = PointInTimeJoin(plan, {"rides": log}).join(spine, refs, as_of=as_of).table
+        parted = PointInTimeJoin(plan, {"rides": log}, memory_limit="200KB").join(spine, refs, as_of=as_of).table
         assert parted.equals(whole)
     assert [number > 5 for number in seen] == [True, True]
     assert list(tmp_path.iterdir()) == []
@@ -95,7 +95,7 @@ def test_disk_that_is_full_is_said(log_of: LogOf, monkeypatch: pytest.MonkeyPatc
     plan = plan_of(view_of(None, entities=("city",)))
     join_in_parts = PointInTimeJoin(plan, {"rides": log_of(SOURCE, [ride(5)])}, memory_limit="100B")
     with pytest.raises(HeadraceError, match="do not fit the disk"):
-        join_in_parts.features(spine_of([Row(6, {"city": "a"})]), plan.resolve("rides:*"))
+        join_in_parts.join(spine_of([Row(6, {"city": "a"})]), plan.resolve("rides:*"))
 
 
 @pytest.mark.parametrize("settled", [False, True])
@@ -152,7 +152,7 @@ def test_log_that_was_not_given_is_a_log_error(log_of: LogOf) -> None:
     plan = plan_of(view_of(None))
     spine = spine_of([Row(6, {"city": "a", "zone": 1})])
     with pytest.raises(LogError, match="made from the topic 'rides'"):
-        PointInTimeJoin(plan, {}).features(spine, plan.resolve("rides:*"))
+        PointInTimeJoin(plan, {}).join(spine, plan.resolve("rides:*"))
 
 
 def test_unknown_as_of_is_refused(log_of: LogOf) -> None:
@@ -165,7 +165,7 @@ def test_columns_that_differ_only_in_case_are_refused(log_of: LogOf) -> None:
     plan = Plan(project="test", sources={"rides": twin}, views={"rides": view_of(None)})
     spine = spine_of([Row(6, {"city": "a", "zone": 1})])
     with pytest.raises(PlanError, match="differ only in case: price, Price"):
-        PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).features(spine, plan.resolve("rides:*"))
+        PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).join(spine, plan.resolve("rides:*"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_entities_may_be_keyed_by_any_type(log_of: LogOf, dtype: DType, keys: li
     events = [ride(5, 0, key=keys[0]), ride(6, 1, key=keys[1]), ride(7, 2, key=keys[1]), ride(8, 3, key=None)]
     moments = pa.array([9, 9], pa.timestamp("us", "UTC"))
     spine = pa.table({"event_timestamp": moments, "key": pa.array(keys, ARROW_TYPES[dtype])})
-    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).features(spine, plan.resolve("rides:*"))
+    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).join(spine, plan.resolve("rides:*")).table
     assert found.column(0).to_pylist() == [1, 2]
 
 
@@ -202,5 +202,5 @@ def test_names_inside_the_join_are_free_for_columns(log_of: LogOf) -> None:
     plan = Plan(project="test", sources={"rides": source}, views={"rides": view})
     events = [ride(5, 0, **dict(zip(names, range(1, 7), strict=True)))]
     spine = pa.table({"event_timestamp": pa.array([9], pa.timestamp("us", "UTC")), "key_id": [1], "t_us": [2]})
-    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).features(spine, plan.resolve("rides:*"))
+    found = PointInTimeJoin(plan, {"rides": log_of(source, events)}).join(spine, plan.resolve("rides:*")).table
     assert list(found.to_pylist()[0].values()) == [1, 2, 3, 4, 1, 6]

@@ -72,18 +72,6 @@ class PointInTimeJoin:
         self._memory_limit_bytes = bytes_of(memory_limit)
         self._threads = threads or os.cpu_count() or 1
 
-    def features(
-        self,
-        spine: pa.Table,
-        refs: Sequence[FeatureRef],
-        *,
-        as_of: AsOf | str = AsOf.KNOWN,
-        time_column: str = "event_timestamp",
-        evidence: Sequence[Evidence] | None = None,
-    ) -> pa.Table:
-        """The features of `join`, without its problems: cells whose value cannot be given are null."""
-        return self.join(spine, refs, as_of=as_of, time_column=time_column, evidence=evidence).table
-
     def join(
         self,
         spine: pa.Table,
