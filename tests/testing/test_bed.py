@@ -19,7 +19,7 @@ from feast import Aggregation, Entity, FeatureService, ValueType
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, PastDate
 
 from headrace import aggregation, event_source, stream_view
-from headrace.errors import ConfigError, EventChangesError, EventError, LookupRequestError
+from headrace.errors import ConfigError, EventChangesError, EventError, LookupRequestError, SpineError
 from headrace.produce.partitions import partition_of
 from headrace.testing import Testbed
 from tests.stream.shop import PLAN, Sale
@@ -312,6 +312,11 @@ def test_known_at_counts_to_the_microsecond(bed: Testbed) -> None:
         assert bed.online(names, [key], at=moment)[COUNT].to_pylist() == [expected]
         spine = [{**key, "event_timestamp": moment}]
         assert bed.history(names, spine)[COUNT].to_pylist() == [expected]
+
+
+def test_spine_with_a_column_called_like_a_feature_is_refused_as_in_training(bed: Testbed) -> None:
+    with pytest.raises(SpineError, match=f"columns named like features: {COUNT}"):
+        bed.history(SYMBOLS, [{"symbol": "A", "event_timestamp": NOON, COUNT: 1}])
 
 
 def test_event_without_known_at_is_known_at_its_own_time(bed: Testbed) -> None:

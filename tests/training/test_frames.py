@@ -178,6 +178,11 @@ def test_pandas_keys_may_be_of_any_dtype_of_texts(project: Project) -> None:
     ("spine", "said"),
     [
         (FRAME.set_index("city"), r"no column 'city', and its index is 'city'.*reset_index\(\)"),
+        (
+            FRAME[["city", "event_timestamp"]].set_index(["city", "event_timestamp"]),
+            r"index is 'city', 'event_timestamp'",
+        ),
+        (pd.DataFrame(index=range(3)), r"3 rows and no column"),
         (FRAME.set_index(["city", "event_timestamp"]), r"index is 'city', 'event_timestamp'.*reset_index\(\)"),
         (
             FRAME.set_index("event_timestamp").rename_axis(None),

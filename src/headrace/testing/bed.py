@@ -25,7 +25,7 @@ from headrace.plan import AskedFeatures, FeatureRef, Plan, Source
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sends import Event, Sent, SourceSends
 from headrace.testing.worker import KeptLetters, Worker
-from headrace.training.spine import Spine, join_keys, spine_table
+from headrace.training.spine import Spine, spine_for
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -161,7 +161,7 @@ class Testbed:
             LookupRequestError: A name is unknown.
         """
         refs = self._refs(features)
-        table = spine_table(spine, join_keys(self.plan, refs), time_column)
+        table = spine_for(self.plan, refs, spine, time_column)
         self._worker.flush()
         snapshots = {topic: log.snapshot() for topic, log in self._logs.items()}
         join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)

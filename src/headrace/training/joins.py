@@ -13,13 +13,12 @@ import pyarrow as pa
 
 from headrace.aggregates import Problem
 from headrace.config import Project
-from headrace.errors import SpineError
 from headrace.extras import needing
 from headrace.history import AsOf, PointInTimeJoin
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import AskedFeatures, FeatureRef, Plan, read_plan
 from headrace.training.known import warn_of_nothing_known
-from headrace.training.spine import Spine, join_keys, spine_table
+from headrace.training.spine import Spine, spine_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,11 +115,7 @@ class FeatureJoins:
             LogError: The log cannot be read.
         """
         refs = self.plan.resolve(features)
-        table = spine_table(spine, join_keys(self.plan, refs), time_column)
-        clash = [ref.column for ref in refs if ref.column in table.column_names]
-        if clash:
-            msg = f"The spine already has columns named like features: {', '.join(clash)}."
-            raise SpineError(msg, cure="Rename or drop them.")
+        table = spine_for(self.plan, refs, spine, time_column)
         logs = self.snapshots(refs, versions or {})
         join = PointInTimeJoin(
             self.plan, logs, memory_limit=self._memory_limit, threads=self._threads, repo=self.project.repo

@@ -18,7 +18,7 @@ from headrace.training.spinefile import read_spine_file
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Spine", "join_keys", "spine_table"]
+__all__ = ["Spine", "join_keys", "spine_for", "spine_table"]
 
 Spine: TypeAlias = Union[
     pa.Table,
@@ -68,6 +68,26 @@ def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "e
     return pa.table(columns, names=table.column_names).replace_schema_metadata(table.schema.metadata)
 
 
+def spine_for(plan: Plan, refs: Sequence[FeatureRef], spine: Spine, time_column: str) -> pa.Table:
+    """A spine that features are joined to.
+
+    Args:
+        plan: The plan.
+        refs: The features.
+        spine: The spine.
+        time_column: Its column of times.
+
+    Raises:
+        SpineError: As `spine_table`, or a column of it is called like a feature.
+    """
+    table = spine_table(spine, join_keys(plan, refs), time_column)
+    clash = [ref.column for ref in refs if ref.column in table.column_names]
+    if clash:
+        msg = f"The spine already has columns named like features: {', '.join(clash)}."
+        raise SpineError(msg, cure="Rename or drop them.")
+    return table
+
+
 def _table(spine: Any, wanted: Mapping[str, Column]) -> pa.Table:
     if isinstance(spine, pa.Table):
         return spine
@@ -100,12 +120,15 @@ def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
     missing = [name for name in wanted if name not in names]
     index = [name for name in frame.index.names if name is not None]
     is_plain = type(frame.index).__name__ in ("RangeIndex", "Index") and not index
-    if missing and len(names) and not is_plain:
+    if missing and not is_plain and (names or len(frame)):
         held = f"its index is {', '.join(map(repr, index))}" if index else f"it has a {type(frame.index).__name__}"
         hint = "frame.reset_index()" if index else f"frame.reset_index(names={missing[0]!r})"
         msg = f"The spine has no column {missing[0]!r}, and {held}: an index is no column of a spine."
         raise SpineError(msg, cure=f"Make it one: {hint}.")
-    if not len(frame) and not len(names):
+    if not names and len(frame):
+        msg = f"The spine has {len(frame):,} rows and no column."
+        raise SpineError(msg, cure=f"Give it {' and '.join(map(repr, missing))}.")
+    if not names:
         return pa.table({})
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
