@@ -66,6 +66,14 @@ def test_worker_whose_process_is_gone_is_gone_though_it_never_said_so(tmp_path: 
     assert told.is_stale(told.beat + STALE_S + 1)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process began")
+def test_process_that_has_a_dead_workers_number_is_not_taken_for_it(tmp_path: Path) -> None:
+    Heart(tmp_path).beat(WorkerState.RUNNING)
+    assert not read_heartbeats(tmp_path)[0].is_gone
+    rewrite(tmp_path, born="1")
+    assert read_heartbeats(tmp_path)[0].is_gone
+
+
 def test_files_that_are_no_sign_of_life_are_passed_over(tmp_path: Path) -> None:
     Heart(tmp_path)
     (tmp_path / "half.json").write_text('{"worker": "x"')

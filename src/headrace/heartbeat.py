@@ -55,6 +55,7 @@ class Heartbeat:
         worker: Its name: host and process.
         host: Where it runs.
         pid: Its process there.
+        born: When the system says that this process began, by which another process of the same number is told apart; None where it does not say.
         since: When it started, in seconds since 1970.
         beat: When it said this.
         state: What it does.
@@ -72,6 +73,7 @@ class Heartbeat:
     partitions: tuple[str, ...] = ()
     round_at: float | None = None
     note: str | None = None
+    born: str | None = None
 
     def age_s(self, now: float) -> float:
         """How old the beat is, in seconds."""
@@ -80,7 +82,7 @@ class Heartbeat:
     @property
     def is_gone(self) -> bool:
         """Whether the worker has ended: it said so, or its process is no longer there."""
-        return self.state in _GONE or (self.host == socket.gethostname() and not _runs(self.pid))
+        return self.state in _GONE or (self.host == socket.gethostname() and not _runs(self.pid, self.born))
 
     def is_stale(self, now: float) -> bool:
         """Whether it should have said something by now: it hangs."""
@@ -93,7 +95,19 @@ class Heartbeat:
         return told | {"gone": self.is_gone, "stale": self.is_stale(now), "beat_age_s": round(self.age_s(now), 3)}
 
 
-def _runs(pid: int) -> bool:
+def _born(pid: int) -> str | None:
+    """When a process began, in the system's own count; None where there is no such file, or no such process."""
+    try:
+        # The name, in brackets, may hold anything; what comes behind has the beginning in the twentieth place.
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _runs(pid: int, born: str | None) -> bool:
+    now = _born(pid)
+    if born is not None and now is not None and now != born:
+        return False  # another process has its number now
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -114,7 +128,7 @@ class Heart:
         now, host = time.time(), socket.gethostname()
         name = f"{host}-{os.getpid()}"
         self._path = folder / f"{name}.json"
-        self._told = Heartbeat(name, host, os.getpid(), now, now, WorkerState.STARTING)
+        self._told = Heartbeat(name, host, os.getpid(), now, now, WorkerState.STARTING, born=_born(os.getpid()))
         self._written = 0.0
         _remove_old(folder, now)
         self.beat(WorkerState.STARTING)

@@ -157,8 +157,8 @@ def test_broker_that_forgot_its_topics_stops_the_worker_rather_than_lose_events(
         moved = Deployment(deployment.state, {"broker": other.address})
         moved.json("produce", "weather", "--limit", "300")
         out = moved.run("stream", "--until-end", code=FAILED)
-        assert "is not the one that the stores were built from" in out
-        assert "Start from nothing" in out
+        assert "is not the one that the log was made from" in out
+        assert "headrace stream --accept-new-topic" in out
 
 
 def test_second_worker_on_one_lmdb_store_is_refused(deployment: Deployment) -> None:

@@ -19,6 +19,7 @@ from headrace.config import Clock, Project
 from headrace.erasure import Erasure, Forgotten, Ledger, forget, forget_all, places_of, what_is_held
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable
+from headrace.log.incarnations import TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
 from headrace.online.apply import Applier
 from headrace.online.lmdb import LmdbStore
@@ -28,7 +29,7 @@ from headrace.stream import start
 from headrace.stream.origin import note_origin
 from headrace.stream.rows import batch_of_rows
 from headrace.stream.start import refill
-from tests.erasure.shop import BOTH, PLAN, RECORDS, Shop
+from tests.erasure.shop import BOTH, IDENTITY, PLAN, RECORDS, Shop
 from tests.stream.shop import NOON, SHOPS, SOURCE, Renewed, fetches, record
 
 forgetting = sys.modules["headrace.erasure.forget"]  # `headrace.erasure.forget` is the function
@@ -450,3 +451,12 @@ def test_datasets_elsewhere_are_named_where_one_says_so(shop: Shop, tmp_path_fac
     done = forget(shop.project, PLAN, shop.store, {"shop": "a"}, alone=True, folders=[elsewhere])
     assert [(holder.manifest, holder.rows) for holder in done.datasets] == [(str(elsewhere / "manifest.json"), 1)]
     assert (elsewhere / "part.parquet").exists()
+
+
+def test_erasure_from_a_store_that_was_emptied_knows_the_topic_by_the_notes_beside_the_log(shop: Shop) -> None:
+    TopicNotes(shop.project.log_path).write({"sales": TopicHistory.begun(IDENTITY, 2, {}, "2013-01-01T00:00:00Z")})
+    shop.store.clear()
+    shop.forget(shop="a")
+    (erasure,) = Ledger.load(shop.project.erasure_path).erasures.values()
+    assert erasure.identities == {"sales": IDENTITY}
+    assert erasure.through["sales"] == {0: 3, 1: 1}

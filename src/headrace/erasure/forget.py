@@ -18,7 +18,7 @@ from headrace.erasure.datasets import Holder, datasets_holding
 from headrace.erasure.held import Held, Places, places_of, stale_views, what_is_held
 from headrace.erasure.ledger import Entity, Erasure, Ledger
 from headrace.errors import LookupRequestError
-from headrace.log import EventLog, LookupTable
+from headrace.log import EventLog, LookupTable, topic_history
 from headrace.online import OnlineStore
 from headrace.online.meta import topic_fact
 from headrace.plan import Plan
@@ -137,7 +137,7 @@ def forget_all(
     for done in begun:
         done.erased_us = erased_us
         done.receipt = str(_write_receipt(project, plan, done))
-        ledger.finish(_entry(done, store))
+        ledger.finish(_entry(project, done, store))
     return begun
 
 
@@ -157,15 +157,20 @@ def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places,
     before = now if project.clock is Clock.SYSTEM else newest
     done = Forgotten(tuple(sorted(places.entity)), ledger.digest(places.entity), now, before, log=dict(held.log))
     done.through = _through(project, store, places)
-    ledger.begin(_entry(done, store))
+    ledger.begin(_entry(project, done, store))
     # With what an erasure that was cut short has removed already: a receipt is about all of it.
     done.log = dict(ledger.erasures[done.digest].rows) if held.is_cut_short else dict(held.log)
     return done
 
 
-def _entry(done: Forgotten, store: OnlineStore) -> Erasure:
-    facts = store.meta()
-    identities = {topic: facts[topic_fact(topic)] for topic in done.through if topic_fact(topic) in facts}
+def _entry(project: Project, done: Forgotten, store: OnlineStore) -> Erasure:
+    facts, identities = store.meta(), {}
+    for topic in done.through:
+        # The store may have been emptied; what is noted with the log is still there.
+        history = topic_history(project.log_path, topic)
+        identity = facts.get(topic_fact(topic)) if history is None else history.lineage
+        if identity is not None:
+            identities[topic] = identity
     return Erasure(
         done.names, done.digest, done.before_us, done.erased_us, dict(done.through), identities, dict(done.log)
     )
@@ -185,7 +190,7 @@ def _erase_what_came_meanwhile(
     """Erase what workers have applied meanwhile, on both sides: records that hold it go, so the log must not get it either."""
     _erase_online(store, places, done)
     done.through = _through(project, store, places)
-    ledger.begin(_entry(done, store))
+    ledger.begin(_entry(project, done, store))
     for source in places.sources:
         rows, done.log_versions[source.topic] = EventLog(project.log_path, source).erase(places.scalars, alone=False)
         done.log[source.topic] += rows
