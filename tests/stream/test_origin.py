@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from headrace.errors import LogError
 from headrace.log import EventLog, made_log, make_log
 from headrace.online import OnlineStore, Position, SourcePartition
 from headrace.online.filling import State, filling_facts, state_of
 from headrace.online.memory import MemoryStore
 from headrace.online.meta import CLOCK, FILLED, GENERATION, log_fact
-from headrace.stream.origin import note_origin
+from headrace.stream.origin import check_refillable_from, note_origin
 from tests.stream.shop import PLAN, SOURCE
 
 SALES = log_fact("sales")
@@ -76,3 +79,23 @@ def test_store_that_is_being_filled_stays_so(tmp_path: Path) -> None:
     store = MemoryStore()
     store.set_meta({CLOCK: "system", **filling_facts([])})
     assert state_of(note(store, tmp_path)) is State.FILLING
+
+
+def test_store_whose_log_is_gone_is_not_emptied_unasked(tmp_path: Path) -> None:
+    log_id(tmp_path)
+    store = filled()
+    note(store, tmp_path)
+    check_refillable_from(store, tmp_path, PLAN.sources.values())
+    shutil.rmtree(EventLog(tmp_path, SOURCE).path)
+    with pytest.raises(LogError, match="the log of 'sales' that it was filled from is not at"):
+        check_refillable_from(store, tmp_path, PLAN.sources.values())
+    note(store, tmp_path)  # a worker went on since, with a log of its own
+    with pytest.raises(LogError, match="headrace stream --rebuild"):
+        check_refillable_from(store, tmp_path, PLAN.sources.values())
+
+
+def test_store_of_before_the_first_append_may_be_filled_anew(tmp_path: Path) -> None:
+    store = filled()
+    check_refillable_from(store, tmp_path, PLAN.sources.values())
+    note(store, tmp_path)
+    check_refillable_from(store, tmp_path, PLAN.sources.values())

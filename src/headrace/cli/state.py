@@ -49,8 +49,9 @@ def project_status(project: Project) -> dict[str, Any]:
         notes.append(undelivered)
     topics = [source.topic for source in plan.sources.values()]
     histories = _histories(project, topics, notes)
-    broker = broker_side(project, histories, topics, notes)
     held = _store_side(project, notes)
+    # After the store, so that a worker's progress meanwhile does not bring it past an end that was told before.
+    broker = broker_side(project, histories, topics, notes)
     if held.state is not None and held.positions:
         notes += remarks_on_the_past(project, plan)
     positions = held.positions
@@ -178,7 +179,8 @@ def _row(
         "source_partition": number,
         "end": end,
         "applied": None if held.state is None else next_offset,
-        "lag": None if end is None or held.state is None else max(end - needed, 0),
+        # An end before what comes next is of another topic, or of a broker that has lost records: the lag is not known.
+        "lag": None if end is None or held.state is None or end < needed else end - needed,
         "gone": [needed, begin - 1] if history is not None and held.state is not None and begin > needed else None,
         "committed": broker.committed.get(source),
         "logged": None if logged is None else logged.get(source, -1) + 1,

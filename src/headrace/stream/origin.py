@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from headrace.errors import LogError
 from headrace.log import made_log, make_log
 from headrace.online import OnlineStore
 from headrace.online.filling import State, state_of
 from headrace.online.meta import FILLED, GENERATION, UNKNOWN_LOG, log_fact, new_generation
 from headrace.plan import Source
 
-__all__ = ["note_origin"]
+__all__ = ["check_refillable_from", "note_origin"]
 
 
 def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
@@ -50,3 +51,30 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
         # Clients that run read it again by the generation; that of a store that is being filled changes at the end of it.
         again = {GENERATION: new_generation()} if state_of(facts) is State.READY else {}
         store.set_meta({**wanted, **again})
+
+
+def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
+    """Refuse to empty a store whose events the logs that are here never held: nobody has asked for that.
+
+    Args:
+        store: The store.
+        root: The folder of all logs.
+        sources: The sources.
+
+    Raises:
+        LogError: The store was filled from a log that is not here, or a log cannot be read.
+    """
+    facts = store.meta()
+    for source in sources:
+        known = set(facts.get(log_fact(source.topic), UNKNOWN_LOG).split(","))
+        made = made_log(root, source)
+        if known - {UNKNOWN_LOG, None if made is None else made.id}:
+            msg = (
+                f"The online store holds events that are gone from the broker, so it has to be filled anew; but the log of {source.topic!r} that it "
+                f"was filled from is not at {root / source.topic}. What only that log held would be lost."
+            )
+            cure = (
+                "Bring the log back. `headrace stream --rebuild` fills the store from what is here, without the rest; `headrace reset` starts from "
+                "nothing."
+            )
+            raise LogError(msg, cure=cure)

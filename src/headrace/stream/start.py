@@ -33,7 +33,7 @@ from headrace.stream.catchup import catch_up, catch_up_beside_others, keep_now
 from headrace.stream.deadletters import KafkaDeadLetters
 from headrace.stream.handoff import Handoff
 from headrace.stream.incarnations import NOTHING_ACCEPTED, Accept
-from headrace.stream.origin import note_origin
+from headrace.stream.origin import check_refillable_from, note_origin
 from headrace.stream.pipeline import Pipeline
 from headrace.stream.topics import SourceTopics, settle_topics
 from headrace.transforms import Transformer
@@ -151,6 +151,7 @@ def prepare(
     Raises:
         PlanMismatchError: The store was filled under another plan or clock.
         TopicError: A topic is not the one the log was made from, or the broker no longer has what comes next.
+        LogError: The store would have to be filled anew, from a log that is not here.
         StoreLockedError: Another worker writes the store.
         RetryableError: The broker, the store or the log is away.
     """
@@ -176,7 +177,8 @@ def prepare(
             is_embedded=project.broker is None,
         )
         before = store.positions() if is_behind else {}
-        if is_behind:
+        if is_behind and not rebuild:
+            check_refillable_from(store, project.log_path, plan.sources.values())
             logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
         if rebuild or is_behind:
             _check_refillable(plan, logs, project, on_step)
