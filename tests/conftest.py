@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     refused = r"unclosed <socket\.socket .* laddr=\('(0\.0\.0\.0|127\.0\.0\.1)', \d+\)>"
     config.addinivalue_line("filterwarnings", f"ignore:{refused}:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _own_log_level() -> Iterator[None]:
+    """What a command that is run in a test sets for its own process does not reach the tests after it."""
+    logger = logging.getLogger("headrace")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -143,7 +144,8 @@ def stop(worker: subprocess.Popen[str]) -> None:
     ("kind", "name", "operation", "said"),
     [
         (ResourceType.GROUP, "*", AclOperation.READ, "Grant this client READ and DESCRIBE on the group"),
-        (ResourceType.TOPIC, "weather", AclOperation.READ, "READ on the plan's topics"),
+        # The group or the reader meets it first.
+        (ResourceType.TOPIC, "weather", AclOperation.READ, "READ on the plan's topics|READ and DESCRIBE on the topic"),
         (ResourceType.TOPIC, "weather", AclOperation.DESCRIBE, "DESCRIBE of weather"),
     ],
 )
@@ -163,7 +165,7 @@ def test_refusal_ends_the_worker_with_what_to_grant(
     code, out, last = ended(deployment.start("stream", "--json"), 90)
     assert code == FAILED
     assert last.startswith("error: The broker at ")
-    assert said in last
+    assert re.search(said, last)
     assert json.loads(out)["kind"] == "BrokerRefusedError"
 
 
@@ -171,7 +173,7 @@ def test_refusal_ends_the_worker_with_what_to_grant(
     ("kind", "name", "said"),
     [
         (ResourceType.GROUP, "*", "READ and DESCRIBE on the group"),
-        (ResourceType.TOPIC, "weather", "READ on the plan's topics"),
+        (ResourceType.TOPIC, "weather", "READ on the plan's topics|READ and DESCRIBE on the topic"),
     ],
 )
 def test_right_that_is_taken_from_a_running_worker_ends_it(
@@ -193,7 +195,7 @@ def test_right_that_is_taken_from_a_running_worker_ends_it(
     finally:
         stop(worker)
     assert code == FAILED
-    assert said in last
+    assert re.search(said, last)
 
 
 def test_dead_letter_that_may_not_be_written_ends_the_worker_with_what_to_grant(
