@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from headrace.broker.connection import TIMEOUT_S, check_reachable, unavailable
 from headrace.broker.kafka_import import librdkafka
-from headrace.errors import HeadraceError, TopicError
+from headrace.errors import BrokerRefusedError, HeadraceError, TopicError
 
 __all__ = ["READ_COMMITTED", "Record", "partition_ends", "read_records"]
 
@@ -180,5 +180,7 @@ def _refusal(client: Any, bootstrap: str, message: Any) -> HeadraceError | None:
         return TopicError(msg, cure="The topic's retention, or someone, has deleted them.")
     if code == librdkafka.KafkaError.TOPIC_AUTHORIZATION_FAILED:
         msg = f"The broker at {bootstrap} does not let headrace read topic {topic!r}."
-        return TopicError(msg, cure="Grant READ and DESCRIBE on the topic to the user that headrace connects as.")
+        return BrokerRefusedError(
+            msg, cure="Grant READ and DESCRIBE on the topic to the user that headrace connects as."
+        )
     return None
