@@ -1,7 +1,7 @@
 """A worker's sign of life: a small file per worker in the state folder, which `status` and `health` read without any library.
 
 The worker writes it about once a second as long as its rounds go on; so a worker that hangs is seen by a beat that grows old. A worker that ends
-leaves its file for a while, with the reason: whoever asks later is told why nothing runs.
+leaves its file for a while, with the reason, so that `status` can say later why nothing runs.
 """
 
 from __future__ import annotations

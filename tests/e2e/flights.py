@@ -36,7 +36,7 @@ class Deployment:
         return {**os.environ, "HEADRACE_PROJECT": str(ROOT), **settings}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; whoever calls it waits for it."""
+        """Start a command; the caller waits for it."""
         command = [sys.executable, "-m", "headrace.cli", *arguments]
         return subprocess.Popen(
             command, env=self.environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

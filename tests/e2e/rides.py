@@ -87,7 +87,7 @@ class Rides:
         return self.root / ".headrace"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; whoever calls it waits for it."""
+        """Start a command; the caller waits for it."""
         return subprocess.Popen(
             [sys.executable, "-m", "headrace.cli", *arguments],
             env={**os.environ, "HEADRACE_PROJECT": str(self.root), "COLUMNS": "400"},

@@ -59,7 +59,7 @@ def test_version_that_is_asked_for_is_served_once_it_has_caught_up(deployed: Dep
 
 @pytest.mark.usefixtures("small_portions")
 def test_version_is_built_over_a_topic_that_was_made_anew(deployed: Deployment) -> None:
-    """Whoever has Kafka's partition 0 builds what ended; of the live partitions each builds its own."""
+    """The worker that has Kafka's partition 0 builds what ended; of the live partitions each builds its own."""
     deployed.send(Sales(1).some(60))
     deployed.pipeline.flush()
     deployed.topics, deployed.partitions = Renewed(), 4

@@ -37,7 +37,7 @@ _HINTS: dict[int, str] = {
     44: _CREATE,
     58: "User or password is wrong for this listener.",
 }
-"""By the protocol's error code; whoever is refused with one of these is refused again."""
+"""By the protocol's error code: trying again is refused as well."""
 
 
 def is_refusal(code: object) -> bool:

@@ -46,7 +46,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if not _is_importing(frame):
         raise KeyboardInterrupt
-    signal.signal(signal.SIGINT, _end)  # whoever asks twice does not want to wait
+    signal.signal(signal.SIGINT, _end)  # a second Ctrl-C means: do not wait
     signal.signal(signal.SIGALRM, _interrupt)
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 

@@ -36,7 +36,7 @@ def state_of(facts: Mapping[str, str]) -> State:
     """The state of a store that says this of itself."""
     if facts.get(GENERATION, "").startswith(_FILLING):
         return State.FILLING
-    # Whoever begins to fill a store notes the clock and the views first.
+    # The clock and the views are noted first, before the store is filled.
     return State.READY if CLOCK in facts or view_facts(facts) else State.EMPTY
 
 

@@ -29,7 +29,7 @@ def catch_up_beside_others(
     erased: ErasureFilter,
     on_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Catch up, where other workers that start may be doing the same: whoever is refused looks again at what is left.
+    """Catch up, where other workers that start may be doing the same: a worker that is refused looks again at what is left.
 
     Args:
         store: The store, open to write.

@@ -35,7 +35,7 @@ _QUEUE_FULL_S = 0.1
 _SETTINGS: dict[str, str | int | bool] = {
     "acks": "all",  # and not idempotent, which asks for more rights: a letter that is written twice is read once
     "message.max.bytes": 1_000_000_000,  # what is too large the broker says
-    "message.timeout.ms": 0,  # a broker that is away is waited for; whoever flushes is told meanwhile
+    "message.timeout.ms": 0,  # a broker that is away is waited for; the caller of flush is told meanwhile
     "linger.ms": 5,
     "reconnect.backoff.max.ms": 1_000,
     "log_level": 2,

@@ -91,7 +91,7 @@ class _GroupThread(driver.AIOKafkaConsumerThread):
 
     @Service.task
     async def _ask_for_refusals(self) -> None:
-        """Raise what the broker refuses: aiokafka tells it only to whoever asks for records, and Faust asks another way."""
+        """Raise what the broker refuses: aiokafka tells it only to a caller that asks for records, and Faust asks another way."""
         while not self.should_stop:
             await self.sleep(_SIGN_OF_LIFE_S)
             await self._ensure_consumer().getmany(timeout_ms=0)  # all partitions are paused: there are none

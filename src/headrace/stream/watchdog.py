@@ -25,7 +25,7 @@ END_S = 12.0
 
 _LOOK_S = 0.5
 _SAY_S = 1.5
-"""How long the last words may take: whoever reads them may have stopped reading."""
+"""How long the last words may take: their reader may have stopped reading."""
 _STOPPED_S = 5.0
 """A look that comes this much too late was held up together with the rest of the process (SIGSTOP, a laptop asleep): nobody is to blame."""
 
