@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from benchmarks.side_by_side import Measure, Options, Report, command_line
 from headrace import FeatureClient, OnlineFeatures, Project
-from headrace.events.batch import EventBatch
-from headrace.online import OnlineStore, Position, SourcePartition, open_store
-from headrace.online.apply import Applier
-from headrace.online.meta import CLOCK, view_fact
+from headrace.events.event_batch import EventBatch
+from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores.facts import CLOCK, view_fact
 
 MINUTE = 60_000_000
 SHARES = {"nothing recorded": 0.0, "a hundredth recorded": 0.01, "everything recorded": 1.0}

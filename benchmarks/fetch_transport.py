@@ -24,8 +24,8 @@ import faust
 from confluent_kafka import Producer
 
 from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
-from headrace.broker import EmbeddedBroker
-from headrace.stream.transport import FetchApp
+from headrace.kafka import EmbeddedBroker
+from headrace.worker.faust_transport import FetchApp
 
 _OURS, _STOCK = "headrace FetchApp", "stock Faust"
 _ROOT = Path(__file__).parents[1]

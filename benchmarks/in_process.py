@@ -13,14 +13,15 @@ from benchmarks.peers.protocol import WINDOWS
 from benchmarks.workload import PARTITIONS, VIEW, Payments, payments_plan, user_id
 from headrace import FeatureClient
 from headrace.config import Clock
-from headrace.events.deadletter import DeadLetter
+from headrace.events.dead_letter import DeadLetter
 from headrace.events.decode import EventDecoder
-from headrace.events.raw import RawRecords
-from headrace.online import OnlineStore, SourcePartition, open_store
-from headrace.online.meta import CLOCK, view_fact
+from headrace.events.raw_records import RawRecords
+from headrace.events.source_partition import SourcePartition
 from headrace.plan import Plan
-from headrace.stream.align import Fetch
-from headrace.stream.pipeline import Pipeline
+from headrace.stores import OnlineStore, open_store
+from headrace.stores.facts import CLOCK, view_fact
+from headrace.worker.pipeline import Pipeline
+from headrace.worker.rounds import Fetch
 
 __all__ = ["Local", "Record", "local", "rounds_of"]
 

@@ -23,10 +23,10 @@ from benchmarks.side_by_side import Measure, Options, Report, command_line
 from benchmarks.workers import running_workers
 from benchmarks.workload import PARTITIONS, Ints, payments_plan, user_id, write_project
 from headrace import FeatureClient, Project
-from headrace.broker.topics import ensure_topics
 from headrace.config import Clock
 from headrace.errors import HeadraceError
-from headrace.online import OnlineStore, open_store
+from headrace.kafka.topics import ensure_topics
+from headrace.stores import OnlineStore, open_store
 
 _TOPIC = "payments"
 _RATE = 10_000

@@ -32,13 +32,13 @@ from benchmarks.workload import PARTITIONS, Payments, payments_plan
 from headrace.config import Clock
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
-from headrace.log.schema import laid_out, table_schema
-from headrace.online import open_store
-from headrace.online.meta import CLOCK, view_fact
-from headrace.stream.align import Fetch
-from headrace.stream.app import FLUSH_EVENTS
-from headrace.stream.pipeline import Pipeline
-from headrace.stream.rows import log_rows
+from headrace.log.log_columns import laid_out, table_schema
+from headrace.stores import open_store
+from headrace.stores.facts import CLOCK, view_fact
+from headrace.worker.faust_app import FLUSH_EVENTS
+from headrace.worker.log_rows import log_rows
+from headrace.worker.pipeline import Pipeline
+from headrace.worker.rounds import Fetch
 
 OURS, DELTA, PARQUET = "headrace", "write_deltalake", "pyarrow Parquet"
 WITH, WITHOUT = "with the log", "without"

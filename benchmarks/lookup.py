@@ -34,8 +34,8 @@ from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_l
 from headrace.config import Clock
 from headrace.errors import HeadraceError
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
-from headrace.online.codec import entity_key
+from headrace.records.layout import entity_key
+from headrace.stores import open_store
 
 __all__ = ["run"]
 
@@ -306,7 +306,7 @@ def _redis_server(folder: Path) -> Iterator[int]:
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    from headrace.online.redis import RedisStore
+    from headrace.stores.redis.store import RedisStore
 
     deadline = time.monotonic() + 10
     while True:

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.events.batch import EventBatch
-from headrace.online import OnlineStore, Position, SourcePartition, open_store
-from headrace.online.apply import Applier
-from headrace.online.meta import CLOCK
-from headrace.online.versions import serving_facts
+from headrace.events.event_batch import EventBatch
+from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Feature, Plan, Source, View
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores.facts import CLOCK
+from headrace.stores.served_versions import serving_facts
 
 __all__ = [
     "MINUTE_US",

@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from benchmarks.lookup_store import PLAN, apply
-from headrace.online import open_store
-from headrace.online.apply import Applier
+from headrace.records.apply import Applier
+from headrace.stores import open_store
 
 _ROUND = 5_000
 _AT_MOST_S = 60.0

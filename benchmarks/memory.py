@@ -25,10 +25,11 @@ from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_l
 from benchmarks.workers import running_workers
 from benchmarks.workload import VIEW, Payments, assert_features, fill, payments_plan, user_id, write_project
 from headrace import FeatureClient, Project
-from headrace.broker import end_offsets
 from headrace.config import Clock
 from headrace.errors import HeadraceError
-from headrace.online import SourcePartition, open_store
+from headrace.events.source_partition import SourcePartition
+from headrace.kafka import end_offsets
+from headrace.stores import open_store
 
 _LIMIT_MIB = 2048.0
 _MIB = 1 << 20

@@ -29,8 +29,8 @@ from benchmarks import servers
 from benchmarks.payments.events import Payment
 from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
 from benchmarks.workload import PARTITIONS, Payments, payments_plan, user_id
-from headrace.broker import end_offsets, ensure_topics
-from headrace.broker.records import read_records
+from headrace.kafka import end_offsets, ensure_topics
+from headrace.kafka.committed_records import read_records
 from headrace.produce import EventProducer
 
 OURS, ONE_BY_ONE = "headrace", "headrace, one by one"

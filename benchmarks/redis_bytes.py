@@ -16,12 +16,12 @@ import pyarrow as pa
 
 from benchmarks.lookup_store import MINUTE_US, PLAN, SOURCE, user_id
 from benchmarks.servers import redis_server
-from headrace.events.batch import EventBatch
-from headrace.online import RecordKey, open_store
-from headrace.online.apply import Applier
-from headrace.online.codec import entity_key
-from headrace.online.meta import CLOCK
-from headrace.online.versions import serving_facts
+from headrace.events.event_batch import EventBatch
+from headrace.records.apply import Applier
+from headrace.records.layout import entity_key
+from headrace.stores import RecordKey, open_store
+from headrace.stores.facts import CLOCK
+from headrace.stores.served_versions import serving_facts
 from headrace.windows import ViewLayout
 
 _TILES = (1, 10, 96)

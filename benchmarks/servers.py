@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.side_by_side import Skipped
-from headrace.broker import EmbeddedBroker
+from headrace.kafka import EmbeddedBroker
 
 __all__ = ["broker", "redis_server"]
 

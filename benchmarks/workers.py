@@ -33,9 +33,9 @@ from benchmarks.workload import (
     write_project,
 )
 from headrace import FeatureClient, Project
-from headrace.broker import end_offsets
-from headrace.broker.topics import ensure_topics
-from headrace.online import OnlineStore, open_store
+from headrace.kafka import end_offsets
+from headrace.kafka.topics import ensure_topics
+from headrace.stores import OnlineStore, open_store
 
 __all__ = ["Worker", "running_workers", "two_against_one"]
 

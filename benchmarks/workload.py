@@ -18,8 +18,8 @@ import numpy.typing as npt
 from confluent_kafka import Producer
 
 from benchmarks.peers.protocol import NO_VALUE, WINDOWS
-from headrace.broker.topics import ensure_topics
 from headrace.config import Clock
+from headrace.kafka.topics import ensure_topics
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
 
 __all__ = [

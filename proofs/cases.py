@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from headrace.aggregates.registry import AGGREGATES, aggregate_of
 from headrace.plan import Column, DType, Feature, Source, Transform, View
-from headrace.produce.partitions import partition_of
+from headrace.produce.partitioner import partition_of
 from proofs import brute
 
 __all__ = ["HISTORIES", "PARTITIONS", "Case", "Fact", "Lookup", "Send", "make_case", "moment"]

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from headrace.stream.failpoints import FAILPOINTS
+from headrace.worker.failpoints import FAILPOINTS
 from proofs.crash_bed import CrashBed
 from proofs.crash_check import Findings
 from proofs.crash_workers import CrashError, Worker, wait_for

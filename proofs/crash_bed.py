@@ -13,13 +13,13 @@ from typing import Self
 
 import redis
 
-from headrace.broker import EmbeddedBroker, end_offsets, ensure_topics
-from headrace.broker.records import read_records
 from headrace.config import Project
-from headrace.events.deadletter import DeadLetter, dead_letter_topic
-from headrace.online.meta import view_fact
+from headrace.events.dead_letter import DeadLetter, dead_letter_topic
+from headrace.kafka import EmbeddedBroker, end_offsets, ensure_topics
+from headrace.kafka.committed_records import read_records
 from headrace.plan import write_plan
-from headrace.stream.requests import Request, ask
+from headrace.stores.facts import view_fact
+from headrace.worker.handoff_requests import Request, ask
 from proofs.crash_check import Findings, check_all, truth_of
 from proofs.crash_producers import Producers
 from proofs.crash_project import PARTITIONS, PLAN, TOPIC, plan_of, write_project

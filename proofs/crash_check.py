@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from headrace.broker import end_offsets
-from headrace.broker.records import read_records
 from headrace.config import Project
+from headrace.kafka import end_offsets
+from headrace.kafka.committed_records import read_records
 from headrace.lookup import FeatureClient
 from headrace.training import TrainingClient
 from proofs.brute import Event, Meaning, expected

@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace.broker.kafka_import import KafkaProducer
-from headrace.produce.partitions import partition_of
+from headrace.kafka.packages import KafkaProducer
+from headrace.produce.partitioner import partition_of
 from proofs.crash_project import PARTITIONS, TOPIC
 
 __all__ = ["Producers"]

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from headrace.errors import StoreUnavailableError
-from headrace.online import OnlineStore, SourcePartition, open_store
-from headrace.stream.failpoints import VARIABLE
+from headrace.events.source_partition import SourcePartition
+from headrace.stores import OnlineStore, open_store
+from headrace.worker.failpoints import VARIABLE
 
 __all__ = ["CrashError", "Worker", "Workers", "wait_for"]
 
@@ -32,7 +33,7 @@ class Worker:
     Args:
         root: The project's folder.
         log: The file that takes what it says.
-        failpoint: Where it kills or stops itself; see `headrace.stream.failpoints`.
+        failpoint: Where it kills or stops itself; see `headrace.worker.failpoints`.
     """
 
     def __init__(self, root: Path, log: Path, failpoint: str | None = None, *options: str) -> None:
@@ -45,7 +46,7 @@ class Worker:
         self.failpoint = failpoint
         # Small portions, so that a version is built in many steps between which a worker may die.
         program = (
-            f"from headrace.stream import handoff; handoff.PORTION = {_PORTION}; import headrace.cli as c; c.main()"
+            f"from headrace.worker import handoff; handoff.PORTION = {_PORTION}; import headrace.cli as c; c.main()"
         )
         command = [sys.executable, "-c", program, "stream", "--project", str(root), *options]
         with log.open("wb") as said:

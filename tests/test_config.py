@@ -163,7 +163,7 @@ def test_wrong_file_is_named_with_the_setting_and_a_cure(tmp_path: Path, text: s
         project_of(tmp_path, text)
     assert message in caught.value.what
     assert str(tmp_path / "headrace.toml") in caught.value.what
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_file_that_is_not_text_is_named(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def test_lookups_load_no_engine() -> None:
 def test_lookups_load_no_engine_when_they_are_made_either() -> None:
     program = (
         "from headrace import FeatureClient; from headrace.plan import Plan; "
-        "from headrace.online.memory import MemoryStore; "
-        "from headrace.online.meta import view_fact; from tests.plan.examples import PLAN; "
+        "from headrace.stores.memory import MemoryStore; "
+        "from headrace.stores.facts import view_fact; from tests.plan.examples import PLAN; "
         "store = MemoryStore(); store.set_meta({view_fact(n): v.hash for n, v in PLAN.views.items()}); "
         "client = FeatureClient(plan=PLAN, store=store); "
         "client.get_online_features('desk', [{'shop': 'a', 'region': 1}]).to_dict()"

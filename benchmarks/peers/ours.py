@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.peers.protocol import Job, Run, main
 from headrace.config import Project
-from headrace.stream import run_worker
-from headrace.stream.reader import RecordReader
-from headrace.stream.stats import WorkerStats
+from headrace.kafka.fetch_reader import RecordReader
+from headrace.worker import run_worker
+from headrace.worker.stats import WorkerStats
 
 
 class _First:

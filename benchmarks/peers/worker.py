@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from headrace.config import Project
-from headrace.stream import run_worker
-from headrace.stream.stats import WorkerStats
+from headrace.worker import run_worker
+from headrace.worker.stats import WorkerStats
 
 
 def main(project: str, file: str) -> None:

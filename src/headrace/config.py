@@ -95,9 +95,9 @@ class Project:
         for folder in (begin, *begin.parents):
             if (folder / CONFIG_FILE).is_file():
                 return cls(folder, _read_settings(folder / CONFIG_FILE))
-        cure = "Run the command inside a headrace project, or start one with `headrace init NAME`."
+        hint = "Run the command inside a headrace project, or start one with `headrace init NAME`."
         msg = f"There is no {CONFIG_FILE} in {begin} or above it."
-        raise ConfigError(msg, cure=cure)
+        raise ConfigError(msg, hint=hint)
 
     @property
     def repo(self) -> Path:
@@ -210,18 +210,18 @@ def _read_settings(path: Path) -> _Settings:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}."
-        raise ConfigError(msg, cure="Mend the file; it is TOML.") from error
+        raise ConfigError(msg, hint="Mend the file; it is TOML.") from error
     section, audit, log = (_section(path, table, name) for name in ("headrace", "audit", "log"))
     unknown = sorted(set(table) - {"headrace", "audit", "log"})
     if unknown:
         msg = f"{path}: headrace knows no table or value {unknown[0]!r} at its top."
-        raise ConfigError(msg, cure="Settings stand below the line [headrace].")
+        raise ConfigError(msg, hint="Settings stand below the line [headrace].")
     elsewhere = set(section) & {"audit_sample", "log_small_files", "log_target_mb"}
     misplaced = sorted((set(audit) - {"sample"}) | (set(log) - {"small_files", "target_mb"}) | elsewhere)
     if misplaced:
         msg = f"{path}: headrace knows no setting {misplaced[0]!r} there."
-        cure = "[audit] has one setting, `sample`: the share of lookups to record, 0 to 1. [log] has small_files and target_mb."
-        raise ConfigError(msg, cure=cure)
+        hint = "[audit] has one setting, `sample`: the share of lookups to record, 0 to 1. [log] has small_files and target_mb."
+        raise ConfigError(msg, hint=hint)
     values = {**section, **{f"audit_{name}": value for name, value in audit.items()}}
     values |= {f"log_{name}": value for name, value in log.items()}
     for name in _Settings.model_fields:
@@ -236,14 +236,14 @@ def _read_settings(path: Path) -> _Settings:
         under = name.partition("_")[0] if name.startswith(("audit_", "log_")) else "headrace"
         place = f"{path}, [{under}]"
         source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else place
-        cure = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
+        hint = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
         msg = f"{source}: `{name}` is wrong: {first['msg']}."
-        raise ConfigError(msg, cure=cure) from error
+        raise ConfigError(msg, hint=hint) from error
 
 
 def _section(path: Path, table: dict[str, Any], name: str) -> dict[str, Any]:
     section = table.get(name, {})
     if not isinstance(section, dict):
         msg = f"{path}: `{name}` is {section!r}, and it should be a table."
-        raise ConfigError(msg, cure=f"Write the line [{name}], and the settings below it.")
+        raise ConfigError(msg, hint=f"Write the line [{name}], and the settings below it.")
     return section

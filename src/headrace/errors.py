@@ -76,13 +76,13 @@ class HeadraceError(Exception):
 
     Args:
         what: What was wrong, and where.
-        cure: What to do about it, if there is something to do.
+        hint: What to do about it, if there is something to do.
     """
 
-    def __init__(self, what: str, *, cure: str | None = None) -> None:
+    def __init__(self, what: str, *, hint: str | None = None) -> None:
         self.what = what
-        self.cure = cure
-        super().__init__(what if cure is None else f"{what}\n  → {cure}")
+        self.hint = hint
+        super().__init__(what if hint is None else f"{what}\n  → {hint}")
 
 
 class RetryableError(HeadraceError):
@@ -120,7 +120,7 @@ class MissingExtraError(ConfigError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
         what = f"This needs the package {package}, which comes with an extra of headrace"
-        super().__init__(what, cure=f"pip install 'headrace[{extra}]'")
+        super().__init__(what, hint=f"pip install 'headrace[{extra}]'")
 
 
 class DefinitionError(HeadraceError):

@@ -12,10 +12,10 @@ import pytest
 from headrace.config import Project
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import OnlineStore, open_store
 from headrace.plan import write_plan
-from headrace.stream.pipeline import Pipeline
-from tests.stream.shop import NAMES, PLAN, SOURCE, fetches, new_pipeline, record
+from headrace.stores import OnlineStore, open_store
+from headrace.worker.pipeline import Pipeline
+from tests.worker.shop import NAMES, PLAN, SOURCE, fetches, new_pipeline, record
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.online import OnlineStore, RecordKey, Write
-from headrace.online.codec import decode_records, encode_records, entity_key
+from headrace.records.layout import decode_records, encode_records, entity_key
+from headrace.stores import OnlineStore, RecordKey, Write
 from headrace.windows import ViewLayout
-from tests.stream.shop import SHOPS, SOURCE
+from tests.worker.shop import SHOPS, SOURCE
 
 
 def edit_by_hand(store: OnlineStore, name: str, added: int) -> None:

@@ -18,15 +18,15 @@ from headrace.cli import app
 from headrace.config import Clock, Project
 from headrace.errors import SpineError
 from headrace.events.decode import EventDecoder
-from headrace.events.schema import columns_of
+from headrace.events.model_schema import columns_of
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
-from headrace.online.meta import CLOCK
-from headrace.online.versions import serving_facts
 from headrace.plan import DType, Feature, Plan, Source, View, write_plan
-from headrace.stream.pipeline import Pipeline
-from tests.stream.shop import KeptLetters, fetches, raw
+from headrace.stores import open_store
+from headrace.stores.facts import CLOCK
+from headrace.stores.served_versions import serving_facts
+from headrace.worker.pipeline import Pipeline
+from tests.worker.shop import KeptLetters, fetches, raw
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 DAY = date(2026, 1, 5)

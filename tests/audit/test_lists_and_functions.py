@@ -11,13 +11,13 @@ from headrace.config import Clock, Project
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
-from headrace.online.meta import CLOCK
-from headrace.online.versions import serving_facts
 from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
-from headrace.stream.pipeline import Pipeline
+from headrace.stores import open_store
+from headrace.stores.facts import CLOCK
+from headrace.stores.served_versions import serving_facts
 from headrace.transforms import function_code
-from tests.stream.shop import MINUTE, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
+from headrace.worker.pipeline import Pipeline
+from tests.worker.shop import MINUTE, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
 
 FUNCTION = """
 def taxed(events):

@@ -17,15 +17,15 @@ from headrace.config import Project
 from headrace.errors import LookupRequestError
 from headrace.log import LookupTable, made_log
 from headrace.lookup import FeatureClient
-from headrace.online import RecordKey, open_store
-from headrace.online.codec import entity_key
 from headrace.plan import write_plan
-from headrace.stream.origin import note_origin
-from headrace.stream.pipeline import Pipeline
-from headrace.stream.start import refill
+from headrace.records.layout import entity_key
+from headrace.stores import RecordKey, open_store
+from headrace.worker.pipeline import Pipeline
+from headrace.worker.record_origin import note_origin
+from headrace.worker.startup import refill
 from tests.audit.edits import edit_by_hand
 from tests.erasure.shop import PLAN, Shop
-from tests.stream.shop import SHOPS, SOURCE, fetches, record
+from tests.worker.shop import SHOPS, SOURCE, fetches, record
 
 SHOP_NAMES = ["a", "b", "c", "d"]
 PIECES = [1, 2, 3]

@@ -16,7 +16,7 @@ from benchmarks.peers.protocol import PACKED
 from benchmarks.peers.tiles import Tiles, add, features
 from benchmarks.side_by_side import in_turns
 from benchmarks.workload import Payments, assert_features, user_id
-from headrace.stream.align import Fetch
+from headrace.worker.rounds import Fetch
 
 END_MS = 1_790_000_000_000
 ROUNDS = 5

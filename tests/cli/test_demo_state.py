@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.broker import BrokerInfo
 from headrace.cli.demo_state import demo_project, demo_state
 from headrace.errors import ConfigError
+from headrace.kafka import BrokerInfo
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_nothing_is_emptied_where_both_folders_hold_something_else(root: Path) -
     write(root / ".headrace-demo", "log/a")
     with pytest.raises(ConfigError, match="holds data that no demo made") as refused:
         run_demo(root)
-    assert "HEADRACE_STATE=" in (refused.value.cure or "")
+    assert "HEADRACE_STATE=" in (refused.value.hint or "")
     assert files(root) == {"headrace.toml", ".headrace/online/data.mdb", ".headrace-demo/log/a"}
 
 
@@ -121,7 +121,7 @@ def test_broker_that_runs_there_is_left_alone(root: Path, monkeypatch: pytest.Mo
     run_demo(root, *DEMO)
     of_dev = BrokerInfo("127.0.0.1:1", 1, "c", "now")
     monkeypatch.setattr(
-        "headrace.broker.running_broker", lambda path: of_dev if path.parent.name == ".headrace" else None
+        "headrace.kafka.running_broker", lambda path: of_dev if path.parent.name == ".headrace" else None
     )
     assert run_demo(root) == root / ".headrace-demo"
     assert files(root / ".headrace") >= set(DEMO)
@@ -132,4 +132,4 @@ def test_other_servers_are_never_written_to(root: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv(f"HEADRACE_{name}", value)
     with pytest.raises(ConfigError, match="the project is set to") as refused:
         demo_project(root)
-    assert f"HEADRACE_{name}" in (refused.value.cure or "")
+    assert f"HEADRACE_{name}" in (refused.value.hint or "")

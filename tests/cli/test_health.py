@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli import app
-from headrace.heartbeat import Heart, WorkerState
+from headrace.worker.heartbeat import Heart, WorkerState
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from headrace.cli import app
 from headrace.config import Project
 from headrace.log import EventLog, LookupTable, Upkeep
-from headrace.log.pins import note_pin
+from headrace.log.dataset_pins import note_pin
 from headrace.plan import Plan, write_plan
 from tests.log.conftest import SOURCE, rows
 

@@ -73,7 +73,7 @@ def test_text_is_shown_as_it_is_in_cells_titles_and_messages(value: str) -> None
         note(f"note {value}")
         warn(f"{value}")
         msg = f"what {value}"
-        raise ConfigError(msg, cure=f"do {value}")
+        raise ConfigError(msg, hint=f"do {value}")
 
     said = ran(run).output
     for shown in (f"Of {value}\n", f"│ {value} ", f"one  {value}", f"note {value}", f"warning: {value}"):
@@ -109,7 +109,7 @@ def failing(error: BaseException) -> Any:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ConfigError("It is wrong.", cure="Write it right."), 1),
+        (ConfigError("It is wrong.", hint="Write it right."), 1),
         (BrokerUnavailableError("It is away."), 4),
         (MissingExtraError("faust", "stream"), 1),
         (KeyboardInterrupt(), 130),

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.config import Project
-from headrace.heartbeat import Heart
 from headrace.log import EventLog, TopicHistory, TopicNotes
-from headrace.online import open_store
 from headrace.plan import write_plan
+from headrace.stores import open_store
+from headrace.worker.heartbeat import Heart
 from tests.servers.redis import RedisServer
-from tests.stream.shop import PLAN, SOURCE, fetches, new_pipeline, record
+from tests.worker.shop import PLAN, SOURCE, fetches, new_pipeline, record
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.config import Project
-from headrace.online import open_store
-from headrace.online.meta import building_fact, definition_fact, previous_fact, since_fact, view_fact
 from headrace.plan import View, write_plan
-from headrace.stream.requests import Request, ask, read_requests
-from headrace.stream.start import refill
+from headrace.stores import open_store
+from headrace.stores.facts import building_fact, definition_fact, previous_fact, since_fact, view_fact
+from headrace.worker.handoff_requests import Request, ask, read_requests
+from headrace.worker.startup import refill
 from tests.erasure.shop import PLAN as SHOP_PLAN
 from tests.erasure.shop import RECORDS, Shop
-from tests.stream.handoffs import VERSIONS, plan_of
-from tests.stream.shop import SOURCE
+from tests.worker.handoffs import VERSIONS, plan_of
+from tests.worker.shop import SOURCE
 
 NAME = "shop_sales"
 

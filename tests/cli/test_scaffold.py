@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from headrace.broker import EmbeddedBroker
 from headrace.cli import app
 from headrace.cli.scaffold import TEMPLATES, project_name, scaffold
 from headrace.config import Clock, Project
 from headrace.errors import ConfigError
-from headrace.events.modules import own_modules
+from headrace.events.repo_modules import own_modules
+from headrace.kafka import EmbeddedBroker
 
 NOW = datetime(2026, 3, 9, 14, 20, tzinfo=UTC)
 FILES = [
@@ -223,7 +223,7 @@ def test_project_name_is_an_identifier(folder: str, project: str) -> None:
 def test_name_without_a_letter_at_its_start_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="gives no name to a project") as refused:
         scaffold(tmp_path / name)
-    assert "Begin it with a letter" in (refused.value.cure or "")
+    assert "Begin it with a letter" in (refused.value.hint or "")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,7 +232,7 @@ def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "shop" / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="exists and is not empty") as refused:
         scaffold(tmp_path / "shop")
-    assert "Give another name" in (refused.value.cure or "")
+    assert "Give another name" in (refused.value.hint or "")
     assert files_in(tmp_path) == ["shop/notes.txt"]
 
 
@@ -252,7 +252,7 @@ def test_place_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     for name in ("a" * 300, "astray"):
         with pytest.raises(ConfigError, match="The project cannot be written to") as refused:
             scaffold(tmp_path / name)
-        assert "nothing was left behind" in (refused.value.cure or "")
+        assert "nothing was left behind" in (refused.value.hint or "")
     assert [path.name for path in tmp_path.iterdir()] == ["astray"]
 
 

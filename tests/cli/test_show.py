@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli import app
-from headrace.cli.words import feature_words, span
+from headrace.cli.definition_text import feature_words, span
 from headrace.config import Project
+from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog, Upkeep
-from headrace.online import Position, SourcePartition, open_store
-from headrace.online.meta import view_fact
 from headrace.plan import DType, Feature, Plan, write_plan
+from headrace.stores import Position, open_store
+from headrace.stores.facts import view_fact
 from tests.log.conftest import SOURCE, rows
 from tests.plan.examples import PLAN
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.log import EventLog
-from headrace.log.schema import table_schema
+from headrace.log.log_columns import table_schema
 from proofs.brute import Event
 from proofs.cases import moment
 from proofs.crash_bed import CrashBed

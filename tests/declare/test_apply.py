@@ -16,7 +16,7 @@ from headrace.config import Project
 from headrace.declare import apply, plan_changes
 from headrace.declare.feast_import import quiet_feast
 from headrace.errors import ConfigError, DefinitionError
-from headrace.events.schema import load_model
+from headrace.events.model_schema import load_model
 from headrace.plan import read_plan
 
 Write = Callable[..., Path]

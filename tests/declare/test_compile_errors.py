@@ -44,7 +44,7 @@ orders = KafkaSource(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "at", "what", "cure"),
+    ("old", "new", "at", "what", "hint"),
     [
         ('"headrace.model": "events:Order", ', "", "orders = ", "does not say which pydantic model its events have",
          'tags={"headrace.model": "events:Departure"}'),
@@ -73,11 +73,11 @@ orders = KafkaSource(
          "Field(alias=...)"),
     ],
 )  # fmt: skip
-def test_sources(refused: Refuse, line_of: Where, old: str, new: str, at: str, what: str, cure: str) -> None:
+def test_sources(refused: Refuse, line_of: Where, old: str, new: str, at: str, what: str, hint: str) -> None:
     message = refused(VIEW, source((old, new)))
     problem = problem_of(message, what)
     assert problem.startswith(f"{line_of(at)}: source 'orders'")
-    assert cure in problem.partition("\n  → ")[2]
+    assert hint in problem.partition("\n  → ")[2]
 
 
 def test_a_source_without_a_batch_source(refused: Refuse, line_of: Where) -> None:
@@ -123,7 +123,7 @@ def test_a_source_of_another_ones_dead_letters(refused: Refuse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "what", "cure"),
+    ("old", "new", "what", "hint"),
     [
         ('[Aggregation(function="mean", column="price")]', "[]", "it has no aggregations",
          "Write aggregations=[Aggregation("),
@@ -132,16 +132,16 @@ def test_a_source_of_another_ones_dead_letters(refused: Refuse) -> None:
          "its entity 'buyer' is not bound to a name in any file", '`buyer = Entity(name="buyer", ...)`'),
     ],
 )  # fmt: skip
-def test_views(refused: Refuse, line_of: Where, old: str, new: str, what: str, cure: str) -> None:
+def test_views(refused: Refuse, line_of: Where, old: str, new: str, what: str, hint: str) -> None:
     assert old in VIEW
     message = refused(VIEW.replace(old, new))
     where = line_of("entities=[Entity") if "Entity" in new else line_of("v = ")
     assert message.startswith(f"{where}: view 'spending': {what}")
-    assert cure in message.partition("\n  → ")[2]
+    assert hint in message.partition("\n  → ")[2]
 
 
 @pytest.mark.parametrize(
-    ("entity", "what", "cure"),
+    ("entity", "what", "hint"),
     [
         ('Entity(name="e", join_keys=["custmer"], value_type=ValueType.STRING)',
          "its entity 'e' has the join key 'custmer', which is not a field of events:Order",
@@ -154,11 +154,11 @@ def test_views(refused: Refuse, line_of: Where, old: str, new: str, what: str, c
          "the join key 'shop', declared BYTES, and events:Order has int64", "value_type=ValueType.INT64"),
     ],
 )  # fmt: skip
-def test_entities(refused: Refuse, line_of: Where, entity: str, what: str, cure: str) -> None:
+def test_entities(refused: Refuse, line_of: Where, entity: str, what: str, hint: str) -> None:
     message = refused(f"e = {entity}\n" + VIEW.replace("[customer]", "[e]"))
     assert message.startswith(f"{line_of('v = ')}: view 'spending': ")
     assert what in message
-    assert cure in message.partition("\n  → ")[2]
+    assert hint in message.partition("\n  → ")[2]
 
 
 PLAIN = """
@@ -175,7 +175,7 @@ SCHEMA = 'schema=[Field(name="customer", dtype=String), Field(name="mean_price",
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "what", "cure"),
+    ("old", "new", "what", "hint"),
     [
         ('timestamp_field="placed_at"', 'timestamp_field="shipped_at"',
          "its timestamp_field is 'shipped_at', and its source's 'placed_at'", "Write timestamp_field='placed_at'."),
@@ -187,13 +187,13 @@ SCHEMA = 'schema=[Field(name="customer", dtype=String), Field(name="mean_price",
          "its udf is no function of a module", "Write it as a def at the top level"),
     ],
 )  # fmt: skip
-def test_plain_views(refused: Refuse, old: str, new: str, what: str, cure: str) -> None:
+def test_plain_views(refused: Refuse, old: str, new: str, what: str, hint: str) -> None:
     assert old in PLAIN
     message = refused(PLAIN.replace(old, new))
     problem = problem_of(message, what)
     assert problem.startswith("feature_repo/views.py:")
     assert f": view 'spending': {what}" in problem
-    assert cure in problem.partition("\n  → ")[2]
+    assert hint in problem.partition("\n  → ")[2]
 
 
 def test_a_plain_view_without_a_timestamp_field_which_feast_refuses(refused: Refuse, line_of: Where) -> None:
@@ -229,7 +229,7 @@ def test_two_views_of_one_name(refused: Refuse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "what", "cure"),
+    ("features", "what", "hint"),
     [
         ("[v, 'spendings']", "'spendings' is not a stream feature view of this repo",
          "Did you mean 'spending'? Stream views are: spending."),
@@ -241,11 +241,11 @@ def test_two_views_of_one_name(refused: Refuse) -> None:
         ("[]", "it has no features", "Write features=[...]"),
     ],
 )  # fmt: skip
-def test_services(refused: Refuse, line_of: Where, features: str, what: str, cure: str) -> None:
+def test_services(refused: Refuse, line_of: Where, features: str, what: str, hint: str) -> None:
     message = refused(f'{VIEW}\ns = FeatureService(name="model", features={features})\n')
     assert message.startswith(f"{line_of('s = ')}: feature service 'model': ")
     assert what in message
-    assert cure in message.partition("\n  → ")[2]
+    assert hint in message.partition("\n  → ")[2]
 
 
 def test_a_part_of_a_view_that_is_not_there_which_feast_refuses(refused: Refuse, line_of: Where) -> None:

@@ -13,7 +13,7 @@ HOUR = "time_window=timedelta(hours=1)"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what", "cure"),
+    ("arguments", "what", "hint"),
     [
         (f"slide_interval=timedelta(minutes=7), {HOUR}", "slide_interval 7m does not divide time_window 1h",
          "slide_interval=timedelta(minutes=6)"),
@@ -27,15 +27,15 @@ HOUR = "time_window=timedelta(hours=1)"
         ("slide_interval=timedelta(hours=1)", "slide_interval 1h without a time_window", "leave slide_interval out"),
     ],
 )  # fmt: skip
-def test_windows(feature_refused: Refuse, line_of: Where, arguments: str, what: str, cure: str) -> None:
+def test_windows(feature_refused: Refuse, line_of: Where, arguments: str, what: str, hint: str) -> None:
     message = feature_refused(f'name="made", function="mean", column="price", {arguments}')
     assert message.startswith(f"{line_of('Aggregation(name=')}: view 'spending', feature 'made': ")
     assert what in message
-    assert f"\n  → Write {cure}" in message or cure in message.partition("\n  → ")[2]
+    assert f"\n  → Write {hint}" in message or hint in message.partition("\n  → ")[2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what", "cure"),
+    ("arguments", "what", "hint"),
     [
         ('function="mean", column="prise"', "column 'prise' is not in the source's model",
          "Did you mean 'price'? The model's fields are: customer, shop, "),
@@ -56,11 +56,11 @@ def test_windows(feature_refused: Refuse, line_of: Where, arguments: str, what: 
          "Name the column: shop, price, items, paid."),
     ],
 )  # fmt: skip
-def test_functions_and_columns(feature_refused: Refuse, line_of: Where, arguments: str, what: str, cure: str) -> None:
+def test_functions_and_columns(feature_refused: Refuse, line_of: Where, arguments: str, what: str, hint: str) -> None:
     message = feature_refused(f'name="made", {arguments}')
     assert message.startswith(f"{line_of('Aggregation(name=')}: view 'spending', feature 'made': ")
     assert what in message
-    assert cure in message.partition("\n  → ")[2]
+    assert hint in message.partition("\n  → ")[2]
 
 
 @pytest.mark.parametrize("name", ["a__b", "_a", "a_", "a-b", "a:b", "a.b", "1a", "*", "größe"])

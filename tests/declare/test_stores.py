@@ -92,7 +92,7 @@ def written(store: FeatureStore) -> Any:
 def test_a_call_of_feasts_names_what_to_call_instead(store: FeatureStore, call: Any, instead: str) -> None:
     with pytest.raises(FeastStoreError) as raised:
         call(store)
-    assert instead in str(raised.value.cure)
+    assert instead in str(raised.value.hint)
 
 
 @pytest.mark.filterwarnings("ignore")  # Feast's own

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.broker import EmbeddedBroker
 from headrace.declare import compile_repo
 from headrace.declare.feast_import import quiet_feast
+from headrace.kafka import EmbeddedBroker
 from headrace.plan import write_plan
 from tests.e2e.flights import ROOT, Deployment
 

@@ -54,6 +54,6 @@ def test_fixture_is_announced_to_pytest() -> None:
 
 
 def test_plugin_is_light() -> None:
-    script = f"import sys, {PLUGIN}; print([name for name in ('feast', 'duckdb', 'pyarrow', 'headrace.stream') if name in sys.modules])"
+    script = f"import sys, {PLUGIN}; print([name for name in ('feast', 'duckdb', 'pyarrow', 'headrace.worker') if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"

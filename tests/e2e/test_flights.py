@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.broker import EmbeddedBroker
+from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
 from headrace.plan import Plan, read_plan
 from tests.e2e.flights import Deployment, Oracle, assert_same
@@ -191,7 +191,7 @@ def test_killed_workers_end_with_the_same_features_and_the_same_log(
 
 def _has_begun(deployment: Deployment) -> bool:
     from headrace.errors import StoreUnavailableError
-    from headrace.online import open_store
+    from headrace.stores import open_store
 
     try:
         with open_store(f"lmdb:{deployment.state / 'online'}", writable=False) as store:

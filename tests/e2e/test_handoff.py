@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from headrace.broker import EmbeddedBroker
 from headrace.config import Project
 from headrace.declare import compile_repo
+from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, read_plan, write_plan

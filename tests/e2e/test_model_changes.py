@@ -23,13 +23,13 @@ from headrace.errors import DefinitionError, LogError
 from headrace.ingest import Origin, import_history
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
-from headrace.online.apply import Applier
-from headrace.online.versions import live_plan
 from headrace.plan import read_plan
-from headrace.stream.catchup import catch_up
-from headrace.stream.requests import Request, ask
-from headrace.stream.start import hand_off_alone, refill
+from headrace.records.apply import Applier
+from headrace.stores import open_store
+from headrace.stores.served_versions import live_plan
+from headrace.worker.handoff_requests import Request, ask
+from headrace.worker.recovery import catch_up
+from headrace.worker.startup import hand_off_alone, refill
 from tests.declare.conftest import YAML
 
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)

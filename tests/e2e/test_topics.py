@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import TopicPartition
 
-from headrace.broker import EmbeddedBroker, ensure_topics
 from headrace.config import Project
+from headrace.kafka import EmbeddedBroker, ensure_topics
 from headrace.plan import read_plan
 from tests.e2e.rides import Rides
 

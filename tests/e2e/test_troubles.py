@@ -1,4 +1,4 @@
-"""What a user sees when something is wrong: a message that names it and the cure, an exit code, and nothing lost."""
+"""What a user sees when something is wrong: a message that names it and the hint, an exit code, and nothing lost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaProducer
 
-from headrace.broker import EmbeddedBroker
 from headrace.declare import compile_repo
+from headrace.kafka import EmbeddedBroker
 from headrace.plan import Plan, write_plan
 from tests.e2e.flights import ROOT, Deployment
 

@@ -22,8 +22,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from headrace.broker import EmbeddedBroker
 from headrace.declare import compile_repo
+from headrace.kafka import EmbeddedBroker
 from headrace.plan import Plan, write_plan
 from tests.e2e.flights import ROOT, Deployment
 from tests.servers.kafka import ApacheKafka

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.e2e.rides import Rides
-from tests.stream.test_zoo import BAD
+from tests.worker.test_zoo import BAD
 
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka

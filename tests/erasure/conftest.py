@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from headrace.config import Project
-from headrace.online import open_store
 from headrace.plan import write_plan
+from headrace.stores import open_store
 from tests.erasure.shop import PLAN, RECORDS, Shop
 
 

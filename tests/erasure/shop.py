@@ -10,11 +10,11 @@ from headrace.erasure import ErasureFilter, Forgotten, forget
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import OnlineStore
-from headrace.online.meta import CLOCK, topic_fact, view_fact
 from headrace.plan import Column, DType, Feature, Plan, View
-from headrace.stream.pipeline import Pipeline
-from tests.stream.shop import SHOPS, SOURCE, KeptLetters, Sale, fetches, record
+from headrace.stores import OnlineStore
+from headrace.stores.facts import CLOCK, topic_fact, view_fact
+from headrace.worker.pipeline import Pipeline
+from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, fetches, record
 
 SHOP = Column(name="shop", dtype=DType.STRING, nullable=False)
 PIECES = Column(name="pieces", dtype=DType.INT64, nullable=False)

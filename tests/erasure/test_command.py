@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from headrace.cli import app, output
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
+from headrace.stores import open_store
 from tests.erasure.shop import PLAN, Shop
-from tests.stream.shop import record
+from tests.worker.shop import record
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 

@@ -19,18 +19,18 @@ from headrace.config import Clock, Project
 from headrace.erasure import Erasure, Forgotten, Ledger, forget, forget_all, places_of, what_is_held
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable
-from headrace.log.incarnations import TopicHistory, TopicNotes
+from headrace.log.topic_history import TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
-from headrace.online.apply import Applier
-from headrace.online.lmdb import LmdbStore
-from headrace.online.meta import definition_fact, previous_fact, view_fact
 from headrace.plan import Plan
-from headrace.stream import start
-from headrace.stream.origin import note_origin
-from headrace.stream.rows import batch_of_rows
-from headrace.stream.start import refill
+from headrace.records.apply import Applier
+from headrace.stores.facts import definition_fact, previous_fact, view_fact
+from headrace.stores.lmdb.store import LmdbStore
+from headrace.worker import start
+from headrace.worker.log_rows import batch_of_rows
+from headrace.worker.record_origin import note_origin
+from headrace.worker.startup import refill
 from tests.erasure.shop import BOTH, IDENTITY, PLAN, RECORDS, Shop
-from tests.stream.shop import NOON, SHOPS, SOURCE, Renewed, fetches, record
+from tests.worker.shop import NOON, SHOPS, SOURCE, Renewed, fetches, record
 
 forgetting = sys.modules["headrace.erasure.forget"]  # `headrace.erasure.forget` is the function
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from headrace.events.deadletter import DeadLetter
+from headrace.events.dead_letter import DeadLetter
 from headrace.events.decode import EventDecoder
-from headrace.events.raw import RawRecords
-from headrace.events.schema import columns_of
+from headrace.events.model_schema import columns_of
+from headrace.events.raw_records import RawRecords
 from headrace.plan import Source
 from headrace.times import datetime_of
 

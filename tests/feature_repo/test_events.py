@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from headrace.events.schema import columns_of, load_model
+from headrace.events.model_schema import columns_of, load_model
 
 if TYPE_CHECKING:
     import pandas as pd

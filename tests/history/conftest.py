@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.log import LogFile, LogSnapshot
-from headrace.log.schema import table_schema
+from headrace.log.log_columns import table_schema
 from headrace.plan import Source
 from tests.history.oracle import Event
 

@@ -121,7 +121,10 @@ def test_filters_and_offsets_are_what_brute_force_finds(
     view = plain.model_copy(update={"features": features})
     log = log_of(SOURCE, events)
     # Runs of pairs that are cut anywhere are put together again.
-    with patch("headrace.history.gather._PAIRS", portion), patch("headrace.history.lookups._PAIRS", portion):
+    with (
+        patch("headrace.history.gathered_features._PAIRS", portion),
+        patch("headrace.history.evidence_join._PAIRS", portion),
+    ):
         for as_of in ("known", "event", "evidence"):
             assert_as_brute_force(view, log, events, rows, as_of)
 
@@ -151,14 +154,14 @@ def test_gathering_by_blocks_is_gathering_event_by_event(log_of: LogOf, as_of: s
     )
     view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=features)
     log = log_of(SOURCE, events)
-    with patch("headrace.history.gather._DENSE", 1_000_000):
+    with patch("headrace.history.gathered_features._DENSE", 1_000_000):
         wanted = join(view, log, rows, as_of)
     assert wanted.column("rides__first_1").to_pylist() == [_first(events, row, as_of) for row in rows]
     for dense, settle_us, portion in ((0, 0, 1_000), (0, 5, 7), (2, 50, 1_000_000)):
         with (
-            patch("headrace.history.gather._DENSE", dense),
-            patch("headrace.history.gather._SETTLE_US", settle_us),
-            patch("headrace.history.gather._PAIRS", portion),
+            patch("headrace.history.gathered_features._DENSE", dense),
+            patch("headrace.history.gathered_features._SETTLE_US", settle_us),
+            patch("headrace.history.gathered_features._PAIRS", portion),
         ):
             found = join(view, log, rows, as_of)
         for name in wanted.column_names:

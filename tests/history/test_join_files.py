@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.errors import HeadraceError, LogError, PlanError, SpineError
-from headrace.events.batch import ARROW_TYPES
+from headrace.events.event_batch import ARROW_TYPES
 from headrace.history import PointInTimeJoin
 from headrace.history.spill import spill
 from headrace.plan import Column, DType, Feature, Plan, View
@@ -45,12 +45,14 @@ def test_same_bits_however_entities_are_dealt(log_of: LogOf, monkeypatch: pytest
     spine = spine_of([Row(t, {"city": city}) for t in range(0, 1000, 7) for city in "abcdefg"])
     refs = plan.resolve("rides:*")
     whole = PointInTimeJoin(plan, {"rides": log}, threads=1).join(spine, refs).table
-    monkeypatch.setattr("headrace.history.compute._LEAST_SHARD", 1)
+    monkeypatch.setattr("headrace.history.view_features._LEAST_SHARD", 1)
     for threads in (2, 4):
         assert PointInTimeJoin(plan, {"rides": log}, threads=threads).join(spine, refs).table.equals(whole)
-    monkeypatch.setattr("headrace.history.compute._SHARD_EVENTS", 1)
+    monkeypatch.setattr("headrace.history.view_features._SHARD_EVENTS", 1)
     assert PointInTimeJoin(plan, {"rides": log}).join(spine, refs).table.equals(whole)
-    monkeypatch.setattr("headrace.history.compute._PACKED", 2_000)  # as if times and entities hardly fit one number
+    monkeypatch.setattr(
+        "headrace.history.view_features._PACKED", 2_000
+    )  # as if times and entities hardly fit one number
     assert PointInTimeJoin(plan, {"rides": log}).join(spine, refs).table.equals(whole)
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from headrace.config import Clock, Project
-from headrace.stream.watchdog import END_S
+from headrace.worker.watchdog import END_S
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"

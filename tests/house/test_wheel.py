@@ -78,9 +78,9 @@ for package in packages:
             try:
                 getattr(module, name)
             except MissingExtraError as error:
-                names[f"{package}.{name}"] = error.cure
+                names[f"{package}.{name}"] = error.hint
     except MissingExtraError as error:
-        names[package] = error.cure
+        names[package] = error.hint
 
 from typer.testing import CliRunner
 from headrace.cli import app
@@ -176,8 +176,8 @@ def test_extra_alone_gives_a_working_command_line_and_names_what_it_lacks(
             assert (code, match and match[1]) == (1, NEEDS[line][0]), (line, output)
         else:
             assert line in NOTING or "pip install" not in output, (line, output)
-    for name, cure in found["names"].items():
-        assert f"[{extra}]" not in cure, name
+    for name, hint in found["names"].items():
+        assert f"[{extra}]" not in hint, name
     if extra == "all":
         assert found["names"] == {}
     if not extra:

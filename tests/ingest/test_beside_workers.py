@@ -19,19 +19,19 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from headrace.audit import audit_lookups
-from headrace.broker import EmbeddedBroker
 from headrace.cli import app
 from headrace.config import Project
 from headrace.erasure import forget
 from headrace.errors import IngestError
+from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
-from headrace.log.imports import Registry
-from headrace.log.schema import FIRST_IMPORT
+from headrace.log.import_registry import Registry
+from headrace.log.log_columns import FIRST_IMPORT
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
 from headrace.plan import DType, Feature, read_plan, write_plan
-from headrace.stream.start import refill
+from headrace.stores import open_store
 from headrace.times import us_of
+from headrace.worker.startup import refill
 from tests.ingest.conftest import FEATURES, SOURCE, Sale, Shop, brute_force, random_sales, same
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.errors import IngestError
-from headrace.events.csvrows import Dialect
-from headrace.events.moments import Moments
+from headrace.events.csv_rows import Dialect
+from headrace.events.time_text import Moments
 from headrace.ingest import Origin, import_history
 from headrace.log import EventLog
 from headrace.plan import Column, DType

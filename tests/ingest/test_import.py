@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.errors import IngestError
-from headrace.ingest import run as ingest_run
+from headrace.ingest import import_history as ingest_run
 from headrace.log import EventLog
-from headrace.log.schema import FIRST_IMPORT
+from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import write_plan
 from tests.ingest.conftest import SOURCE, START, Sale, Shop, brute_force, plan_of, random_sales, same, shop_at, table_of
 
@@ -234,7 +234,7 @@ def test_a_file_of_bad_rows_alone_is_refused_with_what_is_wrong_also_where_they_
         IngestError, match="1 of 1 rows cannot be imported, so nothing was:\n.*pieces.*'many'"
     ) as refused:
         shop.load(str(path), skip_bad=True)
-    assert "--skip-bad" not in (refused.value.cure or "")
+    assert "--skip-bad" not in (refused.value.hint or "")
 
 
 def test_a_dry_run_that_leaves_bad_rows_out_says_what_is_wrong_with_them(shop: Shop) -> None:
@@ -290,7 +290,7 @@ def test_import_cut_short_goes_on_where_it_ended(shop: Shop, monkeypatch: pytest
     sales = random_sales(3, 50)
     path = shop.put(sales)
     monkeypatch.setattr(ingest_run, "GROUP_ROWS", 10)
-    monkeypatch.setattr("headrace.ingest.reader._BLOCK_ROWS", 10)
+    monkeypatch.setattr("headrace.ingest.input_reader._BLOCK_ROWS", 10)
     calls = 0
     append = EventLog.append
 

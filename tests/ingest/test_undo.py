@@ -17,12 +17,12 @@ from headrace.config import Project
 from headrace.errors import IngestError
 from headrace.ingest import find_import, undo, undo_import
 from headrace.log import EventLog
-from headrace.log.imports import Registry, warn_of_half_undone
-from headrace.log.schema import FIRST_IMPORT
+from headrace.log.import_registry import Registry, warn_of_half_undone
+from headrace.log.log_columns import FIRST_IMPORT
 from headrace.lookup import FeatureClient
-from headrace.online import open_store
-from headrace.online.lmdb import LmdbStore
 from headrace.plan import DType, Feature, read_plan, write_plan
+from headrace.stores import open_store
+from headrace.stores.lmdb.store import LmdbStore
 from headrace.training import verify_dataset
 from tests.ingest.conftest import FEATURES, SOURCE, START, Sale, Shop, brute_force, random_sales, same, shop_at
 from tests.ingest.test_beside_workers import agrees, rebuild

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.errors import IngestError
 from headrace.ingest.staging import Digest
-from headrace.stream.rows import batch_of_rows
+from headrace.worker.log_rows import batch_of_rows
 from tests.ingest.conftest import SOURCE, START, Sale, Shop
 
 ALIASED = """

@@ -9,8 +9,8 @@ import pytest
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.log import EventLog
-from headrace.online.memory import MemoryStore
-from tests.stream.shop import SOURCE, KeptLetters, fetches, new_pipeline, record
+from headrace.stores.memory import MemoryStore
+from tests.worker.shop import SOURCE, KeptLetters, fetches, new_pipeline, record
 
 
 def sold(tmp_path: Path) -> EventLog:

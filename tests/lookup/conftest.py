@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.events.batch import ARROW_TYPES, EventBatch
+from headrace.events.event_batch import ARROW_TYPES, EventBatch
+from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient
-from headrace.online import OnlineStore, Position, SourcePartition, open_store
-from headrace.online.apply import Applier
-from headrace.online.memory import MemoryStore
-from headrace.online.meta import CLOCK, view_fact
 from headrace.plan import Column, DType, Feature, FeatureRef, Plan, Source, View
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores.memory import MemoryStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DTYPES = {

@@ -19,11 +19,11 @@ from headrace.errors import (
     StoreUnavailableError,
 )
 from headrace.lookup import FeatureClient, Status
-from headrace.online import OnlineStore, open_store
-from headrace.online.memory import MemoryStore
-from headrace.online.meta import CLOCK, view_fact
-from headrace.online.versions import serving_facts
 from headrace.plan import Column, DType, Plan, write_plan
+from headrace.stores import OnlineStore, open_store
+from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores.memory import MemoryStore
+from headrace.stores.served_versions import serving_facts
 from tests.lookup.conftest import PLAN, at, facts, fill, order
 
 A = [{"shop": "a"}]
@@ -247,7 +247,7 @@ def test_features_come_in_the_order_asked_each_once(
 
 
 @pytest.mark.parametrize(
-    ("features", "what", "cure"),
+    ("features", "what", "hint"),
     [
         (["shops:count"], "The view 'shops' has no feature named 'count'", "It has: count_60, mean_price_60"),
         (["shop:count_60"], "no view named 'shop'", "Views: shops, windows, buyers"),
@@ -258,12 +258,12 @@ def test_features_come_in_the_order_asked_each_once(
     ],
 )
 def test_unknown_feature_is_refused_with_what_there_is(
-    client: FeatureClient, features: str | list[str], what: str, cure: str
+    client: FeatureClient, features: str | list[str], what: str, hint: str
 ) -> None:
     with pytest.raises(LookupRequestError) as caught:
         client.get_online_features(features, A)
     assert what in caught.value.what
-    assert cure in str(caught.value.cure)
+    assert hint in str(caught.value.hint)
 
 
 # Stores and plans
@@ -290,7 +290,7 @@ def test_store_of_another_plan_is_a_mismatch_that_names_both(store: OnlineStore,
         FeatureClient(plan=PLAN, store=store).get_online_features(["windows:*"], A)
     assert PLAN.views["windows"].versioned_name in caught.value.what
     assert "windows@0123456789abcdef" in caught.value.what
-    assert "headrace stream --rebuild" in str(caught.value.cure)
+    assert "headrace stream --rebuild" in str(caught.value.hint)
     # Views that agree are served.
     assert client.get_online_features(["shops:count_60"], A).to_dict()["shops__count_60"] == [0]
 
@@ -321,7 +321,7 @@ def test_version_whose_fields_have_other_types_by_now_is_refused_not_misread(sto
     plan = plan_since(store, DType.STRING)
     with pytest.raises(PlanMismatchError, match="'pieces' as int64") as caught:
         FeatureClient(plan=plan, store=store).get_online_features(["shops:count_60"], A)
-    assert "headrace stream --rebuild" in str(caught.value.cure)
+    assert "headrace stream --rebuild" in str(caught.value.hint)
 
 
 def test_client_may_be_made_before_the_worker_started() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from headrace.lookup import FeatureClient, OnlineFeatures
-from headrace.online import OnlineStore
-from headrace.online.versions import serving_facts
 from headrace.plan import FeatureRef, Plan
+from headrace.stores import OnlineStore
+from headrace.stores.served_versions import serving_facts
 from tests.lookup.conftest import PLAN, at, facts, fill, order
 
 SHOPS = ["a", "b", "c", "d"]

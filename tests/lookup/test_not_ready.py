@@ -6,10 +6,10 @@ import pytest
 
 from headrace.errors import LookupRequestError, StoreNotReadyError
 from headrace.lookup import FeatureClient, Status
-from headrace.online import OnlineStore
-from headrace.online.filling import State, end_filling, filling_facts, state_of
-from headrace.online.meta import CLOCK
-from headrace.online.versions import serving_facts
+from headrace.stores import OnlineStore
+from headrace.stores.facts import CLOCK
+from headrace.stores.readiness import State, end_filling, filling_facts, state_of
+from headrace.stores.served_versions import serving_facts
 from tests.lookup.conftest import PLAN, facts, fill, order
 
 A = [{"shop": "a"}, {"shop": "never"}]

@@ -19,8 +19,8 @@ from headrace.errors import ConfigError
 from headrace.log import LookupTable
 from headrace.lookup import FeatureClient, OnlineFeatures
 from headrace.lookup.recorder import LookupRecorder
-from headrace.online import OnlineStore
 from headrace.plan import write_plan
+from headrace.stores import OnlineStore
 from tests.lookup.conftest import PLAN, fill, order
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from headrace.errors import LookupRequestError
 from headrace.lookup import FeatureClient, Status
 from headrace.lookup.request import entity_columns
-from headrace.online import OnlineStore
-from headrace.online.codec import entity_key
 from headrace.plan import Column, DType, View
+from headrace.records.layout import entity_key
+from headrace.stores import OnlineStore
 from tests.lookup.conftest import DTYPES, PLAN, fill, order
 
 
@@ -207,7 +207,7 @@ def test_entity_rows_of_another_shape_are_refused_with_the_right_ones(
 ) -> None:
     with pytest.raises(LookupRequestError, match=message) as caught:
         counts(filled, "pairs", entity_rows)
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("entity_rows", [[], {}, {"shop": []}, ()])

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.lookup import FeatureClient, OnlineFeatures
 from headrace.lookup.response import Block, FeatureValues
-from headrace.online import OnlineStore
+from headrace.stores import OnlineStore
 from tests.lookup.conftest import EPOCH, PLAN, at, fill, order
 
 FEATURES = ["shops:last_gift", "shops:last_note", "shops:newest", "shops:mean_price_60", "shops:max_pieces_60"]

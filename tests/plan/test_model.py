@@ -175,7 +175,7 @@ def test_features_resolve_in_the_order_asked_each_once(
 
 
 @pytest.mark.parametrize(
-    ("features", "what", "cure"),
+    ("features", "what", "hint"),
     [
         ([], "No features were asked for", "Feature services: desk, empty. Views: shops, buyers"),
         ("shops", "no feature service named 'shops'", "ask for view:feature, or view:*"),
@@ -186,11 +186,11 @@ def test_features_resolve_in_the_order_asked_each_once(
         (["shops:count_1h:x"], "has no feature named 'count_1h:x'", "It has: count_1h"),
     ],
 )
-def test_unknown_name_is_refused_with_what_there_is(features: str | list[str], what: str, cure: str) -> None:
+def test_unknown_name_is_refused_with_what_there_is(features: str | list[str], what: str, hint: str) -> None:
     with pytest.raises(LookupRequestError) as caught:
         PLAN.resolve(features)
     assert what in caught.value.what
-    assert cure in str(caught.value.cure)
+    assert hint in str(caught.value.hint)
 
 
 def test_plan_with_nothing_says_so() -> None:

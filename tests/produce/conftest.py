@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from headrace.broker import end_offsets, ensure_topics
-from headrace.broker.records import read_records
+from headrace.kafka import end_offsets, ensure_topics
+from headrace.kafka.committed_records import read_records
 from headrace.plan import Source
 from tests.produce.examples import source_of
 

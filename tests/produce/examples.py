@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from headrace.events.schema import columns_of
+from headrace.events.model_schema import columns_of
 from headrace.plan import Source
 
 START = datetime(2013, 1, 1, tzinfo=UTC)

@@ -47,9 +47,9 @@ def test_mapping_and_model_encode_to_the_same_json_and_key(encoder: EventEncoder
 def test_bad_event_names_model_field_value_and_cure(encoder: EventEncoder, event: dict[str, Any], said: str) -> None:
     with pytest.raises(EventError, match=said) as raised:
         encoder.encode(event)
-    assert raised.value.cure is not None
-    assert "not" in raised.value.cure
-    assert "sent" in raised.value.cure
+    assert raised.value.hint is not None
+    assert "not" in raised.value.hint
+    assert "sent" in raised.value.hint
 
 
 def test_bad_row_is_told_by_its_number(encoder: EventEncoder) -> None:

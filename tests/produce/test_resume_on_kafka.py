@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Producer
 
-from headrace.broker import end_offsets, ensure_topics
-from headrace.broker.records import read_records
+from headrace.kafka import end_offsets, ensure_topics
+from headrace.kafka.committed_records import read_records
 from headrace.produce import EventProducer, ReplayOptions, replay
 from tests.produce.examples import Reading, readings, source_of
 from tests.servers.kafka import ApacheKafka

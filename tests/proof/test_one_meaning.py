@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.aggregates.registry import AGGREGATES
-from headrace.events.batch import EventBatch
+from headrace.events.event_batch import EventBatch
 from headrace.history import PointInTimeJoin
-from headrace.testing.sends import KnownDecoder
+from headrace.testing.sent_events import KnownDecoder
 from proofs import brute
 from proofs.brute import Meaning, Want
 from proofs.cases import HISTORIES, make_case

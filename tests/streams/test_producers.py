@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from headrace.broker import end_offsets
 from headrace.config import Project
-from headrace.events.schema import columns_of, load_model
+from headrace.events.model_schema import columns_of, load_model
+from headrace.kafka import end_offsets
 from headrace.plan import DType, Plan, Source, write_plan
 from headrace.produce import EventEncoder
 from headrace.produce.command import main
-from headrace.produce.history import EncodedHistory
+from headrace.produce.event_history import EncodedHistory
 from streams.flights import departures_table, flights_table, weather_table
 
 ROOT = Path(__file__).parents[2]
@@ -201,7 +201,7 @@ def test_interrupted_replay_says_how_to_go_on(weather: Callable[..., Outcome], m
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headrace.produce.replays.produce", interrupt)
+    monkeypatch.setattr("headrace.produce.replay.produce", interrupt)
     done = weather()
     assert done.code == 130
     assert "--resume" in done.err

@@ -24,7 +24,7 @@ from headrace import Dataset, TrainingClient
 from headrace.cli import app
 from headrace.config import Project
 from headrace.errors import DatasetError, LookupRequestError, SpineError
-from headrace.training.results import write_result
+from headrace.training.output_files import write_result
 from tests.training.conftest import START, spine_of
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})

@@ -25,14 +25,14 @@ from headrace.erasure import forget
 from headrace.errors import DatasetError
 from headrace.history import PointInTimeJoin
 from headrace.log import EventLog, Gap, LookupTable, TopicHistory, TopicNotes
-from headrace.log.schema import FIRST_IMPORT
-from headrace.online import open_store
+from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
+from headrace.stores import open_store
 from headrace.training import verify_dataset
 from headrace.training.export import file_checksum
-from headrace.training.reasons import Reason
 from headrace.training.verify import VerifyReport
-from headrace.transforms.function import function_code, load_function
+from headrace.training.verify_reasons import Reason
+from headrace.transforms.udf import function_code, load_function
 from tests.training.conftest import MINUTE, SOURCE, START, START_US, VIEW, feature, plan_of, rides, spine_of
 
 SPINE = spine_of(range(60), ["a", "b"] * 30)
@@ -140,7 +140,9 @@ def test_bytes_do_not_depend_on_threads(
     dataset = replace(DATASET, spine=lambda _: spine, features=["all:*"], as_of=as_of)
     built: list[dict[str, bytes]] = []
     for threads in (1, 5):
-        monkeypatch.setattr("headrace.training.joins.PointInTimeJoin", partial(PointInTimeJoin, threads=threads))
+        monkeypatch.setattr(
+            "headrace.training.historical_features.PointInTimeJoin", partial(PointInTimeJoin, threads=threads)
+        )
         out = build(bare_project, tmp_path / f"with-{threads}", dataset)
         built.append({str(one.relative_to(out)): one.read_bytes() for one in sorted(out.rglob("*.*"))})
     assert len(built[0]) == 3

@@ -14,8 +14,8 @@ import pytest
 
 from headrace.errors import HeadraceError, PlanError
 from headrace.plan import Column, DType, Feature, Transform, View
-from headrace.transforms import Transformer, failures, sql_dtype
-from headrace.transforms.salvage import Made
+from headrace.transforms import Transformer, failure_counts, sql_dtype
+from headrace.transforms.row_isolation import Made
 
 EVENTS = pa.table(
     {
@@ -98,7 +98,7 @@ def test_a_function_computes_columns_with_nulls_kept(repo: Path, name: str, kind
 @pytest.mark.parametrize("transform", [function("picky"), sql(doubled="CAST(note AS BIGINT) * 2")])
 def test_a_row_that_fails_gets_nulls_alone(repo: Path, transform: Transform) -> None:
     # Faust's logging set-up, in another test, disables loggers that were there before it.
-    with patch.object(failures.logger, "warning") as warning:
+    with patch.object(failure_counts.logger, "warning") as warning:
         made = Transformer(view_of(transform), repo).apply(EVENTS)
     assert made.column("doubled").to_pylist() == [14, None, None]
     said = warning.call_args.args[0] % warning.call_args.args[1:]
@@ -245,9 +245,9 @@ def test_fifty_filters_compile_within_two_seconds_of_cpu() -> None:
 
 def test_a_failing_column_is_warned_of_once_a_minute_with_its_counts() -> None:
     now = [0.0]
-    noted = failures.Failures("v", lambda: now[0])
+    noted = failure_counts.Failures("v", lambda: now[0])
     bad = Made(pa.nulls(2, pa.int64()), np.array([True, False]), ValueError("no\nnumber"))
-    with patch.object(failures.logger, "warning") as warning:
+    with patch.object(failure_counts.logger, "warning") as warning:
         for now[0] in (0.0, 1.0, 59.0, 61.0):
             noted.note("share", "the udf m:f", bad, is_function=True)
     said = [call.args[0] % call.args[1:] for call in warning.call_args_list]

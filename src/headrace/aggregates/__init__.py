@@ -1,7 +1,7 @@
 """The pure core, first half: aggregates, one per file. No I/O, no clock, no Kafka."""
 
 from headrace.aggregates.base import Aggregate, Array, At, BoolArray, IntArray, Order, State, StateColumn, Values
-from headrace.aggregates.cells import NO_PROBLEMS, Cells, Problem, cells_of, off_calendar
+from headrace.aggregates.cell_problems import NO_PROBLEMS, Cells, Problem, cells_of, off_calendar
 from headrace.aggregates.registry import AGGREGATES, ALIASES, aggregate_of, canonical_name, parse_function
 
 __all__ = [

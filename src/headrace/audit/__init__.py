@@ -3,8 +3,8 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.audit.apart import Apart
+    from headrace.audit.audit_lookups import audit_lookups, since_us
+    from headrace.audit.not_comparable import Apart
     from headrace.audit.report import AuditReport, Skew
-    from headrace.audit.run import audit_lookups, since_us
 
 __all__ = ["Apart", "AuditReport", "Skew", "audit_lookups", "since_us"]

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from headrace.audit.apart import Apart
+from headrace.audit.not_comparable import Apart
 from headrace.config import Project
 from headrace.erasure import Erasure, Ledger
 from headrace.errors import LogError, PlanError
 from headrace.log import EventLog, Gap, Made, made_log, topic_history
-from headrace.log.imports import undone_imports
-from headrace.online.meta import FILLED, log_fact
+from headrace.log.import_registry import undone_imports
 from headrace.plan import Plan, Source, View
+from headrace.stores.facts import FILLED, log_fact
 from headrace.times import as_held, us_of
 from headrace.transforms import Transformer
 

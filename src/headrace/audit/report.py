@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from headrace.audit.apart import Apart
+from headrace.audit.not_comparable import Apart
 
 __all__ = ["AuditReport", "FeatureSkew", "Skew", "skew_of"]
 

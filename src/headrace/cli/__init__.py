@@ -19,7 +19,7 @@ def main() -> None:
 
     end_at_once()
     try:
-        from headrace.cli.start import run
+        from headrace.cli.entry import run
 
         run()
     finally:

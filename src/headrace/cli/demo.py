@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.demo_state import demo_project, demo_state
-from headrace.cli.logs import set_up_logging
 from headrace.cli.output import DIFFERENT, Folder, command, console
+from headrace.cli.worker_log import set_up_logging
 from headrace.config import Project
 from headrace.extras import needing
 from headrace.plan import read_plan
@@ -51,7 +51,7 @@ def _require_all() -> None:
     """Say what is missing before anything is written."""
     with needing("all"):
         from headrace.declare.feast_import import require_feast
-        from headrace.stream import run_worker  # noqa: F401
+        from headrace.worker import run_worker  # noqa: F401
 
         require_feast()
 
@@ -60,9 +60,9 @@ def _run(project: Project, late: float, lookups: int, limit: int | None) -> tupl
     """The keys of a telling lookup, the training sets' folders, and whether every lookup wanted was made and matched."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from headrace.broker import EmbeddedBroker
     from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
     from headrace.declare import apply
+    from headrace.kafka import EmbeddedBroker
 
     bar = (BarColumn(), MofNCompleteColumn()) if console.is_terminal else ()
     shown = (TextColumn("{task.description}"), *bar, TextColumn("{task.fields[more]}"), TimeElapsedColumn())

@@ -41,10 +41,10 @@ def demo_project(start: Path | None) -> Project:
     project = Project.load(start)
     if project.broker is not None:
         msg = f"The demo runs on the embedded broker; the project is set to {project.broker}."
-        raise ConfigError(msg, cure='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
+        raise ConfigError(msg, hint='Unset HEADRACE_BROKER, or set broker = "embedded" in headrace.toml.')
     if project.store_url != f"lmdb:{project.state / 'online'}":
         msg = f"The demo fills a store of its own; the project is set to {project.store_url}."
-        raise ConfigError(msg, cure="Run it with HEADRACE_STORE=lmdb.")
+        raise ConfigError(msg, hint="Run it with HEADRACE_STORE=lmdb.")
     why = _not_free(project)
     if why is None:
         os.environ["HEADRACE_STATE"] = str(project.state)
@@ -55,7 +55,7 @@ def demo_project(start: Path | None) -> Project:
     also = _not_free(own)
     if also is not None:
         msg = f"The demo empties the folder that it runs in, and {why}. In {beside}, {also}."
-        raise ConfigError(msg, cure=f"Move {beside} away, or name another folder: HEADRACE_STATE=FOLDER headrace demo")
+        raise ConfigError(msg, hint=f"Move {beside} away, or name another folder: HEADRACE_STATE=FOLDER headrace demo")
     note(f"{why[0].upper()}{why[1:]}: that stays, and the demo runs in {beside}.")
     return own
 
@@ -85,7 +85,7 @@ def demo_state(project: Project) -> Iterator[None]:
 
 def _not_free(project: Project) -> str | None:
     """Why a demo must not run in a project's state folder; None where it may."""
-    from headrace.broker import running_broker
+    from headrace.kafka import running_broker
 
     if running_broker(project.broker_state_path) is not None:
         return f"an embedded broker (`headrace dev`) runs in {project.state}"

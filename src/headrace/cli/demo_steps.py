@@ -153,7 +153,7 @@ def _summary(worker: subprocess.Popen[str], log: Path) -> dict[str, Any]:
     if worker.returncode != 0:
         said = log.read_text(encoding="utf-8", errors="replace").strip()
         msg = f"The worker ended with exit code {worker.returncode}:\n{said}"
-        raise HeadraceError(msg, cure=f"Its log is {log}.")
+        raise HeadraceError(msg, hint=f"Its log is {log}.")
     return dict(json.loads(printed))
 
 
@@ -169,7 +169,7 @@ def _entities(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
             found[name] = distinct.sort_by([(key, "ascending") for key in keys]).to_pylist()
     if not found:
         msg = "The demo needs a feature service whose join keys one source has."
-        raise ConfigError(msg, cure="Declare a FeatureService in feature_repo/services.py.")
+        raise ConfigError(msg, hint="Declare a FeatureService in feature_repo/services.py.")
     return found
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.features import entity_row
 from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, note, print_json, table
-from headrace.cli.read import entity_row
 from headrace.config import Project
 from headrace.errors import LookupRequestError, StoreLockedError, StoreUnavailableError
 from headrace.plan import DType, Plan, View, read_plan
@@ -87,7 +87,7 @@ def _held(
     """What is held of each entity, in every type that its key has; LookupRequestError where nothing ever was of one."""
     from headrace.erasure import places_of, what_is_held
     from headrace.erasure.forget import never_held
-    from headrace.online import open_store
+    from headrace.stores import open_store
 
     found: list[tuple[Entity, Held]] = []
     with console.status("Looking where it is held …"):
@@ -116,7 +116,7 @@ def _erase(
     project: Project, plan: Plan, entities: list[Entity], folders: list[Path] | None
 ) -> tuple[list[Forgotten], list[str]]:
     from headrace.erasure import forget_all
-    from headrace.stream.start import refill
+    from headrace.worker.startup import refill
 
     alone = _is_alone(project)
     with _locked(project) as store, console.status("Erasing …"):
@@ -127,13 +127,13 @@ def _erase(
 
 @contextmanager
 def _locked(project: Project) -> Iterator[Any]:
-    from headrace.online import open_store
+    from headrace.stores import open_store
 
     try:
         store = open_store(project.store_url, writable=True)
     except StoreLockedError as error:
         msg = f"{error.what} Nothing was erased."
-        raise StoreLockedError(msg, cure="Stop the worker, forget again, and start the worker.") from error
+        raise StoreLockedError(msg, hint="Stop the worker, forget again, and start the worker.") from error
     with store:
         yield store
 
@@ -142,15 +142,15 @@ def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str])
     """The entities asked for, each in every type that views have its keys in."""
     if bool(entity) == bool(pairs) or (entity and not keys):
         msg = "Forget whom?"
-        cure = (
+        hint = (
             "Give a join key's name and values (`headrace forget carrier UA`), or --key name=value for each join key."
         )
-        raise LookupRequestError(msg, cure=cure)
+        raise LookupRequestError(msg, hint=hint)
     views = list(plan.views.values())
     known = {key for view in views for key in view.join_keys}
     if entity and entity not in known:
         msg = f"{entity!r} is no join key of any view."
-        raise LookupRequestError(msg, cure=f"Join keys are: {', '.join(sorted(known)) or 'none'}.")
+        raise LookupRequestError(msg, hint=f"Join keys are: {', '.join(sorted(known)) or 'none'}.")
     rows = [[f"{entity}={value}"] for value in keys] if entity else [pairs]
     return [_typed(row, views) for row in rows]
 

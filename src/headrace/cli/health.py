@@ -11,7 +11,7 @@ import typer
 
 from headrace.cli.output import AWAY, FAILED, AsJson, Folder, command, console, note, print_json
 from headrace.config import Project
-from headrace.heartbeat import Heartbeat, WorkerState, read_heartbeats
+from headrace.worker.heartbeat import Heartbeat, WorkerState, read_heartbeats
 
 __all__ = ["health", "worker_lines"]
 

@@ -61,7 +61,7 @@ def head(
 ) -> None:
     """Show the newest events that were logged, by event time, with their position and when they became known."""
     from headrace.log import EventLog, log_head
-    from headrace.log.schema import KNOWN_AT, OFFSET, PARTITION, RECORD_TS, TS
+    from headrace.log.log_columns import KNOWN_AT, OFFSET, PARTITION, RECORD_TS, TS
     from headrace.lookup.response import json_value
 
     project = Project.load(folder)
@@ -191,7 +191,7 @@ def _sources(plan: Plan, topics: list[str] | None) -> list[Source]:
     unknown = [topic for topic in topics or [] if topic not in known]
     if unknown:
         msg = f"The plan has no topic or source named {unknown[0]!r}."
-        raise TopicError(msg, cure=f"Its topics: {', '.join(sorted(source.topic for source in sources)) or 'none'}.")
+        raise TopicError(msg, hint=f"Its topics: {', '.join(sorted(source.topic for source in sources)) or 'none'}.")
     return [source for source in sources if not topics or {source.topic, source.name} & set(topics)]
 
 

@@ -132,13 +132,13 @@ def tell_failure(error: HeadraceError, *, as_json: bool, one_line: bool = False)
     """Say why a command fails, for people and where asked for machines; returns the exit code."""
     _tell(error, one_line=one_line or isinstance(error, MissingExtraError))
     code = AWAY if isinstance(error, RetryableError) else FAILED
-    _say_failure(as_json, code, error.what, error.cure, type(error).__name__)
+    _say_failure(as_json, code, error.what, error.hint, type(error).__name__)
     return code
 
 
 def _tell(error: HeadraceError, *, one_line: bool) -> None:
     what = Text.assemble(("error:", "bold red"), f" {_plain(error.what)}")
-    hint = Text.assemble(("→", "cyan"), f" {_plain(error.cure)}") if error.cure else Text()
+    hint = Text.assemble(("→", "cyan"), f" {_plain(error.hint)}") if error.hint else Text()
     # A terminal breaks lines between words; what goes elsewhere is searched by line.
     unbroken = not errors.is_terminal
     errors.print(what.append(" ").append_text(hint) if one_line and hint else what, soft_wrap=unbroken)
@@ -170,7 +170,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not can_ask():
         msg = f"{question} Nobody can be asked, as there is no terminal. Nothing was changed."
-        raise NotConfirmedError(msg, cure="Say --yes to do it without being asked.")
+        raise NotConfirmedError(msg, hint="Say --yes to do it without being asked.")
     try:
         agreed = typer.confirm(question, default=False, err=True)
     except typer.Abort:

@@ -13,11 +13,11 @@ import typer
 from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, print_json, table
 from headrace.config import Project
 from headrace.errors import ConfigError, HeadraceError, LogUnavailableError, StoreLockedError
-from headrace.heartbeat import read_heartbeats
 from headrace.plan import Plan, read_plan
+from headrace.worker.heartbeat import read_heartbeats
 
 if TYPE_CHECKING:
-    from headrace.online import OnlineStore
+    from headrace.stores import OnlineStore
 
 __all__ = ["reset"]
 
@@ -47,7 +47,7 @@ def reset(
     folder: Folder = None,
 ) -> None:
     """Empty online store and log, and what depends on them. Definitions, plan and the ledger of erasures stay."""
-    from headrace.online import open_store
+    from headrace.stores import open_store
 
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
@@ -79,7 +79,7 @@ def _refuse_beside_workers(project: Project) -> None:
     running = [one.worker for one in read_heartbeats(project.workers_path) if not one.is_gone and not one.is_stale(now)]
     if running:
         msg = f"A worker of this project runs: {', '.join(running)}. Nothing was removed."
-        raise StoreLockedError(msg, cure="Stop the workers, and run `headrace reset` again.")
+        raise StoreLockedError(msg, hint="Stop the workers, and run `headrace reset` again.")
 
 
 def _folders(project: Project, *, datasets: bool) -> dict[str, Path]:
@@ -131,7 +131,7 @@ def _remove(path: Path) -> None:
     """Remove a folder: out of the way at one moment, so that what is left of an interrupted removal is in nobody's way."""
     if path.is_symlink():
         msg = f"{path} is a link, and headrace does not remove what is behind it."
-        raise ConfigError(msg, cure="Remove its contents, and run `headrace reset` again.")
+        raise ConfigError(msg, hint="Remove its contents, and run `headrace reset` again.")
     aside = path.with_name(f"{path.name}{_ASIDE}")
     try:
         if aside.exists():
@@ -142,5 +142,5 @@ def _remove(path: Path) -> None:
     except OSError as error:
         msg = f"{path} cannot be removed: {error}."
         raise LogUnavailableError(
-            msg, cure="See that the folder is writable, and run `headrace reset` again."
+            msg, hint="See that the folder is writable, and run `headrace reset` again."
         ) from error

@@ -43,7 +43,7 @@ def scaffold(folder: Path, *, template: str = TEMPLATES[0], now: datetime | None
     """
     if template not in TEMPLATES:
         msg = f"There is no template {template!r}."
-        raise ConfigError(msg, cure=f"Templates: {', '.join(TEMPLATES)}.")
+        raise ConfigError(msg, hint=f"Templates: {', '.join(TEMPLATES)}.")
     name = Path(os.path.abspath(folder)).name
     opened = (now or datetime.now(UTC)).astimezone(UTC) - _HISTORY
     values = {
@@ -63,7 +63,7 @@ def scaffold(folder: Path, *, template: str = TEMPLATES[0], now: datetime | None
         _write(folder, contents)
     except OSError as error:
         msg = f"The project cannot be written to {folder}: {error.strerror or error}."
-        raise ConfigError(msg, cure="Give a folder that can be written; nothing was left behind.") from error
+        raise ConfigError(msg, hint="Give a folder that can be written; nothing was left behind.") from error
     return sorted(folder / path for path in contents)
 
 
@@ -90,7 +90,7 @@ def project_name(name: str) -> str:
     if not found or found[0].isdigit():
         why = f"it would be {found!r}, which begins with a digit" if found else "it has no Latin letter"
         msg = f"The folder {name!r} gives no name to a project: {why}."
-        raise ConfigError(msg, cure="Begin it with a letter, such as my-shop; the project is then named my_shop.")
+        raise ConfigError(msg, hint="Begin it with a letter, such as my-shop; the project is then named my_shop.")
     return found
 
 
@@ -106,13 +106,13 @@ def _templates(folder: Traversable, *under: str) -> Iterator[tuple[PurePath, str
 def _refuse_taken(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         msg = f"The folder {folder} exists and is not empty."
-        raise ConfigError(msg, cure="Give another name, or empty it first; nothing there was touched.")
+        raise ConfigError(msg, hint="Give another name, or empty it first; nothing there was touched.")
     if folder.exists() and not folder.is_dir():
         msg = f"{folder} exists and is no folder."
-        raise ConfigError(msg, cure="Give another name; nothing there was touched.")
+        raise ConfigError(msg, hint="Give another name; nothing there was touched.")
     if not folder.parent.is_dir():
         msg = f"There is no folder {folder.parent} to make {folder.name} in."
-        raise ConfigError(msg, cure="Make it first, or give a name in a folder that exists.")
+        raise ConfigError(msg, hint="Make it first, or give a name in a folder that exists.")
 
 
 def _write(folder: Path, contents: dict[PurePath, str]) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.facts import KINDS, everything, facts_of
 from headrace.cli.output import AsJson, Folder, command, console, note, print_json, table
+from headrace.cli.project_facts import KINDS, everything, facts_of
 from headrace.config import Project
 from headrace.errors import LookupRequestError
 from headrace.plan import read_plan
@@ -48,7 +48,7 @@ def show(
     """Show one thing: its definition in words, what it costs so far, how fresh it is, its versions, and how to ask for it."""
     if kind is not None and kind not in KINDS:
         msg = f"--kind is {kind!r}."
-        raise LookupRequestError(msg, cure=f"It is one of {', '.join(KINDS)}.")
+        raise LookupRequestError(msg, hint=f"It is one of {', '.join(KINDS)}.")
     project = Project.load(folder)
     found = facts_of(project, read_plan(project.plan_path), name, kind)
     if as_json:

@@ -4,8 +4,8 @@ from headrace.extras import needing
 
 with needing("feast"):
     from headrace.declare.apply import ApplyResult, apply, compile_repo, plan_changes
-    from headrace.declare.builder import aggregation, event_source, stream_view
-    from headrace.declare.changes import Change, PlanDiff, compare
+    from headrace.declare.builders import aggregation, event_source, stream_view
+    from headrace.declare.plan_diff import Change, PlanDiff, compare
 
 __all__ = [
     "ApplyResult",

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.declare.changes import PlanDiff, compare
 from headrace.declare.compile import compile_plan
-from headrace.declare.logged import check_logged
+from headrace.declare.feature_repo import open_repo
+from headrace.declare.logged_events import check_logged
+from headrace.declare.plan_diff import PlanDiff, compare
 from headrace.declare.problems import Problems
-from headrace.declare.repo import open_repo
-from headrace.declare.trial import try_transforms
+from headrace.declare.transform_trial import try_transforms
 from headrace.errors import ConfigError, DefinitionError, PlanError
-from headrace.events.modules import forget_modules
+from headrace.events.repo_modules import forget_modules
 from headrace.plan import Plan, read_plan, write_plan
 
 if TYPE_CHECKING:
     from headrace.config import Project
-    from headrace.declare.repo import FeatureRepo
+    from headrace.declare.feature_repo import FeatureRepo
 
 __all__ = ["ApplyResult", "apply", "compile_repo", "plan_changes"]
 
@@ -141,8 +141,8 @@ def _register(repo: FeatureRepo) -> None:
                 store.registry.apply_feature_view(view, repo.config.project)
     except OSError as error:
         msg = f"Feast's registry cannot be written: {error}"
-        raise ConfigError(msg, cure=f"Mend `registry` in {repo.path / 'feature_store.yaml'}.") from error
+        raise ConfigError(msg, hint=f"Mend `registry` in {repo.path / 'feature_store.yaml'}.") from error
     except (Exception, SystemExit) as error:
         printed = f" ({said.getvalue().strip()})" if isinstance(error, SystemExit) else ""
         msg = f"{repo.name}: Feast refuses the definitions: {type(error).__name__}: {error}{printed}"
-        raise DefinitionError(msg, cure="Mend what Feast names; `feast apply` in the folder says the same.") from error
+        raise DefinitionError(msg, hint="Mend what Feast names; `feast apply` in the folder says the same.") from error

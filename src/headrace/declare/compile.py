@@ -11,7 +11,7 @@ from headrace.declare.views import compile_views
 from headrace.plan import Plan
 
 if TYPE_CHECKING:
-    from headrace.declare.repo import FeatureRepo
+    from headrace.declare.feature_repo import FeatureRepo
 
 __all__ = ["compile_plan"]
 

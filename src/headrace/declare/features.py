@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from feast import Aggregation
 
-    from headrace.declare.locate import Place
     from headrace.declare.problems import Problems
+    from headrace.declare.source_locations import Place
 
 __all__ = ["FeatureCompiler", "feature_name", "is_usable_name", "near", "result_dtype"]
 
@@ -64,8 +64,8 @@ class FeatureCompiler(NamedTuple):
             return None
         function, params = parse_function(aggregation.function)
         if window_us is None and AGGREGATES[function].needs_window:
-            cure = "Write time_window=timedelta(hours=1)."
-            self._wrong(aggregation, f"{function} of a lifetime: it needs a window.", cure)
+            hint = "Write time_window=timedelta(hours=1)."
+            self._wrong(aggregation, f"{function} of a lifetime: it needs a window.", hint)
             return None
         return Feature(
             name=name,
@@ -91,31 +91,31 @@ class FeatureCompiler(NamedTuple):
             self._wrong(aggregation, f"{error}.", "Parameters stand in parentheses: percentile(0.9), last_n(5).")
             return None
         if not aggregation.column:
-            cure = (
+            hint = (
                 'Write column="*".'
                 if AGGREGATES[function].takes_all
                 else f"Write column=, one of: {self._taken_by(function)}."
             )
-            self._wrong(aggregation, f"{function} of no column.", cure)
+            self._wrong(aggregation, f"{function} of no column.", hint)
             return None
         if aggregation.column == "*" and not AGGREGATES[function].takes_all:
             takers = _or([name for name, kind in AGGREGATES.items() if kind.takes_all])
-            cure = f"Name the column: {self._taken_by(function)}."
+            hint = f"Name the column: {self._taken_by(function)}."
             self._wrong(
-                aggregation, f"{function} of '*': only {takers} {'takes' if takers == 'count' else 'take'} it.", cure
+                aggregation, f"{function} of '*': only {takers} {'takes' if takers == 'count' else 'take'} it.", hint
             )
             return None
         column = _column(self.columns, aggregation.column)
         if column is None and aggregation.column != "*":
             names = [known.name for known in self.columns]
-            cure = f"{near(aggregation.column, names)}The model's fields are: {', '.join(names)}."
-            self._wrong(aggregation, f"the column {aggregation.column!r} is not in the source's model.", cure)
+            hint = f"{near(aggregation.column, names)}The model's fields are: {', '.join(names)}."
+            self._wrong(aggregation, f"the column {aggregation.column!r} is not in the source's model.", hint)
             return None
         if column is not None and column.dtype not in AGGREGATES[function].accepts:
             fitting = [known for known, kind in AGGREGATES.items() if column.dtype in kind.accepts]
-            cure = f"Take {_or(fitting)} of it, or {function} of one of: {self._taken_by(function)}."
+            hint = f"Take {_or(fitting)} of it, or {function} of one of: {self._taken_by(function)}."
             kind = "kept as JSON text" if column.dtype is DType.JSON else f"of type {column.dtype.value}"
-            self._wrong(aggregation, f"{function} of {column.name!r}, which is {kind}.", cure)
+            self._wrong(aggregation, f"{function} of {column.name!r}, which is {kind}.", hint)
             return None
         return result_dtype(aggregation.function, column)
 
@@ -143,22 +143,22 @@ class FeatureCompiler(NamedTuple):
     def _check_slide(self, aggregation: Aggregation, window_us: int, slide_us: int, argument: str) -> None:
         said = f"{argument} {shown(slide_us)}"
         if slide_us <= 0:
-            cure = f"Write a positive one that divides {shown(window_us)}, or leave it out for a tumbling window."
-            self._wrong(aggregation, f"{said} is not a length of time.", cure)
+            hint = f"Write a positive one that divides {shown(window_us)}, or leave it out for a tumbling window."
+            self._wrong(aggregation, f"{said} is not a length of time.", hint)
         elif slide_us > window_us:
-            cure = f"Write {argument}={as_code(window_us)} (tumbling), or one that divides it."
-            self._wrong(aggregation, f"{said} is longer than time_window {shown(window_us)}.", cure)
+            hint = f"Write {argument}={as_code(window_us)} (tumbling), or one that divides it."
+            self._wrong(aggregation, f"{said} is longer than time_window {shown(window_us)}.", hint)
         elif window_us % slide_us:
-            cure = f"Write {argument}={as_code(nearest_slide(window_us, slide_us))}."
-            self._wrong(aggregation, f"{said} does not divide time_window {shown(window_us)}.", cure)
+            hint = f"Write {argument}={as_code(nearest_slide(window_us, slide_us))}."
+            self._wrong(aggregation, f"{said} does not divide time_window {shown(window_us)}.", hint)
 
     def _taken_by(self, function: str) -> str:
         names = [column.name for column in self.columns if column.dtype in AGGREGATES[function].accepts]
         return ", ".join(names) or "(none of the model's fields)"
 
-    def _wrong(self, aggregation: Aggregation, what: str, cure: str) -> None:
+    def _wrong(self, aggregation: Aggregation, what: str, hint: str) -> None:
         name = feature_name(aggregation)
-        self.problems.add(self.place.at(name), f"view {self.view!r}, feature {name!r}: {what}", cure)
+        self.problems.add(self.place.at(name), f"view {self.view!r}, feature {name!r}: {what}", hint)
 
 
 def feature_name(aggregation: Aggregation) -> str:

@@ -15,15 +15,15 @@ class Problem(NamedTuple):
     Attributes:
         where: ``feature_repo/views.py:12``.
         what: What is wrong, the view or source named.
-        cure: What to write instead.
+        hint: What to write instead.
     """
 
     where: str
     what: str
-    cure: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}\n  → {self.cure}"
+        return f"{self.where}: {self.what}\n  → {self.hint}"
 
 
 class Problems:
@@ -35,15 +35,15 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, where: object, what: str, cure: str) -> None:
+    def add(self, where: object, what: str, hint: str) -> None:
         """Note a problem; the same one twice counts once.
 
         Args:
             where: The place, as it prints.
             what: What is wrong.
-            cure: What to write instead.
+            hint: What to write instead.
         """
-        self._found[Problem(str(where), what, cure)] = None
+        self._found[Problem(str(where), what, hint)] = None
 
     def raise_any(self, repo: str) -> None:
         """Raise what was found.
@@ -58,7 +58,7 @@ class Problems:
         if len(problems) == 1:
             only = problems[0]
             msg = f"{only.where}: {only.what}"
-            raise DefinitionError(msg, cure=only.cure)
+            raise DefinitionError(msg, hint=only.hint)
         if problems:
             listed = "\n".join(str(problem) for problem in problems)
             msg = f"{len(problems)} definitions in {repo} cannot work:\n{listed}"

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from feast import FeatureService, StreamFeatureView
     from feast.feature_view_projection import FeatureViewProjection
 
-    from headrace.declare.locate import Place
+    from headrace.declare.feature_repo import FeatureRepo
     from headrace.declare.problems import Problems
-    from headrace.declare.repo import FeatureRepo
+    from headrace.declare.source_locations import Place
 
 __all__ = ["compile_services"]
 
@@ -35,8 +35,8 @@ def compile_services(repo: FeatureRepo, problems: Problems) -> dict[str, tuple[F
     for service in sorted(repo.contents.feature_services, key=lambda service: service.name):
         place = repo.locator.of(service, service.name, "FeatureService")
         if service.name in compiled:
-            cure = f"Rename one; the other is at {seen[service.name]}."
-            problems.add(place, f"two feature services are named {service.name!r}.", cure)
+            hint = f"Rename one; the other is at {seen[service.name]}."
+            problems.add(place, f"two feature services are named {service.name!r}.", hint)
             continue
         seen[service.name] = place
         compiled[service.name] = _ServiceCompiler(service, views, place, problems).compile()
@@ -88,16 +88,16 @@ class _ServiceCompiler:
     def _refs(self, view: str, features: list[str] | None) -> Iterator[FeatureRef]:
         known = self._views.get(view)
         if known is None:
-            cure = f"{near(view, list(self._views))}Stream views are: {', '.join(self._views) or 'none'}."
-            self._wrong(f"{view!r} is not a stream feature view of this repo.", cure, at=view)
+            hint = f"{near(view, list(self._views))}Stream views are: {', '.join(self._views) or 'none'}."
+            self._wrong(f"{view!r} is not a stream feature view of this repo.", hint, at=view)
             return
         for feature in known if features is None else features:
             if feature in known:
                 yield FeatureRef(view=view, feature=feature)
             else:
-                cure = f"{near(feature, known)}It has: {', '.join(known) or 'none'}."
-                self._wrong(f"the view {view!r} has no feature {feature!r}.", cure, at=feature)
+                hint = f"{near(feature, known)}It has: {', '.join(known) or 'none'}."
+                self._wrong(f"the view {view!r} has no feature {feature!r}.", hint, at=feature)
 
-    def _wrong(self, what: str, cure: str, at: str | None = None) -> None:
+    def _wrong(self, what: str, hint: str, at: str | None = None) -> None:
         place = self._place if at is None else self._place.at(at)
-        self._problems.add(place, f"feature service {self._service.name!r}: {what}", cure)
+        self._problems.add(place, f"feature service {self._service.name!r}: {what}", hint)

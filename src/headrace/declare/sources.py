@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from headrace.declare.durations import shown
 from headrace.declare.features import near
-from headrace.declare.models import noted_model
+from headrace.declare.source_models import noted_model
 from headrace.errors import EventError
-from headrace.events.schema import columns_of, resolve_model
+from headrace.events.model_schema import columns_of, resolve_model
 from headrace.plan import Column, DType, Source
 
 if TYPE_CHECKING:
     from feast import KafkaSource
 
-    from headrace.declare.locate import Place
+    from headrace.declare.feature_repo import FeatureRepo
     from headrace.declare.problems import Problems
-    from headrace.declare.repo import FeatureRepo
+    from headrace.declare.source_locations import Place
 
 __all__ = ["DEDUP_TAG", "EVENT_ID_TAG", "KEY_TAG", "MAX_FUTURE_TAG", "MODEL_TAG", "compile_sources"]
 
@@ -112,9 +112,9 @@ def _field(
     name = source.tags.get(tag) or None
     names = [column.name for column in columns]
     if name is not None and name not in names:
-        cure = f"{near(name, names)}Write {argument}=, one of: {', '.join(names)}."
+        hint = f"{near(name, names)}Write {argument}=, one of: {', '.join(names)}."
         what = f"source {source.name!r}: the {argument} {name!r} is not a field of its model."
-        problems.add(place.at(name), what, cure)
+        problems.add(place.at(name), what, hint)
     return name
 
 
@@ -126,39 +126,39 @@ def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) 
     if not topic:
         problems.add(place, f"{said} has no topic.", f"Write topic={source.name!r}, or the topic's name.")
     elif not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
-        cure = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
-        problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", cure)
+        hint = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
+        problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", hint)
     if not isinstance(source.kafka_options.message_format, JsonFormat):
         what = f"{said} has messages in {type(source.kafka_options.message_format).__name__}, and headrace reads JSON."
         problems.add(place, what, 'Write message_format=JsonFormat(schema_json="").')
     if source.field_mapping:
-        cure = "Name the model's fields as they should be called (pydantic's Field(alias=...) reads another name)."
-        problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", cure)
+        hint = "Name the model's fields as they should be called (pydantic's Field(alias=...) reads another name)."
+        problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", hint)
     if source.batch_source is None:
-        cure = "Write it with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
-        problems.add(place, f"{said} has no batch_source, and Feast insists on one.", cure)
+        hint = "Write it with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
+        problems.add(place, f"{said} has no batch_source, and Feast insists on one.", hint)
     for tag in source.tags:
         if tag.startswith("headrace.") and tag not in _TAGS:
-            cure = f"{near(tag, _TAGS)}Tags are: {', '.join(_TAGS)}."
-            problems.add(place.at(tag), f"{said}: the tag {tag!r} means nothing.", cure)
+            hint = f"{near(tag, _TAGS)}Tags are: {', '.join(_TAGS)}."
+            problems.add(place.at(tag), f"{said}: the tag {tag!r} means nothing.", hint)
 
 
 def _columns(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> tuple[Column, ...] | None:
     ref = source.tags.get(MODEL_TAG)
     if not ref:
-        cure = f'Write tags={{"{MODEL_TAG}": "events:Departure"}}, or make it with headrace.event_source.'
-        problems.add(place, f"source {source.name!r} does not say which pydantic model its events have.", cure)
+        hint = f'Write tags={{"{MODEL_TAG}": "events:Departure"}}, or make it with headrace.event_source.'
+        problems.add(place, f"source {source.name!r} does not say which pydantic model its events have.", hint)
         return None
     try:
         model = resolve_model(ref, repo.path)
     except EventError as error:
-        problems.add(place.at(ref), f"source {source.name!r}: {error.what}", error.cure or "")
+        problems.add(place.at(ref), f"source {source.name!r}: {error.what}", error.hint or "")
         return None
     try:
         return columns_of(model)
     except EventError as error:
         where = repo.locator.of_class(model.__name__)
-        problems.add(where, f"source {source.name!r}: {error.what}", error.cure or "")
+        problems.add(where, f"source {source.name!r}: {error.what}", error.hint or "")
         return None
 
 
@@ -169,14 +169,14 @@ def _check_timestamp(source: KafkaSource, columns: tuple[Column, ...], place: Pl
     times = [column.name for column in columns if column.dtype is DType.TIMESTAMP and not column.nullable]
     choice = f"one of: {', '.join(times)}" if times else "an AwareDatetime field, which the model lacks"
     if column is None:
-        cure = f"{near(name, times)}Write timestamp_field=, {choice}."
-        problems.add(where, f"{said}: the timestamp_field {name!r} is not a field of its model.", cure)
+        hint = f"{near(name, times)}Write timestamp_field=, {choice}."
+        problems.add(where, f"{said}: the timestamp_field {name!r} is not a field of its model.", hint)
     elif column.dtype is not DType.TIMESTAMP:
-        cure = f"Make it an AwareDatetime, or write timestamp_field=, {choice}."
-        problems.add(where, f"{said}: the timestamp_field {name!r} is of type {column.dtype.value}.", cure)
+        hint = f"Make it an AwareDatetime, or write timestamp_field=, {choice}."
+        problems.add(where, f"{said}: the timestamp_field {name!r} is of type {column.dtype.value}.", hint)
     elif column.nullable:
-        cure = "Take `| None` off the model's field: every event has a time."
-        problems.add(where, f"{said}: the timestamp_field {name!r} can be missing.", cure)
+        hint = "Take `| None` off the model's field: every event has a time."
+        problems.add(where, f"{said}: the timestamp_field {name!r} can be missing.", hint)
 
 
 def _microseconds(source: KafkaSource, tag: str, field: str, place: Place, problems: Problems) -> int:

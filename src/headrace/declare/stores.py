@@ -99,4 +99,4 @@ def _stream_views(views: Iterable[Any]) -> list[str]:
 
 def _refuse(what: str, hint: str) -> NoReturn:
     msg = f"Feast does not {what} here: it registers the views, and headrace computes and serves their features."
-    raise FeastStoreError(msg, cure=hint)
+    raise FeastStoreError(msg, hint=hint)

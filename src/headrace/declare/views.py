@@ -6,17 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headrace.declare.durations import shown
-from headrace.declare.extras import read_extras
+from headrace.declare.feast_types import FEAST_NAMES, dtype_of_entity, dtype_of_field, said_as
 from headrace.declare.features import NAMING, FeatureCompiler, feature_name, is_usable_name, near
-from headrace.declare.types import FEAST_NAMES, dtype_of_entity, dtype_of_field, said_as
+from headrace.declare.view_tags import read_extras
 from headrace.plan import Column, DType, Feature, Source, View
 
 if TYPE_CHECKING:
     from feast import Entity, StreamFeatureView
 
-    from headrace.declare.locate import Place
+    from headrace.declare.feature_repo import FeatureRepo
     from headrace.declare.problems import Problems
-    from headrace.declare.repo import FeatureRepo
+    from headrace.declare.source_locations import Place
 
 __all__ = ["VIEW_CALLEES", "compile_views"]
 
@@ -41,8 +41,8 @@ def compile_views(repo: FeatureRepo, sources: dict[str, Source | None], problems
         place = repo.locator.of(view, view.name, *VIEW_CALLEES)
         twin = seen.setdefault(view.name.lower(), view)
         if twin is not view:
-            cure = f"Rename one; the other is at {repo.locator.of(twin, twin.name, *VIEW_CALLEES)}."
-            problems.add(place, f"two views are named {view.name!r} (names must differ in more than case).", cure)
+            hint = f"Rename one; the other is at {repo.locator.of(twin, twin.name, *VIEW_CALLEES)}."
+            problems.add(place, f"two views are named {view.name!r} (names must differ in more than case).", hint)
             continue
         found = _ViewCompiler(repo, view, place, problems).compile(sources)
         if found is not None:
@@ -93,8 +93,8 @@ class _ViewCompiler:
         if not is_usable_name(view.name):
             self._wrong("that is not a name that can be used.", f"{NAMING} Write another name=.")
         if not view.aggregations:
-            cure = 'Write aggregations=[Aggregation(function="count", column="*", time_window=timedelta(hours=1))].'
-            self._wrong("it has no aggregations.", cure)
+            hint = 'Write aggregations=[Aggregation(function="count", column="*", time_window=timedelta(hours=1))].'
+            self._wrong("it has no aggregations.", hint)
 
     def _source_name(self) -> str | None:
         from feast import KafkaSource
@@ -119,10 +119,10 @@ class _ViewCompiler:
         for name in names:
             entity = declared.get(name)
             if entity is None:
-                cure = (
+                hint = (
                     f'Write `{name} = Entity(name="{name}", ...)` at the top level of a module, as Feast looks there.'
                 )
-                self._wrong(f"its entity {name!r} is not bound to a name in any file.", cure, at=name)
+                self._wrong(f"its entity {name!r} is not bound to a name in any file.", hint, at=name)
                 continue
             column = self._entity_column(entity, source)
             if column is not None:
@@ -134,8 +134,8 @@ class _ViewCompiler:
         said = f"its entity {entity.name!r} has the join key {key!r}"
         names = [column.name for column in source.columns]
         if key not in names:
-            cure = f"{near(key, names)}Write join_keys=[...], one of: {', '.join(names)}."
-            self._wrong(f"{said}, which is not a field of {source.model}.", cure)
+            hint = f"{near(key, names)}Write join_keys=[...], one of: {', '.join(names)}."
+            self._wrong(f"{said}, which is not a field of {source.model}.", hint)
             return None
         column = source.column(key)
         if column.dtype is DType.JSON:
@@ -147,19 +147,19 @@ class _ViewCompiler:
             self._wrong(f"{said}, a decimal.", "Make it an int or a str in the model.")
             return None
         if column.dtype is DType.FLOAT64:
-            cure = "Make it an int or a str in the model."
-            self._wrong(f"{said}, a float: keys that look equal may differ in their last bit.", cure)
+            hint = "Make it an int or a str in the model."
+            self._wrong(f"{said}, a float: keys that look equal may differ in their last bit.", hint)
             return None
         declared, field = dtype_of_entity(entity), self._schema().get(key)
         for dtype in (declared, field):
             if dtype is not None and dtype != said_as(column.dtype):
                 names_of = FEAST_NAMES[column.dtype]
-                cure = f"Write value_type=ValueType.{names_of.value_type} and, in a schema, dtype={names_of.field}."
-                self._wrong(f"{said}, declared {dtype}, and {source.model} has {column.dtype.value}.", cure)
+                hint = f"Write value_type=ValueType.{names_of.value_type} and, in a schema, dtype={names_of.field}."
+                self._wrong(f"{said}, declared {dtype}, and {source.model} has {column.dtype.value}.", hint)
                 return None
         if declared is None and field is None:
-            cure = f"Write Entity(..., value_type=ValueType.{FEAST_NAMES[column.dtype].value_type})."
-            self._wrong(f"its entity {entity.name!r} has no value_type.", cure)
+            hint = f"Write Entity(..., value_type=ValueType.{FEAST_NAMES[column.dtype].value_type})."
+            self._wrong(f"its entity {entity.name!r} has no value_type.", hint)
             return None
         return column
 
@@ -206,18 +206,18 @@ class _ViewCompiler:
         features_only = {feature.name: feature.dtype for feature in features}
         wanted = {**{entity.name: entity.dtype for entity in entities}, **features_only}
         line = ", ".join(f'Field(name="{name}", dtype={FEAST_NAMES[dtype].field})' for name, dtype in wanted.items())
-        cure = f"Write schema=[{line}], or make the view with headrace.stream_view, which infers it."
+        hint = f"Write schema=[{line}], or make the view with headrace.stream_view, which infers it."
         missing = [name for name in features_only if name not in schema]
         unknown = [name for name in schema if name not in wanted]
         differing = [name for name in features_only if name in schema and schema[name] != said_as(features_only[name])]
         if missing:
-            self._wrong(f"its schema lacks {', '.join(missing)}.", cure)
+            self._wrong(f"its schema lacks {', '.join(missing)}.", hint)
         if unknown:
-            self._wrong(f"its schema has {', '.join(unknown)}, which no aggregation makes.", cure)
+            self._wrong(f"its schema has {', '.join(unknown)}, which no aggregation makes.", hint)
         for name in differing:
             what = f"its schema says {name} is {schema[name]}, and the aggregation makes {features_only[name].value}."
-            self._wrong(what, cure, at=name)
+            self._wrong(what, hint, at=name)
 
-    def _wrong(self, what: str, cure: str, at: str | None = None) -> None:
+    def _wrong(self, what: str, hint: str, at: str | None = None) -> None:
         place = self._place if at is None else self._place.at(at)
-        self._problems.add(place, f"view {self._view.name!r}: {what}", cure)
+        self._problems.add(place, f"view {self._view.name!r}: {what}", hint)

@@ -3,9 +3,9 @@
 from headrace.extras import needing
 
 with needing("offline"):
+    from headrace.erasure.erasure_filter import ErasureFilter
     from headrace.erasure.forget import Forgotten, forget, forget_all
-    from headrace.erasure.held import Held, Places, places_of, stale_views, views_counting_erased, what_is_held
-    from headrace.erasure.keep import ErasureFilter
+    from headrace.erasure.inventory import Held, Places, places_of, stale_views, views_counting_erased, what_is_held
     from headrace.erasure.ledger import Entity, Erasure, Ledger
 
 __all__ = [

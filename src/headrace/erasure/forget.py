@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from headrace.config import Clock, Project
-from headrace.erasure.datasets import Holder, datasets_holding
-from headrace.erasure.held import Held, Places, places_of, stale_views, what_is_held
+from headrace.erasure.dataset_search import Holder, datasets_holding
+from headrace.erasure.inventory import Held, Places, places_of, stale_views, what_is_held
 from headrace.erasure.ledger import Entity, Erasure, Ledger
 from headrace.errors import LookupRequestError
 from headrace.log import EventLog, LookupTable, topic_history
-from headrace.online import OnlineStore
-from headrace.online.meta import topic_fact
 from headrace.plan import Plan
+from headrace.stores import OnlineStore
+from headrace.stores.facts import topic_fact
 from headrace.times import iso_time
 
 __all__ = ["Forgotten", "forget", "forget_all", "never_held"]
@@ -146,7 +146,7 @@ def never_held(plan: Plan, entity: Entity) -> LookupRequestError:
     types = {column.name: column.dtype for view in plan.views.values() for column in view.entities}
     named = " and ".join(f"{name} = {value!r} ({types[name]})" for name, value in sorted(entity.items()))
     msg = f"Nothing was ever held of {named}: no online record, no event in the log, no recorded lookup, no dataset. Nothing was erased."
-    return LookupRequestError(msg, cure="Check the spelling: keys are compared letter by letter.")
+    return LookupRequestError(msg, hint="Check the spelling: keys are compared letter by letter.")
 
 
 def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places, held: Held) -> Forgotten:

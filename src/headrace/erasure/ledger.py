@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from headrace.durable import write_durably
 from headrace.errors import ConfigError
+from headrace.state.durable_file import write_durably
 
 __all__ = ["LEDGER", "Entity", "Erasure", "Ledger"]
 
@@ -97,10 +97,10 @@ class Ledger:
                 raise ValueError(msg_0)
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"The ledger of erasures in {folder} cannot be read: {error}."
-            cure = (
+            hint = (
                 f"Restore {LEDGER} and {_SECRET} from a copy: without them, a replay would bring back what was erased."
             )
-            raise ConfigError(msg, cure=cure) from error
+            raise ConfigError(msg, hint=hint) from error
         return cls(folder, secret, {entry.digest: entry for entry in entries})
 
     def digest(self, entity: Mapping[str, Any]) -> str:

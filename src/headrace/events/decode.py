@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from headrace.events.arrowjson import PlainReader
-from headrace.events.batch import ARROW_TYPES, EventBatch, column_values
-from headrace.events.collector import without_collector
+from headrace.events.column_kinds import kind_of
 from headrace.events.columns import IntArray
-from headrace.events.deadletter import DeadLetter
-from headrace.events.hints import looks_like, record_time_hint, time_hint
-from headrace.events.kinds import kind_of
-from headrace.events.plain import plain_model
-from headrace.events.raw import RawRecord, RawRecords
+from headrace.events.dead_letter import DeadLetter
+from headrace.events.decode_hints import looks_like, record_time_hint, time_hint
+from headrace.events.event_batch import ARROW_TYPES, EventBatch, column_values
+from headrace.events.formats.json_arrow import PlainReader
+from headrace.events.formats.plain_models import plain_model
+from headrace.events.gc_pause import without_collector
+from headrace.events.raw_records import RawRecord, RawRecords
 from headrace.plan import DType, Source
 from headrace.times import iso_time, us_of
 

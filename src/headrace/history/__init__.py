@@ -4,7 +4,7 @@ from headrace.extras import needing
 
 with needing("offline"):
     from headrace.history.join import Joined, PointInTimeJoin
-    from headrace.history.matching import AsOf
-    from headrace.history.spine import moments_us
+    from headrace.history.join_plan import AsOf
+    from headrace.history.spine_rows import moments_us
 
 __all__ = ["AsOf", "Joined", "PointInTimeJoin", "moments_us"]

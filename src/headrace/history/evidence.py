@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from headrace.history.builder import QueryBuilder
-from headrace.history.matching import Group
-from headrace.history.text import quoted, selected
+from headrace.history.evidence_query_builder import QueryBuilder
+from headrace.history.join_plan import Group
+from headrace.history.sql_text import quoted, selected
 
 __all__ = ["add_lifetime_by_evidence", "add_window_by_evidence", "pairs_sql"]
 

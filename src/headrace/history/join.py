@@ -14,17 +14,17 @@ import pyarrow as pa
 
 from headrace.aggregates import IntArray, Problem
 from headrace.errors import HeadraceError, LogError, SpineError
-from headrace.events.batch import ARROW_TYPES
-from headrace.history.cells import FeatureCells, joined_cells
-from headrace.history.compute import compute_features
-from headrace.history.events import Events, LogEvents, derived
-from headrace.history.files import LogFiles
-from headrace.history.gather import gather_features
-from headrace.history.keys import KeyIndex
-from headrace.history.lookups import Evidence, LookupsJoin
-from headrace.history.matching import AsOf, ViewMatch, match_views
+from headrace.events.event_batch import ARROW_TYPES
+from headrace.history.cell_values import FeatureCells, joined_cells
+from headrace.history.column_files import LogFiles
+from headrace.history.entity_index import KeyIndex
+from headrace.history.evidence_join import Evidence, LookupsJoin
+from headrace.history.gathered_features import gather_features
+from headrace.history.join_plan import AsOf, ViewMatch, match_views
+from headrace.history.log_events import Events, LogEvents, derived
 from headrace.history.spill import bytes_of, parts_needed, spill
-from headrace.history.spine import T_US, read_spine
+from headrace.history.spine_rows import T_US, read_spine
+from headrace.history.view_features import compute_features
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, FeatureRef, Plan, Source
 from headrace.transforms import Transformer
@@ -127,9 +127,9 @@ class PointInTimeJoin:
             try:
                 found[match.view.name] = self._view(match, indices[join_keys], spine.column(T_US).to_numpy(), as_of)
             except (MemoryError, pa.ArrowMemoryError) as error:
-                cure = "Give a lower memory_limit, so that more is kept on disk meanwhile, or join the spine in parts."
+                hint = "Give a lower memory_limit, so that more is kept on disk meanwhile, or join the spine in parts."
                 msg = f"The point-in-time join ran out of memory: {error}"
-                raise HeadraceError(msg, cure=cure) from error
+                raise HeadraceError(msg, hint=hint) from error
         return found
 
     def _view(self, match: ViewMatch, keys: KeyIndex, t_us: IntArray, as_of: AsOf) -> dict[str, FeatureCells]:
@@ -210,8 +210,8 @@ def _as_of(as_of: AsOf | str) -> AsOf:
         return AsOf(as_of)
     except ValueError:
         msg = f"as_of is {as_of!r}, which means nothing."
-        cure = "Use 'known' (what a lookup would have been served) or 'event' (by event time alone)."
-        raise SpineError(msg, cure=cure) from None
+        hint = "Use 'known' (what a lookup would have been served) or 'event' (by event time alone)."
+        raise SpineError(msg, hint=hint) from None
 
 
 def _join_keys(matches: Sequence[ViewMatch]) -> list[Column]:

@@ -19,11 +19,11 @@ from pyarrow import ipc
 
 from headrace.aggregates import IntArray
 from headrace.errors import HeadraceError
-from headrace.events.batch import ARROW_TYPES
-from headrace.history.events import Events, TableEvents, positions, select
-from headrace.history.files import KNOWN_AT, OFFSET, PARTITION, TS, LogFiles, plain
-from headrace.history.keys import KeyIndex
-from headrace.history.matching import ViewMatch
+from headrace.events.event_batch import ARROW_TYPES
+from headrace.history.column_files import KNOWN_AT, OFFSET, PARTITION, TS, LogFiles, plain
+from headrace.history.entity_index import KeyIndex
+from headrace.history.join_plan import ViewMatch
+from headrace.history.log_events import Events, TableEvents, positions, select
 from headrace.plan import DType
 
 __all__ = ["bytes_of", "parts_needed", "spill"]
@@ -60,7 +60,7 @@ def bytes_of(memory_limit: str | None) -> int:
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", memory_limit)
     if found is None or found[2].upper() not in _UNITS:
         msg = f"memory_limit is {memory_limit!r}, which is no amount of memory."
-        raise HeadraceError(msg, cure="Write it as a number and a unit: '4GB' or '512MiB'.")
+        raise HeadraceError(msg, hint="Write it as a number and a unit: '4GB' or '512MiB'.")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -121,9 +121,9 @@ def spill(
                     table = (derive(table) if derive else table).append_column(_KEY, pa.array(selected.key_id))
                     _deal(table.select(schema.names).cast(schema), selected.key_id % parts, streams)
     except OSError as error:
-        cure = "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or join the spine in parts."
+        hint = "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or join the spine in parts."
         msg = f"The events do not fit the disk beside the point-in-time join: {error}"
-        raise HeadraceError(msg, cure=cure) from error
+        raise HeadraceError(msg, hint=hint) from error
     return [partial(_read, path, known=known) for path in paths]
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.aggregates import BoolArray, IntArray
-from headrace.history.held import Held
-from headrace.history.matching import Group
+from headrace.history.column_cache import Held
+from headrace.history.join_plan import Group
 
 __all__ = ["Gaps", "Late", "Packing", "Reach", "Rows", "Timeline", "settle_of"]
 

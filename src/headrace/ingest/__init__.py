@@ -3,8 +3,8 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.ingest.reader import Origin
-    from headrace.ingest.run import Imported, import_history
+    from headrace.ingest.import_history import Imported, import_history
+    from headrace.ingest.input_reader import Origin
 from headrace.ingest.undo import Undone, find_import, undo_import
 
 __all__ = ["Imported", "Origin", "Undone", "find_import", "import_history", "undo_import"]

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from headrace.events.batch import EventBatch
+from headrace.events.event_batch import EventBatch
 from headrace.plan import DType, Source
-from headrace.stream.rows import log_rows
+from headrace.worker.log_rows import log_rows
 
 __all__ = ["Digest", "Staging"]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from headrace.config import Project
 from headrace.errors import HeadraceError, IngestError, LogError, StoreLockedError
 from headrace.log import EventLog
-from headrace.log.erase import leave_out_partition
-from headrace.log.imports import Entry, Registry
-from headrace.log.pins import pinned_versions
-from headrace.online import OnlineStore, open_store
-from headrace.online.meta import building_fact, definitions
-from headrace.online.versions import definition_of
+from headrace.log.dataset_pins import pinned_versions
+from headrace.log.import_registry import Entry, Registry
+from headrace.log.row_erasure import leave_out_partition
 from headrace.plan import Plan, Source, View, read_plan
+from headrace.stores import OnlineStore, open_store
+from headrace.stores.facts import building_fact, definitions
+from headrace.stores.served_versions import definition_of
 from headrace.times import iso_time
 
 __all__ = ["Undone", "find_import", "undo_import"]
@@ -71,13 +71,13 @@ def find_import(project: Project, name: str, source: str | None = None) -> tuple
     if not found:
         if named:
             msg = f"The import {name!r} of {named[-1].topic!r} was taken back on {named[-1].undone_at}."
-            raise IngestError(msg, cure="There is nothing to do.")
+            raise IngestError(msg, hint="There is nothing to do.")
         there = ", ".join(entry.id for entry in all_of_it if entry.undone_at is None) or "none"
         msg = f"There is no import {name!r}."
-        raise IngestError(msg, cure=f"Imports: {there}.")
+        raise IngestError(msg, hint=f"Imports: {there}.")
     if len(found) > 1:
         msg = f"Several topics have an import {name!r}: {', '.join(entry.topic for entry in found)}."
-        raise IngestError(msg, cure="Say which: headrace import SOURCE --undo NAME.")
+        raise IngestError(msg, hint="Say which: headrace import SOURCE --undo NAME.")
     entry = found[0]
     told = Undone(entry.id, entry.topic, entry.partition, entry.begun_at, entry.events)
     told.datasets = _datasets(project, EventLog(project.log_path, _source(plan, entry)), entry)
@@ -125,7 +125,7 @@ def _source(plan: Plan, entry: Entry) -> Source:
         return plan.source_for_topic(entry.topic)
     except KeyError:
         msg = f"The import {entry.id!r} is of the topic {entry.topic!r}, which no source of the plan reads."
-        raise IngestError(msg, cure="Declare the source again and run `headrace apply`.") from None
+        raise IngestError(msg, hint="Declare the source again and run `headrace apply`.") from None
 
 
 def _store(project: Project) -> OnlineStore:
@@ -133,13 +133,13 @@ def _store(project: Project) -> OnlineStore:
         return open_store(project.store_url, writable=True)
     except StoreLockedError as error:
         msg = f"A worker is at work on the online store {project.store_url}. Nothing was changed."
-        raise IngestError(msg, cure="Stop it, take the import back, and start it again.") from error
+        raise IngestError(msg, hint="Stop it, take the import back, and start it again.") from error
 
 
 def _refuse_while_building(store: OnlineStore) -> None:
     if any(name.startswith(building_fact("")) and value for name, value in store.meta().items()):
         msg = "Another version of a view is being built from the log, which would still count the import. Nothing was changed."
-        raise IngestError(msg, cure="Let the worker finish it, then take the import back.")
+        raise IngestError(msg, hint="Let the worker finish it, then take the import back.")
 
 
 def _views_held(plan: Plan, store: OnlineStore, source: Source) -> list[View]:

@@ -14,14 +14,14 @@ import pyarrow as pa
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from headrace.events.batch import EventBatch
 from headrace.events.columns import IntArray
 from headrace.events.decode import EventDecoder
-from headrace.events.moments import Moments
-from headrace.events.raw import RawRecords
-from headrace.ingest.fields import KNOWN_AT, Field, Fields
-from headrace.ingest.reader import Block
-from headrace.log.schema import FIRST_IMPORT
+from headrace.events.event_batch import EventBatch
+from headrace.events.raw_records import RawRecords
+from headrace.events.time_text import Moments
+from headrace.ingest.column_mapping import KNOWN_AT, Field, Fields
+from headrace.ingest.input_reader import Block
+from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import DType
 from headrace.times import iso_time, us_of
 

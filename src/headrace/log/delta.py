@@ -9,8 +9,8 @@ from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from headrace.errors import HeadraceError, LogError, LogUnavailableError
-from headrace.log.history import LOG_FOLDER, older_folder
-from headrace.log.schema import DATE, KNOWN_AT, OFFSET, PARTITION, TS
+from headrace.log.commit_archive import LOG_FOLDER, older_folder
+from headrace.log.log_columns import DATE, KNOWN_AT, OFFSET, PARTITION, TS
 
 __all__ = ["add_columns", "arrow_schema", "create_table", "open_table", "translated"]
 
@@ -69,13 +69,13 @@ def create_table(path: Path, schema: pa.Schema, configuration: dict[str, str | N
     unfit = sorted(set("[]%") & set(str(path.absolute())))
     if unfit:  # Delta Lake's Rust library panics at brackets, and mistakes a percent sign
         msg = f"Delta Lake cannot keep a table at {path.absolute()}, as the path has {' and '.join(unfit)} in it."
-        raise LogError(msg, cure="Set `state` in headrace.toml to a folder without.")
+        raise LogError(msg, hint="Set `state` in headrace.toml to a folder without.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(entry.name != LOG_FOLDER for entry in path.iterdir()) and open_table(path) is None:
-            cure = "Move it away, or set `state` in headrace.toml to another folder."
+            hint = "Move it away, or set `state` in headrace.toml to another folder."
             msg = f"{path} is not empty and holds no Delta table, so no log is started there."
-            raise LogError(msg, cure=cure)
+            raise LogError(msg, hint=hint)
         DeltaTable.create(
             path,
             schema,
@@ -134,7 +134,7 @@ def translated(error: Exception, path: Path, attempt: str) -> HeadraceError:
     """
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, OSError) or any(sign in str(error) for sign in ("(os error", "LocalFileSystem", "Os {")):
-        cure = "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
-        return LogUnavailableError(f"The log at {path} cannot be {attempt}: {said}", cure=cure)
-    cure = "Restore the folder from a copy, or move it away and replay the topic."
-    return LogError(f"The log at {path} cannot be {attempt}; it is damaged, or not a log: {said}", cure=cure)
+        hint = "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
+        return LogUnavailableError(f"The log at {path} cannot be {attempt}: {said}", hint=hint)
+    hint = "Restore the folder from a copy, or move it away and replay the topic."
+    return LogError(f"The log at {path} cannot be {attempt}; it is damaged, or not a log: {said}", hint=hint)

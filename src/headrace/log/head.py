@@ -7,8 +7,8 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headrace.log.log_columns import DATE, OFFSET, PARTITION, TS, table_schema
 from headrace.log.scan import declared_rows, unreadable
-from headrace.log.schema import DATE, OFFSET, PARTITION, TS, table_schema
 from headrace.log.snapshot import LogFile, LogSnapshot
 from headrace.plan import Source
 

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import LogError
-from headrace.events.declared import as_declared
-from headrace.log.files import GROUP_ROWS
-from headrace.log.schema import OFFSET, OWN_FIELDS, PARTITION
+from headrace.events.logged_columns import as_declared
+from headrace.log.log_columns import OFFSET, OWN_FIELDS, PARTITION
+from headrace.log.parquet_files import GROUP_ROWS
 from headrace.log.snapshot import LogFile, LogSnapshot
 from headrace.plan import Source
 
@@ -133,8 +133,8 @@ def declared_rows(rows: pa.Table, source: Source, file: LogFile) -> pa.Table:
 
 def unreadable(file: LogFile, error: Exception) -> LogError:
     """The error that a file of the log does not read."""
-    cure = "Restore the log's folder from a copy, or move it away and replay the topic."
-    return LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", cure=cure)
+    hint = "Restore the log's folder from a copy, or move it away and replay the topic."
+    return LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", hint=hint)
 
 
 def _sorted(rows: pa.Table) -> pa.Table:

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from headrace.errors import LogError
-from headrace.log.files import columns_mark
-from headrace.log.schema import FIRST_IMPORT, KNOWN_AT, OFFSET, PARTITION, TS
+from headrace.log.log_columns import FIRST_IMPORT, KNOWN_AT, OFFSET, PARTITION, TS
+from headrace.log.parquet_files import columns_mark
 
 __all__ = ["LogFile", "LogSnapshot", "file_columns", "log_files"]
 
@@ -119,7 +119,7 @@ def log_files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
     absent = [name for name in names if name not in adds.column_names]
     if absent and adds.num_rows:
         msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."
-        raise LogError(msg, cure="Move it away, or set `state` in headrace.toml to another folder.")
+        raise LogError(msg, hint="Move it away, or set `state` in headrace.toml to another folder.")
     rows = zip(*(_column(adds, name) for name in (*names, f"min.{TS}", f"min.{KNOWN_AT}")), strict=True)
     files = [
         LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o), first, known)
@@ -150,9 +150,9 @@ def file_columns(paths: Sequence[str]) -> dict[str, dict[str, pa.DataType]]:
             try:
                 schema = pq.read_schema(path)
             except (pa.ArrowException, OSError) as error:
-                cure = "Restore the log's folder from a copy, or move it away and replay the topic."
+                hint = "Restore the log's folder from a copy, or move it away and replay the topic."
                 msg = f"The log's file {path} does not read: {str(error).splitlines()[0]}"
-                raise LogError(msg, cure=cure) from error
+                raise LogError(msg, hint=hint) from error
             known[mark] = {field.name: field.type for field in schema}
         found[path] = known[mark]
     return found
@@ -162,9 +162,9 @@ def _partitions_in(file: LogFile) -> list[int]:
     try:
         column = pq.ParquetFile(file.path).read(columns=[PARTITION]).column(PARTITION)
     except (pa.ArrowException, OSError) as error:
-        cure = "Restore the log's folder from a copy, or move it away and replay the topic."
+        hint = "Restore the log's folder from a copy, or move it away and replay the topic."
         msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
-        raise LogError(msg, cure=cure) from error
+        raise LogError(msg, hint=hint) from error
     partitions: list[int] = column.unique().to_pylist()
     return partitions
 

@@ -15,16 +15,25 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.events.columns import BoolArray, IntArray
-from headrace.log.compact import Compacted, Upkeep, compact_table, held_files
+from headrace.log.auto_compaction import Keeper
+from headrace.log.compaction import Compacted, Upkeep, compact_table, held_files
 from headrace.log.delta import arrow_schema, create_table, open_table, translated
-from headrace.log.erase import Erased, HeldRows, erase_rows, held_rows, rows_equal_to
-from headrace.log.facts import TableFacts, table_facts
-from headrace.log.files import LOG_LAYOUT, write_files
-from headrace.log.keeper import Keeper
-from headrace.log.recent import LoggedId, recent_ids
+from headrace.log.log_columns import (
+    DATE,
+    FIRST_IMPORT,
+    OFFSET,
+    PARTITION,
+    added_columns,
+    laid_out,
+    table_schema,
+    widened,
+)
+from headrace.log.parquet_files import LOG_LAYOUT, write_files
+from headrace.log.recent_ids import LoggedId, recent_ids
+from headrace.log.row_erasure import Erased, HeldRows, erase_rows, held_rows, rows_equal_to
 from headrace.log.scan import scan_in_order
-from headrace.log.schema import DATE, FIRST_IMPORT, OFFSET, PARTITION, added_columns, laid_out, table_schema, widened
 from headrace.log.snapshot import LogSnapshot, log_files
+from headrace.log.table_facts import TableFacts, table_facts
 from headrace.log.vacuum import Vacuumed, vacuum_table
 from headrace.plan import Source
 
@@ -110,9 +119,9 @@ class EventLog:
             if self._keeper.look(delta):
                 self._table = None
             return done
-        cure = "Let fewer workers append at once, or larger appends; the worker may try again."
+        hint = "Let fewer workers append at once, or larger appends; the worker may try again."
         msg = f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row."
-        raise LogUnavailableError(msg, cure=cure)
+        raise LogUnavailableError(msg, hint=hint)
 
     def last_offsets(self, partitions: Iterable[int] | None = None) -> dict[int, int]:
         """The last offset that the log stands for, by partition.
@@ -198,7 +207,7 @@ class EventLog:
             raise
 
     def recent_ids(self, partition: int, before: int, horizon_us: int) -> list[LoggedId]:
-        """The ids of a partition's newest events; see `headrace.log.recent`.
+        """The ids of a partition's newest events; see `headrace.log.recent_ids`.
 
         Args:
             partition: The source partition.
@@ -222,7 +231,7 @@ class EventLog:
         """An erasure removes files at once, also those that a reader of the version before it has yet to read; a vacuum later."""
         if self.version() != snapshot.version:
             msg = f"The log of {self.source.topic!r} was rewritten while it was read, by an erasure or a vacuum: {error.what}"
-            raise LogUnavailableError(msg, cure="Read it again.") from error
+            raise LogUnavailableError(msg, hint="Read it again.") from error
 
     def erase(self, values: Mapping[str, pa.Scalar], *, alone: bool) -> Erased:
         """Erase the events whose columns have these values, from every version of the log.

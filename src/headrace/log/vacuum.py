@@ -20,10 +20,10 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from headrace.errors import LogError
+from headrace.log.commit_archive import CHECKPOINT, COMMIT, history_files
 from headrace.log.delta import open_table, translated
-from headrace.log.history import CHECKPOINT, COMMIT, history_files
-from headrace.log.schema import DATE
-from headrace.log.upkeep import upkeep
+from headrace.log.log_columns import DATE
+from headrace.log.upkeep_lock import upkeep
 
 __all__ = ["Vacuumed", "files_on_disk", "is_left_over", "named_files", "vacuum_table"]
 

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
-from headrace.lookup.asked import AskedView
-from headrace.lookup.blank import blank_answers
+from headrace.events.source_partition import SourcePartition
+from headrace.lookup.not_ready import blank_answers
 from headrace.lookup.request import entity_columns, time_us
+from headrace.lookup.request_plan import AskedView
 from headrace.lookup.response import Block, FeatureValues, Maker, OnlineFeatures, ViewAnswer, maker
-from headrace.lookup.view import ViewLookup
-from headrace.online import OnlineStore, Position, SourcePartition, open_store
-from headrace.online.expiry import reach_us
-from headrace.online.filling import State, not_ready, state_of
-from headrace.online.meta import CLOCK, GENERATION, made_from, view_fact
-from headrace.online.versions import live_plan, live_view, unasked_views, unreadable
+from headrace.lookup.view_lookup import ViewLookup
 from headrace.plan import AskedFeatures, DType, FeatureRef, Plan, View, read_plan
-from headrace.plan.asked import asked_names
+from headrace.plan.feature_references import asked_names
+from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores.expiry import reach_us
+from headrace.stores.facts import CLOCK, GENERATION, made_from, view_fact
+from headrace.stores.readiness import State, not_ready, state_of
+from headrace.stores.served_versions import live_plan, live_view, unasked_views, unreadable
 from headrace.times import datetime_of, iso_time
 from headrace.windows import ViewLayout
 
@@ -217,8 +218,8 @@ class FeatureClient:
         for view in request.views.values():
             if reach_us(view) is not None:
                 msg = f"{view.name} cannot be looked up exactly at {iso_time(at_us)}: records that counted then may have expired."
-                cure = "Look up at a later time, or ask the log: `headrace history` answers for any time."
-                raise LookupTimeError(msg, cure=cure)
+                hint = "Look up at a later time, or ask the log: `headrace history` answers for any time."
+                raise LookupTimeError(msg, hint=hint)
 
     def _read_serving(self) -> _Serving:
         facts = self._store.meta()
@@ -260,8 +261,8 @@ class FeatureClient:
             view = serving.plan.views[ref.view]
             if ref.feature not in {feature.name for feature in view.features}:
                 msg = f"The online store serves {view.versioned_name}, which has no feature {ref.feature!r}."
-                cure = f"`headrace backfill {view.name}` makes {self._declared.views[view.name].versioned_name} live."
-                raise PlanMismatchError(msg, cure=cure)
+                hint = f"`headrace backfill {view.name}` makes {self._declared.views[view.name].versioned_name} live."
+                raise PlanMismatchError(msg, hint=hint)
         return refs
 
     def _layout(self, serving: _Serving, name: str) -> ViewLayout:
@@ -274,7 +275,7 @@ class FeatureClient:
             why = None if view.hash == self._declared.views[name].hash else unreadable(view, source, is_served=True)
             if why is not None:  # its records hold values of the types that fields had, and would be read as others
                 msg = f"The online store serves {view.versioned_name}, which the plan can no longer read: {why}."
-                raise PlanMismatchError(msg, cure=_REBUILD)
+                raise PlanMismatchError(msg, hint=_REBUILD)
             serving.layouts[name] = ViewLayout.of(view, source)
         return serving.layouts[name]
 

@@ -58,7 +58,7 @@ class LookupRecorder:
     ) -> None:
         if not 0 <= rate <= 1:
             msg = f"The share of lookups to record is {rate!r}, and it should be from 0 to 1."
-            raise ConfigError(msg, cure="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
+            raise ConfigError(msg, hint="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
         self._table = LookupTable(path)
         self._join_keys: dict[str, tuple[str, ...]] = {}
         self._plans = plans

@@ -10,8 +10,8 @@ from typing import Any, overload
 import numpy as np
 
 from headrace.errors import LookupRequestError
-from headrace.online.codec import entity_key
 from headrace.plan import Column, DType, View
+from headrace.records.layout import entity_key
 from headrace.times import as_held, us_of
 
 __all__ = ["EntityRows", "entity_columns", "time_us"]
@@ -89,7 +89,7 @@ def time_us(at: datetime) -> int:
     """
     if at.tzinfo is None:
         msg = f"at={at.isoformat()} has no time zone."
-        raise LookupRequestError(msg, cure="Give one: at.replace(tzinfo=datetime.UTC).")
+        raise LookupRequestError(msg, hint="Give one: at.replace(tzinfo=datetime.UTC).")
     return us_of(at)
 
 
@@ -125,12 +125,12 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
             rows = [{name: _plain(value) for name, value in dict(row).items()} for row in entity_rows]
         except (TypeError, ValueError) as error:
             msg = "entity_rows holds a row that is no mapping of join keys to values."
-            raise LookupRequestError(msg, cure=_SHAPES) from error
+            raise LookupRequestError(msg, hint=_SHAPES) from error
         return EntityRows(rows=rows)
     lengths = {name: _length(name, column) for name, column in entity_rows.items()}
     if len(set(lengths.values())) > 1:
         msg = f"The columns of entity_rows differ in length: {lengths}."
-        raise LookupRequestError(msg, cure="Give each join key one value per row.")
+        raise LookupRequestError(msg, hint="Give each join key one value per row.")
     if not any(lengths.values()):
         return EntityRows({})
     return EntityRows({name: _plain_column(column) for name, column in entity_rows.items()})
@@ -173,7 +173,7 @@ def _length(name: str, column: Any) -> int:
     # A text is a sequence too, of letters: {"origin": "EWR"} would ask for E, W and R.
     if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
         msg = f"entity_rows has {name}={column!r}, one value where a column of values stands."
-        raise LookupRequestError(msg, cure=_SHAPES)
+        raise LookupRequestError(msg, hint=_SHAPES)
     return len(column)
 
 
@@ -212,14 +212,14 @@ def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) ->
     value = row.get(entity.name)
     if value is None:
         msg = f"Row {number} of entity_rows has no {entity.name!r}, which the view {view.name!r} is keyed by."
-        raise LookupRequestError(msg, cure=f"Give every row: {', '.join(view.join_keys)}.")
+        raise LookupRequestError(msg, hint=f"Give every row: {', '.join(view.join_keys)}.")
     wanted = _TYPES[entity.dtype]
     is_kind = isinstance(value, wanted) and wanted is not int and not (wanted is date and isinstance(value, datetime))
     if type(value) is not wanted and not is_kind:
         found = f"Row {number} of entity_rows has {entity.name}={value!r}"
         msg = f"{found}; the view {view.name!r} is keyed by {entity.dtype} values."
-        raise LookupRequestError(msg, cure=f"Pass {entity.name} as a Python {wanted.__name__}.")
+        raise LookupRequestError(msg, hint=f"Pass {entity.name} as a Python {wanted.__name__}.")
     if isinstance(value, datetime) and value.tzinfo is None:
         msg = f"Row {number} of entity_rows has {entity.name}={value.isoformat()}, which has no time zone."
-        raise LookupRequestError(msg, cure="Give one: value.replace(tzinfo=datetime.UTC).")
+        raise LookupRequestError(msg, hint="Give one: value.replace(tzinfo=datetime.UTC).")
     return as_held(value)  # not str(value): of an Enum that is a str, that is the name

@@ -178,7 +178,7 @@ class OnlineFeatures:
         dtypes: The type of each feature, by `view__feature`.
         values: The values of each feature, by `view__feature`, one per row.
         views: Status, freshness and evidence, by view.
-        origin: JSON: which logs the store's records were made from, and since when (`headrace.online.meta.made_from`).
+        origin: JSON: which logs the store's records were made from, and since when (`headrace.stores.facts.made_from`).
     """
 
     at_us: int
@@ -229,7 +229,7 @@ class OnlineFeatures:
         """The same columns as an Arrow table, features typed as the plan says."""
         import pyarrow as pa
 
-        from headrace.events.batch import ARROW_TYPES
+        from headrace.events.event_batch import ARROW_TYPES
 
         types = {name: ARROW_TYPES[self.dtypes[name]] for name in self.values}
         return pa.table({name: pa.array(values, type=types.get(name)) for name, values in self.to_dict().items()})

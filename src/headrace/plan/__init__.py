@@ -1,8 +1,8 @@
 """Compiled feature definitions: pydantic models, JSON, content-hashed."""
 
-from headrace.plan.asked import AskedFeatures
-from headrace.plan.files import read_plan, write_plan
+from headrace.plan.feature_references import AskedFeatures
 from headrace.plan.model import Column, DType, Feature, FeatureRef, Plan, Source, Transform, View
+from headrace.plan.plan_files import read_plan, write_plan
 
 __all__ = [
     "AskedFeatures",

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.errors import LookupRequestError
-from headrace.plan.asked import AskedFeatures, FeatureServiceLike, asked_names
+from headrace.plan.feature_references import AskedFeatures, FeatureServiceLike, asked_names
 
 __all__ = ["Column", "DType", "Feature", "FeatureRef", "Plan", "Source", "Transform", "View"]
 
@@ -383,7 +383,7 @@ class Plan(_Frozen):
         self.check_applied(services)
         if not names:
             msg = "No features were asked for."
-            raise LookupRequestError(msg, cure=self._what_there_is())
+            raise LookupRequestError(msg, hint=self._what_there_is())
         found: dict[FeatureRef, None] = {}
         for name in names:
             for ref in self._resolve_one(name):
@@ -395,18 +395,18 @@ class Plan(_Frozen):
         if not colon:
             if name not in self.services:
                 msg = f"There is no feature service named {name!r}."
-                raise LookupRequestError(msg, cure=self._what_there_is())
+                raise LookupRequestError(msg, hint=self._what_there_is())
             return list(self.services[name])
         view = self.views.get(view_name)
         if view is None:
             msg = f"There is no view named {view_name!r} (asked for as {name!r})."
-            raise LookupRequestError(msg, cure=self._what_there_is())
+            raise LookupRequestError(msg, hint=self._what_there_is())
         if feature_name == "*":
             return [FeatureRef(view=view.name, feature=feature.name) for feature in view.features]
         known = [feature.name for feature in view.features]
         if feature_name not in known:
             msg = f"The view {view_name!r} has no feature named {feature_name!r}."
-            raise LookupRequestError(msg, cure=f"It has: {', '.join(known)}.")
+            raise LookupRequestError(msg, hint=f"It has: {', '.join(known)}.")
         return [FeatureRef(view=view.name, feature=feature_name)]
 
     def check_applied(self, services: Iterable[FeatureServiceLike]) -> None:
@@ -425,7 +425,7 @@ class Plan(_Frozen):
                 given = {feature.name for feature in projection.features} or held
                 if not held or given != held:
                     msg = f"The feature service {service.name!r} takes other features of {projection.name!r} than when it was applied."
-                    raise LookupRequestError(msg, cure="Run `headrace apply`.")
+                    raise LookupRequestError(msg, hint="Run `headrace apply`.")
 
     def _what_there_is(self) -> str:
         services = ", ".join(self.services) or "none"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from headrace.extras import lazy_names
 
 if TYPE_CHECKING:
-    from headrace.produce.deadletters import read_dead_letters
+    from headrace.produce.dead_letter_reader import read_dead_letters
+    from headrace.produce.dead_letter_replay import replay_dead_letters, why_not_replayed
     from headrace.produce.encode import EncodedEvent, EventEncoder
-    from headrace.produce.history import History, load_history
-    from headrace.produce.letters import replay_dead_letters, why_not_replayed
-    from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, parse_time
+    from headrace.produce.event_history import History, load_history
     from headrace.produce.producer import EventProducer, find_source
-    from headrace.produce.replays import produce, replay
+    from headrace.produce.replay import produce, replay
+    from headrace.produce.replay_options import ReplayOptions, ReplayProgress, ReplaySummary, parse_time
 
 __all__ = [
     "EncodedEvent",
@@ -40,18 +40,18 @@ _HOMES = {
     "EncodedEvent": "encode",
     "EventEncoder": "encode",
     "EventProducer": "producer",
-    "History": "history",
-    "ReplayOptions": "options",
-    "ReplayProgress": "options",
-    "ReplaySummary": "options",
+    "History": "event_history",
+    "ReplayOptions": "replay_options",
+    "ReplayProgress": "replay_options",
+    "ReplaySummary": "replay_options",
     "find_source": "producer",
-    "load_history": "history",
-    "parse_time": "options",
-    "produce": "replays",
-    "read_dead_letters": "deadletters",
-    "replay": "replays",
-    "replay_dead_letters": "letters",
-    "why_not_replayed": "letters",
+    "load_history": "event_history",
+    "parse_time": "replay_options",
+    "produce": "replay",
+    "read_dead_letters": "dead_letter_reader",
+    "replay": "replay",
+    "replay_dead_letters": "dead_letter_replay",
+    "why_not_replayed": "dead_letter_replay",
 }
 
 

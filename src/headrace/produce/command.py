@@ -16,7 +16,7 @@ import typer
 
 from headrace.config import Project
 from headrace.errors import HeadraceError, RetryableError
-from headrace.produce.options import ReplayOptions, ReplayProgress, ReplaySummary, Report, parse_time
+from headrace.produce.replay_options import ReplayOptions, ReplayProgress, ReplaySummary, Report, parse_time
 
 __all__ = ["main", "produce_command", "progress_bar"]
 
@@ -54,7 +54,7 @@ def produce_command(
     Events are validated by their model, sent in the order in which they happened (late ones later), and confirmed by
     the broker. What the topic holds already stays: without --resume the events come on top.
     """
-    from headrace.produce.replays import produce  # needs Kafka's client, which the command line as a whole does not
+    from headrace.produce.replay import produce  # needs Kafka's client, which the command line as a whole does not
 
     project = Project.load(folder)
     options = ReplayOptions(

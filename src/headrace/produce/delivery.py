@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from headrace.broker.kafka_import import KafkaError, KafkaTimeoutError, TopicPartition
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, RetryableError, TopicError
-from headrace.produce.batches import Batch, BatchingProducer, Record
+from headrace.kafka.packages import KafkaError, KafkaTimeoutError, TopicPartition
+from headrace.produce.record_batches import Batch, BatchingProducer, Record
 
 __all__ = ["ConfirmedSender"]
 
@@ -116,7 +116,7 @@ class ConfirmedSender:
             raise self._failure
         if self._closed:
             msg = f"The producer of topic {self._topic!r} is closed."
-            raise HeadraceError(msg, cure="Send inside its `with` block.")
+            raise HeadraceError(msg, hint="Send inside its `with` block.")
         for of_partition in records.values():
             for _, key, value in of_partition:
                 if len(value) + (0 if key is None else len(key)) > _EVENT_BYTES:
@@ -179,7 +179,7 @@ class ConfirmedSender:
 
     def _refuse_size(self, size: int) -> None:
         msg = f"An event for topic {self._topic!r} is too large: {size:,} bytes."
-        raise EventError(msg, cure=f"Send events below {_EVENT_BYTES:,} bytes. This event was not sent.")
+        raise EventError(msg, hint=f"Send events below {_EVENT_BYTES:,} bytes. This event was not sent.")
 
     def _forget_settled(self) -> None:
         while self._batches and self._batches[0].is_confirmed:
@@ -217,11 +217,11 @@ class ConfirmedSender:
         what = f"{unconfirmed:,} of {self.sent:,} events sent to {where} are not confirmed: "
         if getattr(error, "retriable", False):
             why = f"the broker has confirmed nothing for {patience_s:g} s."
-            cure = "Start the broker and produce again with --resume, which sends only what is not there yet."
+            hint = "Start the broker and produce again with --resume, which sends only what is not there yet."
             failure: type[RetryableError | TopicError] = BrokerUnavailableError
         else:
             why = f"the broker refused them: {error}"
-            cure = "Mend what it says, and produce again with --resume, which sends only what is not there yet."
+            hint = "Mend what it says, and produce again with --resume, which sends only what is not there yet."
             failure = TopicError
-        self._failure = failure(what + why, cure=cure)
+        self._failure = failure(what + why, hint=hint)
         return self._failure

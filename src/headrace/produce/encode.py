@@ -12,10 +12,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from headrace.errors import EventError
-from headrace.events.collector import without_collector
-from headrace.events.plain import plain_model
+from headrace.events.formats.plain_models import plain_model
+from headrace.events.gc_pause import without_collector
 from headrace.plan import DType, Source
-from headrace.produce.readback import ReadBack
+from headrace.produce.json_round_trip import ReadBack
 
 __all__ = ["EncodedEvent", "EventEncoder", "epoch_us"]
 
@@ -54,11 +54,11 @@ class EventEncoder:
     def __init__(self, source: Source, model: type[BaseModel]) -> None:
         for role, field in (("key", source.key), ("timestamp_field", source.timestamp_field)):
             if field is not None and field not in model.model_fields:
-                cure = (
+                hint = (
                     f"It has: {', '.join(model.model_fields)}. Mend the source or the model, and run `headrace apply`."
                 )
                 msg = f"{source.model} has no field {field!r}, the {role} of source {source.name!r}."
-                raise EventError(msg, cure=cure)
+                raise EventError(msg, hint=hint)
         self._source = source
         self._model = model
         self._wire = _wire_model(model)
@@ -87,7 +87,7 @@ class EventEncoder:
         if isinstance(event, BaseModel) and not isinstance(event, self._model):
             kind = type(event).__name__
             msg = f"A {kind} was sent to source {self._source.name!r}, whose model is {self._source.model}."
-            raise EventError(msg, cure=f"Send a {self._model.__name__}, or send to the source of {kind}.")
+            raise EventError(msg, hint=f"Send a {self._model.__name__}, or send to the source of {kind}.")
         try:
             if isinstance(event, BaseModel):
                 valid = self._wire.model_validate(_fields_of(event), by_name=True, by_alias=False)
@@ -161,17 +161,17 @@ class EventEncoder:
             number = fields[name]
             if isinstance(number, int) and not _LEAST <= number <= _GREATEST:
                 msg = f"{self._model.__name__}.{name} is {number}, which does not fit 64 bits."
-                raise EventError(msg, cure=f"Send a smaller number, or make the field a str. {_NOT_SENT}")
+                raise EventError(msg, hint=f"Send a smaller number, or make the field a str. {_NOT_SENT}")
         time = fields[self._time]
         if time is None:
             msg = f"{self._model.__name__}.{self._time} is missing: it is the event time."
-            raise EventError(msg, cure=f"Give every event its time. {_NOT_SENT}")
+            raise EventError(msg, hint=f"Give every event its time. {_NOT_SENT}")
         try:
             value = self._to_json(event, by_alias=True)
         except PydanticSerializationError as error:
             msg = f"{self._source.model} cannot be written as JSON: {error}"
             raise EventError(
-                msg, cure=f"Send text that UTF-8 can hold, and values that JSON has. {_NOT_SENT}"
+                msg, hint=f"Send text that UTF-8 can hold, and values that JSON has. {_NOT_SENT}"
             ) from error
         if self._read_back is not None:
             value = self._read_back.form_of(fields if values is None else values, value, given)
@@ -193,15 +193,15 @@ class EventEncoder:
         offset = at.utcoffset()
         if offset is None:
             msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which has no time zone."
-            cure = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model asks for it. {_NOT_SENT}"
-            raise EventError(msg, cure=cure)
+            hint = f"Send UTC, such as {at.isoformat()}Z; AwareDatetime in the model asks for it. {_NOT_SENT}"
+            raise EventError(msg, hint=hint)
         if not offset:
             return at
         try:
             utc = at.astimezone(UTC)
         except OverflowError:
             msg = f"{self._model.__name__}.{name} is {at.isoformat()}, which is no time on the calendar in UTC."
-            raise EventError(msg, cure=f"Send a time from year 1 to 9999. {_NOT_SENT}") from None
+            raise EventError(msg, hint=f"Send a time from year 1 to 9999. {_NOT_SENT}") from None
         return utc if offset.seconds % 60 or offset.microseconds else at
 
     def _refusal(self, error: ValidationError, numbers: Sequence[int] | None = None) -> EventError:
@@ -212,8 +212,8 @@ class EventEncoder:
         field = ".".join(str(part) for part in place) or "(the whole event)"
         value = "is missing" if first["type"] == "missing" else f"is {_shown(first['input'])}"
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        cure = f"Send what {self._source.model} accepts, or change the model and run `headrace apply`. {_NOT_SENT}"
-        return EventError(f"{self._model.__name__}.{field}{which} {value}: {first['msg']}{more}.", cure=cure)
+        hint = f"Send what {self._source.model} accepts, or change the model and run `headrace apply`. {_NOT_SENT}"
+        return EventError(f"{self._model.__name__}.{field}{which} {value}: {first['msg']}{more}.", hint=hint)
 
 
 def epoch_us(at: datetime) -> int:

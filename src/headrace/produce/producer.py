@@ -11,17 +11,17 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from headrace.broker import broker_address, describe, ensure_topics
-from headrace.broker.connection import TIMEOUT_S, broker_errors
 from headrace.config import Clock, Project
 from headrace.errors import EventError, TopicError
-from headrace.events.schema import load_model
+from headrace.events.model_schema import load_model
+from headrace.kafka import broker_address, describe, ensure_topics
+from headrace.kafka.clients import TIMEOUT_S, broker_errors
 from headrace.plan import Plan, Source, read_plan
-from headrace.produce.batches import Record
-from headrace.produce.clock import RecordClock, SystemClock, clock_of
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
-from headrace.produce.partitions import partition_of, partitions_of
+from headrace.produce.partitioner import partition_of, partitions_of
+from headrace.produce.record_batches import Record
+from headrace.produce.record_timestamps import RecordClock, SystemClock, clock_of
 
 __all__ = ["EventProducer", "find_source"]
 
@@ -201,8 +201,8 @@ class EventProducer:
             limit = f"{self.source.max_future_us / 1e6:g} s"
             field = f"{self.source.model}.{self.source.timestamp_field}"
             msg = f"{field} is {event.time.isoformat()}, more than {limit} past its record's timestamp."
-            cure = "Mend the clock or the time's unit, or raise max_future of the source. This event was not sent."
-            raise EventError(msg, cure=cure)
+            hint = "Mend the clock or the time's unit, or raise max_future of the source. This event was not sent."
+            raise EventError(msg, hint=hint)
 
     def send_encoded(self, event: EncodedEvent, timestamp_ms: int, partition: int | None = None) -> None:
         """Send an event that `encoder` has validated and encoded.
@@ -274,9 +274,9 @@ class EventProducer:
 
 def _as_ms(timestamp: datetime) -> int:
     if timestamp.tzinfo is None:
-        cure = "Give it one, such as datetime.now(UTC). This event was not sent."
+        hint = "Give it one, such as datetime.now(UTC). This event was not sent."
         msg = f"The record timestamp {timestamp.isoformat()} has no time zone."
-        raise EventError(msg, cure=cure)
+        raise EventError(msg, hint=hint)
     return epoch_us(timestamp) // 1000
 
 
@@ -297,6 +297,6 @@ def find_source(plan: Plan, topic_or_source: str) -> Source:
         if topic_or_source in (source.topic, source.name):
             return source
     topics = ", ".join(sorted(source.topic for source in plan.sources.values())) or "none"
-    cure = f"The plan's topics: {topics}. After a change of the feature repo, run `headrace apply`."
+    hint = f"The plan's topics: {topics}. After a change of the feature repo, run `headrace apply`."
     msg = f"The plan has no topic or source named {topic_or_source!r}."
-    raise TopicError(msg, cure=cure)
+    raise TopicError(msg, hint=hint)

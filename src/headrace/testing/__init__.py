@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from headrace.extras import lazy_names
 
 if TYPE_CHECKING:
-    from headrace.testing.bed import Testbed
+    from headrace.testing.testbed import Testbed
 
 __all__ = ["Testbed"]
 
 
-__getattr__ = lazy_names(__name__, {"Testbed": "headrace.testing.bed"}, extra="all")
+__getattr__ = lazy_names(__name__, {"Testbed": "headrace.testing.testbed"}, extra="all")

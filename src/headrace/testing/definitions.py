@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from headrace.errors import ConfigError
-from headrace.events.schema import load_model
+from headrace.events.model_schema import load_model
 from headrace.plan import Plan
 
 __all__ = ["Definitions", "definitions_of"]
@@ -53,7 +53,7 @@ def definitions_of(
         missing = [name for name in given.sources if name not in (models or {})]
         if missing:
             msg = f"The plan's source {missing[0]!r} has no model."
-            raise ConfigError(msg, cure=f"Write Testbed(plan, models={{{missing[0]!r}: TheModel, ...}}).")
+            raise ConfigError(msg, hint=f"Write Testbed(plan, models={{{missing[0]!r}: TheModel, ...}}).")
         return Definitions(given, dict(models or {}), Path.cwd())
     if isinstance(given, str | os.PathLike):
         from headrace.declare import compile_repo
@@ -61,7 +61,7 @@ def definitions_of(
         repo = Path(given)
         plan = compile_repo(repo)
         return Definitions(plan, {name: load_model(repo, one.model) for name, one in plan.sources.items()}, repo)
-    from headrace.declare.objects import compile_objects
+    from headrace.declare.in_memory import compile_objects
 
     objects = list(vars(given).values()) if isinstance(given, ModuleType) else list(given)
     plan, found = compile_objects(objects)

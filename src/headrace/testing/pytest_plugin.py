@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from headrace.testing.bed import Testbed
+    from headrace.testing.testbed import Testbed
 
 __all__ = ["testbed"]
 
@@ -20,7 +20,7 @@ def testbed() -> Iterator[Callable[..., Testbed]]:
     with ExitStack() as made:
 
         def make(*args: Any, **options: Any) -> Testbed:
-            from headrace.testing.bed import Testbed  # late: every pytest run loads this module
+            from headrace.testing.testbed import Testbed  # late: every pytest run loads this module
 
             return made.enter_context(Testbed(*args, **options))
 

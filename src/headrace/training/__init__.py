@@ -6,8 +6,8 @@ with needing("offline"):
     from headrace.training.client import TrainingClient
     from headrace.training.dataset import Dataset, load_dataset
     from headrace.training.export import Built, export_dataset
-    from headrace.training.joins import FeatureJoins, HistoricalFeatures
-    from headrace.training.proof import LookupReport, Mismatch
+    from headrace.training.historical_features import FeatureJoins, HistoricalFeatures
+    from headrace.training.lookup_proof import LookupReport, Mismatch
     from headrace.training.verify import VerifyReport, read_manifest, verify_dataset
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import Any
 from headrace.log import EventLog
 from headrace.training.dataset import Dataset, load_dataset
 from headrace.training.export import Built, export_dataset
-from headrace.training.joins import FeatureJoins
-from headrace.training.proof import LookupReport, compare_lookups, verify_lookups
+from headrace.training.historical_features import FeatureJoins
+from headrace.training.lookup_proof import LookupReport, compare_lookups, verify_lookups
 
 __all__ = ["TrainingClient"]
 

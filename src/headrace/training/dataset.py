@@ -11,7 +11,7 @@ from types import ModuleType
 
 from headrace.config import Project
 from headrace.errors import DatasetError
-from headrace.events.modules import describe_import_failure, own_modules
+from headrace.events.repo_modules import describe_import_failure, own_modules
 from headrace.history import AsOf
 from headrace.plan import AskedFeatures
 from headrace.training.spine import Spine
@@ -85,21 +85,21 @@ def load_dataset(project: Project, name: str) -> Dataset:
     if not name.isidentifier() or not path.is_file():
         there = ", ".join(sorted(found.stem for found in folder.glob("[!_]*.py"))) or "none"
         msg = f"There is no dataset {name!r}: {path} does not exist."
-        raise DatasetError(msg, cure=f"Datasets of this project: {there}.")
+        raise DatasetError(msg, hint=f"Datasets of this project: {there}.")
     with own_modules(project.root):
         try:
             module = _run(path)
         except Exception as error:
             where, what = describe_import_failure(error, project.root)
             msg = f"{where}: the dataset {name!r} cannot be imported: {what}"
-            raise DatasetError(msg, cure="Mend the module.") from error
+            raise DatasetError(msg, hint="Mend the module.") from error
     dataset = getattr(module, "dataset", None)
     if not isinstance(dataset, Dataset):
         msg = f"{path} defines no `dataset`."
-        raise DatasetError(msg, cure="Write `dataset = headrace.Dataset(name=…, features=…, spine=…, label=…)`.")
+        raise DatasetError(msg, hint="Write `dataset = headrace.Dataset(name=…, features=…, spine=…, label=…)`.")
     if dataset.name != name:
         msg = f"{path} defines the dataset {dataset.name!r}, and it is looked for as {name!r}."
-        raise DatasetError(msg, cure="Give it the name of its file.")
+        raise DatasetError(msg, hint="Give it the name of its file.")
     return dataset
 
 

@@ -24,13 +24,13 @@ from headrace.aggregates import Problem
 from headrace.errors import DatasetError
 from headrace.history import moments_us
 from headrace.log import EventLog, topic_history
-from headrace.log.pins import drop_pin, note_pin
+from headrace.log.dataset_pins import drop_pin, note_pin
 from headrace.plan import FeatureRef, Plan
 from headrace.times import us_of
+from headrace.training.column_statistics import column_statistics
 from headrace.training.dataset import Dataset
-from headrace.training.joins import FeatureJoins
+from headrace.training.historical_features import FeatureJoins
 from headrace.training.spine import join_keys, spine_table
-from headrace.training.statistics import column_statistics
 
 __all__ = ["MANIFEST", "Built", "export_dataset"]
 
@@ -93,7 +93,7 @@ def _noted(
         note_pin(state, out / MANIFEST, settled, tables)
     except OSError as error:
         msg = f"It cannot be noted in {state} which versions of the logs the dataset pins: {error}."
-        raise DatasetError(msg, cure="See that the state folder is writable.") from error
+        raise DatasetError(msg, hint="See that the state folder is writable.") from error
     try:
         yield
         note_pin(state, out / MANIFEST, settled, tables, is_built=True)
@@ -145,7 +145,7 @@ def _export(
             _put_in_place(folder, out, Path(made))
     except OSError as error:
         msg = f"The dataset cannot be written to {out}: {error}."
-        raise DatasetError(msg, cure="Give a folder that can be written, with room, by --out.") from error
+        raise DatasetError(msg, hint="Give a folder that can be written, with room, by --out.") from error
     return Built(out, manifest)
 
 
@@ -162,7 +162,7 @@ def spine_of(joins: FeatureJoins, dataset: Dataset) -> pa.Table:
     for column in (dataset.label, dataset.time_column):
         if column not in table.column_names:
             msg = f"The spine of {dataset.name!r} has no column {column!r}; it has {', '.join(table.column_names)}."
-            raise DatasetError(msg, cure="Name its label and its time_column in the definition.")
+            raise DatasetError(msg, hint="Name its label and its time_column in the definition.")
     _refuse_unwritable(dataset, table)
     return table
 
@@ -173,7 +173,7 @@ def _refuse_unwritable(dataset: Dataset, table: pa.Table) -> None:
             parquet.write_table(table.select([name]).slice(0, 0), pa.BufferOutputStream())
         except pa.ArrowException as error:
             msg = f"The spine of {dataset.name!r} has {name!r} as {table.column(name).type}, which Parquet cannot hold."
-            raise DatasetError(msg, cure="Give it another type, or leave it out.") from error
+            raise DatasetError(msg, hint="Give it another type, or leave it out.") from error
 
 
 def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
@@ -285,7 +285,7 @@ def _write_split(dataset: Dataset, folder: Path, split: str, rows: pa.Table) -> 
 
 def _refuse_other_things(out: Path, name: str) -> None:
     """Refuse a folder that is to be replaced and holds anything but an earlier export of the same dataset."""
-    cure = "Give another folder by --out; nothing there was touched."
+    hint = "Give another folder by --out; nothing there was touched."
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
@@ -294,15 +294,15 @@ def _refuse_other_things(out: Path, name: str) -> None:
         other = held["dataset"]
     except (OSError, ValueError, KeyError, TypeError):
         msg = f"{out} exists and is no dataset."
-        raise DatasetError(msg, cure=cure) from None
+        raise DatasetError(msg, hint=hint) from None
     if other != name:
         msg = f"{out} holds the dataset {other!r}, and {name!r} is to be written."
-        raise DatasetError(msg, cure=cure)
+        raise DatasetError(msg, hint=hint)
     foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir())
     foreign = [path for path in foreign if path not in files]
     if foreign:
         msg = f"{out} holds what is no part of the dataset, such as {foreign[0]}, and would be replaced."
-        raise DatasetError(msg, cure=f"Move that away. {cure}")
+        raise DatasetError(msg, hint=f"Move that away. {hint}")
 
 
 def _put_in_place(folder: Path, out: Path, room: Path) -> None:

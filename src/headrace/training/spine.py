@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 
 from headrace.errors import SpineError
-from headrace.events.batch import ARROW_TYPES
+from headrace.events.event_batch import ARROW_TYPES
 from headrace.plan import Column, DType, FeatureRef, Plan
-from headrace.training.spinefile import read_spine_file
+from headrace.training.spine_files import read_spine_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def spine_for(plan: Plan, refs: Sequence[FeatureRef], spine: Spine, time_column:
     clash = [ref.column for ref in refs if ref.column in table.column_names]
     if clash:
         msg = f"The spine already has columns named like features: {', '.join(clash)}."
-        raise SpineError(msg, cure="Rename or drop them.")
+        raise SpineError(msg, hint="Rename or drop them.")
     return table
 
 
@@ -111,8 +111,8 @@ def _table(spine: Any, wanted: Mapping[str, Column]) -> pa.Table:
         names = dict.fromkeys(str(name) for row in spine for name in row)
         return _of_columns({name: [row.get(name) for row in spine] for name in names}, wanted)
     msg = f"A spine cannot be a {type(spine).__name__}."
-    cure = "Pass an Arrow table, a data frame, a DuckDB relation, a list of rows, or a Parquet or CSV path."
-    raise SpineError(msg, cure=cure)
+    hint = "Pass an Arrow table, a data frame, a DuckDB relation, a list of rows, or a Parquet or CSV path."
+    raise SpineError(msg, hint=hint)
 
 
 def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
@@ -124,10 +124,10 @@ def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
         held = f"its index is {', '.join(map(repr, index))}" if index else f"it has a {type(frame.index).__name__}"
         hint = "frame.reset_index()" if index else f"frame.reset_index(names={missing[0]!r})"
         msg = f"The spine has no column {missing[0]!r}, and {held}: an index is no column of a spine."
-        raise SpineError(msg, cure=f"Make it one: {hint}.")
+        raise SpineError(msg, hint=f"Make it one: {hint}.")
     if not names and len(frame):
         msg = f"The spine has {len(frame):,} rows and no column."
-        raise SpineError(msg, cure=f"Give it {' and '.join(map(repr, missing))}.")
+        raise SpineError(msg, hint=f"Give it {' and '.join(map(repr, missing))}.")
     if not names:
         return pa.table({})
     try:
@@ -136,7 +136,7 @@ def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             msg = f"The spine has more than one column called {min(twice)!r}."
-            raise SpineError(msg, cure="Rename or drop all but one.") from error
+            raise SpineError(msg, hint="Rename or drop all but one.") from error
         raise _not_taken((str(name), frame[[name]]) for name in frame.columns) from error
 
 
@@ -154,7 +154,7 @@ def _of_columns(columns: Mapping[str, list[Any]], wanted: Mapping[str, Column]) 
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         msg = f"The spine's columns differ in length: {lengths}."
-        raise SpineError(msg, cure="Give each one value per row.")
+        raise SpineError(msg, hint="Give each one value per row.")
     arrays: dict[str, pa.Array] = {}
     for name, values in columns.items():
         try:
@@ -172,13 +172,13 @@ def _not_taken(columns: Iterable[tuple[str, Any]]) -> SpineError:
             pa.Table.from_pandas(frame, preserve_index=False) if hasattr(frame, "iloc") else pa.table(frame)
         except Exception as error:  # noqa: BLE001 as above
             return _refused(name, error)
-    return SpineError("The spine cannot be made an Arrow table.", cure="Give it as one: pyarrow.table(…).")
+    return SpineError("The spine cannot be made an Arrow table.", hint="Give it as one: pyarrow.table(…).")
 
 
 def _refused(name: str, error: Exception) -> SpineError:
     said = str(error.args[0] if error.args else error).splitlines()[0]
-    cure = f"Give its values one plain type, such as frame[{name!r}].astype(str), or leave the column out."
-    return SpineError(f"The spine's column {name!r} cannot be taken: {said}", cure=cure)
+    hint = f"Give its values one plain type, such as frame[{name!r}].astype(str), or leave the column out."
+    return SpineError(f"The spine's column {name!r} cannot be taken: {said}", hint=hint)
 
 
 def _settled(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -27,9 +27,9 @@ from headrace.training.export import (
     spine_of,
     table_checksum,
 )
-from headrace.training.joins import FeatureJoins
-from headrace.training.pinned import lost_versions
-from headrace.training.reasons import Problem, Reason
+from headrace.training.historical_features import FeatureJoins
+from headrace.training.pinned_logs import lost_versions
+from headrace.training.verify_reasons import Problem, Reason
 
 __all__ = ["VerifyReport", "read_manifest", "verify_dataset"]
 
@@ -82,14 +82,14 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         msg = f"There is no manifest to read at {file}: {error}."
-        raise DatasetError(msg, cure="Give the folder that `headrace dataset build` wrote.") from error
+        raise DatasetError(msg, hint="Give the folder that `headrace dataset build` wrote.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         msg = f"{file} is no manifest of this version of headrace."
-        raise DatasetError(msg, cure="Build the dataset again.")
+        raise DatasetError(msg, hint="Build the dataset again.")
     missing = sorted(_KEYS - manifest.keys())
     if missing:
         msg = f"The manifest {file} was edited: it has no {missing[0]!r}."
-        raise DatasetError(msg, cure="Build the dataset again.")
+        raise DatasetError(msg, hint="Build the dataset again.")
     return file.parent, manifest
 
 
@@ -142,10 +142,10 @@ def _archived(folder: Path, dataset: Dataset, manifest: dict[str, Any]) -> tuple
         topics = {source.topic for source in plan.sources.values()}
         if definitions_of(plan, refs) != manifest["definitions"] or topics != set(manifest["logs"]):
             msg = f"The manifest in {folder} was edited: its plan is not the one that its hashes and logs are of."
-            raise DatasetError(msg, cure="Build the dataset again.")
+            raise DatasetError(msg, hint="Build the dataset again.")
     except (ValidationError, LookupRequestError, AttributeError, TypeError, ValueError) as error:
         msg = f"The manifest in {folder} was edited: {str(error).splitlines()[0]}"
-        raise DatasetError(msg, cure="Build the dataset again.") from error
+        raise DatasetError(msg, hint="Build the dataset again.") from error
     return plan, pinned
 
 

@@ -3,9 +3,9 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.transforms.failures import ColumnFailures, Failures, failures_summary
-    from headrace.transforms.function import function_code, load_function
+    from headrace.transforms.failure_counts import ColumnFailures, Failures, failures_summary
     from headrace.transforms.transformer import Transformer, sql_dtype
+    from headrace.transforms.udf import function_code, load_function
 
 __all__ = [
     "ColumnFailures",

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.plan import Column, Transform
-from headrace.transforms.duck import select
-from headrace.transforms.salvage import Made, array_of, each, fitted, joined, nothing, salvaged
+from headrace.transforms.duckdb_session import select
+from headrace.transforms.row_isolation import Made, array_of, each, fitted, joined, nothing, salvaged
 
 __all__ = ["FunctionStep", "SqlStep", "Step", "sql_steps"]
 

@@ -18,13 +18,13 @@ import duckdb
 import pyarrow as pa
 
 from headrace.errors import HeadraceError, PlanError
-from headrace.events.batch import ARROW_TYPES
+from headrace.events.event_batch import ARROW_TYPES
 from headrace.plan import Column, DType, Transform, View
-from headrace.transforms.duck import cursor, select
-from headrace.transforms.failures import Failures
-from headrace.transforms.function import function_code, load_function
-from headrace.transforms.keywords import with_names_quoted
+from headrace.transforms.duckdb_session import cursor, select
+from headrace.transforms.failure_counts import Failures
+from headrace.transforms.sql_keywords import with_names_quoted
 from headrace.transforms.steps import FunctionStep, Step, sql_steps
+from headrace.transforms.udf import function_code, load_function
 
 __all__ = ["Transformer", "sql_dtype"]
 
@@ -103,16 +103,16 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
         made = select({"made": expression}, empty)
     except duckdb.Error as error:
         msg = str(error).strip().splitlines()[0]
-        raise HeadraceError(msg, cure="Expressions are DuckDB's SQL over the fields of the model.") from error
+        raise HeadraceError(msg, hint="Expressions are DuckDB's SQL over the fields of the model.") from error
     if made.num_rows:
         msg = "the expression is an aggregate, and an expression is computed row by row"
-        raise HeadraceError(msg, cure="Aggregate with aggregations=[…].")
+        raise HeadraceError(msg, hint="Aggregate with aggregations=[…].")
     found = made.schema.field("made").type
     for dtype, test in _ARROW_KINDS:
         if test(found):
             return dtype
     msg = f"the expression makes {found}, which no column has"
-    raise HeadraceError(msg, cure="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE or TIMESTAMPTZ.")
+    raise HeadraceError(msg, hint="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE or TIMESTAMPTZ.")
 
 
 def _refuse_bare_keywords(expression: str, columns: Iterable[Column]) -> None:
@@ -120,7 +120,7 @@ def _refuse_bare_keywords(expression: str, columns: Iterable[Column]) -> None:
     quoted = with_names_quoted(f"SELECT {expression}", [column.name for column in columns])
     if quoted is not None:
         msg = f"syntax error in {expression}: it names a field that is called like a word of SQL's own"
-        raise HeadraceError(msg, cure=f"Put the name in double quotes: {quoted.removeprefix('SELECT ')}")
+        raise HeadraceError(msg, hint=f"Put the name in double quotes: {quoted.removeprefix('SELECT ')}")
 
 
 def _refuse_unsteady(expression: str, nodes: list[dict[str, Any]]) -> None:
@@ -131,7 +131,7 @@ def _refuse_unsteady(expression: str, nodes: list[dict[str, Any]]) -> None:
     unsteady = sorted((called & _unsteady_functions()) | (bare & _UNSTEADY_WORDS))
     if unsteady:
         msg = f"the expression uses {unsteady[0]}, whose value depends on when it is computed"
-        raise HeadraceError(msg, cure="Take times from the event's own fields.")
+        raise HeadraceError(msg, hint="Take times from the event's own fields.")
 
 
 @cache
@@ -152,7 +152,7 @@ def _refuse_other_rows(nodes: list[dict[str, Any]]) -> None:
             found = "age of one time, which counts to today"
         if found:
             msg = f"the expression uses {found}, and an expression is computed row by row"
-            raise HeadraceError(msg, cure="Take the event's own fields, and aggregate with aggregations=[…].")
+            raise HeadraceError(msg, hint="Take the event's own fields, and aggregate with aggregations=[…].")
 
 
 def _parsed(expression: str) -> list[dict[str, Any]]:
@@ -189,9 +189,9 @@ def _steps_of(transform: Transform, load: Callable[[Transform], Callable[[Any], 
 def _function_of(view: View, repo: Path | None, transform: Transform) -> Callable[[Any], Any]:
     if transform.function is None:
         msg = f"The plan's view {view.name!r} has a {transform.kind} transform without a function."
-        raise PlanError(msg, cure="Run `headrace apply`.")
+        raise PlanError(msg, hint="Run `headrace apply`.")
     function = load_function(transform.function, repo)
     if transform.code is not None and function_code(function) != transform.code:
         msg = f"The transform {transform.function!r} of the view {view.name!r} is no longer the one that was applied."
-        raise PlanError(msg, cure="Run `headrace apply`: a changed transform makes another version of the view.")
+        raise PlanError(msg, hint="Run `headrace apply`: a changed transform makes another version of the view.")
     return function

@@ -1,6 +1,7 @@
 """The pure core, second half: windows, and the tiles that answer them. No I/O, no clock, no Kafka."""
 
-from headrace.windows.layout import Accumulator, Family, FeaturePlace, ViewLayout
+from headrace.windows.tile_layout import Accumulator, Family, FeaturePlace, ViewLayout
+from headrace.windows.tile_update import update_tiles
 from headrace.windows.tiles import (
     NEVER,
     Events,
@@ -9,7 +10,6 @@ from headrace.windows.tiles import (
     prune_tiles,
     tile_batch,
 )
-from headrace.windows.update import update_tiles
 from headrace.windows.window import Window, tile_of
 
 __all__ = [

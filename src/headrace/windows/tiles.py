@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from headrace.aggregates import Array, BoolArray, IntArray, Order, State, Values
-from headrace.windows.layout import Accumulator, Family
-from headrace.windows.sorting import common_keys, row_starts, stable_order
+from headrace.windows.group_sort import common_keys, row_starts, stable_order
+from headrace.windows.tile_layout import Accumulator, Family
 from headrace.windows.window import tile_of
 
 __all__ = [

@@ -1,0 +1,246 @@
+"""Commands that read features: lookup, history, dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from headrace.cli.output import FAILED, AsJson, Folder, command, console, note, print_json, table
+from headrace.config import Project
+from headrace.errors import LookupRequestError
+from headrace.plan import DType, Plan, View, read_plan
+
+if TYPE_CHECKING:
+    from headrace.aggregates import Problem
+
+__all__ = ["build", "dataset", "entity_row", "history", "lookup", "verify"]
+
+Service = Annotated[
+    str | None,
+    typer.Option(
+        "--service", help="The feature service asked for; the plan's only one if left out.", show_default=False
+    ),
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature", help="view:feature or view:*, instead of a service; repeat for more.", show_default=False
+    ),
+]
+
+
+@command
+def lookup(
+    key: Annotated[list[str], typer.Option("--key", help="A join key, name=value; repeat for more.")],
+    service: Service = None,
+    feature: Features = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="The time to look up at (ISO 8601; UTC unless it says otherwise); now if left out.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Look one entity's features up in the online store."""
+    from headrace.lookup import FeatureClient
+    from headrace.produce import parse_time
+
+    project = Project.load(folder)
+    with FeatureClient(project) as client:
+        asked = _asked(client.plan, service, feature)
+        views = [client.plan.views[name] for name in dict.fromkeys(ref.view for ref in client.plan.resolve(asked))]
+        row = entity_row(key, views)
+        answer = client.get_online_features(asked, [row], None if at is None else parse_time(at))
+    record = answer.records()[0]
+    problems = record.get("problems", {})
+    if as_json:
+        print_json(record)
+        return
+    shown = ", ".join(f"{name}={value}" for name, value in row.items())
+    features = [
+        [cell.replace("__", ":", 1), "error" if cell in problems else value]
+        for cell, value in record["features"].items()
+    ]
+    table(
+        f"{shown} at {record['at']} ({project.clock} clock)",
+        ["feature", "value"],
+        features,
+        numbers=["value"],
+        whole=["feature"],
+    )
+    seen = [[view, facts["status"], facts["newest_event"]] for view, facts in record["views"].items()]
+    table("of which", ["view", "status", "newest event"], seen)
+    for cell, reason in problems.items():
+        note(f"{cell} is null: {reason}")
+
+
+@command
+def history(
+    spine: Annotated[Path, typer.Option(help="Parquet, CSV or JSON lines: join keys and times, one row per example.")],
+    service: Service = None,
+    feature: Features = None,
+    as_of: Annotated[
+        str, typer.Option(help="known: what had been known by then; event: what an instant pipeline would have known.")
+    ] = "known",
+    time_column: Annotated[str, typer.Option(help="The spine's time column.")] = "event_timestamp",
+    out: Annotated[
+        Path | None, typer.Option(help="Write here instead of printing: .parquet, .csv or .jsonl.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Join point-in-time-correct features to a spine, from the log."""
+    from headrace.training import TrainingClient
+    from headrace.training.output_files import check_ending, write_result
+
+    project = Project.load(folder)
+    asked = _asked(read_plan(project.plan_path), service, feature)
+    if out is not None:
+        check_ending(out)
+    found = TrainingClient(project).get_historical_features(spine, asked, as_of=as_of, time_column=time_column)
+    result = found.to_arrow()
+    if out is not None:
+        write_result(result, out)
+        console.print(f"Wrote {result.num_rows:,} rows to {out}", highlight=False)
+        _note_problems(found.problems)
+        return
+    rows = [_json_row(row) for row in result.to_pylist()]
+    if as_json:
+        print_json({"rows": rows, "problems": [problem._asdict() for problem in found.problems]})
+        return
+    shown = rows[:20]
+    table(f"{len(rows):,} rows, as of {as_of}", result.column_names, [list(row.values()) for row in shown])
+    if len(shown) < len(rows):
+        console.print(f"… {len(rows) - len(shown):,} more; --json or --out gives all.", highlight=False)
+    _note_problems(found.problems)
+
+
+@command
+def build(
+    name: Annotated[str, typer.Argument(help="The dataset: offline/datasets/<name>.py.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder to write; datasets/<name> in the state folder if left out.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Export a training set: Parquet shards by split, and a manifest that pins how to build them again."""
+    from headrace.cli.datasets import build_dataset
+
+    project = Project.load(folder)
+    built = build_dataset(project, name, out or project.state / "datasets" / name)
+    if as_json:
+        print_json(built)
+        return
+    rows = [[split, facts["rows"], facts["files"]] for split, facts in built["splits"].items()]
+    table(f"{name} · plan {built['plan']}", ["split", "rows", "files"], rows, numbers=["rows", "files"])
+    console.print(f"Wrote {built['manifest']}", highlight=False)
+    for cell, reasons in built["problems"].items():
+        for reason, count in reasons.items():
+            note(f"{cell} is null in {count:,} {'row' if count == 1 else 'rows'}: {reason}")
+
+
+@command
+def verify(
+    manifest: Annotated[Path, typer.Argument(help="A dataset's manifest.json, or the folder that holds it.")],
+    as_json: AsJson = False,
+    folder: Folder = None,
+) -> None:
+    """Build a dataset again from its manifest and compare the bytes; exit code 1 if they differ."""
+    from headrace.cli.datasets import verify_dataset
+
+    report = verify_dataset(Project.load(folder), manifest)
+    if as_json:
+        print_json(report)
+    elif report["ok"]:
+        console.print(f"The same bytes: {report['files']} files.", highlight=False)
+        for remark in report["notes"]:
+            note(remark)
+    else:
+        for found in report["reasons"]:
+            for problem in found["problems"]:
+                console.print("[red]differs:[/]", escape(problem), highlight=False, soft_wrap=True)
+            told = escape(f"{found['reason'].replace('_', ' ')}: {found['do']}")
+            console.print("  [cyan]→[/]", told, highlight=False, soft_wrap=True)
+    if not report["ok"]:
+        raise typer.Exit(FAILED)
+
+
+def _asked(plan: Plan, service: str | None, features: list[str] | None) -> str | list[str]:
+    if service and features:
+        msg = "--service and --feature exclude each other."
+        raise LookupRequestError(msg, hint="Name a service, or the features one by one.")
+    if features:
+        return features
+    if service:
+        return service
+    if len(plan.services) == 1:
+        return next(iter(plan.services))
+    msg = f"Which features? The plan has {len(plan.services)} feature services."
+    raise LookupRequestError(
+        msg, hint=f"Give --service ({', '.join(plan.services) or 'none'}) or --feature view:feature."
+    )
+
+
+def entity_row(keys: list[str], views: list[View]) -> dict[str, Any]:
+    """What `--key name=value` says, typed as the views are keyed; LookupRequestError where it names no join key of theirs."""
+    types = {entity.name: entity.dtype for view in views for entity in view.entities}
+    row: dict[str, Any] = {}
+    for pair in keys:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in types:
+            msg = f"--key {pair} names no join key of these features."
+            raise LookupRequestError(msg, hint=f"Give {', '.join(f'--key {name}=…' for name in types)}.")
+        row[name] = _typed(name, text, types[name])
+    return row
+
+
+def _typed(name: str, text: str, dtype: DType) -> Any:
+    try:
+        match dtype:
+            case DType.INT64:
+                return int(text)
+            case DType.BOOL:
+                return {"true": True, "false": False}[text.lower()]
+            case DType.TIMESTAMP:
+                from headrace.produce import parse_time
+
+                return parse_time(text)
+            case DType.DATE:
+                return date.fromisoformat(text)
+            case _:
+                return text
+    except (ValueError, KeyError):
+        msg = f"--key {name}={text} is not of the type {dtype}."
+        raise LookupRequestError(msg) from None
+
+
+def _note_problems(problems: Sequence[Problem]) -> None:
+    """How many cells of each feature could not be given, and why."""
+    counts = Counter((problem.feature, problem.reason) for problem in problems)
+    for (feature, reason), rows in counts.items():
+        note(f"{feature} is null in {rows:,} {'row' if rows == 1 else 'rows'}: {reason}")
+
+
+def _json_row(row: dict[str, Any]) -> dict[str, Any]:
+    from headrace.lookup.response import json_value
+
+    return {name: json_value(value) for name, value in row.items()}
+
+
+dataset = typer.Typer(
+    help="Training sets: build them, and prove that they can be built again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+dataset.command("build")(build)
+dataset.command("verify")(verify)

@@ -1,0 +1,271 @@
+"""What `headrace list` and `headrace show` know of a project: its plan, and as much of store and log as can be asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace.cli.definition_text import feature_words, keys_words, source_words, span
+from headrace.config import Project
+from headrace.errors import HeadraceError, LookupRequestError
+from headrace.events.source_partition import SourcePartition
+from headrace.plan import DType, FeatureRef, Plan, Source, View
+from headrace.plan.feature_references import asked_names
+from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores.facts import building_fact, previous_fact, view_fact
+from headrace.times import iso_time
+
+__all__ = ["KINDS", "dataset_names", "everything", "facts_of"]
+
+KINDS = ("view", "source", "service", "dataset")
+
+
+def dataset_names(project: Project) -> list[str]:
+    """The datasets that a project defines."""
+    return sorted(path.stem for path in (project.root / "offline" / "datasets").glob("[!_]*.py"))
+
+
+def everything(project: Project, plan: Plan) -> dict[str, Any]:
+    """What is declared, in a line each; JSON-ready."""
+    return {
+        "project": plan.project,
+        "plan": plan.hash,
+        "clock": str(project.clock),
+        "sources": [{"source": name, "is": source_words(source)} for name, source in plan.sources.items()],
+        "views": [
+            {"view": name, "of": keys_words(view), "source": view.source, "features": len(view.features)}
+            for name, view in plan.views.items()
+        ],
+        "services": [
+            {"service": name, "features": len(refs), "views": sorted({ref.view for ref in refs})}
+            for name, refs in plan.services.items()
+        ],
+        "datasets": [
+            {"dataset": name, "built": (_built(project, name) / "manifest.json").is_file()}
+            for name in dataset_names(project)
+        ],
+    }
+
+
+def facts_of(project: Project, plan: Plan, name: str, kind: str | None) -> dict[str, Any]:
+    """Everything about one thing of a project.
+
+    Args:
+        project: The project.
+        plan: Its plan.
+        name: The name of a view, source, topic, service or dataset.
+        kind: Which of these, where a name is of several; None is the first that it is of.
+
+    Returns:
+        JSON-ready; `kind` says what it is. What cannot be asked here is None, and `notes` say why.
+
+    Raises:
+        LookupRequestError: There is none of the name.
+        DatasetError: The dataset's definition is wrong.
+        MissingExtraError: A dataset's definition needs what is not installed.
+    """
+    topics = {source.topic: source for source in plan.sources.values()}
+    there: dict[str, Mapping[str, Any] | list[str]] = {
+        "view": plan.views,
+        "source": {**topics, **plan.sources},
+        "service": plan.services,
+        "dataset": dataset_names(project),
+    }
+    found = [one for one in KINDS if name in there[one] and kind in (None, one)]
+    if not found:
+        names = "; ".join(f"{one}s: {', '.join(there[one])}" for one in KINDS if there[one])
+        msg = f"There is no {kind or 'view, source, service or dataset'} named {name!r}."
+        raise LookupRequestError(msg, hint=f"There are {names or 'none yet'}.")
+    told = _facts(project, plan, name, found[0], {**topics, **plan.sources})
+    told["notes"] += [f"There is a {other} of this name as well: --kind {other}." for other in found[1:]]
+    return told
+
+
+def _facts(project: Project, plan: Plan, name: str, kind: str, sources: Mapping[str, Source]) -> dict[str, Any]:
+    asked = _Asked(project)
+    match kind:
+        case "view":
+            return _view(asked, plan, plan.views[name])
+        case "source":
+            return _source(asked, plan, sources[name])
+        case "service":
+            return _service(project, plan, name)
+        case _:
+            return _dataset(project, name)
+
+
+class _Asked:
+    """Store and log, asked as far as they answer."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.notes: list[str] = []
+
+    def store(self, ask: Any) -> Any:
+        """What the store says; None where there is none or it is away."""
+        try:
+            with open_store(self.project.store_url, writable=False) as store:
+                return ask(store)
+        except HeadraceError as error:
+            self.notes.append(f"The online store cannot be asked. {error.what}")
+            return None
+
+    def log(self, source: Source) -> dict[str, Any] | None:
+        """How much of a source is logged; None where that cannot be asked."""
+        try:
+            from headrace.log import EventLog
+
+            facts = EventLog(self.project.log_path, source).facts()
+        except HeadraceError as error:
+            self.notes.append(f"The log cannot be asked. {error.what} {error.hint or ''}".rstrip())
+            return None
+        return {"rows": facts.rows, "bytes": facts.size_bytes, "version": facts.version}
+
+
+def _view(asked: _Asked, plan: Plan, view: View) -> dict[str, Any]:
+    source = plan.source_of(view)
+
+    def ask(store: OnlineStore) -> dict[str, Any]:
+        facts = store.meta()
+        live = facts.get(view_fact(view.name))
+        return {
+            "live": live,
+            "building": facts.get(building_fact(view.name)),
+            "before": facts.get(previous_fact(view.name)),
+            "entities": len(store.entities(live)) if live else 0,
+            **_newest(store.positions(), source.topic),
+        }
+
+    online = asked.store(ask) or dict.fromkeys(
+        ("live", "building", "before", "entities", "newest_event", "newest_record")
+    )
+    keys = " ".join(f"--key {entity.name}={_example(entity.dtype)}" for entity in view.entities)
+    return {
+        "kind": "view",
+        "name": view.name,
+        "is": f"features of {keys_words(view)}, from {source.name} ({source_words(source)})",
+        "keys": {entity.name: str(entity.dtype) for entity in view.entities},
+        "features": {one.name: {"is": feature_words(one), "type": str(one.dtype)} for one in view.features},
+        "derived": _derived(view),
+        "version": view.hash,
+        **{name: online[name] for name in ("live", "building", "before")},
+        "services": sorted(name for name, refs in plan.services.items() if any(ref.view == view.name for ref in refs)),
+        "entities": online["entities"],
+        "log": asked.log(source),
+        "newest_event": online["newest_event"],
+        "newest_record": online["newest_record"],
+        "clock": str(asked.project.clock),
+        "example": f"headrace lookup --feature '{view.name}:*' {keys}",
+        "notes": asked.notes,
+    }
+
+
+def _derived(view: View) -> dict[str, str]:
+    return {
+        column.name: transform.expressions.get(column.name) or f"{transform.kind} function {transform.function}"
+        for transform in view.transforms
+        for column in transform.columns
+    }
+
+
+def _source(asked: _Asked, plan: Plan, source: Source) -> dict[str, Any]:
+    online = asked.store(lambda store: _newest(store.positions(), source.topic))
+    return {
+        "kind": "source",
+        "name": source.name,
+        "is": source_words(source),
+        "topic": source.topic,
+        "columns": {
+            column.name: f"{column.dtype}{'' if column.nullable else ', never null'}" for column in source.columns
+        },
+        "future": f"an event dated more than {span(source.max_future_us)} past its record becomes a dead letter",
+        "views": [view.name for view in plan.views_of(source.name)],
+        "log": asked.log(source),
+        **(online or {"newest_event": None, "newest_record": None}),
+        "clock": str(asked.project.clock),
+        "example": f"headrace log head {source.topic}",
+        "notes": asked.notes,
+    }
+
+
+def _service(project: Project, plan: Plan, name: str) -> dict[str, Any]:
+    refs: tuple[FeatureRef, ...] = plan.services[name]
+    views = [plan.views[view] for view in dict.fromkeys(ref.view for ref in refs)]
+    keys = {entity.name: entity.dtype for view in views for entity in view.entities}
+    arguments = " ".join(f"--key {key}={_example(dtype)}" for key, dtype in keys.items())
+    return {
+        "kind": "service",
+        "name": name,
+        "is": f"{len(refs)} features of {len(views)} views",
+        "keys": {key: str(dtype) for key, dtype in keys.items()},
+        "features": {
+            ref.column: {
+                "is": feature_words(plan.views[ref.view].feature(ref.feature)),
+                "type": str(plan.views[ref.view].feature(ref.feature).dtype),
+            }
+            for ref in refs
+        },
+        "clock": str(project.clock),
+        "example": f"headrace lookup --service {name} {arguments}",
+        "notes": [],
+    }
+
+
+def _dataset(project: Project, name: str) -> dict[str, Any]:
+    from headrace.training import load_dataset, read_manifest
+
+    dataset = load_dataset(project, name)
+    folder = _built(project, name)
+    built = None
+    if (folder / "manifest.json").is_file():
+        _, manifest = read_manifest(folder)
+        built = {
+            "folder": str(folder),
+            "plan": manifest["plan"],
+            "rows": sum(file["rows"] for file in manifest["files"]),
+            "logs": manifest["logs"],
+        }
+    return {
+        "kind": "dataset",
+        "name": name,
+        "is": f"a training set of {dataset.label}, features as of {dataset.as_of} time",
+        "features_of": dataset.features
+        if isinstance(dataset.features, str)
+        else list(asked_names(dataset.features)[0]),
+        "label": dataset.label,
+        "as_of": dataset.as_of,
+        "time_column": dataset.time_column,
+        "splits": {
+            split: "the rest" if end is None else f"until {end.isoformat()}" for split, end in dataset.splits.items()
+        },
+        "built": built,
+        "example": f"headrace dataset build {name}",
+        "notes": [],
+    }
+
+
+def _newest(positions: Mapping[SourcePartition, Position], topic: str) -> dict[str, str | None]:
+    mine = [position for source, position in positions.items() if source.topic == topic]
+    return {
+        "newest_event": iso_time(max((one.event_ts_us for one in mine), default=None)),
+        "newest_record": iso_time(max((one.record_ts_us for one in mine), default=None)),
+    }
+
+
+def _built(project: Project, name: str) -> Path:
+    return project.state / "datasets" / name
+
+
+def _example(dtype: DType) -> str:
+    match dtype:
+        case DType.INT64:
+            return "1"
+        case DType.BOOL:
+            return "true"
+        case DType.TIMESTAMP:
+            return "2026-01-01T00:00Z"
+        case DType.DATE:
+            return "2026-01-01"
+        case _:
+            return "VALUE"

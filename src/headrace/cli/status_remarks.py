@@ -1,0 +1,52 @@
+"""What `headrace status` remarks upon of the past: a log that was replaced under its store, erasures that are not done in full."""
+
+from __future__ import annotations
+
+from headrace.config import Project
+from headrace.errors import HeadraceError
+from headrace.plan import Plan
+from headrace.stores import open_store
+from headrace.stores.facts import log_fact
+
+__all__ = ["remarks_on_the_past"]
+
+_REBUILD = "`headrace stream --rebuild` fills the online store anew from the log."
+
+
+def remarks_on_the_past(project: Project, plan: Plan) -> list[str]:
+    """Why stores, log and recorded lookups may not agree though nothing is broken.
+
+    Args:
+        project: The project.
+        plan: Its plan.
+
+    Returns:
+        Remarks; none where the store cannot be read, which is said elsewhere.
+    """
+    try:
+        from headrace.erasure import Ledger, views_counting_erased
+        from headrace.log import made_log
+
+        with open_store(project.store_url, writable=False) as store:
+            facts = store.meta()
+        ledger = Ledger.load(project.erasure_path)
+        found = []
+        for source in plan.sources.values():
+            known, made = facts.get(log_fact(source.topic), ""), made_log(project.log_path, source)
+            ids = known.split(",") if known else []
+            if len(ids) > 1 or (ids and (made is None or made.id not in ids)):
+                found.append(
+                    f"The online records of {source.topic} were made from a log that was removed or made anew since; "
+                    f"`headrace audit` does not compare what they serve. {_REBUILD}"
+                )
+        counting = sorted(views_counting_erased(plan, facts, ledger))
+    except (HeadraceError, ImportError):
+        return []
+    found += [
+        f"An erasure by {' and '.join(one.names)} was cut short: run the same `headrace forget` again to finish it."
+        for one in ledger.erasures.values()
+        if not one.is_finished
+    ]
+    if counting:
+        found.append(f"{', '.join(counting)} still count erased events for other keys. {_REBUILD}")
+    return found

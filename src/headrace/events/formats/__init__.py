@@ -1,0 +1,1 @@
+"""Formats of records: from the bytes of a record to the fields of an event."""

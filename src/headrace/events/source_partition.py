@@ -1,0 +1,14 @@
+"""A partition of a source's topic: where an event's offset counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["SourcePartition"]
+
+
+class SourcePartition(NamedTuple):
+    """A partition of a source's topic."""
+
+    topic: str
+    partition: int

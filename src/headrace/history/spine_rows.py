@@ -1,0 +1,145 @@
+"""Reading a spine: the join keys and the moment of each of its rows, checked and typed as the plan has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.errors import SpineError
+from headrace.events.event_batch import ARROW_TYPES, as_dates
+from headrace.plan import Column, DType
+
+__all__ = ["SPINE_ROW", "T_US", "key_name", "moments_us", "read_spine"]
+
+SPINE_ROW = "spine_row"
+T_US = "t_us"
+
+_PER_MICROSECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_NS_PER_US = 1_000
+
+
+def key_name(join_key: str) -> str:
+    """What a join key's column is called inside the join, where it cannot be taken for another."""
+    return f"key({join_key})"
+
+
+def read_spine(spine: pa.Table, join_keys: Sequence[Column], time_column: str) -> pa.Table:
+    """The columns of a spine that take part in the join.
+
+    Args:
+        spine: One row per row of the training set.
+        join_keys: The join keys of the views asked for.
+        time_column: The column of moments.
+
+    Returns:
+        ``spine_row`` (int64, from 0), ``t_us`` (int64) and ``key(…)`` per join key, in the spine's order.
+
+    Raises:
+        SpineError: A column is missing, is of a wrong type, or is null somewhere; a time has no time zone.
+    """
+    needed = [time_column, *(key.name for key in join_keys)]
+    for name in needed:
+        if spine.column_names.count(name) != 1:
+            what = "has no column" if name not in spine.column_names else "has more than one column"
+            role = "the moment of each row" if name == time_column else "a join key of the views asked for"
+            msg = f"The spine {what} {name!r}, {role}. It has: {', '.join(spine.column_names) or 'no columns'}."
+            hint = (
+                "Name the moments' column with time_column=…"
+                if name == time_column
+                else f"Give the spine: {', '.join(needed)}."
+            )
+            raise SpineError(msg, hint=hint)
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        SPINE_ROW: pa.array(np.arange(spine.num_rows)),
+        T_US: moments_us(spine.column(time_column), time_column),
+    }
+    for key in join_keys:
+        columns[key_name(key.name)] = _keys(spine.column(key.name), key)
+    return pa.table(columns)
+
+
+def moments_us(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """A spine's moments as int64 microseconds UTC, floored.
+
+    Args:
+        column: Timestamps of any unit, with a time zone.
+        name: The column's name, for messages.
+
+    Raises:
+        SpineError: They are no timestamps, have no time zone, are null somewhere, or lie beyond int64 microseconds.
+    """
+    column = _undressed(column)
+    if not len(column):
+        return pa.array([], pa.int64())  # an empty frame often has lost its types
+    if not pa.types.is_timestamp(column.type):
+        hint = "Make it a timestamp in UTC; in pandas: pd.to_datetime(df[name], utc=True)."
+        msg = f"The spine's {name!r} is {column.type}, not a timestamp."
+        raise SpineError(msg, hint=hint)
+    if column.type.tz is None:
+        hint = (
+            f"If they are UTC, say so: in pandas df[{name!r}].dt.tz_localize('UTC'), "
+            "in Arrow pyarrow.compute.assume_timezone(column, 'UTC'), in a CSV file with a Z after each."
+        )
+        msg = f"The times in the spine's {name!r} have no time zone ({column.type})."
+        raise SpineError(msg, hint=hint)
+    _refuse_nulls(column, name)
+    ticks = column.combine_chunks().cast(pa.int64()).to_numpy()
+    if column.type.unit == "ns":
+        return pa.array(ticks // _NS_PER_US)  # floored: nothing at or before the moment lies between
+    factor = _PER_MICROSECOND[column.type.unit]
+    if len(ticks) and max(abs(int(ticks.min())), abs(int(ticks.max()))) > (2**62) // factor:
+        msg = f"The spine's {name!r} has a time that microseconds since 1970 cannot hold."
+        raise SpineError(msg)
+    return pa.array(ticks * factor)
+
+
+def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
+    _refuse_nulls(column, key.name)
+    wanted = ARROW_TYPES[key.dtype]
+    if not len(column):
+        return pa.chunked_array([], wanted)
+    column = _undressed(column)
+    try:
+        if _fits(column.type, key.dtype):
+            return as_dates(column) if key.dtype is DType.DATE else column.cast(wanted)
+    except pa.ArrowInvalid as error:
+        msg = f"The spine's {key.name!r} has a value that {key.dtype} cannot hold: {error}"
+        raise SpineError(msg) from error
+    hint = f"Give it as {key.dtype}, as the events have it."
+    msg = f"The spine's {key.name!r} is {column.type}, and the views asked for are keyed by {key.dtype}."
+    raise SpineError(msg, hint=hint)
+
+
+def _undressed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a column without dictionary (pandas' and polars' categories) or extension type."""
+    while pa.types.is_dictionary(column.type) or isinstance(column.type, pa.BaseExtensionType):
+        inner = column.type.value_type if pa.types.is_dictionary(column.type) else column.type.storage_type
+        column = column.cast(inner)
+    return column
+
+
+def _fits(found: pa.DataType, wanted: DType) -> bool:
+    """Whether values of a type mean the same as the join key's."""
+    if wanted is DType.INT64:
+        return bool(pa.types.is_integer(found))
+    if wanted is DType.FLOAT64:
+        return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
+    if wanted is DType.BOOL:
+        return bool(pa.types.is_boolean(found))
+    is_text = pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
+    if wanted is DType.STRING:
+        return bool(is_text)
+    if wanted is DType.DATE:  # pandas has no dates, and takes midnights for them
+        return bool(is_text or pa.types.is_date(found) or (pa.types.is_timestamp(found) and found.tz is None))
+    return bool(pa.types.is_timestamp(found) and found.tz is not None)
+
+
+def _refuse_nulls(column: pa.ChunkedArray, name: str) -> None:
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        hint = "Leave such rows out of the spine, or fill them."
+        msg = f"The spine's {name!r} is null in row {row} ({column.null_count} in all)."
+        raise SpineError(msg, hint=hint)

@@ -1,0 +1,153 @@
+"""Making imported events readable online, where no worker has to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headrace.config import Project
+from headrace.erasure import ErasureFilter
+from headrace.errors import HeadraceError, StoreLockedError
+from headrace.events.source_partition import SourcePartition
+from headrace.log import EventLog
+from headrace.log.log_columns import FIRST_IMPORT
+from headrace.plan import Plan, Source
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores.facts import CLOCK, building_fact, topic_fact, view_facts
+from headrace.stores.readiness import State, end_filling, filling_facts, state_of
+from headrace.worker.log_rows import batch_of_rows
+from headrace.worker.record_origin import note_origin
+
+__all__ = ["Applied", "Known", "apply_imports", "known_of"]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of imported events online.
+
+    Attributes:
+        events: How many were applied now; None where that is left to the next worker.
+        note: What there is to know.
+    """
+
+    events: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the online store knows that an import must.
+
+    Attributes:
+        partitions: The topic's partitions that it holds.
+        identities: By topic, which topic of that name it was built from.
+    """
+
+    partitions: list[int]
+    identities: dict[str, str]
+
+
+def known_of(project: Project, plan: Plan, topic: str) -> Known:
+    """What the online store knows of a topic; nothing where there is none, or it cannot be read.
+
+    Args:
+        project: The project.
+        plan: Its plan.
+        topic: The topic.
+    """
+    try:
+        with open_store(project.store_url, writable=False) as store:
+            facts, positions = store.meta(), store.positions()
+    except HeadraceError:
+        return Known([], {})
+    topics = [source.topic for source in plan.sources.values()]
+    identities = {one: facts[topic_fact(one)] for one in topics if topic_fact(one) in facts}
+    return Known([at.partition for at in positions if at.topic == topic], identities)
+
+
+def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
+    """Apply what the log holds of a source's imports and the online store does not.
+
+    Args:
+        project: The project.
+        plan: Its plan.
+        source: The source.
+
+    Returns:
+        What was done; where it is left to the next worker, why.
+
+    Raises:
+        LogError: The log cannot be read.
+        StoreUnavailableError, StaleWriteError: Not all of it was applied; importing again applies the rest.
+    """
+    try:
+        store = open_store(project.store_url, writable=True)
+    except StoreLockedError:
+        return Applied(None, "A worker runs: it makes them readable online when it is started anew.")
+    with store:
+        facts, is_new = store.meta(), not store.positions()
+        why_not = _unfit(store, facts, project, plan, source)
+        if why_not is not None:
+            return Applied(None, why_not)
+        log = EventLog(project.log_path, source)
+        identities = {source.topic: facts[topic_fact(source.topic)]} if topic_fact(source.topic) in facts else {}
+        applier = Applier(plan, store, project.repo)
+        erased = ErasureFilter(project.erasure_path, identities)
+        events = sum(
+            _apply(applier, store, log, erased, partition, last)
+            for partition, last in log.last_offsets(log.imports()).items()
+        )
+        if is_new:  # else, on Redis, a worker may have begun to fill it meanwhile
+            end_filling(store)
+        store.sync()
+    return Applied(events, "They are readable online.")
+
+
+def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan: Plan, source: Source) -> str | None:
+    """Why events cannot be applied under this plan, where they cannot; a store that is empty takes the plan as its own."""
+    if state_of(facts) is State.FILLING or (not store.positions() and _holds_more(project, plan, source)):
+        # Alone in the store, these events would be taken for all there are.
+        return "The online store is not filled from the log yet: the next worker that starts does that, and makes them readable online."
+    if not store.positions():
+        store.set_meta({CLOCK: str(project.clock), **filling_facts(plan.views.values())})
+        note_origin(store, project.log_path, plan.sources.values())
+        return None
+    building = any(name.startswith(building_fact("")) and value for name, value in facts.items())
+    held = view_facts(dict(facts))
+    if (
+        facts.get(CLOCK) == project.clock
+        and held == {view.name: view.hash for view in plan.views.values()}
+        and not building
+    ):
+        return None
+    return "The online store serves other versions of the views than the plan has: a worker makes them readable online when it is started."
+
+
+def _holds_more(project: Project, plan: Plan, source: Source) -> bool:
+    """Whether the log holds anything but imports of a source."""
+    logs = [EventLog(project.log_path, one) for one in plan.sources.values()]
+    return any(
+        log.source.topic != source.topic or partition < FIRST_IMPORT for log in logs for partition in log.last_offsets()
+    )
+
+
+def _apply(
+    applier: Applier, store: OnlineStore, log: EventLog, erased: ErasureFilter, partition: int, last: int
+) -> int:
+    """Apply one import from where the store is; how many events."""
+    at = SourcePartition(log.source.topic, partition)
+    held = store.positions().get(at)
+    if held is not None and held.offset >= last:
+        return 0
+    record, event = (held.record_ts_us, held.event_ts_us) if held else (0, -(2**63))
+    applied = 0
+    for rows in log.scan({partition: held.offset} if held else None, partitions=[partition]):
+        batch = batch_of_rows(log.source, rows)
+        record = max(record, int(batch.record_ts_us.max()))
+        event = max(event, int(batch.ts_us.max()))
+        (kept,) = erased.kept([batch])
+        applier.apply([kept], {at: Position(int(batch.offset.max()), record, event)})
+        applied += len(kept)
+    applier.apply([], {at: Position(last, record, event)})  # what was left out as a repetition may come last
+    return applied

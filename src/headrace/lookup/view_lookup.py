@@ -1,0 +1,143 @@
+"""One view's part of a lookup: its records, and the features computed from them for all rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+
+from headrace.aggregates import Array, At, BoolArray, cells_of
+from headrace.errors import LookupTimeError
+from headrace.lookup.request_plan import AskedView, Part, Stack
+from headrace.lookup.response import Block, ViewAnswer
+from headrace.lookup.window_spans import Lot, Spans, merges_alone
+from headrace.plan import FeatureRef
+from headrace.records.layout import Records, decode_records
+from headrace.records.reader import numbers_of, read_numbers
+from headrace.times import iso_time
+from headrace.windows import NEVER, FeaturePlace, Tiles, Window
+
+__all__ = ["ViewLookup"]
+
+
+class ViewLookup:
+    """One view's part of a lookup: the features of each row of the request, from its records of all source partitions.
+
+    Args:
+        asked: What is asked of the view.
+        entities: Each row's entity key.
+        found: Each row's records, as (source partition, record).
+        at_us: The time asked for, in µs.
+
+    Raises:
+        StoreDamagedError: A record is not what it should be.
+    """
+
+    def __init__(
+        self, asked: AskedView, entities: list[bytes], found: list[list[tuple[int, bytes]]], at_us: int
+    ) -> None:
+        self._asked = asked
+        self._at_us = at_us
+        self._n = len(entities)
+        pairs = list(chain.from_iterable(found))
+        self._encoded = [record for _, record in pairs]
+        self._partition = [partition for partition, _ in pairs]
+        # One record for each row, as topics that are keyed by the entity have it.
+        self._is_plain = len(pairs) == self._n and all(found)
+        if self._is_plain:
+            self._row = np.arange(self._n)
+            self._owners = entities
+        else:
+            self._row = np.repeat(np.arange(self._n), list(map(len, found)))
+            self._owners = [entities[row] for row in self._row.tolist()]
+        shape = asked.shape
+        self._numbers = read_numbers(shape, self._encoded, self._owners) or numbers_of(shape, self._records)
+        self._spans = [Spans(lot, self._numbers, len(pairs), at_us) for lot in asked.lots]
+
+    def values(self) -> list[Block]:
+        """The features asked for."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            merged = [spans.merged(self._row, self._n, is_plain=self._is_plain) for spans in self._spans]
+        stacked = [_stacked(stack, merged, self._asked.lots) for stack in self._asked.stacks]
+        found: list[Block] = []
+        for one in self._asked.alike:
+            state = tuple([stacked[number] for number in one.state])
+            found.append(Block(one.columns, *cells_of(one.aggregate, state)))
+        for part in self._asked.alone:
+            found += self._alone(part, merged[part.lot])
+        return found
+
+    def answer(self) -> ViewAnswer:
+        """What the view knew."""
+        newest = self._numbers.newest_ts_us
+        if not self._is_plain:
+            of_row = [NEVER] * self._n
+            for row, ts_us in zip(self._row.tolist(), newest, strict=True):
+                of_row[row] = max(of_row[row], ts_us)
+            newest = of_row
+        counted = [(spans.is_counted, lot.telling) for lot, spans in zip(self._asked.lots, self._spans, strict=True)]
+        return ViewAnswer(newest, counted, self._row, self._partition, self._numbers.applied)
+
+    def _alone(self, part: Part, merged: list[Array]) -> Iterator[Block]:
+        """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
+        lot, spans = self._asked.lots[part.lot], self._spans[part.lot]
+        family = lot.families[0]
+        aggregate, slots = family.accumulators[part.accumulator].aggregate, family.slots[part.accumulator]
+        places = {column.slot: place for place, column in enumerate(lot.columns)}
+        t_us = np.full(self._n, self._at_us, np.int64)
+        for window, names in zip(part.windows, part.columns, strict=True):
+            if merges_alone(family, part.accumulator):
+                state = tuple(merged[places[slot]][window :: len(lot.bounds)] for slot in slots)
+            else:
+                tiles = self._records.tiles[lot.numbers[lot.bounds[window].family]]
+                state = spans.together(tiles, part.accumulator, window, self._row, self._n)
+            yield Block((names,), *cells_of(aggregate, state, At(t_us, lot.windows[window].length_us)))
+
+    @cached_property
+    def _records(self) -> Records:
+        """The records as tiles, where numbers alone do not do: for strings and bytes, and to say what is wrong."""
+        return decode_records(self._asked.layout, self._encoded, self._owners)
+
+    def refuse_unanswerable(self) -> None:
+        """Refuse a time whose tiles were pruned, or whose tiles already hold events that were not known then.
+
+        Raises:
+            LookupTimeError: It says which feature, and why.
+        """
+        for ref in self._asked.refs:
+            place = self._asked.layout.places[ref.feature]
+            self._refuse_pruned(ref, place)
+            tiles = self._records.tiles[place.family]
+            unknown_then = self._unknown_then(tiles, place.window)
+            if unknown_then.any():
+                known = iso_time(int(tiles.known_us[unknown_then].max()))
+                self._refuse(ref, f"its tiles also hold events that became known later (the newest at {known})")
+
+    def _unknown_then(self, tiles: Tiles, window: Window) -> BoolArray:
+        later: BoolArray = tiles.known_us > self._at_us
+        return later & window.reaches(tiles.tile, np.array([self._at_us]))
+
+    def _refuse_pruned(self, ref: FeatureRef, place: FeaturePlace) -> None:
+        if place.window.tiles is None:
+            return
+        oldest_needed = int(place.window.oldest(np.array([self._at_us]))[0])
+        if (self._records.dropped[place.family] >= oldest_needed).any():
+            self._refuse(ref, "tiles that it would need have been pruned")
+
+    def _refuse(self, ref: FeatureRef, why: str) -> None:
+        msg = f"{ref.view}:{ref.feature} cannot be looked up exactly at {iso_time(self._at_us)}: {why}."
+        hint = "Look up at a later time, or ask the log: `headrace history` answers for any time."
+        raise LookupTimeError(msg, hint=hint)
+
+
+def _stacked(stack: Stack, merged: Sequence[list[Array]], lots: Sequence[Lot]) -> Array:
+    """A stack's columns, window by window of one row after the other."""
+    if len(stack) == 1 and stack[0][2] is None:
+        return merged[stack[0][0]][stack[0][1]]
+    columns = []
+    for lot, column, windows in stack:
+        by_window = merged[lot][column].reshape(-1, len(lots[lot].bounds))
+        columns.append(by_window if windows is None else by_window[:, windows])
+    return np.concatenate(columns, axis=1).reshape(-1)

@@ -1,0 +1,1 @@
+"""Small facts that must survive: written whole, or not at all."""

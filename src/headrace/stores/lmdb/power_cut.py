@@ -1,0 +1,65 @@
+"""Whether the machine has gone down while a worker had a store open: then what was not synced may be there in parts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from headrace.errors import StoreDamagedError, StoreUnavailableError
+from headrace.stores.lmdb.environment import REBUILD, writable_hint
+
+__all__ = ["BootMark"]
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Linux's name for the time since the machine was started. Where there is none, nothing is noted."""
+
+
+class BootMark:
+    """A file beside the store that says since which start of the machine it has been open.
+
+    A worker that is killed leaves it, and what it has written is in the kernel's hands all the same; only a machine that goes down loses that.
+
+    Args:
+        folder: The store's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "open-since"
+
+    def begin(self) -> None:
+        """Note that the store is open.
+
+        Raises:
+            StoreDamagedError: It was, when the machine went down.
+            StoreUnavailableError: The folder cannot be written.
+        """
+        try:
+            now = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
+            before = self._file.read_text(encoding="ascii").strip() if self._file.exists() else now
+            if before != now:
+                msg = (
+                    f"The machine went down, or was another one, while a worker had the store at {self._file.parent} open: "
+                    "it may hold parts of commits."
+                )
+                raise StoreDamagedError(msg, hint=REBUILD)
+            if now:
+                with self._file.open("w", encoding="ascii") as file:
+                    file.write(now)
+                    file.flush()
+                    os.fsync(file.fileno())
+                _sync_folder(self._file.parent)
+        except OSError as error:
+            msg = f"The store's folder {self._file.parent} cannot be written: {error}."
+            raise StoreUnavailableError(msg, hint=writable_hint()) from error
+
+    def end(self) -> None:
+        """Note that everything is on disk."""
+        self._file.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The online store on a Redis server."""

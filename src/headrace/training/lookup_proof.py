@@ -1,0 +1,260 @@
+"""Proof of lookups: what was served is recomputed from the log by the evidence that came with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from headrace.errors import LookupRequestError
+from headrace.events.event_batch import ARROW_TYPES
+from headrace.history import AsOf, Joined, PointInTimeJoin
+from headrace.log import LogSnapshot
+from headrace.plan import DType, FeatureRef, Plan
+from headrace.times import iso_time
+
+__all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "verify_lookups"]
+
+_RELATIVE = 1e-9
+_NONE: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A feature that was served otherwise than the log says.
+
+    Attributes:
+        number: The lookup's place among those verified.
+        keys: Its entity.
+        at: Its time.
+        feature: The feature, or None where the whole lookup cannot be recomputed.
+        served: What was served.
+        recomputed: What the log gives, or why it gives nothing.
+    """
+
+    number: int
+    keys: dict[str, Any]
+    at: str | None
+    feature: str | None
+    served: Any
+    recomputed: Any
+
+    def __str__(self) -> str:
+        entity = ", ".join(f"{name}={value}" for name, value in self.keys.items())
+        if self.feature is None:
+            return f"lookup {self.number} ({entity} at {self.at}): {self.recomputed}"
+        values = f"served {self.served!r}, recomputed {self.recomputed!r}"
+        return f"lookup {self.number} ({entity} at {self.at}): {self.feature}: {values}"
+
+
+@dataclass(frozen=True)
+class LookupReport:
+    """What a verification found.
+
+    Attributes:
+        matches: How many lookups match in every feature.
+        values: How many values were compared.
+        mismatches: Every feature that differs.
+    """
+
+    matches: int
+    values: int
+    mismatches: tuple[Mismatch, ...]
+
+
+def verify_lookups(
+    plan: Plan,
+    snapshots: Callable[[Sequence[FeatureRef]], dict[str, LogSnapshot]],
+    logged: Callable[[str, Iterable[int]], dict[int, int]],
+    records: Sequence[Mapping[str, Any]],
+    repo: Path | None = None,
+) -> LookupReport:
+    """Recompute recorded lookups and compare.
+
+    Args:
+        plan: The plan they were served under.
+        snapshots: Gives the logs that features are made from.
+        logged: Gives the last offset that a topic's log stands for, by partition.
+        records: The lookups, as `OnlineFeatures.records()` gives them.
+        repo: The feature repo's folder, for the functions of transforms.
+
+    Returns:
+        The report.
+
+    Raises:
+        LookupRequestError: A record is not one, or names what the plan does not have.
+    """
+    mismatches: dict[int, Mismatch] = {}
+    for number, record in enumerate(records):
+        _refuse_other_things(plan, number, record)
+    ends = _ends(plan, logged, records)
+    for number, record in enumerate(records):
+        why = _unrecomputable(plan, ends, record)
+        if why is not None:
+            mismatches[number] = _mismatch(number, record, None, None, why)
+    comparable = [number for number in range(len(records)) if number not in mismatches]
+    compared = compare_lookups(plan, snapshots, [records[number] for number in comparable], repo)
+    found = [*mismatches.values(), *(replace(one, number=comparable[one.number]) for one in compared.mismatches)]
+    matches = len(records) - len({mismatch.number for mismatch in found})
+    return LookupReport(matches, compared.values, tuple(sorted(found, key=lambda one: one.number)))
+
+
+def compare_lookups(
+    plan: Plan,
+    snapshots: Callable[[Sequence[FeatureRef]], dict[str, LogSnapshot]],
+    records: Sequence[Mapping[str, Any]],
+    repo: Path | None = None,
+) -> LookupReport:
+    """Recompute recorded lookups that the log holds everything of, and compare.
+
+    Args:
+        plan: The plan they were served under.
+        snapshots: Gives the logs that features are made from.
+        records: The lookups; each may have some of its features left out. Where `problems` is None, it is not known why values were null.
+        repo: The feature repo's folder, for the functions of transforms.
+
+    Returns:
+        The report.
+    """
+    by_features: dict[tuple[str, ...], list[int]] = {}
+    for number, record in enumerate(records):
+        if record["features"]:
+            by_features.setdefault(tuple(record["features"]), []).append(number)
+    known = feature_refs(plan)
+    mismatches: list[Mismatch] = []
+    values = 0
+    for features, numbers in by_features.items():
+        refs = [known[feature] for feature in features]
+        chosen = [records[number] for number in numbers]
+        join = PointInTimeJoin(plan, snapshots(refs), repo=repo)
+        joined = _recomputed(plan, join, refs, chosen)
+        reasons = {(row, feature): reason for row, feature, reason in joined.problems}
+        for column in features:
+            recomputed = joined.table.column(column).to_pylist()
+            for row, (number, record, value) in enumerate(zip(numbers, chosen, recomputed, strict=True)):
+                values += 1
+                served = record["features"][column]
+                if not _same(served, value):
+                    mismatches.append(_mismatch(number, record, column, served, value))
+                elif value is None and record.get("problems", _NONE) is not None:
+                    # Null because no event counts, or because the value cannot be given: that is served as well.
+                    why = record.get("problems", _NONE).get(column)
+                    if why != reasons.get((row, column)):
+                        told = _null(why), _null(reasons.get((row, column)))
+                        mismatches.append(_mismatch(number, record, column, *told))
+    wrong = {mismatch.number for mismatch in mismatches}
+    return LookupReport(len(records) - len(wrong), values, tuple(sorted(mismatches, key=lambda found: found.number)))
+
+
+def _recomputed(
+    plan: Plan, join: PointInTimeJoin, refs: list[FeatureRef], records: Sequence[Mapping[str, Any]]
+) -> Joined:
+    entities = {entity.name: entity for ref in refs for entity in plan.views[ref.view].entities}
+    columns = {
+        name: pa.array(
+            [record["keys"][name] for record in records],
+            None if entity.dtype is DType.DATE else ARROW_TYPES[entity.dtype],
+        )
+        for name, entity in entities.items()
+    }
+    time_column = "at"
+    while time_column in columns:
+        time_column += "_"
+    columns[time_column] = pa.array([record["at_us"] for record in records]).cast(pa.timestamp("us", "UTC"))
+    return join.join(
+        pa.table(columns),
+        refs,
+        as_of=AsOf.EVIDENCE,
+        time_column=time_column,
+        evidence=[record["evidence"] for record in records],
+    )
+
+
+def _null(reason: str | None) -> str | None:
+    return None if reason is None else f"null: {reason}"
+
+
+def feature_refs(plan: Plan) -> dict[str, FeatureRef]:
+    """The features of a plan, by `view__feature`."""
+    every = (FeatureRef(view=view.name, feature=one.name) for view in plan.views.values() for one in view.features)
+    return {ref.column: ref for ref in every}
+
+
+def _refuse_other_things(plan: Plan, number: int, record: Mapping[str, Any]) -> None:
+    absent = [name for name in ("at_us", "keys", "features", "evidence") if name not in record]
+    if absent:
+        msg = f"Lookup {number} has no {absent[0]!r}, so it is no recorded lookup."
+        raise LookupRequestError(msg, hint="Record lookups with `OnlineFeatures.records()`.")
+    if record.get("plan", plan.hash) != plan.hash:
+        return  # it may name what this plan does not have; the report says so
+    known = feature_refs(plan)
+    for column in record["features"]:
+        if column not in known:
+            msg = f"Lookup {number} has the feature {column!r}, which the plan does not have."
+            raise LookupRequestError(msg, hint="Verify lookups under the plan that served them.")
+        for key in plan.views[known[column].view].join_keys:
+            if key not in record["keys"]:
+                msg = f"Lookup {number} has {column!r}, and no key {key!r}."
+                raise LookupRequestError(msg, hint="Record lookups with `OnlineFeatures.records()`.")
+
+
+def _ends(
+    plan: Plan, logged: Callable[[str, Iterable[int]], dict[int, int]], records: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[int, int]]:
+    """By topic and partition, the last offset logged, for all that the records' evidence speaks of."""
+    asked: dict[str, set[int]] = {}
+    for record in records:
+        for view, applied in record["evidence"].items():
+            if view in plan.views:
+                topic = plan.source_of(plan.views[view]).topic
+                asked.setdefault(topic, set()).update(int(partition) for partition in applied)
+    return {topic: logged(topic, sorted(partitions)) for topic, partitions in asked.items()}
+
+
+def _unrecomputable(plan: Plan, ends: Mapping[str, Mapping[int, int]], record: Mapping[str, Any]) -> str | None:
+    """Why a lookup cannot be recomputed, where it cannot."""
+    if record.get("plan", plan.hash) != plan.hash:
+        return f"it was served under the plan {record['plan']}, and the plan is now {plan.hash}"
+    for view, applied in record["evidence"].items():
+        topic = plan.source_of(plan.views[view]).topic if view in plan.views else None
+        for partition, offset in applied.items():
+            held = ends[topic].get(int(partition), -1) if topic is not None else offset
+            if offset > held:
+                return f"it knew {topic}-{partition} up to offset {offset}, and the log has it up to {held} so far"
+    return None
+
+
+def _same(served: Any, recomputed: Any) -> bool:
+    if isinstance(recomputed, list):
+        return (
+            isinstance(served, list)
+            and len(served) == len(recomputed)
+            and all(_same(one, other) for one, other in zip(served, recomputed, strict=True))
+        )
+    if isinstance(recomputed, float):
+        try:
+            number = float(served)  # JSON has no NaN and no infinities: they were recorded as text
+        except (TypeError, ValueError):
+            return False
+        if math.isnan(number) or math.isnan(recomputed):
+            return math.isnan(number) and math.isnan(recomputed)
+        return number == recomputed or math.isclose(number, recomputed, rel_tol=_RELATIVE)
+    if isinstance(recomputed, Decimal):
+        return bool(served == (recomputed if isinstance(served, Decimal) else str(recomputed)))
+    if isinstance(recomputed, datetime):
+        return bool(
+            served == (recomputed if isinstance(served, datetime) else recomputed.isoformat().replace("+00:00", "Z"))
+        )
+    if isinstance(recomputed, date):
+        return bool(served == (recomputed if isinstance(served, date) else recomputed.isoformat()))
+    return bool(served == recomputed and isinstance(served, bool) == isinstance(recomputed, bool))
+
+
+def _mismatch(number: int, record: Mapping[str, Any], feature: str | None, served: Any, recomputed: Any) -> Mismatch:
+    return Mismatch(number, dict(record["keys"]), iso_time(record["at_us"]), feature, served, recomputed)

@@ -1,0 +1,110 @@
+"""Spines in files: Parquet, CSV and JSON lines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.json as pjson
+from pyarrow import parquet
+
+from headrace.errors import SpineError
+from headrace.events.csv_rows import CSV_ENDINGS, BadRecord, CsvError, CsvFile, Dialect
+from headrace.events.time_text import Moments
+from headrace.plan import Column, DType
+
+__all__ = ["JSON_ENDINGS", "PARQUET_ENDINGS", "read_spine_file"]
+
+PARQUET_ENDINGS = (".parquet", ".pq")
+JSON_ENDINGS = (".jsonl", ".ndjson")
+_SHOWN = 5
+
+
+def read_spine_file(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
+    """The table in a file.
+
+    Args:
+        path: The file; its name's ending says what it is.
+        wanted: The columns that are asked for, by name: texts among them are read as they are written, times from any form that means one moment.
+
+    Raises:
+        SpineError: There is no such file, its ending is unknown, it does not read, or a row of it is broken.
+    """
+    if not path.is_file():
+        msg = f"There is no spine at {path}."
+        raise SpineError(msg, hint="Give the path of a Parquet, CSV or JSON lines file.")
+    name = path.name.lower()
+    try:
+        if name.endswith(CSV_ENDINGS):
+            return _csv(path, wanted)
+        if name.endswith(JSON_ENDINGS):
+            return _json(path, wanted)
+        if name.endswith(PARQUET_ENDINGS) or _is_parquet(path):
+            return parquet.read_table(path)
+    except CsvError as error:
+        raise SpineError(error.what, hint=error.hint) from error
+    except (pa.ArrowException, OSError) as error:
+        msg = f"The spine {path} cannot be read: {str(error).splitlines()[0]}"
+        raise SpineError(msg, hint="Give a file that is what its name says.") from error
+    msg = f"The spine {path} ends neither in .parquet nor in .csv, .tsv (also with .gz, .zst, .bz2 or .xz behind) or .jsonl."
+    raise SpineError(msg, hint="Name it by what it is.")
+
+
+def _json(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
+    if not path.stat().st_size:
+        return pa.table({})
+    # Without a schema Arrow takes texts that look like times for times, and loses their zone.
+    texts = [name for name, column in wanted.items() if column.dtype in (DType.STRING, DType.TIMESTAMP, DType.DATE)]
+    schema = pa.schema([(name, pa.string()) for name in texts])
+    table = pjson.read_json(path, parse_options=pjson.ParseOptions(explicit_schema=schema, newlines_in_values=True))
+    held = [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
+    return pa.table(
+        {name: _typed(table.column(name), wanted.get(name)) if name in texts else table.column(name) for name in held}
+    )
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _csv(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
+    file = CsvFile(path, Dialect())
+    twice = {name for name in file.columns if file.columns.count(name) > 1}
+    if twice:
+        msg = f"The spine {path} has more than one column called {min(twice)!r}."
+        raise SpineError(msg, hint="Rename or drop all but one.")
+    tables: list[pa.Table] = []
+    bad: list[BadRecord] = []
+    for part in file.rows(range(len(file.columns))):
+        bad += part.bad
+        tables.append(part.table)
+    if bad:
+        shown = "\n".join(f"  {one}" for one in bad[:_SHOWN])
+        more = f"\n  … and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
+        msg = f"The spine {path} has rows that cannot be read:\n{shown}{more}"
+        raise SpineError(msg, hint="Fix them: CSV is read by its standard, RFC 4180.")
+    table = pa.concat_tables(tables).rename_columns(file.columns)
+    return pa.table({name: _typed(table.column(name), wanted.get(name)) for name in file.columns})
+
+
+def _typed(texts: pa.ChunkedArray, wanted: Column | None) -> pa.ChunkedArray:
+    """A column of texts as what it holds: a text key stays a text, whatever it looks like."""
+    if wanted is not None and wanted.dtype is DType.STRING:
+        return texts
+    if wanted is not None and wanted.dtype is DType.DATE:
+        try:
+            return texts.cast(pa.date32())
+        except pa.ArrowInvalid:  # what is wrong is said where keys are read
+            return texts
+    if wanted is not None and wanted.dtype is DType.TIMESTAMP:
+        values, why = Moments().read(texts)
+        if not why and all(value is None or not isinstance(value, str) for value in values):
+            return pa.chunked_array([pa.array(values)])
+    written = io.BytesIO()
+    pcsv.write_csv(pa.table({"value": texts}), written)
+    options = pcsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+    return pcsv.read_csv(io.BytesIO(written.getvalue()), parse_options=options).column(0)

@@ -1,0 +1,157 @@
+"""Doing something with many rows where some of them fail: the others are not touched by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.events.columns import BoolArray
+from headrace.events.event_batch import ARROW_TYPES, as_dates
+from headrace.plan import Column, DType
+from headrace.times import CALENDAR_DAYS, CALENDAR_US, OFF_CALENDAR
+
+__all__ = ["Made", "array_of", "each", "fitted", "joined", "nothing", "salvaged"]
+
+_T = TypeVar("_T")
+_FEW = 16
+"""So few rows are attempted one by one once they have failed together."""
+
+_CALENDAR = {DType.TIMESTAMP: CALENDAR_US, DType.DATE: CALENDAR_DAYS}
+"""The first and the last value, as numbers, of the types that have more than Python's calendar."""
+
+
+class Made(NamedTuple):
+    """A column that a transform made of some events.
+
+    Attributes:
+        array: Its values, shape (n,); null where it failed.
+        failed: On which events it failed; None is none.
+        error: What it failed with on the first of them.
+    """
+
+    array: pa.Array
+    failed: BoolArray | None = None
+    error: Exception | None = None
+
+    def after(self, before: Made) -> Made:
+        """The same, where some events had failed before it came to this."""
+        if before.failed is None:
+            return self
+        failed = before.failed if self.failed is None else before.failed | self.failed
+        return Made(self.array, failed, before.error or self.error)
+
+
+def salvaged(attempt: Callable[[int, int], _T], start: int, stop: int) -> Iterator[tuple[int, int, _T | Exception]]:
+    """Attempt all rows together, and by halves where that fails; a few row by row.
+
+    Args:
+        attempt: What to do with the rows from one to before another.
+        start: The first row.
+        stop: The row after the last.
+
+    Yields:
+        Ranges of rows, ascending, with what the attempt made of them; for a single row that fails, the exception.
+    """
+    try:
+        made = attempt(start, stop)
+    except Exception as error:  # noqa: BLE001 a user's code and SQL raise what they like
+        if stop - start <= 1:
+            yield start, stop, error
+            return
+        # What fails on all rows is attempted little more than once for each of them.
+        step = 1 if stop - start <= _FEW else (stop - start + 1) // 2
+        for first in range(start, stop, step):
+            yield from salvaged(attempt, first, min(first + step, stop))
+        return
+    yield start, stop, made
+
+
+def nothing(column: Column, rows: int, error: Exception) -> Made:
+    """A column that failed on all events."""
+    return Made(pa.nulls(rows, ARROW_TYPES[column.dtype]), np.ones(rows, np.bool_), error)
+
+
+def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
+    """What a function made as a column; a value of a wrong type fails alone.
+
+    Args:
+        values: A list, or whatever Arrow takes for one.
+        column: The column.
+        is_pandas: Whether NaN stands for null, as in pandas.
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return fitted(values, column)
+
+    def attempt(start: int, stop: int) -> Made:
+        part = values[start:stop]
+        if column.dtype is DType.DATE and stop - start > 1 and not _are_of_one_kind(part):
+            # Beside dates Arrow takes numbers and times for dates, too: what one event has may not hang on the others.
+            msg = "the values are of several types"
+            raise TypeError(msg)
+        return fitted(pa.array(part, from_pandas=is_pandas), column)
+
+    return each(attempt, len(values), column)
+
+
+def _are_of_one_kind(values: Any) -> bool:
+    """Whether values, but for nulls, are of one Python type and, where they are times, of one zone."""
+    if str(getattr(values, "dtype", "object")) != "object":
+        return True
+    there = (value for value in values if value is not None and value == value)
+    return len({(type(value), getattr(value, "tzinfo", None)) for value in there}) < 2
+
+
+def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
+    """An Arrow array as a column of the plan's type; a value that the type does not hold fails alone."""
+    wanted = ARROW_TYPES[column.dtype]
+    whole = _plain(array)
+
+    def attempt(start: int, stop: int) -> Made:
+        part = whole[start:stop]
+        if part.null_count == len(part):  # whatever type it is of
+            return Made(pa.nulls(len(part), wanted))
+        return Made(as_dates(part) if column.dtype is DType.DATE else part.cast(wanted))
+
+    made = Made(whole) if whole.type == wanted else each(attempt, len(whole), column)
+    return _on_calendar(made, *_CALENDAR[column.dtype]) if column.dtype in _CALENDAR else made
+
+
+def _on_calendar(made: Made, first: int, last: int) -> Made:
+    """Times and dates that no calendar has fail: Python could not hold them, and a lookup could not show them."""
+    held = made.array.cast(pa.int32()) if pa.types.is_date(made.array.type) else made.array
+    numbers = held.cast(pa.int64())
+    extent = pc.min_max(numbers)
+    low, high = extent["min"].as_py(), extent["max"].as_py()
+    if low is None or (low >= first and high <= last):
+        return made
+    off = pc.fill_null(pc.or_(pc.less(numbers, first), pc.greater(numbers, last)), fill_value=False)
+    array = pc.if_else(off, pa.scalar(None, made.array.type), made.array)
+    return Made(array, off.to_numpy(zero_copy_only=False), ValueError(OFF_CALENDAR)).after(made)
+
+
+def joined(parts: Iterable[Made], column: Column) -> Made:
+    """A column's parts as one."""
+    found = list(parts)
+    if len(found) == 1:
+        return found[0]
+    array = _plain(pa.chunked_array([part.array for part in found], ARROW_TYPES[column.dtype]))
+    failed = [np.zeros(len(part.array), np.bool_) if part.failed is None else part.failed for part in found]
+    error = next((part.error for part in found if part.error is not None), None)
+    return Made(array, np.concatenate(failed) if error is not None else None, error)
+
+
+def each(attempt: Callable[[int, int], Made], rows: int, column: Column) -> Made:
+    """A column of what an attempt makes of ranges of rows; a row that it fails on fails alone."""
+    parts = salvaged(attempt, 0, rows)
+    return joined(
+        (nothing(column, end - begin, part) if isinstance(part, Exception) else part for begin, end, part in parts),
+        column,
+    )
+
+
+def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -1,0 +1,54 @@
+"""Why a worker ended, in words: whatever was raised, by whomever, becomes one of headrace's errors."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from headrace.config import Project
+from headrace.errors import HeadraceError, WorkerError
+from headrace.kafka.clients import unavailable
+from headrace.kafka.refusals import is_refusal, refused
+
+__all__ = ["explained"]
+
+_INVALID_SESSION_TIMEOUT = 26
+
+
+def explained(error: BaseException, project: Project, bootstrap: str) -> HeadraceError:
+    """What ended a worker, as the error that is told.
+
+    Args:
+        error: What was raised.
+        project: The project, whose settings may be the reason.
+        bootstrap: The broker's address.
+    """
+    if isinstance(error, HeadraceError):
+        return error
+    if isinstance(error, KafkaError):
+        code = getattr(error, "errno", None)
+        if is_refusal(code):
+            return refused(bootstrap, _of_group(error, code, project), code)
+        if error.retriable:
+            return unavailable(bootstrap, _text(error))
+    msg = f"The worker cannot go on: {_text(error)}{_where(error)}."
+    hint = "Started again, it goes on where it was. If it ends this way again, report it with what `headrace stream --verbose` says."
+    return WorkerError(msg, hint=hint)
+
+
+def _of_group(error: KafkaError, code: object, project: Project) -> str:
+    setting = f", `session_timeout = {project.session_timeout:g}`" if code == _INVALID_SESSION_TIMEOUT else ""
+    return f"{type(error).__name__} (group {project.group!r}{setting})"
+
+
+def _text(error: BaseException) -> str:
+    said = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of what was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

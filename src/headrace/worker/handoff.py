@@ -1,0 +1,368 @@
+"""Building a version of a view from the log while the stream runs, and serving it once it has caught up.
+
+A version's records lie beside those of others, under its own hash, and a record skips what it has applied. So the log can be applied to them in
+portions while rounds go on into the version that is served. Partition by partition, once no more than a portion is missing, the worker lets the
+log catch up with it, applies the rest between two rounds, and from the next round on gives the version its rounds as well: no event is left out,
+and none counts twice, whatever crashes when. When every partition of the source has come so far, the store is told to serve the new version.
+
+The stores know how far this is: `upto` is where building goes on after a crash, `built` says that a partition has caught up. Whoever gets a
+partition that is `built` gives the version its rounds from the first one on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from headrace.erasure import ErasureFilter
+from headrace.errors import PlanError
+from headrace.events.event_batch import EventBatch
+from headrace.log import EventLog
+from headrace.plan import Plan, View
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore
+from headrace.stores.facts import (
+    building_fact,
+    built_fact,
+    built_prefix,
+    definition_fact,
+    definitions,
+    previous_fact,
+    refused_fact,
+    since_fact,
+    upto_fact,
+    upto_prefix,
+    view_fact,
+    view_facts,
+)
+from headrace.stores.served_versions import building_views, built_partitions, definition_of, serving_facts, unreadable
+from headrace.worker.handoff_requests import Request, read_requests, withdraw
+from headrace.worker.log_rows import batch_of_rows
+
+__all__ = ["Handoff"]
+
+logger = logging.getLogger(__name__)
+
+Owns = Callable[[str, int], bool]
+
+PORTION = 20_000
+"""About that many events of the log are applied at a time, and no more between two rounds."""
+_DELETED_AT_A_TIME = 1_000
+
+
+class Handoff:
+    """Builds versions of views that are asked for, and has the store serve them.
+
+    `build` may run beside rounds; `join` and `settle` may not, and `join` only while the log holds all that was applied. Of several workers, the
+    one that reads partition 0 of a source takes requests on and has the store serve what has caught up; each builds its own partitions.
+
+    Args:
+        plan: The plan; its sources are what rounds are decoded by.
+        store: The store, open to write.
+        applier: What applies rounds to the store.
+        logs: The logs, by topic.
+        requests: The folder of requests.
+        erased: What keeps the events of erased entities out.
+        repo: The feature repo's folder, for the functions of transforms.
+        partitions: How many partitions each topic has; None where no worker runs, and what the stores hold is all.
+        objection_s: Where several workers share the store, for how long each may object that it does not follow a partition which is noted
+            as caught up (it was taken from another worker at that moment), in seconds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: OnlineStore,
+        applier: Applier,
+        logs: Mapping[str, EventLog],
+        requests: Path,
+        erased: ErasureFilter,
+        repo: Path | None = None,
+        partitions: Mapping[str, int] | None = None,
+        objection_s: float = 0.0,
+    ) -> None:
+        self._sources = plan.sources
+        self._declared = set(plan.views)
+        self._store = store
+        self._applier = applier
+        # What it builds beside rounds goes through an applier of its own: they run in two threads.
+        self._filler = Applier(Plan(project=plan.project, sources=plan.sources, views={}), store, repo)
+        self._logs = logs
+        self._requests = requests
+        self._erased = erased
+        self._counts = partitions or {}
+        self._objection_s = objection_s
+        self._complete_since: dict[str, float] = {}
+        self._reassigned = False
+        self._refused: set[str] = set()
+        self._scans: dict[tuple[str, int], Iterator[_Portion]] = {}
+        self._reached: dict[tuple[str, int], int] = {}
+        self._ready: dict[str, set[int]] = {}
+        self.resume()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether some partition waits for `join`."""
+        return any(self._ready.values())
+
+    def resume(self) -> None:
+        """Go on with what the store says is served and being built: before the first round of partitions that were assigned."""
+        self._reassigned = True
+        facts = self._store.meta()
+        # Another worker may have let a version go live since; it gets these rounds from nobody else.
+        self._serve_live(facts)
+        for view in building_views(facts).values():
+            if self._can_build(view):
+                self._applier.follow(view, built_partitions(facts, view))
+
+    def build(self, owns: Owns = lambda _topic, _partition: True) -> bool:
+        """Take requests on, and apply one portion of the log to a version that is being built.
+
+        Args:
+            owns: Whether a partition of a topic is this worker's.
+
+        Returns:
+            Whether there is more to build just now.
+
+        Raises:
+            StaleWriteError: Another worker builds the partition now.
+            StoreUnavailableError, LogUnavailableError: Building again goes on where this ended.
+        """
+        if self._reassigned:
+            self._reassigned = False
+            self._scans.clear()
+            self._ready.clear()
+        try:
+            self._take_requests(owns)
+            facts = self._store.meta()
+            self._forget_given_up(facts, owns)
+            return any(
+                self._build(view, facts, owns) for view in building_views(facts).values() if self._can_build(view)
+            )
+        except BaseException:
+            self._scans.clear()
+            raise
+
+    def join(self, owns: Owns = lambda _topic, _partition: True) -> None:
+        """Apply what the log has got since, and give versions that are being built the rounds of those partitions from now on.
+
+        Args:
+            owns: Whether a partition of a topic is this worker's.
+
+        Raises:
+            StaleWriteError, StoreUnavailableError, LogUnavailableError: As `build`.
+        """
+        waiting, self._ready = self._ready, {}
+        facts = self._store.meta()
+        for view in building_views(facts).values():
+            if not self._can_build(view):
+                continue
+            partitions = {one for one in waiting.get(view.hash, set()) if self._is_mine(view, one, owns)}
+            for partition in sorted(partitions):
+                for portion in self._portions(view, partition, _upto(facts, view, partition)):
+                    self._filler.fill(view, portion.batch)
+            self._applier.follow(view, partitions)
+            self._store.set_meta({built_fact(view.hash, partition): "yes" for partition in partitions})
+
+    def settle(self, owns: Owns = lambda _topic, _partition: True) -> list[View]:
+        """Have the store serve versions that have caught up everywhere, and give all rounds to what it serves.
+
+        Args:
+            owns: Whether a partition of a topic is this worker's.
+
+        Returns:
+            The versions that this worker serves since.
+        """
+        facts = self._store.meta()
+        for view in building_views(facts).values():
+            if self._can_build(view) and owns(self._topic(view), 0) and self._has_caught_up(view, facts):
+                self._go_live(view, facts)
+        facts = self._store.meta()
+        changed = self._serve_live(facts)
+        building = {view.hash for view in building_views(facts).values()}
+        for view in self._applier.following:
+            if view.hash not in building:
+                self._applier.drop(view)
+        return changed
+
+    def _serve_live(self, facts: Mapping[str, str]) -> list[View]:
+        """Give all rounds to what the store serves; the versions that this worker serves since."""
+        known = {view.hash: view for view in (*self._applier.served.values(), *self._applier.following)}
+        names = self._declared | {view.name for view in known.values()}
+        changed: list[View] = []
+        for name, live in view_facts(facts).items():
+            served = self._applier.served.get(name)
+            if name not in names or (served is not None and served.hash == live):
+                continue
+            version = known.get(live) or definition_of(facts, live)
+            if version is not None and self._can_build(version):
+                self._applier.serve(version)
+                changed.append(version)
+        return changed
+
+    def _has_caught_up(self, view: View, facts: Mapping[str, str]) -> bool:
+        built = built_partitions(facts, view)
+        # Kafka's partitions are known; only where they are all there, the log is asked for more.
+        if not (built.issuperset(range(self._counts.get(self._topic(view), 0))) and self._partitions(view) <= built):
+            self._complete_since.pop(view.hash, None)
+            return False
+        since = self._complete_since.setdefault(view.hash, time.monotonic())
+        return time.monotonic() - since >= self._objection_s
+
+    def _take_requests(self, owns: Owns) -> None:
+        facts = self._store.meta()
+        requests = read_requests(self._requests)
+        for name, view in building_views(facts).items():
+            if name not in requests and view.source in self._sources and owns(self._topic(view), 0):
+                self._store.set_meta({building_fact(name): None})
+        for name, request in requests.items():
+            view = request.view
+            if facts.get(view_fact(name)) == view.hash and building_fact(name) not in facts:
+                withdraw(self._requests, request)
+            elif facts.get(building_fact(name)) != view.hash and self._can_meet(request) and owns(self._topic(view), 0):
+                # What an earlier attempt had caught up with, nobody has given its rounds since.
+                unbuilt = dict.fromkeys(fact for fact in facts if fact.startswith(built_prefix(view.hash)))
+                taken = {building_fact(name): view.hash, definition_fact(view.hash): view.model_dump_json()}
+                self._store.set_meta({**unbuilt, **taken, refused_fact(view.hash): None})
+                logger.warning("Building %s from the log; what is served stays until then.", view.versioned_name)
+
+    def _can_meet(self, request: Request) -> bool:
+        own = self._sources.get(request.view.source)
+        why = "it does not know its source" if own is None else unreadable(request.view, own)
+        if why is not None:
+            self._refuse(request.view, f"this worker started under an older plan ({why}). Restart it.")
+        return why is None and self._can_build(request.view)
+
+    def _can_build(self, view: View) -> bool:
+        if view.source not in self._sources:
+            return False
+        try:
+            self._applier.prepare(view)
+            self._filler.prepare(view)
+        except PlanError as error:
+            self._refuse(view, str(error))
+            return False
+        return True
+
+    def _refuse(self, view: View, why: str) -> None:
+        if view.hash not in self._refused:
+            self._refused.add(view.hash)
+            self._store.set_meta({refused_fact(view.hash): why})
+            logger.warning("%s is not built: %s", view.versioned_name, why)
+
+    def _topic(self, view: View) -> str:
+        return self._sources[view.source].topic
+
+    def _partitions(self, view: View) -> set[int]:
+        topic = self._topic(view)
+        held = {at.partition for at in self._store.positions() if at.topic == topic} | set(
+            self._logs[topic].last_offsets()
+        )
+        return held | set(range(self._counts.get(topic, 0)))
+
+    def _is_mine(self, view: View, partition: int, owns: Owns) -> bool:
+        """Whether a partition is this worker's to build; those that Kafka does not have were imported, and go with partition 0."""
+        topic = self._topic(view)
+        return owns(topic, partition if partition < self._counts.get(topic, 0) else 0)
+
+    def _build(self, view: View, facts: Mapping[str, str], owns: Owns) -> bool:
+        begun = next((at for at in self._scans if at[0] == view.hash), None)
+        if begun is not None and _upto(facts, view, begun[1]) < self._reached.get(begun, -1):
+            self._scans.clear()  # the store has lost writes: on from what it holds
+        elif begun is not None:
+            self._apply_portion(view, begun)
+            return True
+        topic = self._topic(view)
+        waiting = self._ready.setdefault(view.hash, set())
+        unfollowed = self._partitions(view) - self._applier.followed(view) - waiting
+        for partition in sorted(one for one in unfollowed if self._is_mine(view, one, owns)):
+            if built_fact(view.hash, partition) in facts:
+                # Whoever had it before noted that after this worker had looked: it is not so.
+                self._store.set_meta({built_fact(view.hash, partition): None})
+            after = _upto(facts, view, partition)
+            if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= PORTION:
+                waiting.add(partition)  # it is applied between two rounds
+                continue
+            self._reached[view.hash, partition] = after
+            self._scans[view.hash, partition] = self._portions(view, partition, after)
+            self._apply_portion(view, (view.hash, partition))
+            return True
+        return False
+
+    def _apply_portion(self, view: View, at: tuple[str, int]) -> None:
+        portion = next(self._scans[at], None)
+        if portion is None:
+            del self._scans[at]
+        else:
+            self._filler.fill(view, portion.batch)
+            self._store.set_meta({upto_fact(*at): str(portion.last)})
+            self._reached[at] = portion.last
+
+    def _portions(self, view: View, partition: int, after: int) -> Iterator[_Portion]:
+        source = self._sources[view.source]
+        log = self._logs[source.topic]
+        for rows in log.scan({partition: after}, partitions=[partition], batch_rows=PORTION):
+            batch = batch_of_rows(source, rows)
+            (kept,) = self._erased.kept([batch])
+            yield _Portion(kept, int(batch.offset[-1]))
+
+    def _go_live(self, view: View, facts: Mapping[str, str]) -> None:
+        """Let the store serve a version, at one moment; the one before is kept, to roll back to."""
+        before = facts.get(view_fact(view.name))
+        changes: dict[str, str | None] = {**serving_facts([view]), building_fact(view.name): None}
+        changes |= dict.fromkeys(_notes_on(view.hash, facts))
+        if before is not None and before != view.hash:
+            # It has got every round up to the store's positions. The log may hold more: an import that no worker has applied yet.
+            topic = self._topic(view)
+            ends = self._logs[topic].last_offsets()
+            positions = {at.partition: one.offset for at, one in self._store.positions().items() if at.topic == topic}
+            changes |= {
+                upto_fact(before, partition): str(min(end, positions[partition]))
+                for partition, end in ends.items()
+                if partition in positions
+            }
+            changes[previous_fact(view.name)] = before
+            changes |= _first_time(view, before, facts)
+        self._store.set_meta(changes)
+        logger.warning("%s is live.", view.versioned_name)
+
+    def _forget_given_up(self, facts: Mapping[str, str], owns: Owns) -> None:
+        """Remove the records of versions that are neither served, nor being built, nor to roll back to."""
+        roles = (view_fact(""), previous_fact(""), building_fact(""))
+        needed = {value for fact, value in facts.items() if fact.startswith(roles)}
+        for view_hash in set(definitions(facts)) - needed:
+            view = definition_of(facts, view_hash)
+            if view is not None and view.source in self._sources and owns(self._topic(view), 0):
+                # The notes go first: without records they would leave a gap, records without them are passed over.
+                gone = [*_notes_on(view_hash, facts), definition_fact(view_hash), since_fact(view_hash)]
+                self._store.set_meta(dict.fromkeys(gone))
+                entities = self._store.entities(view_hash)
+                for start in range(0, len(entities), _DELETED_AT_A_TIME):
+                    self._store.delete(view_hash, entities[start : start + _DELETED_AT_A_TIME])
+                logger.warning("Removed the records of %s, which is no longer needed.", view.versioned_name)
+
+
+def _first_time(view: View, before: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """Notes which of two versions came later, so that rolling back twice does not roll forward."""
+    if since_fact(view.hash) in facts:
+        return {}
+    later = before if facts.get(previous_fact(view.name)) == view.hash else view.hash
+    return {} if since_fact(later) in facts else {since_fact(later): str(time.time_ns() // 1000)}
+
+
+class _Portion(NamedTuple):
+    """Events of one partition from the log, and the last offset that they stand for."""
+
+    batch: EventBatch
+    last: int
+
+
+def _upto(facts: Mapping[str, str], view: View, partition: int) -> int:
+    return int(facts.get(upto_fact(view.hash, partition), -1))
+
+
+def _notes_on(view_hash: str, facts: Mapping[str, str]) -> list[str]:
+    return [fact for fact in facts if fact.startswith((built_prefix(view_hash), upto_prefix(view_hash)))]

@@ -1,0 +1,79 @@
+"""Under the system clock: when each offset became readable online, until the log holds it.
+
+The time is taken after the online write is acknowledged, and journalled beside the records, so that a replay after a crash writes the same
+`known_at` to the log that the first run noted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from headrace.events.columns import IntArray
+from headrace.events.event_batch import EventBatch
+from headrace.events.source_partition import SourcePartition
+from headrace.stores import JournalEntry
+
+__all__ = ["KnownAt"]
+
+
+class KnownAt:
+    """The journal's notes, in memory; notes are made in one thread and dropped in another.
+
+    Args:
+        journal: What an earlier run left.
+    """
+
+    def __init__(self, journal: Iterable[JournalEntry]) -> None:
+        self._entries: dict[SourcePartition, list[JournalEntry]] = {}
+        self._lock = threading.Lock()
+        for entry in journal:
+            self._entries.setdefault(entry.source, []).append(entry)
+
+    def note(self, ranges: Sequence[tuple[SourcePartition, int, int]], known_at_us: int) -> list[JournalEntry]:
+        """What to journal: ranges of offsets as readable since `known_at_us`, but for those noted before. `accept` it once it is.
+
+        Args:
+            ranges: Source partition, first and last offset.
+            known_at_us: The time.
+
+        Returns:
+            The entries that are new.
+        """
+        added: list[JournalEntry] = []
+        with self._lock:
+            for source, first, last in ranges:
+                entries = self._entries.get(source)
+                noted_through = entries[-1].last if entries else -1
+                if last > noted_through:
+                    added.append(JournalEntry(source, max(first, noted_through + 1), last, known_at_us))
+        return added
+
+    def accept(self, entries: Iterable[JournalEntry]) -> None:
+        """Entries have been journalled: from now on they are known.
+
+        Args:
+            entries: What `note` gave.
+        """
+        with self._lock:
+            for entry in entries:
+                self._entries.setdefault(entry.source, []).append(entry)
+
+    def of(self, batch: EventBatch) -> IntArray:
+        """When each event of a batch became readable; what is not noted (the log has it already) keeps the batch's time."""
+        known = batch.known_us.copy()
+        for partition in np.unique(batch.partition).tolist():
+            for entry in self._entries.get(SourcePartition(batch.source.topic, partition), []):
+                known[(batch.partition == partition) & (batch.offset >= entry.first) & (batch.offset <= entry.last)] = (
+                    entry.known_at_us
+                )
+        return known
+
+    def forget(self, through: Mapping[SourcePartition, int]) -> None:
+        """Drop the notes that the log has made needless, but the newest of each partition, which says how far was noted."""
+        with self._lock:
+            for source, offset in through.items():
+                entries = self._entries.get(source, [])
+                self._entries[source] = [entry for entry in entries[:-1] if entry.last > offset] + entries[-1:]

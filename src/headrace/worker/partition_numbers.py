@@ -1,0 +1,54 @@
+"""Kafka's partitions and source partitions: what Faust, the reader and the consumer group call a partition, and what stores and log do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.events.source_partition import SourcePartition
+
+__all__ = ["Numbers"]
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
+
+
+class Numbers:
+    """One and the same: where no topic was ever made anew, and where there is no broker (test beds)."""
+
+    def number(self, at: SourcePartition) -> SourcePartition:
+        """The source partition of one of Kafka's partitions.
+
+        Args:
+            at: Topic, and Kafka's number.
+        """
+        return at
+
+    def kafka(self, at: SourcePartition) -> SourcePartition | None:
+        """Kafka's partition that a source partition stands for; None where it is sealed or imported.
+
+        Args:
+            at: Topic, and source partition.
+        """
+        return at
+
+    def sealed(self, topic: str) -> list[tuple[range, int | None]]:
+        """The source partitions of each incarnation that ended, and the newest record timestamp in it, in µs; None where that is not known.
+
+        Args:
+            topic: The topic.
+        """
+        del topic
+        return []
+
+    def begin_check(self, within_s: float) -> Callable[[], None]:
+        """Begin to ask whether the topics are still those that are read; returns at once.
+
+        Args:
+            within_s: An answer that was asked for so short a time ago, in seconds, is good enough.
+
+        Returns:
+            What waits for the answer; it raises TopicError where a topic is another one.
+        """
+        del within_s
+        return _nothing

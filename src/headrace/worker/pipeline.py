@@ -1,0 +1,337 @@
+"""One round of fetches on its way through both stores: decode → dead letters | columns → tiles → online commit → journal → log → offsets.
+
+`process` makes events readable online; `flush` makes them durable and says which offsets Kafka may be told. They run in two threads: while the
+log writes one batch of rounds, the next ones are applied. A crash anywhere between loses and doubles nothing: what Kafka delivers again is
+skipped by the records' applied offsets online, and by the log's app transactions offline.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from headrace.config import Clock
+from headrace.erasure import ErasureFilter
+from headrace.errors import TopicError
+from headrace.events.dead_letter import DeadLetter
+from headrace.events.decode import EventDecoder
+from headrace.events.event_batch import EventBatch
+from headrace.events.source_partition import SourcePartition
+from headrace.plan import Plan
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore, Position
+from headrace.stores.facts import FAILURES
+from headrace.transforms import failures_summary
+from headrace.worker import failpoints
+from headrace.worker.decode_ahead import DecodedAhead
+from headrace.worker.deduplication import Deduplicator
+from headrace.worker.known_at_journal import KnownAt
+from headrace.worker.log_rows import log_rows
+from headrace.worker.partition_numbers import Numbers
+from headrace.worker.rounds import Fetch
+
+if TYPE_CHECKING:
+    from headrace.log import EventLog
+
+__all__ = ["DeadLetterSink", "Pipeline", "RoundSummary"]
+
+logger = logging.getLogger(__name__)
+
+_NEVER = -(2**63)
+_LAST_MS = 253_402_300_799_999
+"""The end of the calendar: later timestamps of records, which are dead letters, move no clock."""
+_CHECK_S = 0.05
+"""A topic cannot be deleted and made anew, and get as many records as it had, within this many seconds."""
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters go."""
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Hand letters over."""
+
+    def flush(self) -> None:
+        """Return once all letters handed over are stored; BrokerUnavailableError where they are not."""
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """What a round did.
+
+    Attributes:
+        events: How many good events it held.
+        dead: How many dead letters.
+        newest_record_us: The newest record timestamp in it.
+        failures: What transforms have failed on since the worker started, by ``view.column``.
+    """
+
+    events: int
+    dead: int
+    newest_record_us: int
+    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class _Unlogged:
+    """What has been applied online and is not in the log yet."""
+
+    batches: dict[str, list[EventBatch]] = field(default_factory=dict)
+    offsets: dict[SourcePartition, int] = field(default_factory=dict)
+    events: int = 0
+
+    def add(self, batches: Iterable[EventBatch], offsets: Mapping[SourcePartition, int]) -> None:
+        """Take in what comes next, but for what is here: a rebalance has a worker read what it has not logged yet again."""
+        for batch in batches:
+            topic, keep = batch.source.topic, np.ones(len(batch), np.bool_)
+            for partition in np.unique(batch.partition).tolist():
+                held = self.offsets.get(SourcePartition(topic, partition), -1)
+                keep &= (batch.partition != partition) | (batch.offset > held)
+            fresh = batch.where(keep)
+            self.batches.setdefault(topic, []).append(fresh)
+            self.events += len(fresh)
+        for source, offset in offsets.items():
+            self.offsets[source] = max(offset, self.offsets.get(source, -1))
+
+
+class Pipeline:
+    """Applies rounds of fetches to the online store and the log.
+
+    Args:
+        plan: The plan.
+        decoders: A decoder per topic.
+        store: The online store.
+        logs: A log per topic.
+        clock: What `known_at` is.
+        dead_letters: Where dead letters go.
+        now_us: The wall clock, in µs.
+        repo: The feature repo's folder, for the functions of transforms.
+        applier: What applies rounds to the store; None makes one that serves the plan.
+        topics: Which source partitions Kafka's partitions are, and whether the topics are still the same.
+        erased: What keeps the events of erased entities out; None where nothing ever is.
+        first_logged: Called after the first append to each log.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        decoders: Mapping[str, EventDecoder],
+        store: OnlineStore,
+        logs: Mapping[str, EventLog],
+        clock: Clock,
+        dead_letters: DeadLetterSink,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        repo: Path | None = None,
+        erased: ErasureFilter | None = None,
+        applier: Applier | None = None,
+        topics: Numbers | None = None,
+        first_logged: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._topics = topics or Numbers()
+        self._erased = erased
+        self._decoders = decoders
+        self._store = store
+        self._logs = logs
+        self._clock = clock
+        self._dead_letters = dead_letters
+        self._now_us = now_us
+        self._applier = applier or Applier(plan, store, repo)
+        self._known_at = KnownAt(store.journal())
+        self._deduplicator = Deduplicator(logs, self._topics)
+        self._ahead = DecodedAhead(decoders)
+        self._unlogged = _Unlogged()
+        self._held: dict[SourcePartition, Position] = {}
+        self._told = store.meta().get(FAILURES)
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._first_logged = first_logged
+        self._has_logged: set[str] = set()
+
+    @property
+    def unlogged_events(self) -> int:
+        """How many events are readable online and not in the log yet."""
+        return self._unlogged.events
+
+    @property
+    def has_unlogged(self) -> bool:
+        """Whether any offset, of an event or a dead letter, waits for the log."""
+        return bool(self._unlogged.offsets)
+
+    @property
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """What derived columns, udfs and filters have failed on so far, by ``view.column``."""
+        return failures_summary(self._applier.failures())
+
+    def reload(self) -> None:
+        """Read the journal and the log's newest ids again: partitions that have just been assigned may have been another worker's."""
+        with self._lock:
+            self._known_at = KnownAt(self._store.journal())
+            self._deduplicator.forget()
+            self._held.clear()
+        self._ahead.forget()
+
+    def read_ahead(self, fetches: Sequence[Fetch]) -> None:
+        """Begin to decode a round that will be processed once those before it have been; it waits for nothing.
+
+        Args:
+            fetches: The round, as `process` will be given it.
+        """
+        self._ahead.begin(fetches)
+
+    def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
+        """Make a round readable online.
+
+        Args:
+            fetches: The round: at most one fetch per source partition.
+
+        Returns:
+            What it held.
+
+        Raises:
+            StaleWriteError: The worker has lost one of the partitions; no position moves, and a replay passes over what a long commit had written.
+            StoreBehindError: The store has lost writes; no position moves, and the worker must start anew.
+            StoreUnavailableError: The store is away; processing the round again is safe.
+            TopicError: The topic was made anew: these may be records of another one. What was read before is logged.
+        """
+        is_same_topic = self._topics.begin_check(_CHECK_S)
+        now = self._now_us() if self._clock is Clock.SYSTEM else None
+        batches, dead = self._decode(fetches, now)
+        fetches = [replace(fetch, source=self._topics.number(fetch.source)) for fetch in fetches]
+        batches = self._deduplicator.first_ones(self._kept(batches))
+        self._dead_letters.send(dead)
+        positions = {fetch.source: self._position(fetch, batches) for fetch in fetches}
+        writes = self._applier.writes(batches, now)
+        self._refuse_other_topics(is_same_topic)
+        failpoints.reach("before-online-write")
+        self._applier.commit(writes, positions, {at: self._held[at].offset for at in positions if at in self._held})
+        self._held.update(positions)
+        failpoints.reach("after-online-write")
+        if self._clock is Clock.SYSTEM:
+            self._note_known_at(fetches, batches)
+        with self._lock:
+            self._unlogged.add(batches, {fetch.source: fetch.last_offset for fetch in fetches})
+        # Last: where the journal could not be written the round comes again, and its own ids must not be taken for repetitions.
+        self._deduplicator.accept()
+        newest = max(position.record_ts_us for position in positions.values())
+        return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest, self.failures)
+
+    def _decode(self, fetches: Sequence[Fetch], now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
+        batches, dead = self._ahead.decoded(fetches, now)
+        for letter in dead:
+            where = f"{letter.topic}[{letter.partition}]@{letter.offset}"
+            logger.warning("Dead letter %s: %s: %s", where, letter.field or "event", letter.reason)
+        return [self._numbered(batch) for batch in batches], dead
+
+    def _numbered(self, batch: EventBatch) -> EventBatch:
+        """A batch with the numbers of source partitions, in place of Kafka's."""
+        topic = batch.source.topic
+        base = self._topics.number(SourcePartition(topic, 0)).partition
+        return replace(batch, partition=batch.partition + base, _values={}) if base else batch
+
+    def _refuse_other_topics(self, is_same_topic: Callable[[], None]) -> None:
+        """Wait for word that the topics are the ones they were when this was read: a topic made anew has other records at the same offsets."""
+        try:
+            is_same_topic()
+        except TopicError:
+            self._flush(lambda: None)  # each round before this one was checked
+            raise
+
+    def _position(self, fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
+        """How far a fetch brings its partition. One without records moves the offset, and no time; older records move no time back."""
+        before = self._held.get(fetch.source) or self._store.positions().get(fetch.source)
+        before = before or Position(fetch.last_offset, 0, _NEVER)
+        if not len(fetch.records):
+            return replace(before, offset=fetch.last_offset)
+        newest_event = before.event_ts_us
+        for batch in batches:
+            if batch.source.topic == fetch.source.topic:
+                mine = batch.ts_us[batch.partition == fetch.source.partition]
+                newest_event = int(mine.max(initial=newest_event))
+        times = fetch.records.timestamps
+        newest_record = max(before.record_ts_us, int(times.max(initial=0, where=times <= _LAST_MS)) * 1000)
+        return Position(fetch.last_offset, newest_record, newest_event)
+
+    def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
+        """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
+        acknowledged = self._now_us()
+        ranges = [(fetch.source, fetch.first_offset, fetch.last_offset) for fetch in fetches if len(fetch.records)]
+        with self._lock:
+            noted = self._known_at.note(ranges, acknowledged)
+            self._store.add_journal(noted)
+            self._known_at.accept(noted)
+        for batch in batches:
+            batch.known_us = self._known_at.of(batch)
+
+    def flush(self) -> dict[SourcePartition, int]:
+        """Make everything processed so far durable in both stores.
+
+        Returns:
+            The next offset to read, per source partition: what Kafka may be told.
+
+        Raises:
+            LogUnavailableError, StoreUnavailableError, BrokerUnavailableError: Nothing was lost; flushing again is safe.
+            TopicError: The topic was made anew since what is to be flushed was read.
+        """
+        return self._flush(self._topics.begin_check(0) if self.has_unlogged else lambda: None)
+
+    def _flush(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
+        # One at a time: the log takes a partition's events in their order, and what came too late would be taken for a replay.
+        with self._flushing:
+            return self._flush_alone(is_same_topic)
+
+    def _flush_alone(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
+        with self._lock:
+            taken, self._unlogged = self._unlogged, _Unlogged()
+        if not taken.offsets:
+            return {}
+        try:
+            self._dead_letters.flush()
+            is_same_topic()
+            failpoints.reach("before-log-append")
+            self._append(taken)
+            failpoints.reach("after-log-append")
+            failpoints.reach("before-store-sync")
+            self._store.sync()
+            failpoints.reach("after-store-sync")
+        except BaseException:
+            self._give_back(taken)
+            raise
+        self._tell_failures()
+        if self._clock is Clock.SYSTEM:
+            self._store.trim_journal(taken.offsets)
+            self._known_at.forget(taken.offsets)
+        moved = {self._topics.kafka(source): offset + 1 for source, offset in taken.offsets.items()}
+        return {source: offset for source, offset in moved.items() if source is not None}
+
+    def _tell_failures(self) -> None:
+        """Note in the store what transforms fail on, for `headrace status`."""
+        failures = self.failures
+        told = json.dumps(failures) if failures else None
+        if told != self._told:
+            self._store.set_meta({FAILURES: told})
+            self._told = told
+
+    def _append(self, taken: _Unlogged) -> None:
+        for topic, log in self._logs.items():
+            positions = {source.partition: offset for source, offset in taken.offsets.items() if source.topic == topic}
+            if positions:
+                # Once more: an entity may have been erased between the online write and now.
+                log.append(log_rows(log.source, self._kept(taken.batches.get(topic, []))), positions)
+                if topic not in self._has_logged:
+                    self._first_logged()
+                    self._has_logged.add(topic)
+
+    def _kept(self, batches: list[EventBatch]) -> list[EventBatch]:
+        return batches if self._erased is None else self._erased.kept(batches)
+
+    def _give_back(self, taken: _Unlogged) -> None:
+        with self._lock:
+            newer, self._unlogged = self._unlogged, taken
+            taken.add([batch for batches in newer.batches.values() for batch in batches], newer.offsets)

@@ -1,0 +1,80 @@
+"""Noting in a store which logs its records are made from, and since when.
+
+Lookups carry that with them. So an audit compares what was served with the log that it came from: a log that was made anew cannot tell what the
+one before it held, and records that were made before an erasure had counted what was erased.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from headrace.errors import LogError
+from headrace.log import made_log, make_log
+from headrace.plan import Source
+from headrace.stores import OnlineStore
+from headrace.stores.facts import FILLED, GENERATION, UNKNOWN_LOG, log_fact, new_generation
+from headrace.stores.readiness import State, state_of
+
+__all__ = ["check_refillable_from", "note_origin"]
+
+
+def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
+    """Note what a store is filled from.
+
+    To be done when a worker starts, and again after its first append to a log.
+
+    A log that is missing although the store holds its events is made here, so that what follows is known to come from two logs. A log of a
+    new topic is left to its first append: until then the model may change in any way.
+
+    Args:
+        store: The store, open to write.
+        root: The folder of all logs.
+        sources: The sources.
+
+    Raises:
+        LogError, LogUnavailableError: A log cannot be read or made.
+    """
+    facts, filled = store.meta(), {at.topic for at in store.positions()}
+    wanted = {} if filled else {FILLED: str(time.time_ns() // 1000)}
+    for source in sources:
+        made, known = made_log(root, source), facts.get(log_fact(source.topic))
+        if source.topic in filled:
+            if known is None:  # noted nowhere, as the log was not there yet when the store began to be filled
+                known = UNKNOWN_LOG if made is None else made.id
+            made = made or make_log(root, source)
+            wanted[log_fact(source.topic)] = known if made.id in known.split(",") else f"{known},{made.id}"
+        elif made is not None:
+            wanted[log_fact(source.topic)] = made.id
+    if any(facts.get(name) != value for name, value in wanted.items()):
+        # Clients that run read it again by the generation; that of a store that is being filled changes at the end of it.
+        again = {GENERATION: new_generation()} if state_of(facts) is State.READY else {}
+        store.set_meta({**wanted, **again})
+
+
+def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
+    """Refuse to empty a store whose events the logs that are here never held: nobody has asked for that.
+
+    Args:
+        store: The store.
+        root: The folder of all logs.
+        sources: The sources.
+
+    Raises:
+        LogError: The store was filled from a log that is not here, or a log cannot be read.
+    """
+    facts = store.meta()
+    for source in sources:
+        known = set(facts.get(log_fact(source.topic), UNKNOWN_LOG).split(","))
+        made = made_log(root, source)
+        if known - {UNKNOWN_LOG, None if made is None else made.id}:
+            msg = (
+                f"The online store holds events that are gone from the broker, so it has to be filled anew; but the log of {source.topic!r} that it "
+                f"was filled from is not at {root / source.topic}. What only that log held would be lost."
+            )
+            hint = (
+                "Bring the log back. `headrace stream --rebuild` fills the store from what is here, without the rest; `headrace reset` starts from "
+                "nothing."
+            )
+            raise LogError(msg, hint=hint)

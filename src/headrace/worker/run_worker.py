@@ -1,0 +1,244 @@
+"""Running a worker in this process: `headrace stream`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import faust
+
+from headrace.config import Project
+from headrace.errors import HeadraceError, RetryableError, WorkerError
+from headrace.events.source_partition import SourcePartition
+from headrace.kafka import broker_address
+from headrace.kafka.clients import unavailable
+from headrace.kafka.topics import end_offsets
+from headrace.plan import read_plan
+from headrace.worker import failpoints
+from headrace.worker.exit_reasons import explained
+from headrace.worker.faust_app import StreamApp
+from headrace.worker.faust_setup import create_app
+from headrace.worker.heap import keep_heap
+from headrace.worker.heartbeat import Heart
+from headrace.worker.liveness import Life
+from headrace.worker.startup import Runtime, prepare
+from headrace.worker.stats import WorkerStats
+from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept
+from headrace.worker.watchdog import Watchdog
+
+__all__ = ["run_worker"]
+
+logger = logging.getLogger(__name__)
+
+_WATCH_S = 0.25
+_LEAVE_S = 8.0
+"""How long the last rounds may take to the log and their offsets to the broker, in seconds, before the group is left without."""
+_START_S = 90.0
+"""How long the group may take to give a worker its partitions, in seconds: it waits up to 60 s for members that are silent."""
+_LOOP_S = 30.0
+"""How long the event loop may stand still, in seconds: by then the group has given the worker's partitions to others."""
+_AWAY = 4
+_GC_THRESHOLDS = 100_000, 20, 20
+"""Events are freed by reference counting; Python's default (700) walks the young objects of a fetch some thirty times for nothing."""
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its banner and spinner; it can be asked to end as a signal would."""
+
+    logger = logging.getLogger("faust.headrace.worker")
+
+    app: StreamApp
+
+    def __init__(self, app: StreamApp, watchdog: Watchdog) -> None:
+        super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
+        self.spinner = None
+        self._watchdog = watchdog
+        self._left: asyncio.Future[None] | None = None
+        app.on_end = self._on_sigterm
+
+    async def on_startup_finished(self) -> None:
+        """Leave what was made while starting (both stores, the plan, models) out of every later look for cycles."""
+        await super().on_startup_finished()
+        gc.collect()
+        gc.freeze()
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()  # Faust's own shouts on standard error
+
+    def _on_sigterm(self) -> None:
+        if self._left is None:
+            self._watchdog.end()
+            self._left = asyncio.ensure_future(self._leave())
+
+    async def _leave(self) -> None:
+        try:
+            await asyncio.wait_for(self.app.leave(), _LEAVE_S)
+        except (
+            Exception
+        ) as error:  # whatever it is, it must not keep the worker from ending; the next start does what is left
+            logger.warning("The last rounds are left to the next start: %s", explained(error, self.app.project, ""))
+        super()._on_sigterm()
+
+
+def run_worker(
+    project: Project,
+    *,
+    until_end: bool = False,
+    rebuild: bool = False,
+    accept: Accept = NOTHING_ACCEPTED,
+    watch: Callable[[WorkerStats], None] | None = None,
+    watchdog: Watchdog | None = None,
+) -> WorkerStats:
+    """Run a worker until it is told to stop, or has read everything.
+
+    Args:
+        project: The project.
+        until_end: Stop once everything that the topics hold now has been applied and logged.
+        rebuild: Fill the online store anew from the log first.
+        accept: What of a topic's losses a person has said yes to.
+        watch: Called a few times a second with the statistics, from another thread.
+        watchdog: What ends the process where the worker does not end; None is one that goes when this returns.
+
+    Returns:
+        What it did.
+
+    Raises:
+        ConfigError: `HEADRACE_FAILPOINT` names no failpoint.
+        HeadraceError: What `prepare` raises, or what made the worker stop.
+    """
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    plan = read_plan(project.plan_path)
+    bootstrap = broker_address(project)
+    guard = watchdog or Watchdog(_say)
+    heart = Heart(project.workers_path)
+    life = Life(heart)
+    logger.info("Worker %s starts: project %r, plan %s, broker %s.", heart.worker, plan.project, plan.hash, bootstrap)
+    try:
+        opens = partial(prepare, project, plan, bootstrap, rebuild=rebuild, accept=accept, on_step=life.recovering)
+        stats = _run_until_it_ends(opens, life, guard, watch, until_end=until_end)
+    except Exception as error:
+        told = explained(error, project, bootstrap)
+        guard.end(told)
+        heart.end(told.what)
+        if told is error:
+            raise
+        logger.debug("The worker ended:", exc_info=error)
+        raise told from error
+    except BaseException:  # interrupted
+        heart.end(None)
+        raise
+    finally:
+        if watchdog is None:
+            guard.done()
+    heart.end(None)
+    logger.info("Ended: %s events, %s dead letters.", f"{stats.events:,}", f"{stats.dead_letters:,}")
+    return stats
+
+
+def _run_until_it_ends(
+    opens: Callable[[], Runtime],
+    life: Life,
+    watchdog: Watchdog,
+    watch: Callable[[WorkerStats], None] | None,
+    *,
+    until_end: bool,
+) -> WorkerStats:
+    runtime = opens()
+    project, plan, bootstrap = runtime.project, runtime.plan, runtime.bootstrap
+    try:
+        until = _ends(bootstrap, [source.topic for source in plan.sources.values()]) if until_end else None
+        app = create_app(project, plan=plan, runtime=runtime, until=until)
+        # Not the store's positions: a worker that was killed may have left events there that the log lacks.
+        app.stats.next_offsets.update(runtime.resume_offsets(until or ()))
+        app.life = life
+        app.on_failure = lambda error: watchdog.end(explained(error, project, bootstrap))
+        with _watching(app.stats, watch):
+            _run(app, watchdog)
+        failure = app.failure or watchdog.error
+        if failure is not None:
+            raise failure
+        runtime.pipeline.flush()
+    finally:
+        runtime.close()
+    return app.stats
+
+
+def _say(error: HeadraceError) -> int:
+    logger.error("%s", error)
+    return _AWAY if isinstance(error, RetryableError) else 1
+
+
+def _run(app: StreamApp, watchdog: Watchdog) -> None:
+    keep_heap()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    worker = _Worker(app, watchdog)
+    watchdog.watch(partial(what_is_wrong, app, worker))
+    app.life.joining(app.project.group)
+    code: object = 0
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:  # Faust ends its worker this way, whatever the reason
+        code = ended.code
+    except Exception as error:
+        app.failure = app.failure or error
+    finally:
+        gc.unfreeze()  # what is still frozen at the interpreter's end is never freed, and DuckDB's binding complains of it
+
+    app.failure = app.failure or worker.crash_reason or app.crash_reason
+    if app.failure is None and code:
+        app.failure = WorkerError(f"Faust ended the worker with code {code}, and said no more.")
+
+
+def what_is_wrong(app: StreamApp, worker: _Worker) -> HeadraceError | None:
+    """What the worker cannot recover from, as far as can be seen from outside its event loop."""
+    if app.failure is not None:
+        return explained(app.failure, app.project, app.running.bootstrap)
+    crashed = next((one for one in (app, worker) if one.crashed), None)
+    if crashed is not None:
+        return explained(
+            crashed.crash_reason or WorkerError("A part of the worker has crashed."), app.project, app.running.bootstrap
+        )
+    if app.pulse is not None and time.monotonic() - app.pulse > _LOOP_S:
+        return WorkerError(f"The worker's event loop has stood still for {_LOOP_S:g} s.")
+    if not app.life.was_assigned:
+        if app.life.age_s > _START_S:
+            return unavailable(
+                app.running.bootstrap,
+                f"the group {app.project.group!r} has given this worker no partitions in {_START_S:g} s",
+            )
+        app.life.still_joining()  # Faust starts its tasks, the beating one among them, with the first partitions
+    return None
+
+
+def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:
+    return {SourcePartition(*source): end for source, end in end_offsets(bootstrap, topics, committed=True).items()}
+
+
+class _watching:  # noqa: N801 a context manager, read as a verb
+    def __init__(self, stats: WorkerStats, watch: Callable[[WorkerStats], None] | None) -> None:
+        self._stats = stats
+        self._watch = watch
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        if self._watch is not None:
+            self._thread = threading.Thread(target=self._run, args=(self._watch,), daemon=True)
+            self._thread.start()
+
+    def _run(self, watch: Callable[[WorkerStats], None]) -> None:
+        while not self._stop.wait(_WATCH_S):
+            watch(self._stats)
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()

@@ -1,0 +1,299 @@
+"""The topics that a worker reads: which source partitions they are, and whether the broker still has the same ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from headrace.errors import HeadraceError, TopicError
+from headrace.events.source_partition import SourcePartition
+from headrace.kafka.clients import unavailable
+from headrace.kafka.committed_records import read_records
+from headrace.kafka.topics import TopicInfo, TopicWatch, beginning_offsets, end_offsets
+from headrace.log import EventLog, TopicHistory, TopicNotes, newest_record
+from headrace.log.log_columns import FIRST_IMPORT
+from headrace.stores import OnlineStore
+from headrace.stores.facts import history_fact, topic_fact
+from headrace.times import iso_time
+from headrace.worker.partition_numbers import Numbers
+from headrace.worker.topic_identity import Accept, BrokerTopic, Held, other_topic, settled
+
+__all__ = ["SourceTopics", "settle_topics"]
+
+logger = logging.getLogger(__name__)
+
+_AWAY_S = 5.0
+"""How long a broker that is away is not asked again, in seconds."""
+
+
+class SourceTopics(Numbers):
+    """The topics as they are noted with the log, and asked of the broker again and again.
+
+    Args:
+        notes: The notes.
+        histories: By topic, its history; its live incarnation is what is read.
+        watch: What asks the broker which topics it has.
+        is_embedded: Whether the broker is the embedded one.
+        monotonic: A clock in seconds.
+
+    Attributes:
+        sizes: By topic, how many source partitions Kafka's partitions have had; it is kept up to date.
+    """
+
+    def __init__(
+        self,
+        notes: TopicNotes,
+        histories: Mapping[str, TopicHistory],
+        watch: TopicWatch,
+        *,
+        is_embedded: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._notes = notes
+        self._histories = dict(histories)
+        self._watch = watch
+        self._is_embedded = is_embedded
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._asking = ThreadPoolExecutor(1, "headrace-topics")
+        self._asked_at = float("-inf")
+        self._away_until = float("-inf")
+        self.sizes = {topic: history.size for topic, history in self._histories.items()}
+
+    def history(self, topic: str) -> TopicHistory:
+        """The history of a topic.
+
+        Args:
+            topic: The topic.
+        """
+        return self._histories[topic]
+
+    @property
+    def lineages(self) -> dict[str, str]:
+        """By topic, what source partitions and offsets mean the same for."""
+        return {topic: history.lineage for topic, history in self._histories.items()}
+
+    def number(self, at: SourcePartition) -> SourcePartition:
+        """The source partition of one of Kafka's partitions."""
+        history = self._histories[at.topic]
+        return at if not history.live.base else SourcePartition(at.topic, history.number(at.partition))
+
+    def kafka(self, at: SourcePartition) -> SourcePartition | None:
+        """Kafka's partition that a source partition stands for; None where it is sealed or imported."""
+        partition = self._histories[at.topic].kafka(at.partition)
+        return None if partition is None else SourcePartition(at.topic, partition)
+
+    def first_of(self, topic: str, number: int) -> SourcePartition:
+        """Whose the building of a source partition is: that of its Kafka partition; of the first one where it is sealed or imported.
+
+        Args:
+            topic: The topic.
+            number: The source partition.
+        """
+        return self.kafka(SourcePartition(topic, number)) or SourcePartition(topic, 0)
+
+    def sealed(self, topic: str) -> list[tuple[range, int | None]]:
+        """The source partitions of each incarnation that ended, and the newest record timestamp in it, in µs."""
+        ended = self._histories[topic].incarnations[:-1]
+        return [(range(one.base, one.base + one.partitions), one.sealed_us) for one in ended]
+
+    def assigned(self, wanted: Iterable[SourcePartition]) -> None:
+        """Take in what others have noted, and note partitions that are new, before any record of them is read.
+
+        Args:
+            wanted: Kafka's partitions that will be read.
+
+        Raises:
+            TopicError: Another worker reads another incarnation.
+            LogError, LogUnavailableError: The notes cannot be read or written.
+        """
+        counts: dict[str, int] = {}
+        for at in wanted:
+            counts[at.topic] = max(counts.get(at.topic, 0), at.partition + 1)
+        found = self._notes.read()
+        for topic, count in counts.items():
+            mine, noted = self._histories[topic], found.get(topic)
+            if noted is not None and (noted.live.base, noted.live.identity) != (mine.live.base, mine.live.identity):
+                raise other_topic(topic, noted.live.identity, mine.live.identity, is_embedded=self._is_embedded)
+            self._histories[topic] = noted or mine
+            if noted is None or count > noted.live.partitions:
+                with self._notes.locked():
+                    latest = self._notes.read().get(topic, self._histories[topic])
+                    self._histories[topic] = latest.grown(count)
+                    self._notes.write({topic: self._histories[topic]})
+            self.sizes[topic] = self._histories[topic].size
+
+    def begin_check(self, within_s: float) -> Callable[[], None]:
+        """Begin to ask whether the topics are still those that are read; returns at once."""
+        if self._monotonic() - self._asked_at < within_s:
+            return super().begin_check(within_s)
+        return self._asking.submit(self.check).result
+
+    def check(self) -> None:
+        """Ask whether the topics are still those that are read.
+
+        What was read before a broker went away was read from the topics that it had, so a broker that is away changes nothing.
+
+        Raises:
+            TopicError: A topic is another one.
+        """
+        with self._lock:
+            now = self._monotonic()
+            if now < self._away_until:
+                return
+            try:
+                found = self._watch.identities()
+                if any(identity != self._histories[topic].live.identity for topic, identity in found.items()):
+                    self._watch.close()  # a new connection asks for the cluster's id as well
+                    found = self._watch.identities()
+            except HeadraceError as error:  # it is away, or refuses for the moment
+                logger.warning("%s", error.what)
+                self._away_until = self._monotonic() + _AWAY_S
+                return
+            for topic, identity in found.items():
+                known = self._histories[topic].live.identity
+                if identity != known:
+                    raise other_topic(topic, known, identity, is_embedded=self._is_embedded)
+            self._asked_at = now
+
+    def mirror(self) -> dict[str, str]:
+        """The facts by which a store knows them, should the notes be lost with the log."""
+        facts = {topic_fact(topic): history.lineage for topic, history in self._histories.items()}
+        return facts | {
+            history_fact(topic): json.dumps(history.to_json(), separators=(",", ":"))
+            for topic, history in self._histories.items()
+        }
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._asking.shutdown(wait=True)
+        self._watch.close()
+
+
+def settle_topics(
+    notes: TopicNotes,
+    store: OnlineStore,
+    logs: Mapping[str, EventLog],
+    watch: TopicWatch,
+    infos: Mapping[str, TopicInfo],
+    accept: Accept,
+    *,
+    is_embedded: bool,
+) -> tuple[SourceTopics, bool]:
+    """Hold the broker's topics against the notes, and note what is new.
+
+    Args:
+        notes: The notes.
+        store: The store.
+        logs: The log of each topic.
+        watch: What asks the broker which topics it has.
+        infos: The topics, described.
+        accept: What a person has said yes to.
+        is_embedded: Whether the broker is the embedded one.
+
+    Returns:
+        The topics, and whether the online store has to be filled anew: it holds events that the log never will.
+
+    Raises:
+        TopicError: A person has to decide.
+        LogError: The notes or the log cannot be read.
+        RetryableError: Broker, store or log is away.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with notes.locked():
+        noted, facts, positions = notes.read(), store.meta(), store.positions()
+        begun = {topic: history for topic in logs if (history := noted.get(topic) or _mirrored(facts, topic))}
+        # Logs and stores before the broker: what is logged meanwhile was there before.
+        held: dict[str, Held] = {}
+        for topic, log in logs.items():
+            mine = {at.partition: position for at, position in positions.items() if at.topic == topic}
+            size = max((number + 1 for number in mine if number < FIRST_IMPORT), default=0)
+            size = max(size, (begun[topic].live.base if topic in begun else 0) + infos[topic].partitions)
+            held[topic] = Held(
+                {**log.last_offsets(), **log.last_offsets(range(size))},
+                {number: position.offset for number, position in mine.items()},
+                {number: position.record_ts_us for number, position in mine.items()},
+            )
+        broker = _broker_topics(watch, infos)
+        histories = {
+            topic: settled(
+                topic,
+                begun.get(topic) or _first(topic, facts, broker[topic], held[topic], now),
+                broker[topic],
+                held[topic],
+                accept,
+                is_embedded=is_embedded,
+                now=now,
+            )
+            for topic in logs
+        }
+        for topic, history in histories.items():
+            if topic in begun and len(history.live.identities) > len(begun[topic].live.identities):
+                _check_moved(watch.bootstrap, history, logs[topic])
+        notes.write(histories)
+    is_behind = False
+    for topic, history in histories.items():
+        logged = held[topic].logged
+        # Not only gaps that are accepted now: a worker that noted one may have been killed before the store was filled anew.
+        open_gaps = {gap.source_partition for gap in history.gaps if logged.get(gap.source_partition, -1) < gap.last}
+        is_behind |= any(held[topic].is_ahead(number) for number in {*history.sealed, *open_gaps})
+    return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind
+
+
+def _check_moved(bootstrap: str, history: TopicHistory, log: EventLog) -> None:
+    """Refuse another cluster whose topic has other records at the offsets of the newest ones that are logged."""
+    topic, snapshot = log.source.topic, log.snapshot()
+    newest = {
+        partition: found
+        for partition in range(history.live.partitions)
+        if (found := newest_record(snapshot, history.number(partition))) is not None
+    }
+    ranges = {(topic, partition): (offset, offset + 1) for partition, (offset, _) in newest.items()}
+    for record in read_records(bootstrap, ranges) if ranges else ():
+        known_ms = newest[record.partition][1] // 1000
+        if record.timestamp != known_ms and not record.is_append_time:
+            shown = [iso_time(ms * 1000) for ms in (record.timestamp, known_ms)]
+            msg = (
+                f"{topic}[{record.partition}] of the other cluster holds another record at offset {record.offset}: it is of {shown[0]}, and the "
+                f"one that is logged of {shown[1]}."
+            )
+            hint = "Its offsets are not the same. Use `headrace stream --accept-new-topic`: docs/topics.md says what to mind."
+            raise TopicError(msg, hint=hint)
+
+
+def _first(topic: str, facts: Mapping[str, str], found: BrokerTopic, held: Held, now: str) -> TopicHistory:
+    """The history of a topic that nothing is noted of: it is new, or stores and log are from before there were notes."""
+    known = facts.get(topic_fact(topic))
+    if known is None and held.numbers:
+        logger.warning(
+            "It is not noted which topic %s the log was made from; the one that the broker has is taken for it.", topic
+        )
+    starts = {partition: begin for partition, begin in found.starts.items() if partition not in held.numbers}
+    partitions = max(held.numbers, default=-1) + 1 if known else found.partitions
+    return TopicHistory.begun(known or found.identity, partitions, starts, now)
+
+
+def _mirrored(facts: Mapping[str, str], topic: str) -> TopicHistory | None:
+    """What the store says of a topic."""
+    fact = facts.get(history_fact(topic))
+    return None if fact is None else TopicHistory.from_json(json.loads(fact))
+
+
+def _broker_topics(watch: TopicWatch, infos: Mapping[str, TopicInfo]) -> dict[str, BrokerTopic]:
+    identities = watch.identities()
+    for topic in infos.keys() - identities.keys():
+        raise unavailable(watch.bootstrap, f"it does not know the topic {topic!r} just now")
+    begins, ends = (offsets(watch.bootstrap, [*identities]) for offsets in (beginning_offsets, end_offsets))
+    return {
+        topic: BrokerTopic(
+            identity,
+            {partition: begins[topic, partition] for partition in range(infos[topic].partitions)},
+            {partition: ends[topic, partition] for partition in range(infos[topic].partitions)},
+        )
+        for topic, identity in identities.items()
+    }

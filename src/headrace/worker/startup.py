@@ -1,0 +1,376 @@
+"""Before a worker starts: both stores are opened, checked against each other, and repaired.
+
+The plan, the clock and the broker's topics must be those that the online store was filled under; what a crash or a damaged store left behind
+is filled from the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from headrace.config import Clock, Project
+from headrace.erasure import ErasureFilter
+from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError
+from headrace.events.decode import EventDecoder
+from headrace.events.model_schema import load_model
+from headrace.events.source_partition import SourcePartition
+from headrace.kafka.topics import TopicWatch, ensure_topics
+from headrace.log import EventLog, TopicNotes, Upkeep
+from headrace.log.import_registry import warn_of_half_undone
+from headrace.log.log_columns import FIRST_IMPORT
+from headrace.plan import Plan
+from headrace.records.apply import Applier
+from headrace.stores import OnlineStore, open_store
+from headrace.stores.facts import CLOCK, definition_fact, history_fact, topic_fact, view_fact
+from headrace.stores.readiness import State, end_filling, filling_facts, state_of
+from headrace.stores.served_versions import live_plan, live_view, serving_facts, unasked_views, unreadable
+from headrace.transforms import Transformer
+from headrace.worker.dead_letter_sender import KafkaDeadLetters
+from headrace.worker.handoff import Handoff
+from headrace.worker.pipeline import Pipeline
+from headrace.worker.record_origin import check_refillable_from, note_origin
+from headrace.worker.recovery import catch_up, catch_up_beside_others, keep_now
+from headrace.worker.source_topics import SourceTopics, settle_topics
+from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept
+
+__all__ = ["Runtime", "hand_off_alone", "prepare", "refill"]
+
+logger = logging.getLogger(__name__)
+
+_OBJECTION_S = 5.0
+_REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
+
+
+@dataclass
+class Runtime:
+    """Everything a worker runs on, open and checked.
+
+    Attributes:
+        project: The project.
+        plan: Its plan.
+        bootstrap: The broker's address.
+        topics: Its topics: which source partitions they are, and whether they are still the same.
+        store: The online store, writable.
+        pipeline: The pipeline over both stores.
+        dead_letters: Where dead letters go.
+        handoff: What builds other versions of views, and has the store serve them.
+    """
+
+    project: Project
+    plan: Plan
+    bootstrap: str
+    topics: SourceTopics
+    store: OnlineStore
+    pipeline: Pipeline
+    dead_letters: KafkaDeadLetters
+    handoff: Handoff
+
+    def resume_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
+        """The next offset to read of each of Kafka's partitions: behind the last one that both stores hold.
+
+        The stores know this better than Kafka does: what the group committed may lag behind them, and runs ahead of
+        them where a store was lost.
+
+        Args:
+            sources: Kafka's partitions.
+
+        Returns:
+            Offsets; where nothing is held, that from which on the partition is read.
+
+        Raises:
+            TopicError: Another worker has gone on with a topic that was made anew.
+            StoreBehindError: The online store holds less than the log: it has lost writes since the worker started.
+        """
+        wanted = sorted(sources)
+        self.topics.assigned(wanted)
+        offsets, logged = self._logged(wanted)
+        # After the log: what another worker logs meanwhile it has applied before.
+        self.store.commit([], {}, logged)
+        return offsets
+
+    def logged_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
+        """How far other workers have logged their partitions.
+
+        Args:
+            sources: Kafka's partitions.
+
+        Returns:
+            The next offset of each.
+        """
+        return self._logged(sources)[0]
+
+    def _logged(
+        self, wanted: Iterable[SourcePartition]
+    ) -> tuple[dict[SourcePartition, int], dict[SourcePartition, int]]:
+        """By Kafka's partition the next offset, and by source partition the last one that the log holds."""
+        sources = list(wanted)
+        offsets: dict[SourcePartition, int] = {}
+        logged: dict[SourcePartition, int] = {}
+        for source in self.plan.sources.values():
+            numbers = {at: self.topics.number(at).partition for at in sources if at.topic == source.topic}
+            held = EventLog(self.project.log_path, source).last_offsets(numbers.values()) if numbers else {}
+            logged.update({SourcePartition(source.topic, number): last for number, last in held.items()})
+            history = self.topics.history(source.topic)
+            offsets.update({at: history.next_offset(at.partition, held.get(number)) for at, number in numbers.items()})
+        return offsets, logged
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        self.dead_letters.close()
+        self.topics.close()
+        self.store.close()
+
+
+def prepare(
+    project: Project,
+    plan: Plan,
+    bootstrap: str,
+    *,
+    rebuild: bool = False,
+    accept: Accept = NOTHING_ACCEPTED,
+    on_step: Callable[[], None] = lambda: None,
+) -> Runtime:
+    """Open and check everything a worker runs on.
+
+    Args:
+        project: The project.
+        plan: The plan.
+        bootstrap: The broker's address.
+        rebuild: Whether to fill the online store anew from the log.
+        accept: What a person has said yes to.
+        on_step: Called for each batch of the log that is read or applied.
+
+    Returns:
+        The runtime; close it.
+
+    Raises:
+        PlanMismatchError: The store was filled under another plan or clock.
+        TopicError: A topic is not the one the log was made from, or the broker no longer has what comes next.
+        LogError: The store would have to be filled anew, from a log that is not here.
+        StoreLockedError: Another worker writes the store.
+        RetryableError: The broker, the store or the log is away.
+    """
+    decoders = {
+        source.topic: EventDecoder(source, load_model(project.repo, source.model)) for source in plan.sources.values()
+    }
+    rule = Upkeep(project.log_small_files, project.log_target_bytes)
+    logs = {source.topic: EventLog(project.log_path, source, rule) for source in plan.sources.values()}
+    infos = ensure_topics(
+        bootstrap, plan.sources.values(), project.partitions, keeps_history=project.clock is Clock.RECORD
+    )
+    _check_writable(project)
+    watch = TopicWatch(bootstrap, [*logs])
+    store = _open(project.store_url)
+    try:
+        topics, is_behind = settle_topics(
+            TopicNotes(project.log_path),
+            store,
+            logs,
+            watch,
+            {topic: infos[topic] for topic in logs},
+            accept,
+            is_embedded=project.broker is None,
+        )
+        before = store.positions() if is_behind else {}
+        if is_behind and not rebuild:
+            check_refillable_from(store, project.log_path, plan.sources.values())
+            logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
+        if rebuild or is_behind:
+            _check_refillable(plan, logs, project, on_step)
+            store.clear()
+        _check_facts(store, plan, project, logs)
+        warn_of_half_undone(project.log_path, logs)
+        note_origin(store, project.log_path, plan.sources.values())
+        store.set_meta(topics.mirror())
+        erased = ErasureFilter(project.erasure_path, topics.lineages)
+        applier = Applier(_served(plan, store), store, project.repo)
+        handoff = Handoff(
+            plan,
+            store,
+            applier,
+            logs,
+            project.requests_path,
+            erased,
+            project.repo,
+            topics.sizes,
+            objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
+        )
+        catch_up_beside_others(store, applier, logs, topics.sizes, erased, on_step)
+        keep_now(store, before)
+        end_filling(store)
+        dead_letters = KafkaDeadLetters(bootstrap, project.undelivered_path)
+        pipeline = Pipeline(
+            plan,
+            decoders,
+            store,
+            logs,
+            project.clock,
+            dead_letters,
+            erased=erased,
+            applier=applier,
+            topics=topics,
+            # A new topic's log is made by its first append: from then on it is known which one it is.
+            first_logged=partial(note_origin, store, project.log_path, plan.sources.values()),
+        )
+    except BaseException:
+        watch.close()
+        store.close()
+        raise
+    return Runtime(project, plan, bootstrap, topics, store, pipeline, dead_letters, handoff)
+
+
+def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
+    """Build what is asked for and serve it, where no worker runs.
+
+    Args:
+        project: The project.
+        plan: Its plan.
+        store: The store, open to write.
+
+    Returns:
+        Whether that could be done: not so where the store holds events that the log does not yet, which a worker must first write.
+
+    Raises:
+        LogError: The log cannot be read.
+        StoreUnavailableError: The store is away.
+    """
+    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    for at, position in store.positions().items():
+        if at.topic in logs and logs[at.topic].last_offsets([at.partition]).get(at.partition, -1) < position.offset:
+            return False
+    facts = store.meta()
+    if state_of(facts) is not State.READY:
+        return False
+    identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
+    erased = ErasureFilter(project.erasure_path, identities)
+    applier = Applier(_served(plan, store), store, project.repo)
+    handoff = Handoff(plan, store, applier, logs, project.requests_path, erased, project.repo)
+    while handoff.build():
+        pass
+    handoff.join()
+    handoff.settle()
+    handoff.build()  # withdraws what is met
+    store.sync()
+    return True
+
+
+def _served(plan: Plan, store: OnlineStore) -> Plan:
+    """The plan of what the store serves."""
+    facts = store.meta()
+    live = live_plan(plan, facts)
+    views = {name: view for name, view in live.views.items() if facts.get(view_fact(name)) == view.hash}
+    for view in views.values():
+        why = unreadable(view, plan.source_of(view), is_served=True)
+        if why is not None:
+            msg = (
+                f"The online store serves {view.versioned_name}, which cannot go on under the plan as it is now: {why}."
+            )
+            raise PlanMismatchError(msg, hint=_REBUILD)
+    served = Plan(project=plan.project, sources=plan.sources, views=views)
+    for remark in unasked_views(plan, served, facts):
+        logger.warning(remark)
+    return served
+
+
+def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
+    """Make every online record anew from the log, as `--rebuild` does, where no worker runs.
+
+    Args:
+        store: The store, open to write.
+        project: The project.
+        plan: The plan to fill it under.
+
+    Raises:
+        LogError: The log cannot be read.
+    """
+    facts, before = store.meta(), store.positions()
+    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    partitions = {topic: _size(topic, log, before) for topic, log in logs.items()}
+    identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
+    _check_refillable(plan, logs, project)
+    store.clear()
+    kept = {
+        name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs), *map(history_fact, logs)}
+    }
+    store.set_meta(kept | filling_facts(plan.views.values()))
+    note_origin(store, project.log_path, plan.sources.values())
+    applier = Applier(plan, store, project.repo)
+    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
+    keep_now(store, before)
+    store.sync()
+    end_filling(store)
+
+
+def _size(topic: str, log: EventLog, positions: Iterable[SourcePartition]) -> int:
+    """One more than the greatest source partition of Kafka's that log or store hold: the store may be filled in part only."""
+    held = {*log.last_offsets(), *(at.partition for at in positions if at.topic == topic)}
+    return max((number for number in held if number < FIRST_IMPORT), default=-1) + 1
+
+
+def _check_refillable(
+    plan: Plan, logs: Mapping[str, EventLog], project: Project, on_step: Callable[[], None] = lambda: None
+) -> None:
+    """Read all that a store is to be filled from, as it will be read then: what fails here leaves the store as it is."""
+    for view in plan.views.values():
+        Transformer(view, project.repo)
+    for log in logs.values():
+        for _ in log.scan():
+            on_step()
+
+
+def _check_writable(project: Project) -> None:
+    """Find out before the first event, not at the first append, that the log's folder cannot be written."""
+    try:
+        project.log_path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=project.log_path):
+            pass
+    except OSError as error:
+        msg = f"The log's folder {project.log_path} cannot be written: {error}."
+        hint = "Make it writable, or set `state` in headrace.toml to another folder."
+        raise LogUnavailableError(msg, hint=hint) from error
+
+
+def _open(url: str) -> OnlineStore:
+    try:
+        return open_store(url, writable=True)
+    except StoreDamagedError as error:
+        path = Path(url.removeprefix("lmdb:"))
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        logger.warning("%s It was moved to %s; a new one is filled from the log.", error.what, aside)
+        path.rename(aside)
+        return open_store(url, writable=True)
+
+
+def _check_facts(store: OnlineStore, plan: Plan, project: Project, logs: dict[str, EventLog]) -> None:
+    """An empty store takes the plan and the clock as its own; a filled one must have been filled under them.
+
+    Where the log holds anything, an empty store answers nothing until it holds that too.
+    """
+    facts = store.meta()
+    wanted = {CLOCK: str(project.clock)}
+    if not store.positions():
+        is_logged = any(log.last_offsets() for log in logs.values())
+        wanted |= (filling_facts if is_logged else serving_facts)(plan.views.values())
+    else:
+        _check_plan(facts, plan, project)
+        wanted |= {
+            definition_fact(view.hash): view.model_dump_json()
+            for view in plan.views.values()
+            if facts.get(view_fact(view.name)) == view.hash
+        }
+    store.set_meta(wanted)
+
+
+def _check_plan(facts: dict[str, str], plan: Plan, project: Project) -> None:
+    if facts.get(CLOCK) != project.clock:
+        msg = f"The online store was filled under the {facts.get(CLOCK)} clock; the project now says {project.clock}."
+        raise PlanMismatchError(msg, hint=f"Set `clock` back, or start from nothing. {_REBUILD}")
+    for view in plan.views.values():
+        if view_fact(view.name) in facts:
+            live_view(view, facts)

@@ -1,0 +1,52 @@
+"""A store that forgets what it had acknowledged, as a Redis does that is started again: it is noticed before anything covers the hole."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import StoreBehindError
+from headrace.stores.memory import MemoryStore
+from headrace.worker import handoff as module
+from headrace.worker.recovery import catch_up
+from tests.worker.handoffs import PARTITIONS, Deployment, Sales
+
+
+def forget(store: MemoryStore, before: MemoryStore) -> None:
+    """The store holds what it held then."""
+    store.__dict__.update(copy.deepcopy(before.__dict__))
+
+
+def test_worker_stops_and_the_next_one_applies_what_is_missing(tmp_path: Path) -> None:
+    store, sales = MemoryStore(), Sales(1)
+    deployed = Deployment(tmp_path, store)
+    deployed.send(sales.some(20))
+    before = copy.deepcopy(store)
+    deployed.send(sales.some(20))
+    deployed.pipeline.flush()
+    forget(store, before)
+    lost = sales.some(20)
+    with pytest.raises(StoreBehindError, match="has lost writes"):
+        deployed.send(lost)
+    deployed.start()
+    catch_up(store, deployed.applier, {"sales": deployed.log}, {"sales": PARTITIONS}, deployed.erased)
+    deployed.process(lost)
+    deployed.check(10)
+
+
+def test_version_in_building_goes_on_from_what_the_store_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PORTION", 4)
+    store, sales = MemoryStore(), Sales(2)
+    deployed = Deployment(tmp_path, store)
+    deployed.send(sales.some(60))
+    deployed.pipeline.flush()
+    deployed.ask(20)
+    deployed.build()
+    before = copy.deepcopy(store)
+    for _ in range(3):
+        deployed.build()
+    forget(store, before)
+    deployed.hand_off()
+    assert deployed.check(20) == 20
