@@ -25,7 +25,7 @@ from headrace.plan import Plan
 from headrace.records.apply import Applier
 from headrace.stores.facts import definition_fact, previous_fact, view_fact
 from headrace.stores.lmdb.store import LmdbStore
-from headrace.worker import start
+from headrace.worker import startup
 from headrace.worker.log_rows import batch_of_rows
 from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
@@ -239,7 +239,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "the recorded lookups": (LookupTable, "erase"),
     "the sync": (LmdbStore, "sync"),
     "the datasets": (forgetting, "datasets_holding"),
-    "the records made anew": (start, "refill"),
+    "the records made anew": (startup, "refill"),
     "the receipt": (forgetting, "_write_receipt"),
     "the ledger's last word": (Ledger, "finish"),
 }
@@ -285,7 +285,7 @@ def test_erasure_that_dies_at_any_step_is_finished_by_forgetting_again(
 
 def erase_as_the_command_does(shop: Shop, name: str) -> Forgotten:
     def anew() -> None:
-        start.refill(shop.store, shop.project, PLAN)
+        startup.refill(shop.store, shop.project, PLAN)
 
     (done,) = forget_all(shop.project, PLAN, shop.store, [{"shop": name}], alone=True, make_anew=anew)
     return done

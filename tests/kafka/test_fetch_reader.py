@@ -12,8 +12,8 @@ import pytest
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka import ensure_topics
+from headrace.kafka import fetch_reader as reader_module
 from headrace.kafka.fetch_reader import RecordReader
-from headrace.worker import reader as reader_module
 from tests.produce.examples import source_of
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka import fetch_reader as reader_module
 from headrace.kafka.fetch_reader import RecordReader
 from headrace.kafka.offset_gaps import PATIENCE_S, Holes
-from headrace.worker import reader as reader_module
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
 

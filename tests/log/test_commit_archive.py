@@ -19,7 +19,7 @@ RULE = Upkeep(small_files=8)
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty commits are many."""
-    monkeypatch.setattr(history, "_KEPT", 25)
+    monkeypatch.setattr(commit_archive, "_KEPT", 25)
     monkeypatch.setattr("headrace.log.auto_compaction._COUNT_EVERY", 10)
 
 

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from headrace.errors import BrokerUnavailableError, TopicError
 from headrace.events.dead_letter import DeadLetter, Whole
 from headrace.produce import read_dead_letters
-from headrace.worker import deadletters as module
+from headrace.worker import dead_letter_sender as module
 from headrace.worker.dead_letter_sender import KafkaDeadLetters
 from tests.servers.kafka import ApacheKafka
 

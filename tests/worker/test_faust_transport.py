@@ -15,9 +15,8 @@ from faust.types import TP
 
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka.fetch_reader import RecordsGone
+from headrace.kafka.fetch_reader import Read, RecordsGone
 from headrace.worker.faust_transport import FetchConsumer
-from headrace.worker.rounds import Read
 from tests.worker.shop import record
 
 SALES = TP("sales", 0)

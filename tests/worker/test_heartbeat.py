@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import heartbeat
+from headrace.worker import heartbeat
 from headrace.worker.heartbeat import STALE_S, Heart, WorkerState, read_heartbeats
 
 NO_PROCESS = 2**22 + 1  # Linux counts no further

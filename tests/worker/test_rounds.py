@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
-from headrace.worker.rounds import IDLE_S, Aligner, Fetch, Read
+from headrace.kafka.fetch_reader import Read
+from headrace.worker.rounds import IDLE_S, Aligner, Fetch
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
 
