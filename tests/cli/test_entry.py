@@ -52,7 +52,7 @@ def test_help_imports_no_command_and_no_library_but_typer() -> None:
     assert "typer" in modules
     assert modules.isdisjoint(HEAVY)
     ours = {name.removeprefix("headrace.") for name in modules if name.startswith("headrace.")}
-    assert ours == {"cli", "cli.interrupts", "cli.start", "cli.commands", "errors"}
+    assert ours == {"cli", "cli.interrupts", "cli.entry", "cli.commands", "errors"}
 
 
 def test_status_asks_no_engine_for_its_help() -> None:
@@ -100,9 +100,9 @@ def test_interrupt_during_the_last_import_ends_as_any_other() -> None:
 
 def test_what_is_piped_flows_line_by_line() -> None:
     program = (
-        "import sys; from headrace.cli import start, commands; import threading\n"
+        "import sys; from headrace.cli import entry, commands; import threading\n"
         "commands.app = lambda **_: (sys.stdout.write('first\\n'), threading.Event().wait(60))\n"
-        "start.run()"
+        "entry.run()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
@@ -112,9 +112,9 @@ def test_what_is_piped_flows_line_by_line() -> None:
 
 def test_libraries_warnings_do_not_reach_the_terminal_and_ours_do() -> None:
     program = (
-        "import warnings; from headrace.cli import start, commands; from headrace.errors import HeadraceWarning\n"
+        "import warnings; from headrace.cli import entry, commands; from headrace.errors import HeadraceWarning\n"
         "commands.app = lambda **_: (warnings.warn('not for users', FutureWarning), warnings.warn(HeadraceWarning('for users')))\n"
-        "start.run()"
+        "entry.run()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "warning: for users\n"

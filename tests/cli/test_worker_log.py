@@ -22,7 +22,7 @@ def record(
 
 def test_message_of_several_lines_is_one_line() -> None:
     line = LineFormatter(tracebacks=False).format(record("%s is away.\n  → Start it.", "Redis"))
-    assert re.fullmatch(TIME + r" WARNING headrace\.stream\.app: Redis is away\. → Start it\.", line)
+    assert re.fullmatch(TIME + r" WARNING headrace\.worker\.faust_app: Redis is away\. → Start it\.", line)
 
 
 def test_exception_is_told_in_the_line_and_its_traceback_where_asked_for() -> None:

@@ -201,7 +201,7 @@ def test_interrupted_replay_says_how_to_go_on(weather: Callable[..., Outcome], m
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headrace.produce.replay.produce", interrupt)
+    monkeypatch.setattr("headrace.produce.replayer.produce", interrupt)
     done = weather()
     assert done.code == 130
     assert "--resume" in done.err

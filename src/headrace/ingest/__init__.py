@@ -3,7 +3,7 @@
 from headrace.extras import needing
 
 with needing("offline"):
-    from headrace.ingest.import_history import Imported, import_history
+    from headrace.ingest.importer import Imported, import_history
     from headrace.ingest.input_reader import Origin
 from headrace.ingest.undo import Undone, find_import, undo_import
 

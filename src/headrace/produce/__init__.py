@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from headrace.produce.encode import EncodedEvent, EventEncoder
     from headrace.produce.event_history import History, load_history
     from headrace.produce.producer import EventProducer, find_source
-    from headrace.produce.replay import produce, replay
     from headrace.produce.replay_options import ReplayOptions, ReplayProgress, ReplaySummary, parse_time
+    from headrace.produce.replayer import produce, replay
 
 __all__ = [
     "EncodedEvent",
@@ -47,9 +47,9 @@ _HOMES = {
     "find_source": "producer",
     "load_history": "event_history",
     "parse_time": "replay_options",
-    "produce": "replay",
+    "produce": "replayer",
     "read_dead_letters": "dead_letter_reader",
-    "replay": "replay",
+    "replay": "replayer",
     "replay_dead_letters": "dead_letter_replay",
     "why_not_replayed": "dead_letter_replay",
 }

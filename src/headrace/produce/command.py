@@ -54,7 +54,7 @@ def produce_command(
     Events are validated by their model, sent in the order in which they happened (late ones later), and confirmed by
     the broker. What the topic holds already stays: without --resume the events come on top.
     """
-    from headrace.produce.replay import produce  # needs Kafka's client, which the command line as a whole does not
+    from headrace.produce.replayer import produce  # needs Kafka's client, which the command line as a whole does not
 
     project = Project.load(folder)
     options = ReplayOptions(

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.errors import IngestError
-from headrace.ingest import import_history as ingest_run
+from headrace.ingest import importer as ingest_run
 from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import write_plan
