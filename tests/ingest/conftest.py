@@ -129,7 +129,8 @@ class Shop:
         return str(path)
 
     def load(self, files: str | None = None, **more: Any) -> Imported:
-        origin = Origin(files=files, query=more.pop("query", None), database=more.pop("database", None))
+        of_origin = {name: more.pop(name) for name in ("query", "database", "block_rows") if name in more}
+        origin = Origin(files=files, **of_origin)
         return import_history(self.project, "sales", origin, **more)
 
     def logged(self) -> list[tuple[str, float, int, int]]:

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.errors import IngestError
-from headrace.events.csv_rows import Dialect
-from headrace.events.time_text import Moments
 from headrace.ingest import Origin, import_history
 from headrace.log import EventLog
 from headrace.plan import Column, DType
+from headrace.tabular.csv_file import Dialect
+from headrace.tabular.time_columns import TimeReader
 from tests.ingest.conftest import MODEL, SOURCE, START, Sale, Shop, brute_force, same, shop_at, table_of
 
 runner = CliRunner(env={"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"})
@@ -191,18 +191,18 @@ def test_column_that_is_there_twice_is_refused_only_where_it_is_needed(shop: Sho
 @pytest.mark.parametrize(
     ("written", "how"),
     [
-        ("2013-01-01 00:00:00+00", Moments()),
-        ("2013-01-01T00:00:00.000Z", Moments()),
-        ("2013-01-01 00:00:00 UTC", Moments()),
-        ("1356998400", Moments()),
-        ("1356998400000", Moments()),
-        ("1356998400000000", Moments(unit="us")),
-        ("1356998400000000000", Moments(unit="ns")),
-        ("2013-01-01", Moments(zone=UTC)),
-        ("2013-01-01 00:00:00", Moments(zone=UTC)),
+        ("2013-01-01 00:00:00+00", TimeReader()),
+        ("2013-01-01T00:00:00.000Z", TimeReader()),
+        ("2013-01-01 00:00:00 UTC", TimeReader()),
+        ("1356998400", TimeReader()),
+        ("1356998400000", TimeReader()),
+        ("1356998400000000", TimeReader(unit="us")),
+        ("1356998400000000000", TimeReader(unit="ns")),
+        ("2013-01-01", TimeReader(zone=UTC)),
+        ("2013-01-01 00:00:00", TimeReader(zone=UTC)),
     ],
 )
-def test_times_that_databases_write_are_read(shop: Shop, written: str, how: Moments) -> None:
+def test_times_that_databases_write_are_read(shop: Shop, written: str, how: TimeReader) -> None:
     shop.load(put(shop, f"{HEADER},seen\na,{written},1,1,{written}\n"), moments=how, known_at="seen")
     assert values(shop, "sold_at") == [START]
     assert values(shop, "_known_at_us") == [1_356_998_400_000_000]
@@ -233,7 +233,7 @@ def test_parquet_times_without_a_zone_are_read_in_the_one_said(shop: Shop, unit:
     pq.write_table(pa.table({"shop": ["a"], "sold_at": at, "price": [1.0]}), path)
     with pytest.raises(IngestError, match="--zone UTC"):
         shop.load(str(path))
-    shop.load(str(path), moments=Moments(UTC))
+    shop.load(str(path), moments=TimeReader(UTC))
     assert values(shop, "sold_at") == [START]
 
 

@@ -290,7 +290,6 @@ def test_import_cut_short_goes_on_where_it_ended(shop: Shop, monkeypatch: pytest
     sales = random_sales(3, 50)
     path = shop.put(sales)
     monkeypatch.setattr(ingest_run, "GROUP_ROWS", 10)
-    monkeypatch.setattr("headrace.ingest.input_reader._BLOCK_ROWS", 10)
     calls = 0
     append = EventLog.append
 
@@ -302,14 +301,14 @@ def test_import_cut_short_goes_on_where_it_ended(shop: Shop, monkeypatch: pytest
         return append(self, *given)
 
     with patch.object(EventLog, "append", dying), pytest.raises(KeyboardInterrupt):
-        shop.load(path, known_at="seen")
+        shop.load(path, known_at="seen", block_rows=10)
     held = len(shop.logged())
     assert held == min(fail_at * 10, 50)
     if fail_at < 5:
-        done = shop.load(path, known_at="seen")
+        done = shop.load(path, known_at="seen", block_rows=10)
         assert done.logged == 50 - held
     else:  # all was logged, and only the online store lacks it
-        assert shop.load(path, known_at="seen").imported_at is not None
+        assert shop.load(path, known_at="seen", block_rows=10).imported_at is not None
     assert [place for *_, place in shop.logged()] == list(range(50))
     end = max(sale.known or 0 for sale in sales)
     same(shop.online("abc", end), brute_force(sales, "abc", end))

@@ -11,10 +11,10 @@ from headrace.aggregates.base import COUNT, Aggregate, Array, IntArray, Order, S
 from headrace.aggregates.numeric import NUMBERS, as_floats
 from headrace.plan import DType
 
-__all__ = ["Moments"]
+__all__ = ["TimeReader"]
 
 
-class Moments(Aggregate):
+class TimeReader(Aggregate):
     """Count, mean and sums of powers of deviations, merged without the cancellation that sums of squares suffer.
 
     A run of rows is merged at once: its mean from the rows' means weighted by their counts, then each row's sums moved to that mean.

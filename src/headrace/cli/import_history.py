@@ -14,9 +14,9 @@ from headrace.errors import IngestError
 from headrace.times import iso_time
 
 if TYPE_CHECKING:
-    from headrace.events.csv_rows import Dialect
-    from headrace.events.time_text import Moments
     from headrace.ingest import Imported
+    from headrace.tabular.csv_file import Dialect
+    from headrace.tabular.time_columns import TimeReader
 
 __all__ = ["import_"]
 
@@ -167,7 +167,7 @@ def _pairs(mapped: list[str]) -> dict[str, str]:
 
 
 def _dialect(delimiter: str | None, quote: str, escape: str | None, encoding: str, null: str | None) -> Dialect:
-    from headrace.events.csv_rows import CsvError, Dialect
+    from headrace.tabular.csv_file import CsvError, Dialect
 
     signs = {"\\t": "\t", "tab": "\t"}
     try:
@@ -182,16 +182,16 @@ def _dialect(delimiter: str | None, quote: str, escape: str | None, encoding: st
         raise IngestError(error.what, hint=error.hint) from error
 
 
-def _moments(zone: str | None, epoch: str | None) -> Moments:
+def _moments(zone: str | None, epoch: str | None) -> TimeReader:
     from zoneinfo import ZoneInfo
 
-    from headrace.events.time_text import EPOCH_UNITS, Moments
+    from headrace.tabular.time_columns import EPOCH_UNITS, TimeReader
 
     if epoch is not None and epoch not in EPOCH_UNITS:
         msg = f"--epoch {epoch} is no unit."
         raise IngestError(msg, hint=f"Write one of {', '.join(EPOCH_UNITS)}.")
     try:
-        return Moments(None if zone is None else ZoneInfo(zone), epoch)
+        return TimeReader(None if zone is None else ZoneInfo(zone), epoch)
     except (KeyError, ValueError, OSError) as error:
         msg = f"There is no time zone {zone!r}."
         raise IngestError(msg, hint="Write UTC, or a name such as Europe/Berlin.") from error

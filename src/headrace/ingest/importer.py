@@ -26,7 +26,6 @@ from headrace.events.columns import BoolArray
 from headrace.events.decode import EventDecoder
 from headrace.events.event_batch import EventBatch
 from headrace.events.model_schema import load_model
-from headrace.events.time_text import Moments
 from headrace.ingest.apply_online import Applied, apply_imports, known_of
 from headrace.ingest.column_mapping import Fields, Unmatched
 from headrace.ingest.input_reader import Origin, Reader
@@ -37,6 +36,7 @@ from headrace.log.import_registry import Entry, Registry
 from headrace.log.log_columns import FIRST_IMPORT, RECORD_TS, TS
 from headrace.log.recent_ids import held_ids
 from headrace.plan import Plan, Source, read_plan
+from headrace.tabular.time_columns import TimeReader
 from headrace.times import iso_time
 from headrace.worker.deduplication import Deduplicator
 from headrace.worker.log_rows import batch_of_rows, log_rows
@@ -104,7 +104,7 @@ def import_history(
     *,
     known_at: str | None = None,
     mapped: Mapping[str, str] | None = None,
-    moments: Moments | None = None,
+    moments: TimeReader | None = None,
     name: str | None = None,
     again: bool = False,
     skip_bad: bool = False,
@@ -141,7 +141,7 @@ def import_history(
     model = load_model(project.repo, declared.model)
     fields = Fields(declared, model, mapped or {}, known_at)
     now = time.time_ns() // 1000 if now_us is None else now_us
-    validator = Validator(EventDecoder(declared, model), fields, now, declared.max_future_us, moments or Moments())
+    validator = Validator(EventDecoder(declared, model), fields, now, declared.max_future_us, moments or TimeReader())
     names = [*(field.name for field in fields.all), *(mapped or {}).values()]
     reader, registry = Reader(origin, names), Registry(project.log_path)
     done = Imported(declared.name, unmatched=fields.unmatched, quoted_query=reader.quoted_query)

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.events.columns import IntArray
-from headrace.events.csv_rows import BadRecord, CsvError, CsvFile, Dialect
 from headrace.history.sql_text import quoted
+from headrace.tabular.csv_file import BadRecord, CsvError, CsvFile, Dialect
 
 __all__ = ["Block", "CsvPart", "Part", "SqlPart"]
 

@@ -12,14 +12,13 @@ import duckdb
 import pyarrow as pa
 
 from headrace.errors import IngestError
-from headrace.events.csv_rows import CSV_ENDINGS, CsvError, Dialect
 from headrace.history.sql_text import literal, unglobbed
 from headrace.ingest.input_parts import Block, CsvPart, Part, SqlPart
+from headrace.tabular.csv_file import CSV_ENDINGS, CsvError, Dialect
 from headrace.transforms.sql_keywords import with_names_quoted
 
 __all__ = ["Block", "Origin", "Reader", "opening"]
 
-_BLOCK_ROWS = 10_000
 _QUERY = "the query"
 _PARQUET = (".parquet", ".pq")
 
@@ -36,12 +35,14 @@ class Origin:
         query: A query in DuckDB's SQL.
         database: For a query, a DuckDB file to run it in; it is opened to read only.
         dialect: How CSV files are written, where it is not as the standard says.
+        block_rows: How many rows are read at a time.
     """
 
     files: str | None = None
     query: str | None = None
     database: Path | None = None
     dialect: Dialect = field(default_factory=Dialect)
+    block_rows: int = 10_000
 
 
 class Reader:
@@ -67,6 +68,7 @@ class Reader:
             raise IngestError(msg, hint="Give --query 'FROM a_table' too.")
         self._con = _connect(origin.database)
         self._dialect = origin.dialect
+        self._block_rows = origin.block_rows
         self.quoted_query: str | None = None
         """The query as it was run, where names had to be put in double quotes."""
         self._relations: dict[str, str] = {}
@@ -106,7 +108,7 @@ class Reader:
         for name in self.parts:
             try:
                 part = self._part(name)
-                yield from part.blocks(choose(name, part.columns), _BLOCK_ROWS)
+                yield from part.blocks(choose(name, part.columns), self._block_rows)
             except CsvError as error:
                 raise IngestError(error.what, hint=error.hint) from error
             except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -18,11 +18,11 @@ from headrace.events.columns import IntArray
 from headrace.events.decode import EventDecoder
 from headrace.events.event_batch import EventBatch
 from headrace.events.raw_records import RawRecords
-from headrace.events.time_text import Moments
 from headrace.ingest.column_mapping import KNOWN_AT, Field, Fields
 from headrace.ingest.input_reader import Block
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import DType
+from headrace.tabular.time_columns import TimeReader
 from headrace.times import iso_time, us_of
 
 __all__ = ["BadRow", "Validator"]
@@ -76,7 +76,7 @@ class Validator:
     """
 
     def __init__(
-        self, decoder: EventDecoder, fields: Fields, now_us: int, max_future_us: int, moments: Moments
+        self, decoder: EventDecoder, fields: Fields, now_us: int, max_future_us: int, moments: TimeReader
     ) -> None:
         self._decoder = decoder
         self._fields = fields.all

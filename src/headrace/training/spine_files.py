@@ -12,9 +12,9 @@ import pyarrow.json as pjson
 from pyarrow import parquet
 
 from headrace.errors import SpineError
-from headrace.events.csv_rows import CSV_ENDINGS, BadRecord, CsvError, CsvFile, Dialect
-from headrace.events.time_text import Moments
 from headrace.plan import Column, DType
+from headrace.tabular.csv_file import CSV_ENDINGS, BadRecord, CsvError, CsvFile, Dialect
+from headrace.tabular.time_columns import TimeReader
 
 __all__ = ["JSON_ENDINGS", "PARQUET_ENDINGS", "read_spine_file"]
 
@@ -101,7 +101,7 @@ def _typed(texts: pa.ChunkedArray, wanted: Column | None) -> pa.ChunkedArray:
         except pa.ArrowInvalid:  # what is wrong is said where keys are read
             return texts
     if wanted is not None and wanted.dtype is DType.TIMESTAMP:
-        values, why = Moments().read(texts)
+        values, why = TimeReader().read(texts)
         if not why and all(value is None or not isinstance(value, str) for value in values):
             return pa.chunked_array([pa.array(values)])
     written = io.BytesIO()

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.events import csv_split
-from headrace.events.csv_rows import BadRecord, CsvError, CsvFile, Dialect
+from headrace.tabular.csv_file import BadRecord, CsvError, CsvFile, Dialect
 
 Row = tuple[int, int, list[str | None]]
 
@@ -26,9 +25,11 @@ anyhow = settings(
 )
 
 
-def read(path: Path, dialect: Dialect | None = None) -> tuple[list[str], list[Row], list[BadRecord]]:
+def read(
+    path: Path, dialect: Dialect | None = None, *, window: int = 1 << 20
+) -> tuple[list[str], list[Row], list[BadRecord]]:
     """Header, rows (number, line, values) and bad records of a file."""
-    file = CsvFile(path, dialect or Dialect())
+    file = CsvFile(path, dialect or Dialect(), window=window)
     rows: list[Row] = []
     bad: list[BadRecord] = []
     count = 0
@@ -74,10 +75,7 @@ def test_what_csv_writes_reads_back_whole(
     always = always or any(sign in value for row in rows for value in row for sign in "\r\n")
     writer = csv.writer(out, lineterminator=mark, quoting=csv.QUOTE_ALL if always else csv.QUOTE_MINIMAL)
     writer.writerows([["one", "two", "three"], *rows])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_split, "_WINDOW", window)
-        patch.setattr(csv_split, "_SMALLEST", 8)
-        header, found, bad = read(written(tmp_path, out.getvalue()))
+    header, found, bad = read(written(tmp_path, out.getvalue()), window=window)
     assert header == ["one", "two", "three"]
     assert bad == []
     assert [["" if value is None else value for value in values] for *_, values in found] == rows
@@ -93,10 +91,7 @@ def test_what_csv_writes_reads_back_whole(
 @given(text=st.text(st.sampled_from('ab,,""\n\n\r'), max_size=60), window=st.sampled_from([16, 1 << 20]))
 def test_any_text_is_read_as_the_standard_says_or_complained_of(tmp_path: Path, text: str, window: int) -> None:
     text = "a,b\n" + text
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_split, "_WINDOW", window)
-        patch.setattr(csv_split, "_SMALLEST", 8)
-        _, found, bad = read(written(tmp_path, text))
+    _, found, bad = read(written(tmp_path, text), window=window)
     wanted = oracle(text)
     if wanted is None:
         assert bad

@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.columns import BoolArray, IntArray
-from headrace.events.csv_text import CsvError
+from headrace.tabular.csv_encoding import CsvError
 
-__all__ = ["Broken", "Dialect", "Records", "Splitter"]
+__all__ = ["WINDOW", "Broken", "Dialect", "Records", "Splitter"]
 
 _LF, _CR = 10, 13
-_WINDOW = 4 << 20
-_SMALLEST = 64 << 10
+WINDOW = 4 << 20
+"""How many bytes are looked at together."""
+
 _LONGEST = 64 << 20
 """No record is longer: what seems to be has a quote that is not closed."""
 
@@ -119,9 +120,12 @@ class Splitter:
     Args:
         dialect: How they are written.
         is_tabs: Whether fields are separated by tabs, where the dialect does not say.
+        window: How many bytes to look at together. After a line that breaks the standard it is a small part of that, and it grows
+            again.
     """
 
-    def __init__(self, dialect: Dialect, *, is_tabs: bool = False) -> None:
+    def __init__(self, dialect: Dialect, *, is_tabs: bool = False, window: int = WINDOW) -> None:
+        self._window, self._smallest = window, max(window // 64, 8)
         given = dialect.delimiter if dialect.delimiter is not None or not is_tabs else "\t"
         self._delimiter = None if given is None else ord(given)
         self._quote = None if dialect.quote is None else ord(dialect.quote)
@@ -140,7 +144,7 @@ class Splitter:
         Args:
             chunks: The bytes of a file from its beginning, in UTF-8.
         """
-        held, at, line, size, is_all, is_calm = b"", 0, 1, _WINDOW, False, True
+        held, at, line, size, is_all, is_calm = b"", 0, 1, self._window, False, True
         while True:
             while not is_all and len(held) - at < size:
                 chunk = next(chunks, None)
@@ -164,7 +168,7 @@ class Splitter:
             line += window.count(self._break or _LF, 0, used)
             at = min(at + used, len(held))
             is_calm = not found.broken
-            size = max(min(size * 2, _WINDOW), _SMALLEST) if is_calm else _SMALLEST
+            size = max(min(size * 2, self._window), self._smallest) if is_calm else self._smallest
 
     def _split(self, window: bytes, line: int, *, is_end: bool, is_full: bool) -> tuple[Records | None, int]:
         """The whole records that a window begins with, and how many bytes these are; None where it has to be longer to tell."""

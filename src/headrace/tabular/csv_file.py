@@ -1,6 +1,6 @@
 """Reading CSV strictly by its standard (RFC 4180), record by record, with nothing decided from a sample.
 
-A vectorised pass over the bytes (`events.csvsplit`) finds where records and fields end, whatever stands in quotes, and checks that every quote
+A vectorised pass over the bytes (`tabular.csv_records`) finds where records and fields end, whatever stands in quotes, and checks that every quote
 stands where the standard allows one. So Arrow's parser, which is fast and takes anything, only gets records that can be read in one way. A
 record that breaks the standard is told by its row and line, and reading goes on with the next line.
 """
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 
 from headrace.events.columns import IntArray
-from headrace.events.csv_split import Dialect, Records, Splitter
-from headrace.events.csv_text import COMPRESSED, CsvError, utf8_chunks
+from headrace.tabular.csv_encoding import COMPRESSED, CsvError, utf8_chunks
+from headrace.tabular.csv_records import WINDOW, Dialect, Records, Splitter
 
 __all__ = ["CSV_ENDINGS", "BadRecord", "CsvError", "CsvFile", "CsvRows", "Dialect"]
 
@@ -72,17 +72,17 @@ class CsvFile:
     Args:
         path: The file.
         dialect: How it is written.
+        window: How many bytes to look at together.
 
     Raises:
         CsvError: It cannot be read, is empty, or its header breaks the standard.
     """
 
-    def __init__(self, path: str | Path, dialect: Dialect) -> None:
+    def __init__(self, path: str | Path, dialect: Dialect, *, window: int = WINDOW) -> None:
         self.path = str(path)
         self._dialect = dialect
-        self._splitter = Splitter(
-            dialect, is_tabs=any(self.path.lower().endswith(f".tsv{one}") for one in ("", *COMPRESSED))
-        )
+        is_tabs = any(self.path.lower().endswith(f".tsv{one}") for one in ("", *COMPRESSED))
+        self._splitter = Splitter(dialect, is_tabs=is_tabs, window=window)
         self.columns = self._header()
 
     @property

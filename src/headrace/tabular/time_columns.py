@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from headrace.events.columns import IntArray
 from headrace.times import datetime_of, us_of
 
-__all__ = ["EPOCH_UNITS", "Moments"]
+__all__ = ["EPOCH_UNITS", "TimeReader"]
 
 EPOCH_UNITS = ("s", "ms", "us", "ns")
 _PER_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -35,7 +35,7 @@ _TWICE = "it is in the hour that the clocks of the zone show twice"
 _NEVER = "it is in the hour that the clocks of the zone leave out"
 
 
-class Moments:
+class TimeReader:
     """Reads columns of times.
 
     Args:

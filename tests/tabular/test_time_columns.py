@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from headrace.events.time_text import Moments
+from headrace.tabular.time_columns import TimeReader
 
 TEN = datetime(2026, 1, 5, 10, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -18,7 +18,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def read(values: list[Any] | pa.Array, zone: Any = None, unit: str | None = None) -> tuple[list[Any], dict[int, str]]:
     array = values if isinstance(values, pa.Array) else pa.array(values)
-    found, why = Moments(zone, unit).read(pa.chunked_array([array]))
+    found, why = TimeReader(zone, unit).read(pa.chunked_array([array]))
     moments = [
         datetime.fromisoformat(one) if isinstance(one, str) and (one.endswith("Z") or one[-6:-5] in ("+", "-")) else one
         for one in found
