@@ -34,7 +34,7 @@ from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_l
 from headrace.config import Clock
 from headrace.errors import HeadraceError
 from headrace.lookup import FeatureClient
-from headrace.records.layout import entity_key
+from headrace.records.entity_keys import entity_key
 from headrace.stores import open_store
 
 __all__ = ["run"]

@@ -18,7 +18,7 @@ from benchmarks.lookup_store import MINUTE_US, PLAN, SOURCE, user_id
 from benchmarks.servers import redis_server
 from headrace.events.event_batch import EventBatch
 from headrace.records.apply import Applier
-from headrace.records.layout import entity_key
+from headrace.records.entity_keys import entity_key
 from headrace.stores import RecordKey, open_store
 from headrace.stores.facts import CLOCK
 from headrace.stores.served_versions import serving_facts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.records.layout import decode_records, encode_records, entity_key
+from headrace.records.entity_keys import entity_key
+from headrace.records.layout import decode_records, encode_records
 from headrace.stores import OnlineStore, RecordKey, Write
 from headrace.windows import ViewLayout
 from tests.worker.shop import SHOPS, SOURCE

@@ -18,7 +18,7 @@ from headrace.errors import LookupRequestError
 from headrace.log import LookupTable, made_log
 from headrace.lookup import FeatureClient
 from headrace.plan import write_plan
-from headrace.records.layout import entity_key
+from headrace.records.entity_keys import entity_key
 from headrace.stores import RecordKey, open_store
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.record_origin import note_origin

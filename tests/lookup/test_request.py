@@ -12,16 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.errors import LookupRequestError
 from headrace.lookup import FeatureClient, Status
 from headrace.lookup.request import entity_columns
 from headrace.plan import Column, DType, View
-from headrace.records.layout import entity_key
 from headrace.stores import OnlineStore
-from tests.lookup.conftest import DTYPES, PLAN, fill, order
+from tests.lookup.conftest import fill, order
 
 
 class Shop(str, Enum):  # noqa: UP042 there are such enums
@@ -230,25 +227,6 @@ def test_columns_that_are_no_keys_are_carried_along(filled: FeatureClient) -> No
         "shops__count_60": [2, 0],
     }
     assert answer.views["shops"].status == [Status.PRESENT, Status.UNKNOWN_KEY]
-
-
-TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
-
-
-@given(st.lists(st.tuples(TEXTS, st.integers(-(2**63), 2**63 - 1), st.booleans()), min_size=1, max_size=20))
-def test_keys_of_many_rows_are_those_that_records_are_written_under(keys: list[tuple[str, int, bool]]) -> None:
-    view = View(
-        name="v",
-        source="orders",
-        entities=tuple(Column(name=name, dtype=DTYPES[name]) for name in ("shop", "buyer", "member")),
-        features=PLAN.views["buyers"].features,
-    )
-    shops = view.model_copy(update={"name": "w", "entities": view.entities[:1]})
-    columns = {name: [key[number] for key in keys] for number, name in enumerate(view.join_keys)}
-    rows = [dict(zip(view.join_keys, key, strict=True)) for key in keys]
-    for entity_rows in (columns, rows):
-        found = entity_columns(entity_rows, [view, shops])[1]
-        assert found == {"v": [entity_key(key) for key in keys], "w": [entity_key(key[:1]) for key in keys]}
 
 
 def test_rows_of_an_answer_are_what_was_asked_whatever_happens_to_that_afterwards(filled: FeatureClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 import zlib
@@ -16,13 +15,13 @@ from hypothesis import strategies as st
 from headrace.aggregates import Values
 from headrace.errors import StoreDamagedError
 from headrace.plan import Column, DType, Feature, Source, View
+from headrace.records.entity_keys import entity_key
 from headrace.records.layout import (
     VERSION,
     Records,
     applied_offset,
     decode_records,
     encode_records,
-    entity_key,
 )
 from headrace.windows import NEVER, Events, ViewLayout
 from tests.windows.plain import merge_tiles, tile_events
@@ -317,40 +316,3 @@ def test_record_that_does_not_add_up_is_refused_though_its_checksum_is_right() -
     assert struct.unpack_from("<q", RECORD, length_at) == (2,)
     for length in (-2, -1, 0, 1, 3, 2**62):
         assert "--rebuild" in read_damaged(restated(length_at, struct.pack("<q", length)))
-
-
-@pytest.mark.parametrize(
-    ("values", "key"),
-    [
-        (["EWR"], b'["EWR"]'),
-        (["EWR", 1, True], b'["EWR",1,true]'),
-        ([1], b"[1]"),
-        (["1"], b'["1"]'),
-        (["ü"], '["ü"]'.encode()),
-        ([-(2**63)], b"[-9223372036854775808]"),
-    ],
-)
-def test_entity_key_is_compact_json_that_keeps_types_apart(values: list[object], key: bytes) -> None:
-    assert entity_key(values) == key
-
-
-@given(st.lists(st.none() | st.booleans() | INT64 | TEXT | st.text(st.characters(max_codepoint=130)), max_size=3))
-def test_entity_key_is_what_the_encoder_writes(values: list[object]) -> None:
-    encoded = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
-    assert entity_key(values) == encoded.encode("utf-8", "surrogatepass")
-
-
-def test_entity_keys_of_different_values_differ() -> None:
-    values: list[list[object]] = [
-        ["a", "b"],
-        ["a,b"],
-        ['a","b'],
-        ["ab"],
-        [1],
-        [True],
-        ["true"],
-        ["\ud800"],
-        ["?"],
-        [""],
-    ]
-    assert len({entity_key(value) for value in values}) == len(values)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from headrace.aggregates import AGGREGATES, Values
 from headrace.errors import StoreDamagedError
 from headrace.plan import Column, DType, Feature, Source, View
-from headrace.records.layout import Records, decode_records, encode_records, entity_key
+from headrace.records.entity_keys import entity_key
+from headrace.records.layout import Records, decode_records, encode_records
 from headrace.windows import NEVER, Events, ViewLayout
 from tests.windows.plain import merge_tiles, tile_events
 

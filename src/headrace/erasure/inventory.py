@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from headrace.errors import LookupRequestError
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.log import EventLog, LookupTable
 from headrace.plan import DType, Plan, Source, View
+from headrace.records.entity_keys import entity_values
 from headrace.stores import OnlineStore
 from headrace.stores.facts import FILLED, definitions, view_facts
 from headrace.stores.served_versions import definition_of
@@ -73,7 +73,7 @@ class Places:
         return [
             key
             for key in store.entities(view.hash)
-            if all(_same(json.loads(key)[place], value) for place, value in places)
+            if all(_same(entity_values(key)[place], value) for place, value in places)
         ]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from json.encoder import encode_basestring
 from typing import Any, overload
 
 import numpy as np
 
 from headrace.errors import LookupRequestError
 from headrace.plan import Column, DType, View
-from headrace.records.layout import entity_key
+from headrace.records.entity_keys import entity_keys
 from headrace.times import as_held, us_of
 
 __all__ = ["EntityRows", "entity_columns", "time_us"]
@@ -23,6 +22,9 @@ _TYPES: dict[DType, type] = {
     DType.TIMESTAMP: datetime,
     DType.DATE: date,
 }
+
+_HELD_AS_GIVEN = frozenset({DType.INT64, DType.STRING, DType.BOOL})
+"""Types whose values keys hold as they are; of times they hold µs, of dates days."""
 
 _SHAPES = 'Write a list of rows, [{"origin": "EWR"}], a mapping of columns, {"origin": ["EWR"]}, or a data frame.'
 
@@ -182,29 +184,20 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
-_WRITTEN: dict[type, Callable[[Any], str]] = {
-    int: int.__repr__,
-    str: encode_basestring,
-    bool: {True: "true", False: "false"}.__getitem__,
-}
-"""How JSON writes values of these very types (not of others derived from them)."""
-
-
 def _keys(view: View, rows: EntityRows) -> list[bytes]:
     columns = [rows.columns.get(entity.name) for entity in view.entities]
-    written: list[Iterable[str]] = []
-    for entity, column in zip(view.entities, columns, strict=True):
-        wanted = _TYPES[entity.dtype]
-        if column is None or wanted not in _WRITTEN or set(map(type, column)) != {wanted}:
-            return [_key(view, row, number) for number, row in enumerate(rows)]  # it says what is wrong, if anything
-        written.append(map(_WRITTEN[wanted], column))
-    texts = written[0] if len(written) == 1 else map(",".join, zip(*written, strict=True))
-    joined = "]\n[".join(texts)  # what JSON writes has no line breaks
-    return f"[{joined}]".encode("utf-8", "surrogatepass").split(b"\n")
+    ready = [
+        column for entity, column in zip(view.entities, columns, strict=True) if column and _is_ready(entity, column)
+    ]
+    if len(ready) == len(columns):
+        return entity_keys(ready)
+    checked = [[_checked(view, entity, row, number) for entity in view.entities] for number, row in enumerate(rows)]
+    return entity_keys(list(zip(*checked, strict=True)))
 
 
-def _key(view: View, row: Mapping[str, Any], number: int) -> bytes:
-    return entity_key([_checked(view, entity, row, number) for entity in view.entities])
+def _is_ready(entity: Column, column: Sequence[Any]) -> bool:
+    """Whether all values of a join key are as keys hold them, so that none has to be checked by itself."""
+    return entity.dtype in _HELD_AS_GIVEN and set(map(type, column)) == {_TYPES[entity.dtype]}
 
 
 def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) -> object:

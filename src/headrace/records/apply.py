@@ -10,7 +10,7 @@ kept is given up whenever a round made from it was not committed.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, repeat
 from operator import attrgetter
@@ -25,7 +25,8 @@ from headrace.events.event_batch import EventBatch, column_values
 from headrace.events.logged_columns import declared_column
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Plan, View
-from headrace.records.layout import Records, decode_records, encode_records, entity_keys
+from headrace.records.entity_keys import entity_keys
+from headrace.records.layout import Records, decode_records, encode_records
 from headrace.records.record_cache import HotRecords
 from headrace.records.two_generation_cache import Recent
 from headrace.stores.base import NOTHING, OnlineStore, Position, RecordKey, Write
@@ -63,7 +64,7 @@ class _Version:
         layout: How its records are laid out.
         transformer: What makes its derived columns, if it has any.
         partitions: The source partitions whose rounds it gets; None is all of them.
-        keys: Keys made of late, by the values of the entity and the partition; None where values that are alike make different keys.
+        keys: Keys made of late, by the values of the entity and the partition.
         adapted: The columns that it reads in another way than the source declares them now.
         hot: What is known of its records; None where others may write them.
     """
@@ -71,7 +72,7 @@ class _Version:
     layout: ViewLayout
     transformer: Transformer | None
     partitions: set[int] | None
-    keys: Recent[tuple[object, ...], RecordKey] | None
+    keys: Recent[tuple[object, ...], RecordKey]
     adapted: tuple[Column, ...] = ()
     hot: HotRecords | None = None
 
@@ -177,9 +178,7 @@ class Applier:
 
     def _version(self, view: View, partitions: set[int] | None) -> _Version:
         layout = ViewLayout.of(view, self._sources[view.source])
-        # 0.0 and -0.0 are one number, and not one key.
-        is_exact = all(entity.dtype is not DType.FLOAT64 for entity in view.entities)
-        keys: Recent[tuple[object, ...], RecordKey] | None = Recent(self._keys_each) if is_exact else None
+        keys: Recent[tuple[object, ...], RecordKey] = Recent(self._keys_each)
         transformer = Transformer(view, self._repo) if view.transforms else None
         return _Version(layout, transformer, partitions, keys, view.adapted(layout.source))
 
@@ -274,15 +273,13 @@ class Applier:
     def _heated(self, version: _Version, hot: HotRecords, names: list[tuple[Any, ...]]) -> IntArray:
         """The numbers of records among the hot ones; those that were not there are read."""
         view = version.layout.view.hash
-        # Where names that are alike make different keys, records are called by their keys.
-        keys = None if version.keys is not None else _new_keys(view, names)
-        called: Sequence[Hashable] = names if keys is None else keys
-        numbers = hot.numbers(called)
+        numbers = hot.numbers(names)
         if None in numbers:
             cold = [at for at, number in enumerate(numbers) if number is None]
-            missing = _new_keys(view, [names[at] for at in cold]) if keys is None else [keys[at] for at in cold]
+            missing_names = [names[at] for at in cold]
+            missing = _new_keys(view, missing_names)
             first = len(hot)
-            hot.add([called[at] for at in cold], missing, self._read(version.layout, missing))
+            hot.add(missing_names, missing, self._read(version.layout, missing))
             for number, at in enumerate(cold, first):
                 numbers[at] = number
         return np.array(numbers, np.int64)
@@ -329,12 +326,8 @@ def _python_values(entity: Column, dictionary: pa.Array, indices: IntArray) -> l
     return [bool(value) for value in picked] if entity.dtype is DType.BOOL else picked
 
 
-def _keys(
-    view: str, names: list[tuple[Any, ...]], made: Recent[tuple[object, ...], RecordKey] | None
-) -> list[RecordKey]:
+def _keys(view: str, names: list[tuple[Any, ...]], made: Recent[tuple[object, ...], RecordKey]) -> list[RecordKey]:
     """The key of each record, from its entity's values and its partition."""
-    if made is None:
-        return _new_keys(view, names)
     known = made.found(names)
     missing = [name for name, key in zip(names, known, strict=True) if key is None]
     if missing:
@@ -345,8 +338,8 @@ def _keys(
 
 
 def _new_keys(view: str, names: Sequence[tuple[Any, ...]]) -> list[RecordKey]:
-    entities = entity_keys([name[:-1] for name in names])
-    return list(map(RecordKey._make, zip(repeat(view), entities, [name[-1] for name in names])))
+    *columns, partitions = zip(*names, strict=True)
+    return list(map(RecordKey._make, zip(repeat(view), entity_keys(columns), partitions)))
 
 
 def _merge(

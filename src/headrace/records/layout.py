@@ -18,7 +18,6 @@ A store may compare the applied offset without decoding: `APPLIED` says where it
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
 from collections.abc import Sequence
@@ -39,8 +38,6 @@ __all__ = [
     "applied_offset",
     "decode_records",
     "encode_records",
-    "entity_key",
-    "entity_keys",
     "record_entity",
 ]
 
@@ -82,34 +79,6 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.entities)
-
-
-def entity_key(values: Sequence[object]) -> bytes:
-    """An entity's key: its join keys' values as compact JSON, so that 1 and "1" stay apart."""
-    return f"[{','.join(map(_json, values))}]".encode("utf-8", "surrogatepass")
-
-
-def entity_keys(rows: Sequence[Sequence[object]]) -> list[bytes]:
-    """The keys of many entities; see `entity_key`."""
-    if rows and len(rows[0]) == 1:
-        values = [row[0] for row in rows]
-        if all(type(value) is str for value in values) and _is_plain("".join(values)):  # type: ignore[arg-type]
-            return [f'["{value}"]'.encode() for value in values]
-    return [entity_key(row) for row in rows]
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a text is its own JSON."""
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
-
-
-def _json(value: object) -> str:
-    """A value as compact JSON; the most common ones without asking the encoder."""
-    if type(value) is int:
-        return str(value)
-    if type(value) is str and _is_plain(value):
-        return f'"{value}"'
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def applied_offset(record: bytes) -> int:

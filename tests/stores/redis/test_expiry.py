@@ -20,7 +20,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient, Status
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.records.apply import Applier
-from headrace.records.layout import entity_key
+from headrace.records.entity_keys import entity_key
 from headrace.stores import OnlineStore, Position, RecordKey
 from headrace.stores.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.stores.facts import CLOCK
