@@ -1,8 +1,12 @@
 """Compiled feature definitions: pydantic models, JSON, content-hashed."""
 
+from headrace.plan.feature import Feature, Transform
 from headrace.plan.feature_references import AskedFeatures
-from headrace.plan.model import Column, DType, Feature, FeatureRef, Plan, Source, Transform, View
+from headrace.plan.plan import FeatureRef, Plan
 from headrace.plan.plan_files import read_plan, write_plan
+from headrace.plan.source import Source
+from headrace.plan.types import Column, DType
+from headrace.plan.view import View
 
 __all__ = [
     "AskedFeatures",

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from headrace.errors import ConfigError, PlanError
-from headrace.plan.model import FORMAT, Plan
+from headrace.plan.plan import FORMAT, Plan
 
 __all__ = ["read_plan", "write_plan"]
 

@@ -1,0 +1,142 @@
+"""The compiled plan: what the worker, the lookup SDK and the training SDK know of the features.
+
+A plan is plain JSON with a content hash. Reading it needs neither Feast nor the user's code. All durations are int64 microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, Literal
+
+from headrace.errors import LookupRequestError
+from headrace.plan.content_hash import Hashed
+from headrace.plan.feature_references import AskedFeatures, FeatureServiceLike, asked_names
+from headrace.plan.source import Source
+from headrace.plan.view import View
+
+__all__ = ["FORMAT", "FeatureRef", "Plan"]
+
+FORMAT: Literal[1] = 1
+"""The version of the plan's JSON. A reader refuses another."""
+
+
+class FeatureRef(Hashed):
+    """A feature of a view, written ``view:feature`` in requests and ``view__feature`` in results."""
+
+    view: str
+    feature: str
+
+    @property
+    def column(self) -> str:
+        """The name of the feature's column in results."""
+        return f"{self.view}__{self.feature}"
+
+
+class Plan(Hashed):
+    """Everything that was declared, compiled.
+
+    Attributes:
+        format: The version of this JSON.
+        project: The Feast project.
+        sources: By name.
+        views: By name.
+        services: Feature services: name to feature references.
+    """
+
+    format: Literal[1] = FORMAT
+    project: str
+    sources: dict[str, Source]
+    views: dict[str, View]
+    services: dict[str, tuple[FeatureRef, ...]] = {}
+
+    @cached_property
+    def hash(self) -> str:
+        """The content hash of the whole plan."""
+        return self.content_hash()
+
+    def source_of(self, view: View) -> Source:
+        """The source that feeds ``view``."""
+        return self.sources[view.source]
+
+    def views_of(self, source: str) -> list[View]:
+        """The views that ``source`` feeds."""
+        return [view for view in self.views.values() if view.source == source]
+
+    def source_for_topic(self, topic: str) -> Source:
+        """The source that reads ``topic``; KeyError where there is none."""
+        for source in self.sources.values():
+            if source.topic == topic:
+                return source
+        raise KeyError(topic)
+
+    def resolve(self, features: AskedFeatures) -> list[FeatureRef]:
+        """What a request's ``features`` means.
+
+        Args:
+            features: A feature service or its name, or a list of ``view:feature``, ``view:*`` and services.
+
+        Returns:
+            The references in the order asked for, each once.
+
+        Raises:
+            LookupRequestError: A name is unknown; the message lists what there is.
+        """
+        names, services = asked_names(features)
+        self.check_applied(services)
+        if not names:
+            msg = "No features were asked for."
+            raise LookupRequestError(msg, hint=self._what_there_is())
+        found: dict[FeatureRef, None] = {}
+        for name in names:
+            for ref in self._resolve_one(name):
+                found[ref] = None
+        return list(found)
+
+    def _resolve_one(self, name: str) -> list[FeatureRef]:
+        view_name, colon, feature_name = name.partition(":")
+        if not colon:
+            if name not in self.services:
+                msg = f"There is no feature service named {name!r}."
+                raise LookupRequestError(msg, hint=self._what_there_is())
+            return list(self.services[name])
+        view = self.views.get(view_name)
+        if view is None:
+            msg = f"There is no view named {view_name!r} (asked for as {name!r})."
+            raise LookupRequestError(msg, hint=self._what_there_is())
+        if feature_name == "*":
+            return [FeatureRef(view=view.name, feature=feature.name) for feature in view.features]
+        known = [feature.name for feature in view.features]
+        if feature_name not in known:
+            msg = f"The view {view_name!r} has no feature named {feature_name!r}."
+            raise LookupRequestError(msg, hint=f"It has: {', '.join(known)}.")
+        return [FeatureRef(view=view.name, feature=feature_name)]
+
+    def check_applied(self, services: Iterable[FeatureServiceLike]) -> None:
+        """Refuse service objects that are not those that the plan was made from.
+
+        Args:
+            services: Feast's `FeatureService` objects.
+
+        Raises:
+            LookupRequestError: One takes other features than when it was applied.
+        """
+        for service in services:
+            applied = {(ref.view, ref.feature) for ref in self.services.get(service.name, ())}
+            for projection in service.feature_view_projections if service.name in self.services else ():
+                held = {feature for view, feature in applied if view == projection.name}
+                given = {feature.name for feature in projection.features} or held
+                if not held or given != held:
+                    msg = f"The feature service {service.name!r} takes other features of {projection.name!r} than when it was applied."
+                    raise LookupRequestError(msg, hint="Run `headrace apply`.")
+
+    def _what_there_is(self) -> str:
+        services = ", ".join(self.services) or "none"
+        views = ", ".join(self.views) or "none"
+        return f"Feature services: {services}. Views: {views} (ask for view:feature, or view:*)."
+
+    def model_dump_pretty(self) -> str:
+        """The plan as indented JSON, its hash included for people to compare."""
+        body: dict[str, Any] = {"hash": self.hash, **self.model_dump(mode="json")}
+        return json.dumps(body, indent=2) + "\n"

@@ -1,0 +1,90 @@
+"""Stream feature views."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+from headrace.plan.content_hash import Hashed
+from headrace.plan.feature import Feature, Transform
+from headrace.plan.source import Source, ViewInput
+from headrace.plan.types import Column
+
+__all__ = ["View"]
+
+
+class View(Hashed):
+    """A stream feature view: aggregates of one source per entity.
+
+    Attributes:
+        name: The view's name.
+        source: The name of its source in the plan.
+        entities: The join keys, in the view's order.
+        features: The aggregates.
+        transforms: What computes further columns from an event's own, in order.
+        input: What it reads of its source; the compiler fills it in (`Source.input_of`).
+    """
+
+    name: str
+    source: str
+    entities: tuple[Column, ...]
+    features: tuple[Feature, ...]
+    transforms: tuple[Transform, ...] = ()
+    input: ViewInput | None = None
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"transforms"})
+
+    @cached_property
+    def hash(self) -> str:
+        """The content hash: a view whose definition changed is another view to the store."""
+        return self.content_hash()
+
+    @property
+    def versioned_name(self) -> str:
+        """``name@hash``, as the store and the status table name it."""
+        return f"{self.name}@{self.hash}"
+
+    @property
+    def join_keys(self) -> tuple[str, ...]:
+        """The names of the join keys."""
+        return tuple(entity.name for entity in self.entities)
+
+    def sees(self, source: Source) -> Source:
+        """The view's source as its features see it: as the view reads it, with the columns that its transforms make."""
+        made = tuple(column for transform in self.transforms for column in transform.columns)
+        read = self.as_read(source)
+        return read.model_copy(update={"columns": (*read.columns, *made)}) if made else read
+
+    def as_read(self, source: Source) -> Source:
+        """The view's source with the columns that the view reads as they were when it was declared.
+
+        A view of before goes on being served while its source has changed: an integer that became a float is an integer to it, and a field
+        that was removed is one that no event has.
+        """
+        columns = tuple(map(self._as_read, source.columns))
+        gone = tuple(
+            self._as_read(Column(name=name, dtype=dtype))
+            for name, dtype in (self.input.columns if self.input is not None else {}).items()
+            if all(column.name != name for column in source.columns)
+        )
+        same = not gone and columns == source.columns
+        return source if same else source.model_copy(update={"columns": (*columns, *gone)})
+
+    def adapted(self, source: Source) -> tuple[Column, ...]:
+        """The columns that the view reads in another way than its source declares them now."""
+        return tuple(column for column in self.as_read(source).columns if column not in source.columns)
+
+    def _as_read(self, column: Column) -> Column:
+        read = self.input
+        if read is None or column.name not in read.columns:
+            return column
+        known, fill = read.columns[column.name], read.fills.get(column.name)
+        nullable = column.nullable if fill is None else column.name not in read.never_null
+        return column.model_copy(update={"dtype": known, "nullable": nullable, "fill": fill})
+
+    def feature(self, name: str) -> Feature:
+        """The feature called ``name``; KeyError where there is none."""
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise KeyError(name)
