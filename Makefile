@@ -9,26 +9,32 @@ BENCH_VENV  ?= .venv-bench
 BENCH       := $(BENCH_VENV)/bin
 BENCH_READY := $(BENCH_VENV)/.ready
 PEERS       := pathway quix
+# So would what builds the documentation site.
+DOCS_VENV   ?= .venv-docs
+SITE        ?= $(CURDIR)/site
+DOCS_READY  := $(DOCS_VENV)/.ready
 BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line."' benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint format fast-tests prove crash bench plots docs lock clean
+.PHONY: help install demo test check lint format fast-tests prove crash bench plots docs docs-site coverage lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
 	@echo "make test     lint, then every test"
-	@echo "make check    lint, then the fast tests (what pre-commit runs)"
+	@echo "make check    lint, then the fast tests"
 	@echo "make lint     ruff, mypy and the import contracts"
-	@echo "make format   let ruff mend what it can"
+	@echo "make format   let ruff fix what it can"
 	@echo "make prove    20,000 random cases: online, history and brute force agree on every value"
 	@echo "make crash    kill workers at 50 random moments and at every failpoint: nothing is lost, nothing doubled"
 	@echo "make bench    ours and the peers side by side (BENCH_FLAGS=--quick: small; BENCHMARKS=stream: that one)"
 	@echo "make plots    draw how cost grows, to docs/plots"
 	@echo "make docs     check README and docs: their links, their commands, their code"
+	@echo "make docs-site  build the documentation site, to site/"
+	@echo "make coverage the fast tests, and the share of the code that they run"
 	@echo "make install  only set up $(VENV)"
-	@echo "make lock     write requirements.lock and the benchmarks' locks anew"
-	@echo "make clean    remove $(VENV), $(BENCH_VENV), .headrace and the caches"
+	@echo "make lock     write requirements.lock and the other locks again"
+	@echo "make clean    remove the environments, .headrace and the caches"
 
 install: $(READY)
 
@@ -93,6 +99,19 @@ plots: $(BENCH_READY)
 docs: $(READY)
 	$(PYTEST) tests/docs
 
+$(DOCS_READY): requirements-docs.lock pyproject.toml
+	$(call environment,$(DOCS_VENV),requirements-docs.lock)
+	@touch $@
+
+docs-site: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet --site-dir $(SITE)
+
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 # Any platform, by hashes. The benchmarks' environment has what they need, in the versions that the tests run with.
 COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
           --generate-hashes --no-emit-index-url --no-header --no-annotate $(LOCK_FLAGS)
@@ -108,11 +127,14 @@ lock: $(READY)
 	@echo "# What the benchmarks run with, any platform. Written by \`make lock\` from pyproject.toml." > requirements-bench.lock.new
 	@$(COMPILE) pyproject.toml --extra bench --constraint requirements.lock >> requirements-bench.lock.new
 	@mv requirements-bench.lock.new requirements-bench.lock
+	@echo "# What builds the documentation site, any platform. Written by \`make lock\` from pyproject.toml." > requirements-docs.lock.new
+	@$(COMPILE) --group docs --constraint requirements.lock >> requirements-docs.lock.new
+	@mv requirements-docs.lock.new requirements-docs.lock
 	@for peer in $(PEERS); do \
 	  echo "# Written by \`make lock\` from $$peer.in." > benchmarks/peers/$$peer.lock.new; \
 	  $(COMPILE) benchmarks/peers/$$peer.in >> benchmarks/peers/$$peer.lock.new; \
 	  mv benchmarks/peers/$$peer.lock.new benchmarks/peers/$$peer.lock; done
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .headrace .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) .headrace .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks build dist htmlcov site .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
