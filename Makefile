@@ -15,6 +15,12 @@ SITE        ?= $(CURDIR)/site
 DOCS_READY  := $(DOCS_VENV)/.ready
 BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line."' benchmarks/*.py))
 
+# Tests run in two processes. `make test WORKERS=0` runs them in one, for a debugger.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadgroup
+# Tests and commands start hundreds of Python processes. Without bytecode caches each would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo test check lint format fast-tests prove crash bench plots docs docs-site coverage lock clean
@@ -45,7 +51,7 @@ define environment
 	$(PYTHON) -m venv --clear $(1)
 	@awk '/^[^ #]/ { uv = /^uv==/ } uv' requirements.lock > $(1)/uv.lock
 	@( $(1)/bin/python -m pip install --quiet --require-hashes -r $(1)/uv.lock \
-	   && VIRTUAL_ENV=$(abspath $(1)) $(1)/bin/uv pip install --quiet --require-hashes -r $(2) ) \
+	   && VIRTUAL_ENV=$(abspath $(1)) $(1)/bin/uv pip install --quiet --compile-bytecode --require-hashes -r $(2) ) \
 	 || $(1)/bin/python -m pip install --quiet --require-hashes -r $(2)
 	@$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 endef
@@ -67,12 +73,12 @@ demo: $(READY)
 	$(BIN)/headrace demo
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) $(PARALLEL)
 
 check: lint fast-tests
 
 fast-tests: $(READY)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -28,6 +28,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", f"ignore:{refused}:ResourceWarning")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share something costly in one process, where several processes run them (`make test`).
+
+    Tests of a module share its fixtures. All tests that use Apache Kafka share one broker.
+    """
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        group = "apache_kafka" if "kafka_classpath" in fixtures else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def _own_log_level() -> Iterator[None]:
     """What a command that is run in a test sets for its own process does not reach the tests after it."""
