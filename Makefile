@@ -61,8 +61,8 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 # A peer that cannot be installed here is left out, and the benchmark says so.
-$(BENCH_READY): requirements-bench.lock $(PEERS:%=benchmarks/peers/%.lock) pyproject.toml
-	$(call environment,$(BENCH_VENV),requirements-bench.lock)
+$(BENCH_READY): benchmarks/requirements.lock $(PEERS:%=benchmarks/peers/%.lock) pyproject.toml
+	$(call environment,$(BENCH_VENV),benchmarks/requirements.lock)
 	@for peer in $(PEERS); do echo "setting up $(BENCH_VENV)/peers/$$peer"; \
 	  ( $(PYTHON) -m venv --clear $(BENCH_VENV)/peers/$$peer \
 	    && $(BENCH)/uv pip install --quiet --require-hashes --python $(BENCH_VENV)/peers/$$peer/bin/python -r benchmarks/peers/$$peer.lock ) \
@@ -130,9 +130,9 @@ lock: $(READY)
 	@echo "# What the image runs: headrace[all], any platform. Written by \`make lock\` from pyproject.toml." > requirements-run.lock.new
 	@$(COMPILE) pyproject.toml --extra all --constraint requirements.lock >> requirements-run.lock.new
 	@mv requirements-run.lock.new requirements-run.lock
-	@echo "# What the benchmarks run with, any platform. Written by \`make lock\` from pyproject.toml." > requirements-bench.lock.new
-	@$(COMPILE) pyproject.toml --extra bench --constraint requirements.lock >> requirements-bench.lock.new
-	@mv requirements-bench.lock.new requirements-bench.lock
+	@echo "# What the benchmarks run with, any platform. Written by \`make lock\` from pyproject.toml." > benchmarks/requirements.lock.new
+	@$(COMPILE) pyproject.toml --extra bench --constraint requirements.lock >> benchmarks/requirements.lock.new
+	@mv benchmarks/requirements.lock.new benchmarks/requirements.lock
 	@echo "# What builds the documentation site, any platform. Written by \`make lock\` from pyproject.toml." > requirements-docs.lock.new
 	@$(COMPILE) --group docs --constraint requirements.lock >> requirements-docs.lock.new
 	@mv requirements-docs.lock.new requirements-docs.lock
