@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
 from headrace.plan import Plan, read_plan
 from tests.e2e.flights import Deployment, Oracle, assert_same
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
@@ -169,9 +172,7 @@ def test_killed_workers_end_with_the_same_features_and_the_same_log(
     killed_while_working = 0
     for wait_s in (0.0, 0.15, 0.4):
         with killed.start("stream", "--until-end", "--json") as worker:
-            deadline = time.monotonic() + 60
-            while not _has_begun(killed) and worker.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_until(partial(_begun_or_ended, killed, worker), "the worker to begin")
             time.sleep(wait_s)
             killed_while_working += worker.poll() is None
             worker.send_signal(signal.SIGKILL)
@@ -187,6 +188,10 @@ def test_killed_workers_end_with_the_same_features_and_the_same_log(
         }
         for features in features_of(straight)
     ]
+
+
+def _begun_or_ended(deployment: Deployment, worker: subprocess.Popen[str]) -> bool:
+    return worker.poll() is not None or _has_begun(deployment)
 
 
 def _has_begun(deployment: Deployment) -> bool:

@@ -19,6 +19,7 @@ from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, read_plan, write_plan
 from tests.e2e.flights import ROOT, Deployment, window
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
@@ -165,11 +166,10 @@ def check_served(server: Server, held: pd.DataFrame, hours: dict[str, int]) -> N
 
 
 def wait_until_caught_up(deployment: Deployment) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        rows = deployment.json("status")["partitions"]
-        mine = [row for row in rows if row["topic"] == "departures"]
-        if mine and all(row["end"] and row["lag"] == 0 and row["logged"] == row["end"] for row in mine if row["end"]):
-            return
-        time.sleep(0.3)
-    pytest.fail("the worker did not catch up")
+    def is_caught_up() -> bool:
+        rows = [row for row in deployment.json("status")["partitions"] if row["topic"] == "departures"]
+        return bool(rows) and all(
+            row["end"] and row["lag"] == 0 and row["logged"] == row["end"] for row in rows if row["end"]
+        )
+
+    wait_until(is_caught_up, "the worker to catch up")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
 from tests.e2e.rides import Rides
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka
@@ -29,10 +29,8 @@ def test_events_of_new_partitions_count(
         try:
             apache_kafka.admin.create_partitions([NewPartitions(topic_name, 2)])[topic_name].result(30)
             rides.send(apache_kafka.address, 3, 4, partition=1)  # before the worker knows of it
-            deadline = time.monotonic() + 90
-            while (found := rides.looked_up()) and found[0] != 4:
-                assert time.monotonic() < deadline, found
-            assert found[:2] == [4, 10]
+            wait_until(lambda: rides.looked_up()[0] == 4, "all four rides to count")
+            assert rides.looked_up()[:2] == [4, 10]
         finally:
             worker.send_signal(signal.SIGTERM)
             worker.communicate(timeout=60)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from headrace.config import Project
 from headrace.kafka import EmbeddedBroker, ensure_topics
 from headrace.plan import read_plan
 from tests.e2e.rides import Rides
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka
@@ -26,13 +25,6 @@ pytestmark = [
 ]  # a command takes half a minute on a loaded machine
 
 
-def until(done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not done():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-
-
 def remove_before(kafka: ApacheKafka, topic: str, offset: int) -> None:
     for future in kafka.admin.delete_records([TopicPartition(topic, 0, offset)]).values():
         future.result(30)
@@ -40,7 +32,7 @@ def remove_before(kafka: ApacheKafka, topic: str, offset: int) -> None:
 
 def make_anew(kafka: ApacheKafka, topic: str) -> None:
     kafka.delete_topic(topic)
-    until(lambda: topic not in kafka.admin.list_topics(timeout=10).topics, "the topic is not deleted")
+    wait_until(lambda: topic not in kafka.admin.list_topics(timeout=10).topics, "the topic is not deleted")
     kafka.create_topic(topic)
 
 
@@ -108,7 +100,7 @@ def test_what_retention_removes_under_a_running_worker_stops_it_once_all_before_
     rides.send(apache_kafka.address, 1, 2)
     worker = rides.start("stream")
     try:
-        until(lambda: (rides.state / "log" / topic_name / "_delta_log").exists(), "the worker logs nothing")
+        wait_until(lambda: (rides.state / "log" / topic_name / "_delta_log").exists(), "the worker logs nothing")
         worker.send_signal(19)  # it is stopped in its tracks, while events come and go
         rides.send(apache_kafka.address, 3, 4, 5)
         remove_before(apache_kafka, topic_name, 4)
@@ -130,7 +122,7 @@ def test_topic_made_anew_under_a_running_worker_is_not_read_into_the_old_ones_pl
     rides.send(apache_kafka.address, 1, 2, 3)
     worker = rides.start("stream")
     try:
-        until(lambda: (rides.state / "log" / topic_name / "_delta_log").exists(), "the worker logs nothing")
+        wait_until(lambda: (rides.state / "log" / topic_name / "_delta_log").exists(), "the worker logs nothing")
         worker.send_signal(19)
         make_anew(apache_kafka, topic_name)
         rides.send(apache_kafka.address, *range(10, 30))

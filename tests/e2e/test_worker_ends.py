@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from headrace.plan import Plan, write_plan
 from tests.e2e.flights import ROOT, Deployment
 from tests.servers.kafka import ApacheKafka
 from tests.servers.redis import RedisServer
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 
@@ -96,13 +96,6 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path, plan: Plan) -> It
     for topic in sorted(kafka.admin.list_topics(timeout=30).topics):
         if not topic.startswith("__"):
             kafka.delete_topic(topic)
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def ended(worker: subprocess.Popen[str], within_s: float) -> tuple[int, str, str]:
@@ -189,7 +182,7 @@ def test_right_that_is_taken_from_a_running_worker_ends_it(
     deployment.json("produce", "weather", "--limit", "50")
     worker = deployment.start("stream")
     try:
-        wait_for(is_in(deployment, "running"))
+        wait_until(is_in(deployment, "running"))
         denies(kind, name, AclOperation.READ)
         code, _, last = ended(worker, 60)
     finally:
@@ -242,8 +235,8 @@ def test_what_was_applied_is_logged_and_committed_when_a_worker_is_asked_to_end(
     deployment.json("produce", "weather", "--limit", "700")
     with deployment.start("stream") as worker:
         try:
-            wait_for(is_in(deployment, "catching up", "running"))
-            wait_for(lambda: any(told["round_at"] for told in workers(deployment)))
+            wait_until(is_in(deployment, "catching up", "running"))
+            wait_until(lambda: any(told["round_at"] for told in workers(deployment)))
             worker.send_signal(signal.SIGTERM)
             code, _, last = ended(worker, END_S + 10)
         finally:
@@ -267,7 +260,7 @@ def test_redis_emptied_under_workers_ends_each_though_they_have_nothing_to_do(
         deployment.json("produce", "weather", "--limit", "300")
         both = [deployment.start("stream") for _ in range(2)]
         try:
-            wait_for(lambda: [told["state"] for told in workers(deployment)] == ["running"] * 2)
+            wait_until(lambda: [told["state"] for told in workers(deployment)] == ["running"] * 2)
             assert health(deployment) == 0
             with redis_server.client() as client:
                 client.flushall()
@@ -289,13 +282,13 @@ def test_worker_that_hangs_is_seen_within_seconds_and_again_when_it_goes_on(tmp_
         deployment = deploy(tmp_path, plan, broker.address)
         with deployment.start("stream") as worker:
             try:
-                wait_for(is_in(deployment, "running", "catching up"))
+                wait_until(is_in(deployment, "running", "catching up"))
                 assert health(deployment) == 0
                 os.kill(worker.pid, signal.SIGSTOP)
-                wait_for(lambda: health(deployment) == FAILED, 20)
+                wait_until(lambda: health(deployment) == FAILED)
                 assert deployment.json("status")["worker_runs"] is False
                 os.kill(worker.pid, signal.SIGCONT)
-                wait_for(lambda: health(deployment) == 0, 20)
+                wait_until(lambda: health(deployment) == 0)
                 assert worker.poll() is None
             finally:
                 stop(worker)
