@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint format fast-tests prove crash bench plots docs docs-site coverage lock clean
+.PHONY: help install demo test check lint format fast-tests prove crash bench against plots docs docs-site coverage lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
@@ -34,6 +34,7 @@ help:
 	@echo "make prove    20,000 random cases: online, history and brute force agree on every value"
 	@echo "make crash    kill workers at 50 random moments and at every failpoint: nothing is lost, nothing doubled"
 	@echo "make bench    ours and the peers side by side (BENCH_FLAGS=--quick: small; BENCHMARKS=stream: that one)"
+	@echo "make against  ours now beside ours at an earlier commit (REV=v0.1.0)"
 	@echo "make plots    draw how cost grows, to docs/plots"
 	@echo "make docs     check README and docs: their links, their commands, their code"
 	@echo "make docs-site  build the documentation site, to site/"
@@ -98,6 +99,9 @@ crash: $(READY)
 
 bench: $(BENCH_READY)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BENCH)/python -m benchmarks.$$name $(BENCH_FLAGS); done
+
+against: $(BENCH_READY)
+	$(BENCH)/python -m benchmarks.against $(REV) $(BENCH_FLAGS)
 
 plots: $(BENCH_READY)
 	$(BENCH)/python -m benchmarks.plots
