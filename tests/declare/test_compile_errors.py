@@ -68,7 +68,9 @@ orders = KafkaSource(
         ('topic="orders"', 'topic=""', "orders = ", "has no topic", "Write topic='orders'"),
         ('topic="orders"', 'topic="my orders"', "topic=", "'my orders' is not a topic's name", "letters, digits"),
         ('JsonFormat(schema_json="")', '__import__("feast.data_format").data_format.AvroFormat("")', "orders = ",
-         "has messages in AvroFormat, and headrace reads JSON", "JsonFormat"),
+         "has the format 'avro', and headrace reads: json.", 'message_format=JsonFormat(schema_json="")'),
+        ('"customer"}', '"customer", "headrace.format": "jsn"}', "tags=", "has the format 'jsn'",
+         "Did you mean 'json'? Write format=\"json\" in event_source"),
         ('topic="orders"', 'topic="orders", field_mapping={"a": "b"}', "orders = ", "has a field_mapping",
          "Field(alias=...)"),
     ],
@@ -100,6 +102,14 @@ def test_a_field_that_is_kept_as_json_text_is_told_where_a_feature_uses_it(refus
     """
     message = refused(VIEW, events__py=events)
     assert "mean of 'price', which is kept as JSON text" in message
+
+
+def test_a_format_that_headrace_does_not_read(refused: Refuse, line_of: Where) -> None:
+    other = 'other = event_source(name="other", model=Order, topic="o", timestamp_field="placed_at",\n    format="msgpack")\n'
+    message = refused(other)
+    assert message.startswith(
+        f"{line_of('format=')}: source 'other' has the format 'msgpack', and headrace reads: json"
+    )
 
 
 def test_two_sources_of_one_topic(refused: Refuse, line_of: Where) -> None:

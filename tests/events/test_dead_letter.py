@@ -111,7 +111,47 @@ def test_cut_letter_says_what_there_was(
 
 def test_headers_are_short_whatever_a_producer_sends() -> None:
     letter = replace(LETTER, reason="r" * 10_000_000, field="f" * 10_000_000)
-    assert sum(len(text) for _, text in letter.to_headers()) < 5_000
+    assert sum(len(text or b"") for _, text in letter.to_headers()) < 5_000
+
+
+HEADERS: list[tuple[str, bytes | None]] = [
+    ("traceparent", b"00-4bf9"),
+    ("traceparent", b"\xff"),
+    ("", None),
+    ("headrace.offset", b"7"),
+    ("headrace.replayed", b"7"),
+    ("headrace.original.headrace.offset", b""),
+]
+
+
+def test_original_headers_are_kept_in_order_beside_headraces_own_whatever_their_names() -> None:
+    letter = replace(LETTER, headers=tuple(HEADERS))
+    assert read(letter) == letter
+    assert letter.to_headers()[: len(HEADERS)] == [
+        *HEADERS[:3],
+        ("headrace.original.headrace.offset", b"7"),
+        ("headrace.original.headrace.replayed", b"7"),
+        ("headrace.original.headrace.original.headrace.offset", b""),
+    ]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(4_000, True), (400, True), (390, False), (0, False)])
+def test_letter_that_is_cut_keeps_headers_of_a_quarter_of_the_size_and_says_what_is_left_out(
+    size: int, kept: bool
+) -> None:
+    letter = replace(LETTER, value=b"v" * 5_000, headers=(("trace", b"t" * 95),))
+    cut = letter.cut_to(size)
+    assert cut.headers == (letter.headers if kept else ())
+    assert (cut.dropped_headers, cut.size) == (0 if kept else 100, size)
+    assert cut.is_cut
+    assert read(cut) == cut
+
+
+def test_letter_is_cut_where_its_headers_alone_are_too_large() -> None:
+    letter = replace(LETTER, headers=(("trace", b"t" * 5_000),))
+    cut = letter.cut_to(1_000)
+    assert (cut.key, cut.value, cut.headers) == (LETTER.key, LETTER.value, ())
+    assert cut.is_cut
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineStor
 @pytest.fixture(params=["Arrow", "pydantic"])
 def decoder(request: pytest.FixtureRequest) -> EventDecoder:
     made = EventDecoder(SOURCE, Sale if request.param == "Arrow" else CheckedSale)
-    assert made.calls_nobody == (request.param == "Arrow")
+    assert made.calls_no_user_code == (request.param == "Arrow")
     return made
 
 

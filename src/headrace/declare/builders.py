@@ -13,7 +13,7 @@ from headrace.declare.feast_import import quiet_feast
 from headrace.declare.feast_types import FEAST_NAMES, feast_type
 from headrace.declare.features import feature_name, result_dtype
 from headrace.declare.source_models import model_reference, note_model, noted_model
-from headrace.declare.sources import DEDUP_TAG, EVENT_ID_TAG, KEY_TAG, MAX_FUTURE_TAG, MODEL_TAG
+from headrace.declare.sources import DEDUP_TAG, EVENT_ID_TAG, FORMAT_TAG, KEY_TAG, MAX_FUTURE_TAG, MODEL_TAG
 from headrace.declare.view_tags import columns_with_extras, extras_tags, function_text
 from headrace.errors import EventError
 from headrace.events.model_schema import columns_of
@@ -30,6 +30,7 @@ __all__ = ["aggregation", "event_source", "stream_view"]
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _NO_TTL = timedelta(0)
+_JSON = "json"
 _WHERE, _OFFSET = "headrace_where", "headrace_offset"
 
 
@@ -43,12 +44,13 @@ def event_source(
     max_future: timedelta = _HOUR,
     event_id: str | None = None,
     dedup: timedelta = _DAY,
+    format: str = _JSON,  # noqa: A002 the field's word
     log_path: str | None = None,
     description: str = "",
     tags: Mapping[str, str] | None = None,
     owner: str = "",
 ) -> KafkaSource:
-    """A Kafka topic of JSON events that a pydantic model describes.
+    """A Kafka topic of events that a pydantic model describes.
 
     Args:
         name: The source's name.
@@ -60,6 +62,7 @@ def event_source(
         event_id: The model's field that identifies an event: within a source partition, a second event with the same one
             does not count.
         dedup: For how long after the first one, by the records' timestamps.
+        format: How the events are written: ``"json"``, one JSON object per record.
         log_path: Where the log of the topic lies, for Feast's batch source; None is where headrace puts it by default.
         description: What the events are.
         tags: Further tags.
@@ -67,7 +70,7 @@ def event_source(
 
     Returns:
         A real Feast source. What Feast has no place for stands in its tags: ``headrace.model``, ``headrace.key``,
-        ``headrace.max_future_us``, ``headrace.event_id`` and ``headrace.dedup_us``; written by hand they mean the same.
+        ``headrace.max_future_us``, ``headrace.event_id``, ``headrace.dedup_us`` and ``headrace.format``; written by hand they mean the same.
     """
     with quiet_feast():
         from feast import FileSource, KafkaSource
@@ -76,6 +79,8 @@ def event_source(
         known = {MODEL_TAG: model_reference(model), MAX_FUTURE_TAG: str(to_us(max_future))}
         if key is not None:
             known[KEY_TAG] = key
+        if format != _JSON:
+            known[FORMAT_TAG] = format
         if event_id is not None:
             known |= {EVENT_ID_TAG: event_id, DEDUP_TAG: str(to_us(dedup))}
         log = FileSource(

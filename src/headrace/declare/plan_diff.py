@@ -119,7 +119,7 @@ def _source_details(old: Source | None, new: Source) -> Iterator[str]:
     if old is None:
         yield f"topic {new.topic}, {new.model}"
         return
-    for label in ("topic", "model", "key", "timestamp_field"):
+    for label in ("topic", "model", "key", "timestamp_field", "format"):
         was, is_now = getattr(old, label), getattr(new, label)
         if was != is_now:
             yield f"{label}: {was} → {is_now}"

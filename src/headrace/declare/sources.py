@@ -9,6 +9,7 @@ from headrace.declare.durations import shown
 from headrace.declare.features import near
 from headrace.declare.source_models import noted_model
 from headrace.errors import EventError
+from headrace.events.formats import FORMATS
 from headrace.events.model_schema import columns_of, resolve_model
 from headrace.plan import Column, DType, Source
 
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
     from headrace.declare.problems import Problems
     from headrace.declare.source_locations import Place
 
-__all__ = ["DEDUP_TAG", "EVENT_ID_TAG", "KEY_TAG", "MAX_FUTURE_TAG", "MODEL_TAG", "compile_sources"]
+__all__ = ["DEDUP_TAG", "EVENT_ID_TAG", "FORMAT_TAG", "KEY_TAG", "MAX_FUTURE_TAG", "MODEL_TAG", "compile_sources"]
 
 MODEL_TAG = "headrace.model"
 KEY_TAG = "headrace.key"
 MAX_FUTURE_TAG = "headrace.max_future_us"
 EVENT_ID_TAG = "headrace.event_id"
 DEDUP_TAG = "headrace.dedup_us"
-_TAGS = (MODEL_TAG, KEY_TAG, MAX_FUTURE_TAG, EVENT_ID_TAG, DEDUP_TAG)
+FORMAT_TAG = "headrace.format"
+_TAGS = (MODEL_TAG, KEY_TAG, MAX_FUTURE_TAG, EVENT_ID_TAG, DEDUP_TAG, FORMAT_TAG)
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,245}")  # Kafka's rule, less the room that `.dlq` takes
 _CALLEES = ("event_source", "KafkaSource")
@@ -84,6 +86,7 @@ def _kafka_sources(repo: FeatureRepo) -> list[KafkaSource]:
 
 def _compile_source(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> Source | None:
     _check_feast_options(source, place, problems)
+    format_name = _format(source, place, problems)
     columns = _columns(repo, source, place, problems)
     max_future_us = _microseconds(source, MAX_FUTURE_TAG, "max_future_us", place, problems)
     dedup_us = _microseconds(source, DEDUP_TAG, "dedup_us", place, problems)
@@ -102,6 +105,7 @@ def _compile_source(repo: FeatureRepo, source: KafkaSource, place: Place, proble
         max_future_us=max_future_us,
         event_id=event_id,
         dedup_us=dedup_us,
+        format=format_name,
     )
 
 
@@ -118,9 +122,21 @@ def _field(
     return name
 
 
-def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) -> None:
+def _format(source: KafkaSource, place: Place, problems: Problems) -> str:
+    """The format that a source names: by the tag, else by Feast's message_format."""
     from feast.data_format import JsonFormat
 
+    declared = source.kafka_options.message_format
+    of_feast = "json" if isinstance(declared, JsonFormat) else type(declared).__name__.removesuffix("Format").lower()
+    name = source.tags.get(FORMAT_TAG) or of_feast
+    if name not in FORMATS:
+        what = f"source {source.name!r} has the format {name!r}, and headrace reads: {', '.join(FORMATS)}."
+        hint = f'{near(name, tuple(FORMATS))}Write format="json" in event_source, or message_format=JsonFormat(schema_json="").'
+        problems.add(place.at(name), what, hint)
+    return name
+
+
+def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) -> None:
     said = f"source {source.name!r}"
     topic = source.kafka_options.topic
     if not topic:
@@ -128,9 +144,6 @@ def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) 
     elif not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
         hint = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
         problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", hint)
-    if not isinstance(source.kafka_options.message_format, JsonFormat):
-        what = f"{said} has messages in {type(source.kafka_options.message_format).__name__}, and headrace reads JSON."
-        problems.add(place, what, 'Write message_format=JsonFormat(schema_json="").')
     if source.field_mapping:
         hint = "Name the model's fields as they should be called (pydantic's Field(alias=...) reads another name)."
         problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", hint)

@@ -1,8 +1,7 @@
-"""Dead letters: what becomes of an event that cannot be used.
+"""Dead letters: records that are no events, kept for people to look at.
 
-A dead letter keeps the original key, value and record timestamp, and says in headers where the event was and why it
-was refused. It goes to the topic that `dead_letter_topic` names. Where the broker does not take all of it, it is cut, and
-says how much there was.
+A dead letter has the original key, value, headers and record timestamp. Headers of headrace's own say where the record was and why it was
+refused. It goes to the topic that `dead_letter_topic` names. Where the broker does not take all of it, it is cut, and says how much there was.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from headrace.errors import EventError
+from headrace.events.raw_records import Headers
 
 __all__ = ["DeadLetter", "Whole", "dead_letter_topic"]
 
@@ -24,10 +24,15 @@ _FIELD = "headrace.field"
 _MODEL = "headrace.model"
 _RECORDED_AT = "headrace.timestamp"
 _VALUE, _KEY = "headrace.value", "headrace.key"
+_HEADERS_BYTES = "headrace.headers.bytes"
 _REPLAYED_AT = "headrace.replayed"
 
+_OWN = "headrace."
+_ESCAPE = "headrace.original."
+"""Goes before the name of an original header that begins like headrace's own."""
+
 _MOST_TEXT = 2_000
-"""Characters of a header: a producer's field names and a validator's words may be of any length."""
+"""Characters of a header: a producer's field names and a validator's messages can have any length."""
 _MOST_DIGITS = 19
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,20 +67,22 @@ class Whole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that was refused, with its original bytes.
+    """A record that was refused, with its original bytes.
 
     Attributes:
         topic: The topic it came from.
         partition: Its partition there.
         offset: Its offset there.
-        reason: Why it was refused, in words.
-        field: The field that is to blame, or None where it is the whole event.
+        reason: Why it was refused.
+        field: The field that is wrong, or None where it is the whole event.
         model: ``module:Class`` of the model that refused it.
         key: Its original key.
         value: Its original value.
         recorded_at_ms: Its original record timestamp, in milliseconds since 1970 UTC.
         whole_key: What the key was before it was cut; None where it is whole.
         whole_value: What the value was before it was cut; None where it is whole.
+        headers: Its original headers.
+        dropped_headers: How many bytes of original headers were left out; 0 where they are all there.
         replayed_at_ms: When it was sent back to its topic, in milliseconds since 1970 UTC; None where it was not.
     """
 
@@ -90,28 +97,42 @@ class DeadLetter:
     recorded_at_ms: int
     whole_key: Whole | None = None
     whole_value: Whole | None = None
+    headers: Headers = ()
+    dropped_headers: int = 0
     replayed_at_ms: int | None = None
 
     @property
     def is_cut(self) -> bool:
-        """Whether its key or value is only the beginning of the original."""
-        return self.whole_key is not None or self.whole_value is not None
+        """Whether a part of the original is missing."""
+        return self.whole_key is not None or self.whole_value is not None or self.dropped_headers > 0
+
+    @property
+    def size(self) -> int:
+        """The bytes of its key, value and original headers."""
+        return len(self.key or b"") + len(self.value or b"") + _size(self.headers)
 
     def cut_to(self, size: int) -> DeadLetter:
-        """The same letter with a key and a value of that many bytes together at most; itself where they are no larger.
+        """The same letter with a key, a value and original headers of that many bytes together at most; itself where they are no larger.
+
+        Headers are kept whole or not at all: they are left out where they take more than a quarter of the bytes.
 
         Args:
             size: The bytes.
         """
-        key, value = self.key or b"", self.value or b""
-        if len(key) + len(value) <= size:
+        if self.size <= size:
             return self
-        # A key is short as a rule: it is cut to make room only where it is the greater part.
+        dropped = _size(self.headers) if _size(self.headers) > size // 4 else 0
+        headers = () if dropped else self.headers
+        size -= _size(headers)
+        key, value = self.key or b"", self.value or b""
+        # A key is usually short: it is cut only where it is the larger part.
         room = max(size - len(value), size // 2)
         kept = key[:room]
         rest = value[: size - len(kept)]
         return replace(
             self,
+            headers=headers,
+            dropped_headers=self.dropped_headers + dropped,
             key=self.key if kept == key else kept,
             value=self.value if rest == value else rest,
             whole_key=self.whole_key if kept == key else Whole.of(key),
@@ -131,11 +152,12 @@ class DeadLetter:
         except OverflowError:
             return None
 
-    def to_headers(self) -> list[tuple[str, bytes]]:
-        """The headers of the record that goes to the dead-letter topic, beside the original key, value and timestamp.
+    def to_headers(self) -> list[tuple[str, bytes | None]]:
+        """The headers of the record that goes to the dead-letter topic with the original key, value and timestamp.
 
         Returns:
-            Names and UTF-8 values.
+            The original headers in order, then headrace's own, in UTF-8. An original name that begins with `headrace.` gets
+            `headrace.original.` before it.
         """
         values = {
             _TOPIC: self.topic,
@@ -151,7 +173,10 @@ class DeadLetter:
         for name, whole in ((_KEY, self.whole_key), (_VALUE, self.whole_value)):
             if whole is not None:
                 values |= {f"{name}.bytes": str(whole.size), f"{name}.sha256": whole.sha256}
-        return [(name, _short(text).encode("utf-8", "backslashreplace")) for name, text in values.items()]
+        if self.dropped_headers:
+            values[_HEADERS_BYTES] = str(self.dropped_headers)
+        kept = [(f"{_ESCAPE}{name}" if name.startswith(_OWN) else name, text) for name, text in self.headers]
+        return [*kept, *((name, _short(text).encode("utf-8", "backslashreplace")) for name, text in values.items())]
 
     @classmethod
     def from_record(
@@ -163,7 +188,7 @@ class DeadLetter:
             key: The record's key.
             value: The record's value.
             headers: The record's headers.
-            timestamp_ms: The record's timestamp, which stands for the original one where no header has that.
+            timestamp_ms: The record's timestamp, taken where no header has the original one.
 
         Returns:
             The dead letter.
@@ -171,7 +196,13 @@ class DeadLetter:
         Raises:
             EventError: The headers are not those of a dead letter.
         """
-        found = {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
+        found: dict[str, str] = {}
+        kept: list[tuple[str, bytes | None]] = []
+        for name, text in headers:
+            if name.startswith(_OWN) and not name.startswith(_ESCAPE):
+                found[name] = (text or b"").decode("utf-8", "replace")
+            else:
+                kept.append((name.removeprefix(_ESCAPE), text))
         missing = [name for name in (_TOPIC, _PARTITION, _OFFSET, _REASON) if name not in found]
         wrong = [name for name in (_PARTITION, _OFFSET) if name in found and not _is_number(found[name])]
         if missing or wrong:
@@ -193,12 +224,18 @@ class DeadLetter:
             else timestamp_ms,
             whole_key=_whole(found, _KEY),
             whole_value=_whole(found, _VALUE),
+            headers=tuple(kept),
+            dropped_headers=int(dropped) if _is_number(dropped := found.get(_HEADERS_BYTES, "")) else 0,
             replayed_at_ms=int(again) if _is_number(again := found.get(_REPLAYED_AT, "")) else None,
         )
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode("utf-8", "surrogatepass")) + len(value or b"") for name, value in headers)
 
 
 def _is_number(text: str) -> bool:

@@ -11,11 +11,14 @@ import numpy as np
 
 from headrace.events.columns import IntArray
 
-__all__ = ["RawRecord", "RawRecords"]
+__all__ = ["Headers", "RawRecord", "RawRecords"]
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""The headers of one record, in order. A name may stand there more than once."""
 
 
 class RawRecord(Protocol):
-    """One Kafka record, as far as it is read; aiokafka's and kafka-python's records both fit."""
+    """One Kafka record. Records of aiokafka and kafka-python fit. A record may have `headers` as well."""
 
     @property
     def partition(self) -> int:
@@ -48,6 +51,7 @@ class RawRecords:
         timestamps: Their timestamps in milliseconds, int64 of shape (n,).
         keys: Their keys.
         values: Their values.
+        headers: Their headers; None where no record has any.
     """
 
     partitions: IntArray
@@ -55,6 +59,7 @@ class RawRecords:
     timestamps: IntArray
     keys: list[bytes | None]
     values: list[bytes | None]
+    headers: list[Headers] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,19 +67,25 @@ class RawRecords:
     def __getitem__(self, rows: slice) -> RawRecords:
         """A run of records; the arrays are views."""
         return RawRecords(
-            self.partitions[rows], self.offsets[rows], self.timestamps[rows], self.keys[rows], self.values[rows]
+            self.partitions[rows],
+            self.offsets[rows],
+            self.timestamps[rows],
+            self.keys[rows],
+            self.values[rows],
+            None if self.headers is None else self.headers[rows],
         )
 
     def take(self, rows: Sequence[int]) -> RawRecords:
         """The records at some rows, in that order."""
         at = np.asarray(rows, np.int64)
-        keys, values = self.keys, self.values
+        keys, values, headers = self.keys, self.values, self.headers
         return RawRecords(
             self.partitions[at],
             self.offsets[at],
             self.timestamps[at],
             [keys[row] for row in rows],
             [values[row] for row in rows],
+            None if headers is None else [headers[row] for row in rows],
         )
 
     @classmethod
@@ -85,12 +96,14 @@ class RawRecords:
             records: The records, in order.
         """
         given = list(records)
+        headers: list[Headers] = [getattr(one, "headers", None) or () for one in given]
         return cls(
             np.array([one.partition for one in given], np.int64),
             np.array([one.offset for one in given], np.int64),
             np.array([one.timestamp for one in given], np.int64),
             [one.key for one in given],
             [one.value for one in given],
+            headers if any(headers) else None,
         )
 
     @classmethod
@@ -98,16 +111,18 @@ class RawRecords:
         """Several runs as one, in order.
 
         Args:
-            parts: The runs; of none comes one without records.
+            parts: The runs. Without any, the result has no records.
         """
         if len(parts) == 1:
             return parts[0]
         if not parts:
             return cls.of([])
+        has_headers = any(part.headers is not None for part in parts)
         return cls(
             np.concatenate([part.partitions for part in parts]),
             np.concatenate([part.offsets for part in parts]),
             np.concatenate([part.timestamps for part in parts]),
             list(chain.from_iterable(part.keys for part in parts)),
             list(chain.from_iterable(part.values for part in parts)),
+            list(chain.from_iterable(part.headers or [()] * len(part) for part in parts)) if has_headers else None,
         )

@@ -8,8 +8,10 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from headrace.errors import BrokerRefusedError, HeadraceError, TopicError
+from headrace.events.raw_records import Headers
 from headrace.kafka.clients import TIMEOUT_S, check_reachable, unavailable
 from headrace.kafka.packages import librdkafka
+from headrace.kafka.record_headers import headers_of
 
 __all__ = ["READ_COMMITTED", "Record", "partition_ends", "read_records"]
 
@@ -59,7 +61,7 @@ class Record(NamedTuple):
     is_append_time: bool
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+    headers: Headers
 
 
 class _End(NamedTuple):
@@ -157,7 +159,7 @@ def _events(client: Any, bootstrap: str, timeout_s: float) -> Iterator[Record | 
                     kind == librdkafka.TIMESTAMP_LOG_APPEND_TIME,
                     message.key(),
                     message.value(),
-                    message.headers() or [],
+                    (headers_of([message]) or [()])[0],
                 )
             elif error.code() == _EOF:
                 yield _End((message.topic(), message.partition()), message.offset())

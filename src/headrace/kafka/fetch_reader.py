@@ -25,6 +25,7 @@ from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka.committed_records import READ_COMMITTED
 from headrace.kafka.offset_gaps import Holes
+from headrace.kafka.record_headers import headers_of
 from headrace.kafka.refusals import is_refusal, refused
 
 __all__ = ["RecordReader", "RecordsGone"]
@@ -237,9 +238,8 @@ class RecordReader:
         times = np.fromiter(map(_SECOND, map(Message.timestamp, messages)), np.int64, len(messages))
         partitions = self._partitions[codes]
         # As functions of the class, a third faster than as methods.
-        records = RawRecords(
-            partitions, offsets, times, list(map(Message.key, messages)), list(map(Message.value, messages))
-        )
+        keys, values = list(map(Message.key, messages)), list(map(Message.value, messages))
+        records = RawRecords(partitions, offsets, times, keys, values, headers_of(messages))
         for first, end in pairwise([0, *changes.tolist(), len(messages)]):
             self._keep_run(self._sources[codes[first]], records[first:end])
         return sum(map(len, filter(None, records.values)))

@@ -64,5 +64,6 @@ def _letter(record: Record) -> DeadLetter:
             model="",
             key=record.key,
             value=record.value,
+            headers=record.headers,
             recorded_at_ms=record.timestamp,
         )

@@ -108,7 +108,7 @@ def _note(bootstrap: str, letters: Sequence[DeadLetter]) -> None:
                 producer.send(
                     dead_letter_topic(letter.topic),
                     value=b"",
-                    headers=replace(letter, replayed_at_ms=now_ms).to_headers(),
+                    headers=replace(letter, headers=(), replayed_at_ms=now_ms).to_headers(),
                 )
                 for letter in letters
             ]

@@ -44,7 +44,7 @@ _ALONE: dict[str, str | int | bool] = {"batch.num.messages": 1, "linger.ms": 0}
 """A batch is refused as a whole, for any one of its records."""
 
 _SIZES = (900_000, 90_000, 9_000, 900, 0)
-"""What is left of a letter's key and value, in bytes, from one attempt to the next."""
+"""What is left of a letter's key, value and original headers, in bytes, from one attempt to the next."""
 
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE}
 _OF_ITSELF = _TOO_LARGE | {
@@ -99,8 +99,7 @@ class _Attempt:
             return True
         if self.code not in _TOO_LARGE:
             self.own_time, self.sizes = False, max(self.sizes, len(_SIZES) - 1)
-        size = len(self.whole.key or b"") + len(self.whole.value or b"")
-        while self.sizes < len(_SIZES) and _SIZES[self.sizes] >= size > 0:
+        while self.sizes < len(_SIZES) and _SIZES[self.sizes] >= self.whole.size > 0:
             self.sizes += 1  # no cut
         self.sizes += 1
         return self.sizes <= len(_SIZES)

@@ -48,7 +48,7 @@ class DecodedAhead:
         Args:
             fetches: The round, at least one fetch.
         """
-        if all(self._decoders[fetch.source.topic].calls_nobody for fetch in fetches):
+        if all(self._decoders[fetch.source.topic].calls_no_user_code for fetch in fetches):
             given = list(fetches)
             with self._lock:
                 self._rounds[given[0].round] = _Round(given, self._thread.submit(self._decode, given, None))

@@ -7,7 +7,6 @@ import math
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
-from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -15,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from headrace.events.dead_letter import DeadLetter
 from headrace.events.decode import EventDecoder
 from headrace.events.event_batch import EventBatch
+from headrace.events.formats.json import JsonFormat
 from headrace.events.formats.json_arrow import PlainReader
 from headrace.events.formats.plain_models import plain_model
 from headrace.events.model_schema import columns_of
@@ -91,7 +90,14 @@ def source_of(model: type[BaseModel]) -> Source:
 
 MODELS: list[type[BaseModel]] = [Payment, Strict, Checked]
 ALL: list[type[BaseModel]] = [*MODELS, Sparse]
-DECODERS = {model: EventDecoder(source_of(model), model) for model in ALL}
+
+
+def decoder_of(model: type[BaseModel], arrow_from: int) -> EventDecoder:
+    return EventDecoder(source_of(model), model, JsonFormat(source_of(model), model, arrow_from=arrow_from))
+
+
+BY_ARROW = {model: decoder_of(model, 1) for model in ALL}
+BY_RECORD = {model: decoder_of(model, 10**9) for model in ALL}
 
 
 def records_of(values: list[bytes | None]) -> RawRecords:
@@ -105,18 +111,11 @@ def records_of(values: list[bytes | None]) -> RawRecords:
     )
 
 
-def by_record(decoder: EventDecoder, records: RawRecords) -> tuple[EventBatch, list[DeadLetter]]:
-    """As ever: pydantic, one record after the other."""
-    with patch("headrace.events.decode._FEW", 10**9):
-        return decoder.decode(records)
-
-
 def same(model: type[BaseModel], values: list[bytes | None]) -> None:
     """Fail unless all ways give the same."""
-    decoder, records = DECODERS[model], records_of(values)
-    wanted, refused = by_record(decoder, records)
-    with patch("headrace.events.decode._FEW", 1):
-        batch, dead = decoder.decode(records)
+    records = records_of(values)
+    wanted, refused = BY_RECORD[model].decode(records)
+    batch, dead = BY_ARROW[model].decode(records)
     assert dead == refused
     assert batch.offset.tolist() == wanted.offset.tolist()
     assert batch.ts_us.tolist() == wanted.ts_us.tolist()
