@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from headrace.records.entity_keys import entity_key
-from headrace.records.layout import decode_records, encode_records
+from headrace.records.layout import encode_records
+from headrace.records.reader import RecordReader
 from headrace.stores import OnlineStore, RecordKey, Write
 from headrace.windows import ViewLayout
 from tests.worker.shop import SHOPS, SOURCE
@@ -15,7 +16,7 @@ def edit_by_hand(store: OnlineStore, name: str, added: int) -> None:
     key = RecordKey(SHOPS.hash, entity_key([name]), 0)
     (held,) = store.read([key])
     assert held is not None
-    records = decode_records(layout, [held], [key.entity])
+    records = RecordReader(layout).decode([held], [key.entity])
     place = layout.places["pieces_ever"]
     _, low = records.tiles[place.family].states[place.accumulator]
     low += added

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.lookup.window_spans import Lot, Spans
 from headrace.plan import Column, DType, Feature, Source, View
-from headrace.records.reader import Numbers
+from headrace.records.reader import RecordReader, StoredRecords
 from headrace.windows import ViewLayout, Window
 
 SOURCE = Source(
@@ -67,8 +67,10 @@ def test_window_counts_the_tiles_from_its_beginning_to_its_end(seed: int, at_us:
             rows += [[tile, 0, 1] for tile in tiles]
     table = np.array([*rows, [0, 0, 99]])
     n_tiles = np.array([[len(by_family[family]) for by_family in held] for family in range(len(LAYOUT.families))])
-    numbers = Numbers([0] * records, [0] * records, [table], first, n_tiles)
-    spans = Spans(LOT, numbers, records, at_us)
+    nothing = np.zeros((3, records), np.int64)
+    empty = [b""] * records
+    stored = StoredRecords(RecordReader(LAYOUT), empty, empty, nothing, nothing, nothing, n_tiles, first, [table])
+    spans = Spans(LOT, stored, at_us)
     (counts,) = spans.merged(np.arange(records), records, is_plain=True)
     expected = []
     for by_family in held:

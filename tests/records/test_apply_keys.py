@@ -15,7 +15,7 @@ from headrace.events.event_batch import ARROW_TYPES, EventBatch
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.records.apply import Applier
 from headrace.records.entity_keys import entity_key
-from headrace.records.layout import decode_records
+from headrace.records.reader import RecordReader
 from headrace.stores.memory import MemoryStore
 from headrace.times import as_held
 from headrace.windows import ViewLayout
@@ -102,6 +102,6 @@ def test_events_are_counted_by_entity_and_source_partition(
     found: dict[tuple[bytes, int], int] = {}
     for entity in store.entities(view.hash):
         for partition, record in store.lookup({view.hash: [entity]}).records[view.hash][0]:
-            (state,) = decode_records(layout, [record], [entity]).tiles[0].states
+            (state,) = RecordReader(layout).decode([record], [entity]).tiles[0].states
             found[entity, partition] = int(state[0][0])
     assert found == expected

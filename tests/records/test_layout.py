@@ -20,9 +20,9 @@ from headrace.records.layout import (
     VERSION,
     Records,
     applied_offset,
-    decode_records,
     encode_records,
 )
+from headrace.records.reader import RecordReader
 from headrace.windows import NEVER, Events, ViewLayout
 from tests.windows.plain import merge_tiles, tile_events
 
@@ -157,12 +157,12 @@ def test_records_read_back_as_they_were_written(
     headers = [Header(keys[n], applied[n], times[n], times[n + 3]) for n in range(3)]
     written = records_of(events, headers, dropped)
     encoded = encode_records(LAYOUT, written)
-    read = decode_records(LAYOUT, encoded, keys)
+    read = RecordReader(LAYOUT).decode(encoded, keys)
     assert_same(read, written)
     assert encode_records(LAYOUT, read) == encoded
     assert [applied_offset(record) for record in encoded] == applied
     # Alone a record reads the same as in company.
-    alone = [decode_records(LAYOUT, [record], [key]) for record, key in zip(encoded, keys, strict=True)]
+    alone = [RecordReader(LAYOUT).decode([record], [key]) for record, key in zip(encoded, keys, strict=True)]
     assert [headers_of(one)[0] for one in alone] == headers
     assert sum(len(one.tiles[0]) for one in alone) == len(read.tiles[0])
 
@@ -172,7 +172,7 @@ def test_floats_keep_their_bits(bits: int) -> None:
     """NaN with any payload, and −0.0."""
     x = struct.unpack("<d", struct.pack("<Q", bits))[0]
     written = records_of([Event(0, 1, 1, x, None, None)], [Header(b"[]", 0, 6, 1)], [NEVER])
-    read = decode_records(LAYOUT, encode_records(LAYOUT, written), [b"[]"])
+    read = RecordReader(LAYOUT).decode(encode_records(LAYOUT, written), [b"[]"])
     last_x = LAYOUT.places["last_x_ever"]
     column = read.tiles[last_x.family].states[last_x.accumulator][2]
     assert column.view(np.uint64).tolist() == [bits]
@@ -182,7 +182,7 @@ def test_record_not_written_yet_is_empty_between_others() -> None:
     headers = [Header(b"[0]", 4, 6, 1), Header(b"[1]", 9, 7, 2)]
     events = [Event(0, 1, -1, math.nan, True, "\ud800"), Event(1, 2, 2, -0.5, None, None)]
     first, second = encode_records(LAYOUT, records_of(events, headers, [NEVER, NEVER]))
-    read = decode_records(LAYOUT, [first, None, second], [b"[0]", b"[new]", b"[1]"])
+    read = RecordReader(LAYOUT).decode([first, None, second], [b"[0]", b"[new]", b"[1]"])
     assert headers_of(read) == [headers[0], Header(b"[new]", -1, NEVER, NEVER), headers[1]]
     assert [tiles.group.tolist() for tiles in read.tiles] == [[0, 2]] * 3
     assert [dropped.tolist() for dropped in read.dropped] == [[NEVER] * 3] * 3
@@ -195,7 +195,7 @@ def test_record_not_written_yet_is_empty_between_others() -> None:
 
 
 def test_no_records_are_no_tiles() -> None:
-    read = decode_records(LAYOUT, [], [])
+    read = RecordReader(LAYOUT).decode([], [])
     assert (headers_of(read), [len(tiles) for tiles in read.tiles]) == ([], [0, 0, 0])
     assert encode_records(LAYOUT, read) == []
 
@@ -203,9 +203,9 @@ def test_no_records_are_no_tiles() -> None:
 def test_record_whose_tiles_were_all_pruned_reads_back() -> None:
     header = Header(b"[0]", 4, 6, 1)
     layout = layout_of([("count", "*")], {"sliding": (40, 10)})
-    empty = decode_records(layout, [None], [b"[0]"]).tiles
+    empty = RecordReader(layout).decode([None], [b"[0]"]).tiles
     (record,) = encode_records(layout, records_with([header], [np.array([-3])], empty))
-    read = decode_records(layout, [record], [b"[0]"])
+    read = RecordReader(layout).decode([record], [b"[0]"])
     assert (headers_of(read), read.dropped[0].tolist(), len(read.tiles[0])) == ([header], [-3], 0)
 
 
@@ -218,7 +218,7 @@ RECORD = encode_records(
 
 def read_damaged(record: bytes, entity: bytes = ENTITY) -> str:
     with pytest.raises(StoreDamagedError) as caught:
-        decode_records(LAYOUT, [record], [entity])
+        RecordReader(LAYOUT).decode([record], [entity])
     return str(caught.value)
 
 
@@ -262,7 +262,7 @@ def test_record_of_another_entity_is_named() -> None:
 
 def test_record_of_another_number_of_families_is_refused() -> None:
     with pytest.raises(StoreDamagedError):
-        decode_records(layout_of(READS, {"sliding": (40, 10)}), [RECORD], [ENTITY])
+        RecordReader(layout_of(READS, {"sliding": (40, 10)})).decode([RECORD], [ENTITY])
 
 
 def test_sealed_by_the_test_is_sealed_by_the_codec() -> None:

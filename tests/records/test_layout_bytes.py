@@ -16,7 +16,8 @@ from headrace.aggregates import AGGREGATES, Values
 from headrace.errors import StoreDamagedError
 from headrace.plan import Column, DType, Feature, Source, View
 from headrace.records.entity_keys import entity_key
-from headrace.records.layout import Records, decode_records, encode_records
+from headrace.records.layout import Records, encode_records
+from headrace.records.reader import RecordReader
 from headrace.windows import NEVER, Events, ViewLayout
 from tests.windows.plain import merge_tiles, tile_events
 
@@ -108,7 +109,7 @@ ROWS = st.tuples(
 def test_bytes_read_back_beside_numbers_and_strings(rows: list[Row]) -> None:
     written = records(LAYOUT, tiled(LAYOUT, rows), 3)
     encoded = encode_records(LAYOUT, written)
-    read = decode_records(LAYOUT, encoded, keys(3))
+    read = RecordReader(LAYOUT).decode(encoded, keys(3))
     for mine, other in zip(read.tiles, written.tiles, strict=True):
         assert held(mine) == held(other)
     for family, tiles in zip(LAYOUT.families, read.tiles, strict=True):
@@ -123,7 +124,7 @@ def test_what_is_merged_into_a_read_record_is_as_if_it_had_come_at_once(rows: li
     rows = [row if row[3] is None or math.isfinite(row[3]) else (*row[:3], 1.0, row[4]) for row in rows]
     rows = [row if row[3] is None else (*row[:3], float(np.clip(round(row[3]), -9, 9)), row[4]) for row in rows]
     stored = encode_records(LAYOUT, records(LAYOUT, tiled(LAYOUT, rows[:cut]), 3))
-    read = decode_records(LAYOUT, stored, keys(3))
+    read = RecordReader(LAYOUT).decode(stored, keys(3))
     later = tiled(LAYOUT, rows[cut:], first=cut)
     merged = [
         merge_tiles(family, [old, new]) for family, old, new in zip(LAYOUT.families, read.tiles, later, strict=True)
@@ -137,7 +138,7 @@ def test_what_is_merged_into_a_read_record_is_as_if_it_had_come_at_once(rows: li
 def test_record_not_written_yet_and_one_without_tiles_stand_between_others() -> None:
     rows: list[Row] = [(0, 1, 1, 0.5, "a"), (0, 55, 2, 1.5, "b"), (2, 1, None, None, None)]
     first, nothing, last = encode_records(LAYOUT, records(LAYOUT, tiled(LAYOUT, rows), 3))
-    read = decode_records(LAYOUT, [first, None, nothing, last], [keys(3)[0], b"[9]", *keys(3)[1:]])
+    read = RecordReader(LAYOUT).decode([first, None, nothing, last], [keys(3)[0], b"[9]", *keys(3)[1:]])
     assert [tiles.group.tolist() for tiles in read.tiles] == [[0, 0, 3], [0, 3]]
     written = tiled(LAYOUT, rows)
     for mine, other in zip(read.tiles, written, strict=True):
@@ -147,7 +148,7 @@ def test_record_not_written_yet_and_one_without_tiles_stand_between_others() -> 
 def test_sketch_of_many_values_is_stored() -> None:
     layout = layout_of(("approx_count_distinct", "n", ()))
     rows: list[Row] = [(0, 1, number, None, None) for number in range(3000)]
-    read = decode_records(layout, encode_records(layout, records(layout, tiled(layout, rows), 1)), keys(1))
+    read = RecordReader(layout).decode(encode_records(layout, records(layout, tiled(layout, rows), 1)), keys(1))
     (state,) = read.tiles[1].states
     count = AGGREGATES["approx_count_distinct"](DType.INT64)
     assert count.result(state).data.tolist() == [pytest.approx(3000, rel=0.05)]
@@ -178,4 +179,4 @@ def test_every_flipped_byte_and_every_cut_is_noticed() -> None:
     damaged += [record[:at] + bytes([record[at] ^ 0x81]) + record[at + 1 :] for at in range(len(record))]
     for one in damaged:
         with pytest.raises(StoreDamagedError, match="--rebuild"):
-            decode_records(LAYOUT, [one], keys(1))
+            RecordReader(LAYOUT).decode([one], keys(1))

@@ -1,4 +1,4 @@
-"""Numbers read for a lookup are those that the codec reads; what is not sound is left to those who can say why."""
+"""Records read one by one, many at once and whole hold what was written; a record that is damaged is refused."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import zlib
 import numpy as np
 import pytest
 
+from headrace.errors import StoreDamagedError
 from headrace.plan import Column, DType, Feature, Source, View
-from headrace.records.layout import Records, decode_records, encode_records
-from headrace.records.reader import Numbers, Shape, numbers_of, read_numbers
+from headrace.records.layout import Records, encode_records
+from headrace.records.reader import RecordReader, StoredRecords
 from headrace.windows import NEVER, Tiles, ViewLayout
 
 SOURCE = Source(
@@ -44,6 +45,7 @@ def _layout(*features: tuple[str, str, int | None]) -> ViewLayout:
 
 NUMBERS = _layout(("mean", "price", 60), ("max", "price", 60), ("sum", "price", None))
 TEXTS = _layout(("last", "note", 60))
+MIXED = _layout(("last", "note", 60), ("mean", "price", None), ("last", "note", None))
 
 
 def _records(layout: ViewLayout, entity: bytes, dice: np.random.Generator) -> Records:
@@ -66,66 +68,90 @@ def _records(layout: ViewLayout, entity: bytes, dice: np.random.Generator) -> Re
     return Records([entity], dice.integers(0, 2**62, 1), ints(1), ints(1), dropped, tiles)
 
 
-def _told(numbers: Numbers, shape: Shape) -> list[object]:
-    """All that is in them, as Python values."""
-    found: list[object] = [list(numbers.applied), list(numbers.newest_ts_us)]
-    for number, (first, n_tiles) in enumerate(zip(numbers.first, numbers.n_tiles, strict=True)):
-        table = numbers.tables[shape.run_of(number)]
-        assert table.shape[1] == shape.widths[number]
-        assert all(start + many < len(table) for start, many in zip(first, n_tiles, strict=True))
-        found += [table[start : start + many].tolist() for start, many in zip(first, n_tiles, strict=True)]
-    return found
+def _tiles_by_record(tiles: Tiles, records: int) -> list[list[list[object]]]:
+    """The tiles of each record, with every column of theirs."""
+    columns = [tiles.tile, tiles.known_us, *tiles.columns]
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    return [[list(rows[at]) for at in np.flatnonzero(tiles.group == record)] for record in range(records)]
 
 
-@pytest.mark.parametrize("layout", [NUMBERS, TEXTS])
-@pytest.mark.parametrize("count", [1, 2, 5])
+def _in_place(stored: StoredRecords, family: int) -> list[list[list[int]]]:
+    """The rows of the table that a lookup reads, record by record."""
+    table = stored.tables[stored.reader.run_of(family)]
+    places = list(zip(stored.first[family], stored.n_tiles[family], strict=True))
+    assert all(start + many < len(table) for start, many in places)
+    return [table[start : start + many].tolist() for start, many in places]
+
+
+@pytest.mark.parametrize("layout", [NUMBERS, TEXTS, MIXED])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("seed", range(15))
-def test_numbers_are_those_that_the_codec_reads(layout: ViewLayout, count: int, seed: int) -> None:
+def test_records_hold_what_was_written(layout: ViewLayout, count: int, seed: int) -> None:
     dice = np.random.default_rng(seed)
     entities = [f'["{"x" * int(dice.integers(0, 20))}"]'.encode() for _ in range(count)]
-    encoded = [encode_records(layout, _records(layout, entity, dice))[0] for entity in entities]
-    shape = Shape.of(layout)
-    numbers = read_numbers(shape, encoded, entities)
-    assert numbers is not None
-    assert _told(numbers, shape) == _told(numbers_of(shape, decode_records(layout, encoded, entities)), shape)
+    written = [_records(layout, entity, dice) for entity in entities]
+    encoded = [encode_records(layout, one)[0] for one in written]
+    reader = RecordReader(layout)
+    stored = reader.read(encoded, entities)
+    assert stored.applied == [int(one.applied[0]) for one in written]
+    assert stored.newest_ts_us == [int(one.newest_ts_us[0]) for one in written]
+    for number in range(len(layout.families)):
+        expected = [_tiles_by_record(one.tiles[number], 1)[0] for one in written]
+        assert _tiles_by_record(stored.tiles(number), count) == expected
+        rows = [[[tile, known] for tile, known, *_ in of_record] for of_record in expected]
+        assert [[row[:2] for row in of_record] for of_record in _in_place(stored, number)] == rows
+        assert list(stored.dropped[number]) == [int(one.dropped[number][0]) for one in written]
+
+    at = int(dice.integers(0, count + 1))
+    whole = reader.decode([*encoded[:at], None, *encoded[at:]], [*entities[:at], b"[]", *entities[at:]])
+    assert whole.known_through_us.tolist() == [
+        *(int(one.known_through_us[0]) for one in written[:at]),
+        NEVER,
+        *(int(one.known_through_us[0]) for one in written[at:]),
+    ]
+    for number, tiles in enumerate(whole.tiles):
+        expected = [_tiles_by_record(one.tiles[number], 1)[0] for one in written]
+        assert _tiles_by_record(tiles, count + 1) == [*expected[:at], [], *expected[at:]]
+
+
+def _is_refused(layout: ViewLayout, encoded: list[bytes], entities: list[bytes]) -> bool:
+    try:
+        RecordReader(layout).read(encoded, entities)
+    except StoreDamagedError as error:
+        return "--rebuild" in str(error)
+    return False
 
 
 @pytest.mark.parametrize("others", [0, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_record_that_is_not_sound_is_left_to_who_can_say_why(seed: int, others: int) -> None:
+def test_record_that_is_not_sound_is_refused_alone_and_among_others(seed: int, others: int) -> None:
     dice = np.random.default_rng(seed)
     (record,) = encode_records(NUMBERS, _records(NUMBERS, b'["ab"]', dice))
 
-    def read(changed: bytes, entity: bytes = b'["ab"]', layout: ViewLayout = NUMBERS) -> Numbers | None:
-        return read_numbers(Shape.of(layout), [*[record] * others, changed], [*[b'["ab"]'] * others, entity])
+    def refused(changed: bytes, entity: bytes = b'["ab"]', layout: ViewLayout = NUMBERS) -> bool:
+        return _is_refused(layout, [*[record] * others, changed], [*[b'["ab"]'] * others, entity])
 
-    assert read(record) is not None
+    assert not refused(record)
     for place in range(len(record)):
-        assert (
-            read(record[:place] + bytes([record[place] ^ (1 << int(dice.integers(8)))]) + record[place + 1 :]) is None
-        )
+        assert refused(record[:place] + bytes([record[place] ^ (1 << int(dice.integers(8)))]) + record[place + 1 :])
     for cut in range(len(record)):
-        assert read(record[:cut]) is None
+        assert refused(record[:cut])
     for entity in (b'["ac"]', b'["a"]', b'["abc"]'):
-        assert read(record, entity) is None
-    assert read(record, layout=_layout(("mean", "price", 60))) is None
+        assert refused(record, entity)
+    assert refused(record, layout=_layout(("mean", "price", 60)))
 
 
 @pytest.mark.parametrize("others", [0, 3])
-def test_record_that_is_checked_but_does_not_add_up_is_left_to_who_can_say_why(others: int) -> None:
+def test_record_that_does_not_add_up_is_refused_though_its_checksum_is_right(others: int) -> None:
     (record,) = encode_records(NUMBERS, _records(NUMBERS, b'["ab"]', np.random.default_rng(3)))
 
-    def read(body: bytes) -> Numbers | None:
+    def refused(body: bytes) -> bool:
         sealed = record[:4] + zlib.crc32(body).to_bytes(4, "little") + body
-        return read_numbers(Shape.of(NUMBERS), [*[record] * others, sealed], [b'["ab"]'] * (others + 1))
+        return _is_refused(NUMBERS, [*[record] * others, sealed], [b'["ab"]'] * (others + 1))
 
-    assert read(record[8:]) is not None
+    assert not refused(record[8:])
     for body in (record[8:-8], record[8:] + bytes(8), record[8:-4], record[8:48], record[8:56]):
-        assert read(body) is None
+        assert refused(body)
     of_tiles = 48  # the first family's word: the header's five and one of the entity stand before it
     for many in (2**31, 2**32 + 1, 2**63):
-        assert read(record[8:of_tiles] + many.to_bytes(8, "little") + record[of_tiles + 8 :]) is None
-
-
-def test_no_records_are_left_to_the_codec() -> None:
-    assert read_numbers(Shape.of(NUMBERS), [], []) is None
+        assert refused(record[8:of_tiles] + many.to_bytes(8, "little") + record[of_tiles + 8 :])

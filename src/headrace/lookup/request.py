@@ -23,8 +23,8 @@ _TYPES: dict[DType, type] = {
     DType.DATE: date,
 }
 
-_HELD_AS_GIVEN = frozenset({DType.INT64, DType.STRING, DType.BOOL})
-"""Types whose values keys hold as they are; of times they hold µs, of dates days."""
+_HELD_AS_GIVEN = {dtype: {_TYPES[dtype]} for dtype in (DType.INT64, DType.STRING, DType.BOOL)}
+"""Types whose values keys hold as they are given; of times they hold µs, of dates days."""
 
 _SHAPES = 'Write a list of rows, [{"origin": "EWR"}], a mapping of columns, {"origin": ["EWR"]}, or a data frame.'
 
@@ -185,19 +185,19 @@ def _plain(value: Any) -> Any:
 
 
 def _keys(view: View, rows: EntityRows) -> list[bytes]:
-    columns = [rows.columns.get(entity.name) for entity in view.entities]
-    ready = [
-        column for entity, column in zip(view.entities, columns, strict=True) if column and _is_ready(entity, column)
-    ]
-    if len(ready) == len(columns):
-        return entity_keys(ready)
+    columns: list[Sequence[Any]] = []
+    for entity in view.entities:
+        column = rows.columns.get(entity.name)
+        if column is None or set(map(type, column)) != _HELD_AS_GIVEN.get(entity.dtype):
+            return entity_keys(_checked_columns(view, rows))
+        columns.append(column)
+    return entity_keys(columns)
+
+
+def _checked_columns(view: View, rows: EntityRows) -> list[tuple[object, ...]]:
+    """The join keys' columns as keys hold them, each value checked."""
     checked = [[_checked(view, entity, row, number) for entity in view.entities] for number, row in enumerate(rows)]
-    return entity_keys(list(zip(*checked, strict=True)))
-
-
-def _is_ready(entity: Column, column: Sequence[Any]) -> bool:
-    """Whether all values of a join key are as keys hold them, so that none has to be checked by itself."""
-    return entity.dtype in _HELD_AS_GIVEN and set(map(type, column)) == {_TYPES[entity.dtype]}
+    return list(zip(*checked, strict=True))
 
 
 def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) -> object:

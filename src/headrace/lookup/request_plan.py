@@ -9,7 +9,7 @@ from typing import NamedTuple
 from headrace.aggregates import Aggregate
 from headrace.lookup.window_spans import Lot, merges_alone
 from headrace.plan import FeatureRef
-from headrace.records.reader import Shape
+from headrace.records.reader import RecordReader
 from headrace.windows import Family, FeaturePlace, ViewLayout, Window
 
 __all__ = ["Alike", "AskedView", "Part", "Stack"]
@@ -57,7 +57,7 @@ class AskedView:
 
     Attributes:
         layout: The view's layout.
-        shape: What its records are made of.
+        reader: Reads its records.
         refs: The features asked for.
         lots: The families of tiles, those that are alike together.
         stacks: The columns of state that features are computed from together.
@@ -66,7 +66,7 @@ class AskedView:
     """
 
     layout: ViewLayout
-    shape: Shape
+    reader: RecordReader
     refs: tuple[FeatureRef, ...]
     lots: tuple[Lot, ...]
     stacks: tuple[Stack, ...]
@@ -76,8 +76,8 @@ class AskedView:
     @classmethod
     def of(cls, layout: ViewLayout, refs: Sequence[FeatureRef]) -> AskedView:
         """Work out what features of a view share."""
-        shape = Shape.of(layout)
-        lots = _lots(layout, shape, [layout.places[ref.feature] for ref in refs])
+        reader = RecordReader(layout)
+        lots = _lots(layout, reader, [layout.places[ref.feature] for ref in refs])
         alike: dict[tuple[object, ...], list[Part]] = {}
         alone: list[Part] = []
         for part in _parts(layout, refs, lots):
@@ -89,18 +89,18 @@ class AskedView:
                 alone.append(part)
         stacks: dict[Stack, int] = {}
         together = tuple(_alike(lots, parts, stacks) for parts in alike.values())
-        return cls(layout, shape, tuple(refs), lots, tuple(stacks), together, tuple(alone))
+        return cls(layout, reader, tuple(refs), lots, tuple(stacks), together, tuple(alone))
 
 
-def _lots(layout: ViewLayout, shape: Shape, places: Sequence[FeaturePlace]) -> tuple[Lot, ...]:
+def _lots(layout: ViewLayout, reader: RecordReader, places: Sequence[FeaturePlace]) -> tuple[Lot, ...]:
     asked = {place.family for place in places}
     lots: dict[tuple[object, ...], dict[int, Family]] = {}
     for number, family in enumerate(layout.families):
         # Tiles that are only asked whether there are any are not merged with those that are asked for more.
-        lots.setdefault((shape.run_of(number), number in asked, *_held(family)), {})[number] = family
+        lots.setdefault((reader.run_of(number), number in asked, *_held(family)), {})[number] = family
     telling = {number: _telling(layout, number) for number in range(len(layout.families))}
     return tuple(
-        Lot.of(shape.run_of(min(lot)), lot, [place for place in places if place.family in lot], telling)
+        Lot.of(reader.run_of(min(lot)), lot, [place for place in places if place.family in lot], telling)
         for lot in lots.values()
     )
 

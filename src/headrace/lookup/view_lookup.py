@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property
 from itertools import chain
 
 import numpy as np
@@ -14,10 +14,8 @@ from headrace.lookup.request_plan import AskedView, Part, Stack
 from headrace.lookup.response import Block, ViewAnswer
 from headrace.lookup.window_spans import Lot, Spans, merges_alone
 from headrace.plan import FeatureRef
-from headrace.records.layout import Records, decode_records
-from headrace.records.reader import numbers_of, read_numbers
 from headrace.times import iso_time
-from headrace.windows import NEVER, FeaturePlace, Tiles, Window
+from headrace.windows import NEVER, Tiles, Window
 
 __all__ = ["ViewLookup"]
 
@@ -42,19 +40,17 @@ class ViewLookup:
         self._at_us = at_us
         self._n = len(entities)
         pairs = list(chain.from_iterable(found))
-        self._encoded = [record for _, record in pairs]
         self._partition = [partition for partition, _ in pairs]
         # One record for each row, as topics that are keyed by the entity have it.
         self._is_plain = len(pairs) == self._n and all(found)
         if self._is_plain:
             self._row = np.arange(self._n)
-            self._owners = entities
+            owners = entities
         else:
             self._row = np.repeat(np.arange(self._n), list(map(len, found)))
-            self._owners = [entities[row] for row in self._row.tolist()]
-        shape = asked.shape
-        self._numbers = read_numbers(shape, self._encoded, self._owners) or numbers_of(shape, self._records)
-        self._spans = [Spans(lot, self._numbers, len(pairs), at_us) for lot in asked.lots]
+            owners = [entities[row] for row in self._row.tolist()]
+        self._stored = asked.reader.read([record for _, record in pairs], owners)
+        self._spans = [Spans(lot, self._stored, at_us) for lot in asked.lots]
 
     def values(self) -> list[Block]:
         """The features asked for."""
@@ -71,14 +67,14 @@ class ViewLookup:
 
     def answer(self) -> ViewAnswer:
         """What the view knew."""
-        newest = self._numbers.newest_ts_us
+        newest = self._stored.newest_ts_us
         if not self._is_plain:
             of_row = [NEVER] * self._n
             for row, ts_us in zip(self._row.tolist(), newest, strict=True):
                 of_row[row] = max(of_row[row], ts_us)
             newest = of_row
         counted = [(spans.is_counted, lot.telling) for lot, spans in zip(self._asked.lots, self._spans, strict=True)]
-        return ViewAnswer(newest, counted, self._row, self._partition, self._numbers.applied)
+        return ViewAnswer(newest, counted, self._row, self._partition, self._stored.applied)
 
     def _alone(self, part: Part, merged: list[Array]) -> Iterator[Block]:
         """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
@@ -91,14 +87,14 @@ class ViewLookup:
             if merges_alone(family, part.accumulator):
                 state = tuple(merged[places[slot]][window :: len(lot.bounds)] for slot in slots)
             else:
-                tiles = self._records.tiles[lot.numbers[lot.bounds[window].family]]
+                tiles = self._tiles_of(lot.numbers[lot.bounds[window].family])
                 state = spans.together(tiles, part.accumulator, window, self._row, self._n)
             yield Block((names,), *cells_of(aggregate, state, At(t_us, lot.windows[window].length_us)))
 
     @cached_property
-    def _records(self) -> Records:
-        """The records as tiles, where numbers alone do not do: for strings and bytes, and to say what is wrong."""
-        return decode_records(self._asked.layout, self._encoded, self._owners)
+    def _tiles_of(self) -> Callable[[int], Tiles]:
+        """Decodes a family's tiles, once."""
+        return cache(self._stored.tiles)
 
     def refuse_unanswerable(self) -> None:
         """Refuse a time whose tiles were pruned, or whose tiles already hold events that were not known then.
@@ -106,10 +102,14 @@ class ViewLookup:
         Raises:
             LookupTimeError: It says which feature, and why.
         """
+        dropped = np.asarray(self._stored.dropped)
         for ref in self._asked.refs:
             place = self._asked.layout.places[ref.feature]
-            self._refuse_pruned(ref, place)
-            tiles = self._records.tiles[place.family]
+            if place.window.tiles is not None:
+                oldest_needed = int(place.window.oldest(np.array([self._at_us]))[0])
+                if (dropped[place.family] >= oldest_needed).any():
+                    self._refuse(ref, "tiles that it would need have been pruned")
+            tiles = self._tiles_of(place.family)
             unknown_then = self._unknown_then(tiles, place.window)
             if unknown_then.any():
                 known = iso_time(int(tiles.known_us[unknown_then].max()))
@@ -118,13 +118,6 @@ class ViewLookup:
     def _unknown_then(self, tiles: Tiles, window: Window) -> BoolArray:
         later: BoolArray = tiles.known_us > self._at_us
         return later & window.reaches(tiles.tile, np.array([self._at_us]))
-
-    def _refuse_pruned(self, ref: FeatureRef, place: FeaturePlace) -> None:
-        if place.window.tiles is None:
-            return
-        oldest_needed = int(place.window.oldest(np.array([self._at_us]))[0])
-        if (self._records.dropped[place.family] >= oldest_needed).any():
-            self._refuse(ref, "tiles that it would need have been pruned")
 
     def _refuse(self, ref: FeatureRef, why: str) -> None:
         msg = f"{ref.view}:{ref.feature} cannot be looked up exactly at {iso_time(self._at_us)}: {why}."

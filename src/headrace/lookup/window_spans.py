@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.aggregates import Array, BoolArray, IntArray, State
-from headrace.records.reader import Numbers
+from headrace.records.reader import StoredRecords
 from headrace.windows import Family, FeaturePlace, Tiles, Window
 
 __all__ = ["Lot", "Spans", "merges_alone"]
@@ -140,15 +140,15 @@ class Spans:
 
     Args:
         lot: The windows.
-        numbers: The records.
-        records: How many there are.
+        stored: The records.
         at_us: The time, in µs.
     """
 
-    def __init__(self, lot: Lot, numbers: Numbers, records: int, at_us: int) -> None:
+    def __init__(self, lot: Lot, stored: StoredRecords, at_us: int) -> None:
         self._lot = lot
-        self._numbers = numbers
-        self._table = numbers.tables[lot.run]
+        self._stored = stored
+        self._table = stored.tables[lot.run]
+        records = len(stored.encoded)
         tiles = lot.tiles_at(at_us)
         # Of each record and window where it begins and ends, as rows of the table; from the last window of the last record to the first.
         self._indices = np.array(self._of_one(tiles)) if records == 1 else self._of_many(tiles, records)
@@ -200,10 +200,10 @@ class Spans:
         family = tiles.family
         aggregate = family.accumulators[accumulator].aggregate
         number = self._lot.numbers[self._lot.bounds[window].family]
-        n_tiles = np.asarray(self._numbers.n_tiles[number])
+        n_tiles = np.asarray(self._stored.n_tiles[number])
         begin, end = self._indices[::-1].reshape(-1, len(self._lot.bounds), 2)[:, window, ::-1].T
         counts = end - begin
-        begin = begin - self._numbers.first[number] + (np.cumsum(n_tiles) - n_tiles)
+        begin = begin - self._stored.first[number] + (np.cumsum(n_tiles) - n_tiles)
         if not counts.any():
             return aggregate.init(rows)
         which = np.repeat(begin - (np.cumsum(counts) - counts), counts)
@@ -221,10 +221,9 @@ class Spans:
     def _of_one(self, tiles: Sequence[int]) -> list[int]:
         """The beginnings and ends in the only record, a call of numpy being as long as three searches in one."""
         tile = self._table[:, 0].data
-        first = [int(self._numbers.first[number][0]) for number in self._lot.numbers]
+        first = [int(self._stored.first[number][0]) for number in self._lot.numbers]
         last = [
-            begin + int(self._numbers.n_tiles[number][0])
-            for begin, number in zip(first, self._lot.numbers, strict=True)
+            begin + int(self._stored.n_tiles[number][0]) for begin, number in zip(first, self._lot.numbers, strict=True)
         ]
         found: list[int] = []
         for family, begin, end in reversed(self._lot.bounds):
@@ -240,7 +239,7 @@ class Spans:
         bounds = self._lot.bounds
         families = [self._lot.numbers[bound.family] for bound in bounds]
         search = _Search.of(
-            self._table, *(np.asarray(of)[families] for of in (self._numbers.first, self._numbers.n_tiles))
+            self._table, *(np.asarray(of)[families] for of in (self._stored.first, self._stored.n_tiles))
         )
         begins, ends = (
             np.array([[tiles[bound.family] + bound[side]] for bound in bounds], np.int64) for side in (1, 2)

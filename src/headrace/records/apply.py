@@ -26,7 +26,8 @@ from headrace.events.logged_columns import declared_column
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Plan, View
 from headrace.records.entity_keys import entity_keys
-from headrace.records.layout import Records, decode_records, encode_records
+from headrace.records.layout import Records, encode_records
+from headrace.records.reader import RecordReader
 from headrace.records.record_cache import HotRecords
 from headrace.records.two_generation_cache import Recent
 from headrace.stores.base import NOTHING, OnlineStore, Position, RecordKey, Write
@@ -62,6 +63,7 @@ class _Version:
 
     Attributes:
         layout: How its records are laid out.
+        reader: Reads its records.
         transformer: What makes its derived columns, if it has any.
         partitions: The source partitions whose rounds it gets; None is all of them.
         keys: Keys made of late, by the values of the entity and the partition.
@@ -70,6 +72,7 @@ class _Version:
     """
 
     layout: ViewLayout
+    reader: RecordReader
     transformer: Transformer | None
     partitions: set[int] | None
     keys: Recent[tuple[object, ...], RecordKey]
@@ -180,7 +183,7 @@ class Applier:
         layout = ViewLayout.of(view, self._sources[view.source])
         keys: Recent[tuple[object, ...], RecordKey] = Recent(self._keys_each)
         transformer = Transformer(view, self._repo) if view.transforms else None
-        return _Version(layout, transformer, partitions, keys, view.adapted(layout.source))
+        return _Version(layout, RecordReader(layout), transformer, partitions, keys, view.adapted(layout.source))
 
     def apply(
         self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None
@@ -248,7 +251,7 @@ class Applier:
         hot, numbers = version.hot, np.zeros(0, np.int64)
         if hot is None:
             keys = _keys(layout.view.hash, grouping.names, version.keys)
-            records = self._read(layout, keys)
+            records = self._read(version.reader, keys)
         else:
             numbers = self._heated(version, hot, grouping.names)
             keys = [hot.keys[number] for number in numbers.tolist()]
@@ -267,8 +270,8 @@ class Applier:
         writes = map(Write._make, zip(keys, expected, encoded, strict=True))
         return list(writes) if touched.all() else list(compress(writes, touched.tolist()))
 
-    def _read(self, layout: ViewLayout, keys: Sequence[RecordKey]) -> Records:
-        return decode_records(layout, self._store.read(keys), list(map(attrgetter("entity"), keys)))
+    def _read(self, reader: RecordReader, keys: Sequence[RecordKey]) -> Records:
+        return reader.decode(self._store.read(keys), list(map(attrgetter("entity"), keys)))
 
     def _heated(self, version: _Version, hot: HotRecords, names: list[tuple[Any, ...]]) -> IntArray:
         """The numbers of records among the hot ones; those that were not there are read."""
@@ -279,7 +282,7 @@ class Applier:
             missing_names = [names[at] for at in cold]
             missing = _new_keys(view, missing_names)
             first = len(hot)
-            hot.add(missing_names, missing, self._read(version.layout, missing))
+            hot.add(missing_names, missing, self._read(version.reader, missing))
             for number, at in enumerate(cold, first):
                 numbers[at] = number
         return np.array(numbers, np.int64)

@@ -65,7 +65,7 @@ def entity_values(key: bytes) -> list[Any]:
 def _writer(column: Sequence[object]) -> Callable[[Any], str]:
     """What writes each value of a column."""
     kinds = set(map(type, column))
-    return _WRITERS.get(kinds.pop(), _written) if len(kinds) == 1 else _written
+    return _written if len(kinds) != 1 else _WRITERS.get(kinds.pop(), _written)
 
 
 def _written(value: object) -> str:

@@ -22,21 +22,23 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 
 from headrace.aggregates import IntArray
-from headrace.errors import StoreDamagedError
-from headrace.records.words import filled_up, object_columns, object_words, segments, words_of
-from headrace.windows import NEVER, Family, Tiles, ViewLayout
+from headrace.records.words import filled_up, object_words, segments, words_of
+from headrace.windows import Tiles, ViewLayout
 
 __all__ = [
     "APPLIED",
+    "FIRST_WORD",
+    "HEADER",
+    "HEADER_WORDS",
+    "MAGIC",
     "VERSION",
+    "WORD",
     "Records",
     "applied_offset",
-    "decode_records",
     "encode_records",
     "record_entity",
 ]
@@ -45,16 +47,19 @@ VERSION = 2
 APPLIED = slice(8, 16)
 """Where the applied offset stands in a record."""
 
-_MAGIC = b"HR"
-_PREFIX = struct.Struct("<2sBBI")
-_HEADER = struct.Struct("<qqqII")
+WORD = 8
+"""The bytes of a word."""
+
+MAGIC = b"HR"
+HEADER = struct.Struct("<IIqqqII")
+"""Magic, version and zero together; checksum; applied; known_through_us; newest_ts_us; bytes of the key; families."""
+
+HEADER_WORDS = HEADER.size // WORD
+FIRST_WORD = int.from_bytes(MAGIC + bytes([VERSION, 0]), "little")
+"""The first word of a record without its checksum, which is the upper half."""
+
 _INT64 = struct.Struct("<q")
-_HEADER_WORDS = 5
-_ENTITY_AT = 8 * _HEADER_WORDS
-_CHECKED_FROM = 8
-_FIRST_HALF = int.from_bytes(_PREFIX.pack(_MAGIC, VERSION, 0, 0), "little")
-_U32 = 0xFFFFFFFF
-_ENTITY = slice(_ENTITY_AT - 8, _ENTITY_AT - 4)
+_ENTITY_BYTES = slice(HEADER.size - 8, HEADER.size - 4)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def applied_offset(record: bytes) -> int:
 
 def record_entity(record: bytes) -> bytes:
     """The key of the entity that an encoded record is of."""
-    return bytes(record[_ENTITY_AT : _ENTITY_AT + int.from_bytes(record[_ENTITY], "little")])
+    return bytes(record[HEADER.size : HEADER.size + int.from_bytes(record[_ENTITY_BYTES], "little")])
 
 
 def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
@@ -96,9 +101,9 @@ def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
     count = len(records)
     if not count:
         return []
-    header = np.empty((count, _HEADER_WORDS), np.int64)
+    header = np.empty((count, HEADER_WORDS), np.int64)
     entity_bytes = np.fromiter(map(len, records.entities), np.int64, count)
-    header[:, 0] = _FIRST_HALF
+    header[:, 0] = FIRST_WORD
     header[:, 1], header[:, 2], header[:, 3] = records.applied, records.known_through_us, records.newest_ts_us
     header[:, 4] = entity_bytes | (len(layout.families) << 32)
     described = np.empty((count, len(layout.families), 2), np.int64)
@@ -143,146 +148,10 @@ def _sealed(parts: list[IntArray], sizes: IntArray) -> list[bytes]:
     source = np.cumsum(sizes, axis=0) - sizes
     source[:, 1:] += ends_of_kind[:-1]
     words = words.take(segments(source.ravel(), sizes.ravel()))
-    ends = (8 * np.cumsum(sizes.sum(axis=1))).tolist()
+    ends = (WORD * np.cumsum(sizes.sum(axis=1))).tolist()
     starts = [0, *ends[:-1]]
     body = words.data.cast("B")
-    checksums = [zlib.crc32(body[start + _CHECKED_FROM : end]) for start, end in zip(starts, ends, strict=True)]
+    checksums = [zlib.crc32(body[start + WORD : end]) for start, end in zip(starts, ends, strict=True)]
     words.view(np.uint32)[np.array(starts) // 4 + 1] = checksums
     whole = words.tobytes()
     return [whole[start:end] for start, end in zip(starts, ends, strict=True)]
-
-
-def decode_records(layout: ViewLayout, encoded: Sequence[bytes | None], entities: Sequence[bytes]) -> Records:
-    """Read records back, checking each.
-
-    Args:
-        layout: The view's layout.
-        encoded: The records; None stands for one not written yet.
-        entities: The entity key that each record should carry.
-
-    Returns:
-        The records in the order given.
-
-    Raises:
-        StoreDamagedError: A record's checksum, version, entity or length is not what it should be.
-    """
-    count = len(encoded)
-    held = [record for record in encoded if record is not None]
-    is_whole = len(held) == count
-    written = np.arange(count) if is_whole else np.flatnonzero([record is not None for record in encoded])
-    applied = np.full(count, -1, np.int64)
-    known, newest = np.full(count, NEVER, np.int64), np.full(count, NEVER, np.int64)
-    dropped = [np.full(count, NEVER, np.int64) for _ in layout.families]
-    if not len(written):
-        nothing = [_no_tiles(family) for family in layout.families]
-        return Records(entities, applied, known, newest, dropped, nothing)
-    owners = entities if is_whole else [entities[number] for number in written.tolist()]
-    header, parts = _read(layout, held, owners)
-    applied[written], known[written], newest[written] = header[:, 1], header[:, 2], header[:, 3]
-    tiles = []
-    for number, part in enumerate(parts):
-        dropped[number][written] = part.dropped
-        tiles.append(part.tiles.regrouped(written[part.tiles.group]) if not is_whole else part.tiles)
-    return Records(entities, applied, known, newest, dropped, tiles)
-
-
-@dataclass(frozen=True)
-class _FamilyPart:
-    """A family's part of several records."""
-
-    dropped: IntArray
-    tiles: Tiles
-
-
-def _read(layout: ViewLayout, held: list[bytes], owners: Sequence[bytes]) -> tuple[IntArray, list[_FamilyPart]]:
-    """The headers, shape (records, 5), and per family its part."""
-    joined = b"".join(held)
-    sizes = np.fromiter(map(len, held), np.int64, len(held))
-    if (sizes < _ENTITY_AT).any() or (sizes & 7).any():
-        raise _damage(layout, held, owners)
-    words = np.frombuffer(joined, "<i8").astype(np.int64, copy=False)
-    ends = np.cumsum(sizes >> 3)
-    starts = ends - (sizes >> 3)
-    header = words[starts[:, None] + np.arange(_HEADER_WORDS)]
-    entity_bytes = header[:, 4] & _U32
-    body = memoryview(joined)
-    checksums = [
-        zlib.crc32(body[start + _CHECKED_FROM : end])
-        for start, end in zip((8 * starts).tolist(), (8 * ends).tolist(), strict=True)
-    ]
-    is_sound = (
-        (header[:, 0] == (np.array(checksums, np.int64) << 32 | _FIRST_HALF))
-        & (header[:, 4] >> 32 == len(layout.families))
-        & (entity_bytes == np.fromiter(map(len, owners), np.int64, len(owners)))
-    )
-    if not is_sound.all() or not all(map(bytes.startswith, held, owners, repeat(_ENTITY_AT))):
-        raise _damage(layout, held, owners)
-    parts = _families(layout, words, starts + _HEADER_WORDS + words_of(entity_bytes), ends)
-    if parts is None:
-        raise _damage(layout, held, owners)
-    return header, parts
-
-
-def _families(layout: ViewLayout, words: IntArray, at: IntArray, ends: IntArray) -> list[_FamilyPart] | None:
-    """The families' parts of records, from where these begin; None where a record does not add up."""
-    families = len(layout.families)
-    if (at + 2 * families > ends).any():
-        return None
-    described = words[at[:, None] + np.arange(2 * families)]
-    at = at + 2 * families
-    n_tiles, object_bytes = described[:, ::2] & _U32, (described[:, ::2] >> 32) & _U32
-    widths = np.array([2 + len(family.columns) for family in layout.families], np.int64)
-    sizes = np.concatenate([n_tiles * widths, words_of(object_bytes)], axis=1)
-    if (at + sizes.sum(axis=1) != ends).any():
-        return None
-    starts = at[:, None] + np.cumsum(sizes, axis=1) - sizes
-    parts = []
-    for number, family in enumerate(layout.families):
-        rows = words.take(segments(starts[:, number], sizes[:, number])).reshape(-1, widths[number])
-        group = np.repeat(np.arange(len(at)), n_tiles[:, number])
-        blob = words.take(segments(starts[:, families + number], sizes[:, families + number])).tobytes()
-        objects = object_columns(family, rows, n_tiles[:, number], object_bytes[:, number], blob)
-        if objects is None:
-            return None
-        parts.append(_FamilyPart(described[:, 2 * number + 1], Tiles(family, group, rows, objects)))
-    return parts
-
-
-def _no_tiles(family: Family) -> Tiles:
-    nothing = np.zeros(0, np.int64)
-    return Tiles(
-        family,
-        nothing,
-        np.zeros((0, 2 + len(family.columns)), np.int64),
-        tuple(np.zeros(0, object) for _ in family.objects),
-    )
-
-
-def _damage(layout: ViewLayout, held: Sequence[bytes], owners: Sequence[bytes]) -> StoreDamagedError:
-    """What is the matter with the first record that is not sound."""
-    found = (_complaint(layout, record, entity) for record, entity in zip(held, owners, strict=True))
-    return next(filter(None, found))
-
-
-def _complaint(layout: ViewLayout, record: bytes, entity: bytes) -> StoreDamagedError | None:
-    where = f"The record of {entity.decode('utf-8', 'replace')} in view {layout.view.versioned_name}"
-    hint = "The store is damaged: `headrace stream --rebuild` builds it anew from the log, and loses nothing."
-    if len(record) < _PREFIX.size:
-        return StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", hint=hint)
-    magic, version, zero, crc = _PREFIX.unpack_from(record)
-    if magic != _MAGIC or version != VERSION or zero != 0:
-        msg = f"{where} starts with {magic!r} version {version}; this headrace reads version {VERSION}."
-        return StoreDamagedError(msg, hint="`headrace stream --rebuild` writes the records anew from the log.")
-    if len(record) < _ENTITY_AT:
-        return StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", hint=hint)
-    if zlib.crc32(memoryview(record)[_CHECKED_FROM:]) != crc:
-        return StoreDamagedError(f"{where} does not match its checksum.", hint=hint)
-    *_, length, families = _HEADER.unpack_from(record, _PREFIX.size)
-    found = record_entity(record)
-    if length != len(entity) or found != entity or families != len(layout.families):
-        return StoreDamagedError(f"{where} is that of {found.decode('utf-8', 'replace')}.", hint=hint)
-    words = np.frombuffer(record[: len(record) & ~7], "<i8").astype(np.int64, copy=False)
-    at, end = np.array([_HEADER_WORDS + -(-length // 8)]), np.array([len(words)])
-    if len(record) & 7 or _families(layout, words, at, end) is None:
-        return StoreDamagedError(f"{where} holds more or less than its header says.", hint=hint)
-    return None
