@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from benchmarks.side_by_side import Measure, Options, Report, command_line
 from headrace import FeatureClient, OnlineFeatures, Project
+from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, Position, open_store
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange, OnlineStore, Position, open_store
 
 MINUTE = 60_000_000
 SHARES = {"nothing recorded": 0.0, "a hundredth recorded": 0.01, "everything recorded": 1.0}
@@ -72,7 +72,7 @@ def _fill(store: OnlineStore, shops: int, events: int) -> None:
         }
     )
     batch = EventBatch(SOURCE, table, ts, np.zeros(events, np.int64), np.arange(events), ts, ts)
-    store.set_meta({CLOCK: "record", view_fact("shops"): VIEW.hash})
+    store.change(CatalogueChange().clock(Clock.RECORD).serve([VIEW]))
     end = Position(events - 1, int(ts.max()), int(ts.max()))
     Applier(PLAN, store).apply([batch], {SourcePartition("sales", 0): end})
 

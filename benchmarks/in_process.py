@@ -18,8 +18,7 @@ from headrace.events.decode import EventDecoder
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Plan
-from headrace.stores import OnlineStore, open_store
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Fetch
 
@@ -60,7 +59,7 @@ class Local:
     def __init__(self, plan: Plan, store: OnlineStore) -> None:
         self.plan = plan
         self.store = store
-        store.set_meta({CLOCK: str(Clock.RECORD), **{view_fact(one.name): one.hash for one in plan.views.values()}})
+        store.change(CatalogueChange().clock(Clock.RECORD).serve(plan.views.values()))
         source = plan.sources["payments"]
         decoders = {source.topic: EventDecoder(source, Payment)}
         self._pipeline = Pipeline(plan, decoders, store, {}, Clock.RECORD, _NoLetters())

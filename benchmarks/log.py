@@ -33,8 +33,7 @@ from headrace.config import Clock
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.log.log_columns import laid_out, table_schema
-from headrace.stores import open_store
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange, open_store
 from headrace.worker.faust_app import FLUSH_EVENTS
 from headrace.worker.log_rows import log_rows
 from headrace.worker.pipeline import Pipeline
@@ -157,7 +156,7 @@ def _write_rate(root: Path, write: Callable[[Path, list[Append]], None], appends
 def _worker_rate(root: Path, rounds: list[list[Fetch]], *, logged: bool) -> float:
     """A worker's rounds as it runs them: applied in one thread, flushed in another once enough wait."""
     with _folder(root) as folder, open_store(f"lmdb:{folder / 'online'}", writable=True) as store:
-        store.set_meta({CLOCK: str(Clock.RECORD), **{view_fact(one.name): one.hash for one in _PLAN.views.values()}})
+        store.change(CatalogueChange().clock(Clock.RECORD).serve(_PLAN.views.values()))
         logs = {_TOPIC: EventLog(folder / "log", _SOURCE)} if logged else {}
         decoders = {_TOPIC: EventDecoder(_SOURCE, Payment)}
         pipeline = Pipeline(_PLAN, decoders, store, logs, Clock.RECORD, _NoLetters())

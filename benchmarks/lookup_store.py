@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, Position, open_store
-from headrace.stores.facts import CLOCK
-from headrace.stores.served_versions import serving_facts
+from headrace.stores import CatalogueChange, OnlineStore, Position, open_store
 
 __all__ = [
     "MINUTE_US",
@@ -186,7 +185,7 @@ def filled(url: str, payments: Payments, clock: str) -> OnlineStore:
         clock: The clock that it is filled under.
     """
     with open_store(url, writable=True) as store:
-        store.set_meta({CLOCK: clock, **serving_facts(PLAN.views.values())})
+        store.change(CatalogueChange().clock(Clock(clock)).serve(PLAN.views.values()))
         applier, at_once = Applier(PLAN, store), 50_000
         for start in range(0, payments.events, at_once):
             some = slice(start, start + at_once)

@@ -16,12 +16,11 @@ import pyarrow as pa
 
 from benchmarks.lookup_store import MINUTE_US, PLAN, SOURCE, user_id
 from benchmarks.servers import redis_server
+from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.records.apply import Applier
 from headrace.records.entity_keys import entity_key
-from headrace.stores import RecordKey, open_store
-from headrace.stores.facts import CLOCK
-from headrace.stores.served_versions import serving_facts
+from headrace.stores import CatalogueChange, RecordKey, open_store
 from headrace.windows import ViewLayout
 
 _TILES = (1, 10, 96)
@@ -36,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headrace") as folder, redis_server(Path(folder)) as path:
         url = f"unix://{path}?db=0"
         with open_store(url, writable=True) as store, redis.Redis.from_url(url) as client:
-            store.set_meta({CLOCK: "system", **serving_facts(PLAN.views.values())})
+            store.change(CatalogueChange().clock(Clock.SYSTEM).serve(PLAN.views.values()))
             print("| tiles of 15 minutes | of 1 minute | what it holds | encoded | on Redis | beside what it holds |")
             print("| ---: | ---: | ---: | ---: | ---: | ---: |")
             for number, tiles in enumerate(_TILES):

@@ -18,7 +18,6 @@ from headrace.events.dead_letter import DeadLetter, dead_letter_topic
 from headrace.kafka import EmbeddedBroker, end_offsets, ensure_topics
 from headrace.kafka.committed_records import read_records
 from headrace.plan import write_plan
-from headrace.stores.facts import view_fact
 from headrace.worker.handoff_requests import Request, ask
 from proofs.crash_check import Findings, check_all, truth_of
 from proofs.crash_producers import Producers
@@ -95,8 +94,8 @@ class CrashBed:
 
     def wait_live(self, timeout_s: float = 90.0) -> None:
         """Wait until what was asked for last is served."""
-        wanted = {view_fact(view.name): view.hash for view in plan_of(self.longer).views.values()}
-        wait_for(lambda: wanted.items() <= self.workers.facts().items(), "The views did not go live", timeout_s)
+        wanted = {view.name: view.hash for view in plan_of(self.longer).views.values()}
+        wait_for(lambda: wanted.items() <= self.workers.live().items(), "The views did not go live", timeout_s)
 
     def settle(self) -> Findings:
         """Stop producing, let a last worker drain the topic alone, and check everything."""

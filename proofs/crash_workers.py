@@ -136,10 +136,10 @@ class Workers:
         store = self._opened()
         return {} if store is None else {source: at.offset for source, at in store.positions().items()}
 
-    def facts(self) -> dict[str, str]:
-        """What the store says of itself; nothing before there is one."""
+    def live(self) -> dict[str, str]:
+        """The version of each view that the store serves, by name; empty before there is a store."""
         store = self._opened()
-        return {} if store is None else store.meta()
+        return {} if store is None else dict(store.catalogue().live)
 
     def _opened(self) -> OnlineStore | None:
         if self._store is None:

@@ -49,8 +49,8 @@ def test_lookups_load_no_engine_when_they_are_made_either() -> None:
     program = (
         "from headrace import FeatureClient; from headrace.plan import Plan; "
         "from headrace.stores.memory import MemoryStore; "
-        "from headrace.stores.facts import view_fact; from tests.plan.examples import PLAN; "
-        "store = MemoryStore(); store.set_meta({view_fact(n): v.hash for n, v in PLAN.views.items()}); "
+        "from headrace.stores import CatalogueChange; from tests.plan.examples import PLAN; "
+        "store = MemoryStore(); store.change(CatalogueChange().serve(PLAN.views.values())); "
         "client = FeatureClient(plan=PLAN, store=store); "
         "client.get_online_features('desk', [{'shop': 'a', 'region': 1}]).to_dict()"
     )

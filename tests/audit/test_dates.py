@@ -22,9 +22,7 @@ from headrace.events.model_schema import columns_of
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import DType, Feature, Plan, Source, View, write_plan
-from headrace.stores import open_store
-from headrace.stores.facts import CLOCK
-from headrace.stores.served_versions import serving_facts
+from headrace.stores import CatalogueChange, open_store
 from headrace.worker.pipeline import Pipeline
 from tests.worker.shop import KeptLetters, fetches, raw
 
@@ -68,7 +66,7 @@ def hotel(tmp_path: Path) -> Project:
     stays.append(Stay(arrives=DAY + timedelta(days=1), at=AT, leaves=None))
     values = [stay.model_dump_json().encode() for stay in stays]
     with open_store(project.store_url, writable=True) as store:
-        store.set_meta({CLOCK: str(Clock.RECORD), **serving_facts([VIEW])})
+        store.change(CatalogueChange().clock(Clock.RECORD).serve([VIEW]))
         decoders, logs = {"sales": EventDecoder(SOURCE, Stay)}, {"sales": EventLog(project.log_path, SOURCE)}
         pipeline = Pipeline(PLAN, decoders, store, logs, Clock.RECORD, KeptLetters())
         pipeline.process(fetches(*(raw(n, value) for n, value in enumerate(values))))

@@ -12,9 +12,7 @@ from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
-from headrace.stores import open_store
-from headrace.stores.facts import CLOCK
-from headrace.stores.served_versions import serving_facts
+from headrace.stores import CatalogueChange, open_store
 from headrace.transforms import function_code
 from headrace.worker.pipeline import Pipeline
 from tests.worker.shop import MINUTE, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
@@ -59,7 +57,7 @@ def test_they_match(tmp_path: Path) -> None:
     plan = Plan(project="shop", sources={"sales": SOURCE}, views={view.name: view})
     write_plan(plan, project.plan_path)
     with open_store(project.store_url, writable=True) as store:
-        store.set_meta({CLOCK: str(Clock.RECORD), **serving_facts([view])})
+        store.change(CatalogueChange().clock(Clock.RECORD).serve([view]))
         log = EventLog(project.log_path, SOURCE)
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
         pipeline = Pipeline(plan, decoders, store, {"sales": log}, Clock.RECORD, KeptLetters(), repo=project.repo)

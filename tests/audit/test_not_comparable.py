@@ -23,7 +23,7 @@ from headrace.log.log_columns import FIRST_IMPORT
 from headrace.log.row_erasure import leave_out_partition
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
-from headrace.stores import OnlineStore, open_store
+from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.stores.memory import MemoryStore
 from headrace.times import iso_time
 from headrace.transforms import function_code, load_function
@@ -373,10 +373,8 @@ def test_python_function_that_was_edited_since_is_counted_apart(tmp_path: Path) 
 
 
 def serving(store: OnlineStore, plan: Plan) -> None:
-    from headrace.stores.facts import CLOCK
-    from headrace.stores.served_versions import serving_facts
 
-    store.set_meta({CLOCK: str(Clock.RECORD), **serving_facts(plan.views.values())})
+    store.change(CatalogueChange().clock(Clock.RECORD).serve(plan.views.values()))
 
 
 # --- what is no reason at all

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from headrace.cli import app
 from headrace.config import Project
 from headrace.plan import View, write_plan
-from headrace.stores import open_store
-from headrace.stores.facts import building_fact, definition_fact, previous_fact, since_fact, view_fact
+from headrace.stores import CatalogueChange, open_store
 from headrace.worker.handoff_requests import Request, ask, read_requests
 from headrace.worker.startup import refill
 from tests.erasure.shop import PLAN as SHOP_PLAN
@@ -56,7 +55,7 @@ def run(project: Project, *arguments: str) -> dict[str, Any]:
 
 def live(project: Project) -> str:
     with open_store(project.store_url, writable=False) as store:
-        return store.meta()[view_fact(NAME)]
+        return store.catalogue().live[NAME]
 
 
 def test_rollback_serves_the_version_before(project: Project) -> None:
@@ -95,7 +94,7 @@ def test_rollback_goes_back_one_version_of_three(project: Project) -> None:
 
 def test_store_of_an_earlier_headrace_rolls_back_once_too(project: Project) -> None:
     with open_store(project.store_url, writable=True) as store:
-        store.set_meta({since_fact(VERSIONS[window].hash): None for window in (10, 20)})
+        store.change(CatalogueChange().since(VERSIONS[10].hash, None).since(VERSIONS[20].hash, None))
     assert run(project, "rollback", NAME)["version"] == VERSIONS[10].hash
     assert invoke(project, "rollback", NAME).exit_code == 1
 
@@ -125,7 +124,7 @@ def begin_building(project: Project) -> None:
     declare(project, view)
     ask(project.requests_path, Request(view=view, source=SOURCE))
     with open_store(project.store_url, writable=True) as store:
-        store.set_meta({building_fact(NAME): view.hash, definition_fact(view.hash): view.model_dump_json()})
+        store.change(CatalogueChange().building(NAME, view))
 
 
 @pytest.mark.parametrize("command", [["backfill", NAME, "--cancel"], ["rollback", NAME]])
@@ -162,4 +161,4 @@ def test_ctrl_c_while_it_is_built_says_that_the_request_stands(
 
 def test_previous_version_is_still_the_one_before_for_the_store(project: Project) -> None:
     with open_store(project.store_url, writable=False) as store:
-        assert store.meta()[previous_fact(NAME)] == VERSIONS[10].hash
+        assert store.catalogue().previous[NAME] == VERSIONS[10].hash

@@ -16,8 +16,7 @@ from headrace.config import Project
 from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog, Upkeep
 from headrace.plan import DType, Feature, Plan, write_plan
-from headrace.stores import Position, open_store
-from headrace.stores.facts import view_fact
+from headrace.stores import CatalogueChange, Position, open_store
 from tests.log.conftest import SOURCE, rows
 from tests.plan.examples import PLAN
 
@@ -82,7 +81,7 @@ def test_list_before_apply_says_what_to_do(tmp_path: Path) -> None:
 def test_view_is_shown_in_words_with_its_cost_freshness_and_versions(root: Path) -> None:
     project, view = Project.load(root), PLAN.views["shops"]
     with open_store(project.store_url, writable=True) as store:
-        store.set_meta({view_fact("shops"): view.hash})
+        store.change(CatalogueChange().serve([view]))
         store.commit(
             [], {SourcePartition("orders-topic", 0): Position(7, 1_700_000_000_000_000, 1_600_000_000_000_000)}
         )

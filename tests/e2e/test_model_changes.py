@@ -26,7 +26,7 @@ from headrace.lookup import FeatureClient
 from headrace.plan import read_plan
 from headrace.records.apply import Applier
 from headrace.stores import open_store
-from headrace.stores.served_versions import live_plan
+from headrace.stores.served_plan import live_plan
 from headrace.worker.handoff_requests import Request, ask
 from headrace.worker.recovery import catch_up
 from headrace.worker.startup import hand_off_alone, refill
@@ -301,7 +301,7 @@ class Rides:
         """Apply what is logged to what is served, as a worker does when it starts."""
         plan = read_plan(self.project.plan_path)
         with open_store(self.project.store_url, writable=True) as store:
-            applier = Applier(live_plan(plan, store.meta()), store, self.project.repo)
+            applier = Applier(live_plan(plan, store.catalogue()), store, self.project.repo)
             logs = {"rides": EventLog(self.project.log_path, plan.sources["rides"])}
             catch_up(store, applier, logs, {"rides": 0}, ErasureFilter(self.project.erasure_path, {}))
 

@@ -11,8 +11,7 @@ from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, View
-from headrace.stores import OnlineStore
-from headrace.stores.facts import CLOCK, topic_fact, view_fact
+from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.pipeline import Pipeline
 from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, fetches, record
 
@@ -40,8 +39,8 @@ class Shop:
 
     def start(self, clock: Clock = Clock.RECORD, **more: Any) -> Pipeline:
         """A worker that starts; an empty store takes the plan as its own."""
-        facts = {CLOCK: str(clock), topic_fact("sales"): self.identity}
-        self.store.set_meta({**facts, **{view_fact(view.name): view.hash for view in PLAN.views.values()}})
+        change = CatalogueChange().clock(clock).topic("sales", self.identity)
+        self.store.change(change.serve(PLAN.views.values()))
         erased = ErasureFilter(self.project.erasure_path, {"sales": self.identity})
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
         return Pipeline(PLAN, decoders, self.store, {"sales": self.log}, clock, self.letters, erased=erased, **more)

@@ -23,7 +23,7 @@ from headrace.log.topic_history import TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan
 from headrace.records.apply import Applier
-from headrace.stores.facts import definition_fact, previous_fact, view_fact
+from headrace.stores import CatalogueChange
 from headrace.stores.lmdb.store import LmdbStore
 from headrace.worker import startup
 from headrace.worker.log_rows import batch_of_rows
@@ -130,10 +130,10 @@ def test_rebuild_from_the_log_brings_nothing_back_and_mends_what_counted_it(shop
 
 
 def test_records_of_a_definition_before_the_last_apply_go_with_the_rebuild(shop: Shop) -> None:
-    shop.store.set_meta({view_fact("both"): "0123456789abcdef"})
+    shop.store.change(CatalogueChange().live("both", "0123456789abcdef"))
     assert shop.forget(shop="c").stale_views == ["both", "by_pieces"]
     refill(shop.store, shop.project, PLAN)
-    assert shop.store.meta()[view_fact("both")] == BOTH.hash
+    assert shop.store.catalogue().live["both"] == BOTH.hash
     assert shop.counts("both", shop="a", pieces=1) == 3
 
 
@@ -142,9 +142,7 @@ def test_versions_of_a_view_before_the_one_served_forget_it_too(shop: Shop) -> N
         one.model_copy(update={"window_us": 2 * one.window_us} if one.window_us else {}) for one in SHOPS.features
     )
     before = SHOPS.model_copy(update={"features": longer})
-    shop.store.set_meta(
-        {definition_fact(before.hash): before.model_dump_json(), previous_fact("shop_sales"): before.hash}
-    )
+    shop.store.change(CatalogueChange().define(before).previous("shop_sales", before.hash))
     applier = Applier(Plan(project="shop", sources=PLAN.sources, views={}), shop.store)
     applier.prepare(before)
     for rows in shop.log.scan():

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headrace.config import Clock
 from headrace.events.event_batch import ARROW_TYPES, EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, FeatureRef, Plan, Source, View
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, Position, open_store
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange, OnlineStore, Position, open_store
 from headrace.stores.memory import MemoryStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,8 +119,9 @@ def order(us: int, **more: Any) -> dict[str, Any]:
     return {"at": us, "shop": "a", "buyer": 7, "member": True, "day": EPOCH, "price": 1.0, "pieces": 1, **more}
 
 
-def facts(plan: Plan = PLAN, clock: str = "record") -> dict[str, str]:
-    return {CLOCK: clock, **{view_fact(view.name): view.hash for view in plan.views.values()}}
+def serving(plan: Plan = PLAN, clock: Clock = Clock.RECORD) -> CatalogueChange:
+    """What a worker writes that starts with an empty log."""
+    return CatalogueChange().clock(clock).serve(plan.views.values())
 
 
 @pytest.fixture(params=["memory", "lmdb"])
@@ -128,7 +129,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OnlineStor
     """An empty store that belongs to the plan, on the record clock."""
     made = MemoryStore() if request.param == "memory" else open_store(f"lmdb:{tmp_path / 'online'}", writable=True)
     with made as opened:
-        opened.set_meta(facts())
+        opened.change(serving())
         yield opened
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config import Project
+from headrace.config import Clock, Project
 from headrace.errors import (
     ConfigError,
     LookupRequestError,
@@ -20,11 +20,9 @@ from headrace.errors import (
 )
 from headrace.lookup import FeatureClient, Status
 from headrace.plan import Column, DType, Plan, write_plan
-from headrace.stores import OnlineStore, open_store
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.stores.memory import MemoryStore
-from headrace.stores.served_versions import serving_facts
-from tests.lookup.conftest import PLAN, at, facts, fill, order
+from tests.lookup.conftest import PLAN, at, fill, order, serving
 
 A = [{"shop": "a"}]
 
@@ -65,7 +63,7 @@ def test_events_that_no_window_reaches_yet_are_not_present(store: OnlineStore) -
     lagging = PLAN.views["windows"].feature("count_60").model_copy(update={"offset_us": 100})
     view = PLAN.views["windows"].model_copy(update={"features": (lagging,)})
     plan = Plan(project="p", sources=PLAN.sources, views={"windows": view})
-    store.set_meta(facts(plan))
+    store.change(serving(plan))
     fill(store, order(1_000), plan=plan)
     client = FeatureClient(plan=plan, store=store)
     found = {t: client.get_online_features(["windows:*"], [{"shop": "a"}], at=at(t)) for t in (1_000, 1_100, 1_200)}
@@ -150,7 +148,7 @@ def test_now_of_the_record_clock_is_when_the_event_was_sent_not_when_it_happened
 
 
 def test_now_of_the_system_clock_is_now(store: OnlineStore) -> None:
-    store.set_meta(facts(clock="system"))
+    store.change(serving(clock=Clock.SYSTEM))
     client = FeatureClient(plan=PLAN, store=store)
     now = time.time_ns() // 1000
     fill(store, order(now), now=now)
@@ -278,14 +276,14 @@ def test_store_never_filled_answers_unknown_key_where_it_has_the_plan(client: Fe
 
 def test_store_that_never_held_the_view_is_a_plan_mismatch_with_a_cure() -> None:
     store = MemoryStore()
-    store.set_meta({CLOCK: "record"})
+    store.change(CatalogueChange().clock(Clock.RECORD))
     client = FeatureClient(plan=PLAN, store=store)
     with pytest.raises(PlanMismatchError, match=r"never held the view shops(?s:.*)--rebuild"):
         client.get_online_features(["shops:*"], A)
 
 
 def test_store_of_another_plan_is_a_mismatch_that_names_both(store: OnlineStore, client: FeatureClient) -> None:
-    store.set_meta({view_fact("windows"): "0123456789abcdef"})
+    store.change(CatalogueChange().live("windows", "0123456789abcdef"))
     with pytest.raises(PlanMismatchError) as caught:
         FeatureClient(plan=PLAN, store=store).get_online_features(["windows:*"], A)
     assert PLAN.views["windows"].versioned_name in caught.value.what
@@ -304,7 +302,7 @@ def plan_since(store: OnlineStore, pieces: DType | None) -> Plan:
     now = orders.model_copy(update={"columns": tuple(kept)})
     features = tuple(feature for feature in shops.features if feature.column != "pieces")
     declared = shops.model_copy(update={"input": now.input_of(features), "features": features})
-    store.set_meta(serving_facts([served]))
+    store.change(CatalogueChange().serve([served]))
     return Plan(project="shop", sources={**PLAN.sources, "orders": now}, views={**PLAN.views, "shops": declared})
 
 
@@ -329,7 +327,7 @@ def test_client_may_be_made_before_the_worker_started() -> None:
     client = FeatureClient(plan=PLAN, store=store)
     with pytest.raises(StoreNotReadyError, match="is empty(?s:.*)headrace stream"):
         client.get_online_features(["shops:*"], A)
-    store.set_meta(facts())
+    store.change(serving())
     fill(store, order(5))
     assert client.now() == at(5)
     assert one(client, "shops:count_60") == 1
@@ -344,7 +342,7 @@ def test_project_gives_plan_and_store_and_the_client_closes_it(tmp_path: Path) -
     project = project_in(tmp_path)
     write_plan(PLAN, project.plan_path)
     with open_store(project.store_url, writable=True) as store:
-        store.set_meta(facts())
+        store.change(serving())
         fill(store, order(5))
     for start in (project, tmp_path, str(tmp_path / "headrace.toml")):
         with FeatureClient(start) as client:
@@ -354,7 +352,7 @@ def test_project_gives_plan_and_store_and_the_client_closes_it(tmp_path: Path) -
         client.positions()
     client.close()  # twice is fine
     with open_store(project.store_url, writable=True) as again:  # the process has let go of it
-        assert again.meta()[CLOCK] == "record"
+        assert again.catalogue().clock is Clock.RECORD
 
 
 def test_store_that_was_given_stays_open(store: OnlineStore) -> None:

@@ -10,8 +10,7 @@ import pytest
 from headrace.lookup import FeatureClient, OnlineFeatures
 from headrace.plan import FeatureRef, Plan
 from headrace.stores import OnlineStore
-from headrace.stores.served_versions import serving_facts
-from tests.lookup.conftest import PLAN, at, facts, fill, order
+from tests.lookup.conftest import PLAN, at, fill, order, serving
 
 SHOPS = ["a", "b", "c", "d"]
 
@@ -82,7 +81,7 @@ def test_what_a_request_means_is_worked_out_once_until_other_versions_are_served
     assert len(resolved) == 1
     client.get_online_features("desk", [{"shop": "a", "buyer": 7}])
     assert len(resolved) == 2
-    store.set_meta({**facts(), **serving_facts(PLAN.views.values())})  # another generation
+    store.change(serving())  # another generation
     client.get_online_features(["windows:count_60"], [{"shop": "a"}])
     assert len(resolved) == 3
 
@@ -102,7 +101,7 @@ def test_features_that_mean_the_same_are_all_answered(store: OnlineStore) -> Non
     other = counted.model_copy(update={"name": "another_count_60"})
     view = PLAN.views["windows"].model_copy(update={"features": (counted, other)})
     plan = Plan(project="p", sources=PLAN.sources, views={"windows": view})
-    store.set_meta(facts(plan))
+    store.change(serving(plan))
     fill(store, order(5), plan=plan)
     answer = FeatureClient(plan=plan, store=store).get_online_features(["windows:*"], [{"shop": "a"}]).to_dict()
     assert answer == {"shop": ["a"], "windows__count_60": [1], "windows__another_count_60": [1]}
@@ -119,7 +118,7 @@ def test_tiles_however_far_apart_are_told_apart(store: OnlineStore, slide: int) 
     )
     view = PLAN.views["windows"].model_copy(update={"features": features})
     plan = Plan(project="p", sources=PLAN.sources, views={"windows": view})
-    store.set_meta(facts(plan))
+    store.change(serving(plan))
     newest = 2 * 10**18
     fill(store, order(-newest, known=newest, pieces=2), order(newest, shop="b"), order(newest), plan=plan)
     client = FeatureClient(plan=plan, store=store)

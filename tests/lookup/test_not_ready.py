@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from headrace.config import Clock
 from headrace.errors import LookupRequestError, StoreNotReadyError
 from headrace.lookup import FeatureClient, Status
-from headrace.stores import OnlineStore
-from headrace.stores.facts import CLOCK
-from headrace.stores.readiness import State, end_filling, filling_facts, state_of
-from headrace.stores.served_versions import serving_facts
-from tests.lookup.conftest import PLAN, facts, fill, order
+from headrace.stores import CatalogueChange, OnlineStore, Readiness
+from tests.lookup.conftest import PLAN, fill, order, serving
 
 A = [{"shop": "a"}, {"shop": "never"}]
 
 
 def begin_filling(store: OnlineStore) -> None:
     store.clear()
-    store.set_meta({CLOCK: "record", **filling_facts(PLAN.views.values())})
+    store.change(CatalogueChange().clock(Clock.RECORD).serve(PLAN.views.values(), is_filling=True))
 
 
 def test_lookup_while_the_store_is_filled_raises_and_afterwards_answers(
@@ -30,21 +28,21 @@ def test_lookup_while_the_store_is_filled_raises_and_afterwards_answers(
         with pytest.raises(StoreNotReadyError, match="being filled"):
             client.get_online_features(["shops:count_60"], A)
         fill(store, order(5))  # half of it is there, and nobody is told
-    end_filling(store)
+    store.end_filling()
     assert client.get_online_features(["shops:count_60"], A).to_dict()["shops__count_60"] == [1, 0]
 
 
 def test_lookup_in_a_store_that_was_emptied_names_the_state_and_what_fills_it(
     store: OnlineStore, client: FeatureClient
 ) -> None:
-    store.set_meta(serving_facts(PLAN.views.values()))
+    store.change(serving())
     fill(store, order(5))
     client.get_online_features(["shops:count_60"], A)
     store.clear()
     with pytest.raises(StoreNotReadyError, match=r"is empty(?s:.*)headrace stream") as caught:
         client.get_online_features(["shops:count_60"], A)
     assert "backfill" not in str(caught.value)
-    store.set_meta(facts())  # a worker starts, and there is no log
+    store.change(serving())  # a worker starts, and there is no log
     assert client.get_online_features(["shops:count_60"], A).views["shops"].status[0] is Status.UNKNOWN_KEY
 
 
@@ -72,7 +70,7 @@ def test_request_that_names_something_unknown_is_refused_as_such(store: OnlineSt
 
 
 def test_end_of_filling_changes_nothing_in_a_store_that_is_ready(store: OnlineStore) -> None:
-    before = store.meta()
-    end_filling(store)
-    assert store.meta() == before
-    assert state_of(before) is State.READY
+    before = store.catalogue()
+    store.end_filling()
+    assert store.catalogue() == before
+    assert before.readiness is Readiness.READY

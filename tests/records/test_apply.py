@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.config import Clock
 from headrace.errors import LookupTimeError, StaleWriteError, StoreUnavailableError
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient, Status
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.records.apply import Applier
-from headrace.stores import Position, RecordKey
+from headrace.stores import CatalogueChange, Position, RecordKey
 from headrace.stores.base import NOTHING
-from headrace.stores.facts import view_fact
 from headrace.stores.memory import MemoryStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -150,7 +150,7 @@ class SoleStore(MemoryStore):
 
 def new_store(kind: type[MemoryStore] = MemoryStore) -> MemoryStore:
     store = kind()
-    store.set_meta({view_fact(VIEW.name): VIEW.hash, "clock": "record"})
+    store.change(CatalogueChange().clock(Clock.RECORD).serve([VIEW]))
     return store
 
 
@@ -343,7 +343,7 @@ def test_records_are_read_once_as_long_as_nobody_else_writes(monkeypatch: pytest
 
 def test_version_that_is_filled_is_read_again() -> None:
     store = SoleStore()
-    store.set_meta({view_fact(VIEW.name): VIEW.hash, "clock": "record"})
+    store.change(CatalogueChange().clock(Clock.RECORD).serve([VIEW]))
     applier = Applier(PLAN, store)
     applier.apply([batch_of([order(0, 5)])], positions_of([order(0, 5)]))
     store.failing = "before"

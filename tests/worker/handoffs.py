@@ -16,9 +16,7 @@ from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, View
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore
-from headrace.stores.facts import CLOCK, view_fact
-from headrace.stores.served_versions import serving_facts
+from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.handoff import Handoff
 from headrace.worker.handoff_requests import Request, ask
 from headrace.worker.partition_numbers import Numbers
@@ -72,15 +70,15 @@ class Deployment:
     partitions: int = PARTITIONS
 
     def __post_init__(self) -> None:
-        if not self.store.meta():
-            self.store.set_meta({CLOCK: str(Clock.RECORD), **serving_facts([VERSIONS[10]])})
+        if not self.store.catalogue().live:
+            self.store.change(CatalogueChange().clock(Clock.RECORD).serve([VERSIONS[10]]))
         self.start()
 
     def start(self) -> None:
         """Start a worker: what is online and not in the log comes again."""
         self.log = EventLog(self.folder / "log", SOURCE)
-        logs, facts = {"sales": self.log}, self.store.meta()
-        served = Plan(project="shop", sources=PLAN.sources, views={SHOPS.name: self.live(facts)})
+        logs = {"sales": self.log}
+        served = Plan(project="shop", sources=PLAN.sources, views={SHOPS.name: self.live})
         self.applier = Applier(served, self.store)
         self.erased = ErasureFilter(self.folder / "erasure", {})
         self.handoff = Handoff(
@@ -98,9 +96,10 @@ class Deployment:
             PLAN, decoders, self.store, logs, Clock.RECORD, KeptLetters(), applier=self.applier, topics=self.topics
         )
 
-    @staticmethod
-    def live(facts: dict[str, str]) -> View:
-        return VERSIONS[WINDOWS[facts[view_fact(SHOPS.name)]]]
+    @property
+    def live(self) -> View:
+        """The version that the store serves."""
+        return VERSIONS[WINDOWS[self.store.catalogue().live[SHOPS.name]]]
 
     @property
     def requests(self) -> Path:
@@ -151,7 +150,7 @@ class Deployment:
 
     def check(self, declared: int) -> int:
         """What is looked up is what a loop over all sales says of the version served; returns its windows' length."""
-        window = WINDOWS[self.store.meta()[view_fact(SHOPS.name)]]
+        window = WINDOWS[self.live.hash]
         client = FeatureClient(plan=plan_of(VERSIONS[declared]), store=self.store)
         answer = client.get_online_features(NAMES, [{"shop": shop} for shop in SHOP_NAMES]).to_dict()
         newest = max((one.timestamp for one in self.sent), default=NOON)

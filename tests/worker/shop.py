@@ -17,8 +17,7 @@ from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Source, View
-from headrace.stores import OnlineStore
-from headrace.stores.facts import CLOCK, topic_fact, view_fact
+from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.partition_numbers import Numbers
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Fetch
@@ -131,8 +130,7 @@ def new_pipeline(
     store: OnlineStore, log: Any, letters: KeptLetters | None = None, clock: Clock = Clock.RECORD, **more: Any
 ) -> Pipeline:
     """A pipeline over the stores, as a worker that starts has it."""
-    facts = {CLOCK: str(clock), view_fact(SHOPS.name): SHOPS.hash, topic_fact("sales"): "cluster/topic"}
-    store.set_meta(facts)
+    store.change(CatalogueChange().clock(clock).serve([SHOPS]).topic("sales", "cluster/topic"))
     decoders = {"sales": EventDecoder(SOURCE, Sale)}
     return Pipeline(PLAN, decoders, store, {"sales": log}, clock, letters or KeptLetters(), **more)
 

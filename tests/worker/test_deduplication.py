@@ -24,7 +24,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Source, View
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange
 from headrace.stores.memory import MemoryStore
 from headrace.worker.deduplication import Deduplicator
 from headrace.worker.partition_numbers import Numbers
@@ -80,7 +80,7 @@ class Worker:
     def __init__(self, folder: Path, clock: Clock = Clock.RECORD) -> None:
         self.store, self.folder, self.clock = MemoryStore(), folder, clock
         self.topics = Numbers()
-        self.store.set_meta({CLOCK: str(clock), view_fact("users"): VIEW.hash})
+        self.store.change(CatalogueChange().clock(clock).serve([VIEW]))
         self.start()
 
     def start(self) -> None:

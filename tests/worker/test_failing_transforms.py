@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from headrace.config import Clock
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.plan import Column, DType, Plan, Transform
-from headrace.stores.facts import CLOCK, FAILURES, view_fact
+from headrace.stores import CatalogueChange
 from headrace.stores.memory import MemoryStore
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.stats import WorkerStats
@@ -24,7 +23,7 @@ def plan_with(expression: str) -> Plan:
 
 
 def pipeline_of(plan: Plan, store: MemoryStore, log: EventLog) -> Pipeline:
-    store.set_meta({CLOCK: str(Clock.RECORD), view_fact(SHOPS.name): plan.views[SHOPS.name].hash})
+    store.change(CatalogueChange().clock(Clock.RECORD).serve(plan.views.values()))
     decoders = {"sales": EventDecoder(SOURCE, Sale)}
     return Pipeline(plan, decoders, store, {"sales": log}, Clock.RECORD, KeptLetters())
 
@@ -42,15 +41,15 @@ def test_failures_are_counted_in_the_summary_and_in_the_store(tmp_path: Path) ->
     assert (told["what"], told["failed"], told["events"]) == ("the expression '10 // (pieces - 1)'", 2, 4)
     assert not told["broken"]
     assert "Division by zero" in told["reason"]
-    assert FAILURES not in store.meta()  # it is written with what makes events durable
+    assert store.catalogue().failures == {}  # it is written with what makes events durable
     pipeline.flush()
-    assert json.loads(store.meta()[FAILURES]) == failures
+    assert store.catalogue().failures == failures
 
 
 def test_a_worker_that_fails_on_nothing_takes_back_what_the_one_before_it_told(tmp_path: Path) -> None:
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
-    store.set_meta({FAILURES: json.dumps({"shop_sales.each": {"failed": 1}})})
+    store.change(CatalogueChange().failures({"shop_sales.each": {"failed": 1}}))
     pipeline = pipeline_of(plan_with("pieces + 1"), store, log)
     pipeline.process(fetches(record(0, "a", 1)))
     pipeline.flush()
-    assert FAILURES not in store.meta()
+    assert store.catalogue().failures == {}

@@ -16,9 +16,8 @@ from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import read_plan, write_plan
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, open_store
+from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.stores.lmdb.store import LmdbStore
-from headrace.stores.readiness import filling_facts
 from headrace.stores.redis.store import RedisStore
 from headrace.worker.startup import prepare, refill
 from tests.ingest.conftest import FEATURES, SOURCE, Shop, random_sales, shop_at
@@ -174,7 +173,7 @@ def test_import_leaves_a_store_that_a_worker_begins_to_fill_meanwhile_to_the_wor
     plan = read_plan(shop.project.plan_path)
 
     def overtaken(applier: Applier, store: OnlineStore, *_: object) -> int:
-        store.set_meta(filling_facts(plan.views.values()))
+        store.change(CatalogueChange().serve(plan.views.values(), is_filling=True))
         return 0
 
     with monkeypatch.context() as patch:

@@ -17,9 +17,8 @@ from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.records.apply import Applier
-from headrace.stores.facts import building_fact, definitions, previous_fact, view_fact
 from headrace.stores.memory import MemoryStore
-from headrace.stores.served_versions import unreadable
+from headrace.stores.served_plan import unreadable
 from headrace.worker import handoff as module
 from headrace.worker.handoff_requests import read_requests
 from headrace.worker.log_rows import log_rows
@@ -86,8 +85,7 @@ def test_rolling_back_serves_the_version_before_with_what_it_has_missed(deployed
     deployed.ask(20)
     deployed.hand_off()
     deployed.send(sales.some(30))
-    facts = deployed.store.meta()
-    assert facts[previous_fact(SHOPS.name)] == VERSIONS[10].hash
+    assert deployed.store.catalogue().previous[SHOPS.name] == VERSIONS[10].hash
     deployed.ask(10)
     deployed.hand_off()
     assert deployed.check(declared=20) == 10  # the plan still says 20: rolled back is meant
@@ -105,7 +103,7 @@ def test_versions_no_longer_needed_are_removed(deployed: Deployment) -> None:
     deployed.build()
     held = {window: bool(deployed.store.entities(view.hash)) for window, view in VERSIONS.items()}
     assert held == {10: False, 20: True, 30: True}
-    assert set(definitions(deployed.store.meta())) == {VERSIONS[20].hash, VERSIONS[30].hash}
+    assert set(deployed.store.catalogue().definitions_json) == {VERSIONS[20].hash, VERSIONS[30].hash}
     deployed.ask(10)  # from the very beginning again
     deployed.hand_off()
     assert deployed.check(declared=10) == 10
@@ -122,7 +120,7 @@ def test_request_that_takes_anothers_place_is_the_one_that_is_met(deployed: Depl
     deployed.ask(30)
     deployed.hand_off()
     assert deployed.check(declared=30) == 30
-    assert building_fact(SHOPS.name) not in deployed.store.meta()
+    assert deployed.store.catalogue().building == {}
     assert not deployed.store.entities(VERSIONS[20].hash)
 
 
@@ -137,10 +135,10 @@ def test_two_workers_each_build_their_own_partitions(deployed: Deployment) -> No
     other.ask(20)
     deployed.catch_up()
     deployed.settle()
-    assert deployed.store.meta()[view_fact(SHOPS.name)] == VERSIONS[10].hash  # the other has not caught up
+    assert deployed.live.hash == VERSIONS[10].hash  # the other has not caught up
     other.catch_up()
     other.settle()
-    assert deployed.store.meta()[view_fact(SHOPS.name)] == VERSIONS[10].hash  # partition 0's worker decides
+    assert deployed.live.hash == VERSIONS[10].hash  # partition 0's worker decides
     deployed.settle()
     other.send(sales.some(5, (1,)))  # it has not noticed yet
     other.settle()
@@ -162,12 +160,12 @@ def test_worker_that_was_given_a_partition_objects_to_a_note_that_it_has_caught_
     taker.sent = list(deployed.sent)
     taker.send(sales.some(5))  # rounds that the version in building does not get
     taker.settle()
-    assert taker.store.meta()[view_fact(SHOPS.name)] == VERSIONS[10].hash
+    assert taker.live.hash == VERSIONS[10].hash
     taker.objection_s = 0.0
     taker.handoff._objection_s = 0.0  # noqa: SLF001 time passes
     while taker.build():
         taker.settle()
-        assert taker.store.meta()[view_fact(SHOPS.name)] == VERSIONS[10].hash
+        assert taker.live.hash == VERSIONS[10].hash
     taker.join()
     taker.settle()
     assert taker.check(declared=20) == 20
@@ -290,7 +288,7 @@ def test_whatever_happens_when_what_is_served_is_exact(
                 asked = dice.choice([10, 20, 30])
                 deployed.ask(asked)
             elif step == "lookup":
-                deployed.check(WINDOWS[deployed.store.meta()[view_fact(SHOPS.name)]])
+                deployed.check(WINDOWS[deployed.live.hash])
             else:
                 doing: dict[str, Callable[[], Any]] = {
                     "build": deployed.build,

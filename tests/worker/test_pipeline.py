@@ -15,7 +15,6 @@ from headrace.errors import LogUnavailableError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
 from headrace.stores.base import NOTHING
-from headrace.stores.facts import log_fact
 from headrace.stores.lmdb.store import LmdbStore
 from headrace.stores.memory import MemoryStore
 from headrace.worker.pipeline import Pipeline
@@ -305,15 +304,15 @@ def test_now_of_the_record_clock_does_not_go_back_where_a_partitions_timestamps_
 
 def test_log_that_the_first_append_makes_is_noted_in_the_store_from_then_on(tmp_path: Path) -> None:
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
-    noted: list[str | None] = []
+    noted: list[tuple[str, ...] | None] = []
 
     def note() -> None:
         note_origin(store, tmp_path, [SOURCE])
-        noted.append(store.meta().get(log_fact("sales")))
+        noted.append(store.catalogue().origin.logs.get("sales"))
 
     pipeline = new_pipeline(store, log, first_logged=note)
     note()
     for offset in range(3):
         pipeline.process(fetches(record(offset, "a", offset), round_=offset + 1))
         pipeline.flush()
-    assert noted == [None, log.table_id()]
+    assert noted == [None, (log.table_id(),)]

@@ -15,8 +15,7 @@ from headrace.kafka import describe, ensure_topics
 from headrace.kafka.topics import TopicWatch
 from headrace.log import EventLog, Gap, TopicHistory, TopicNotes
 from headrace.plan import Source
-from headrace.stores import Position
-from headrace.stores.facts import topic_fact
+from headrace.stores import CatalogueChange, Position
 from headrace.stores.memory import MemoryStore
 from headrace.worker.log_rows import log_rows
 from headrace.worker.source_topics import SourceTopics, settle_topics
@@ -70,7 +69,7 @@ class Start:
             )
         finally:
             watch.close()
-        self.store.set_meta(topics.mirror())
+        self.store.change(topics.mirror())
         return topics, is_behind
 
     @property
@@ -85,10 +84,10 @@ def start(broker: str, topic_name: str, tmp_path: Path) -> Start:
 
 
 def test_a_log_from_before_there_were_notes_is_what_its_store_says(start: Start) -> None:
-    start.store.set_meta({topic_fact(start.topic): "c/1"})
+    start.store.change(CatalogueChange().topic(start.topic, "c/1"))
     with pytest.raises(TopicError, match="that was c/1"):
         start.settle()
-    start.store.set_meta({topic_fact(start.topic): start.identity})
+    start.store.change(CatalogueChange().topic(start.topic, start.identity))
     topics, is_behind = start.settle()
     assert (topics.history(start.topic).next_offset(0, 1), is_behind) == (2, False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -15,7 +14,6 @@ from headrace.events.source_partition import SourcePartition
 from headrace.kafka.topics import TopicWatch
 from headrace.log import EventLog, TopicHistory, TopicNotes
 from headrace.stores import Position
-from headrace.stores.facts import history_fact, topic_fact
 from headrace.stores.memory import MemoryStore
 from headrace.worker.source_topics import SourceTopics
 from tests.worker.shop import SOURCE, KeptLetters, brute_force, fetches, looked_up, new_pipeline, raw, record
@@ -100,9 +98,10 @@ def test_broker_that_is_away_is_no_other_broker(tmp_path: Path) -> None:
 
 
 def test_store_keeps_a_copy_of_the_notes(tmp_path: Path) -> None:
-    facts = topics(tmp_path, ANEW).mirror()
-    assert facts[topic_fact("sales")] == "c/1"
-    assert TopicHistory.from_json(json.loads(facts[history_fact("sales")])) == ANEW
+    store = MemoryStore()
+    store.change(topics(tmp_path, ANEW).mirror())
+    assert store.catalogue().lineages == {"sales": "c/1"}
+    assert TopicHistory.from_json(store.catalogue().histories["sales"]) == ANEW
 
 
 def test_events_of_a_topic_made_anew_count_beside_those_before_online_and_in_the_log(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from headrace.errors import LogError, PlanError
 from headrace.log import EventLog, Gap, Made, made_log, topic_history
 from headrace.log.import_registry import undone_imports
 from headrace.plan import Plan, Source, View
-from headrace.stores.facts import FILLED, log_fact
+from headrace.stores.catalogue import Origin
 from headrace.times import as_held, us_of
 from headrace.transforms import Transformer
 
@@ -154,9 +154,8 @@ def _of_log(record: Mapping[str, Any], topic: str, log: _Log, evidence: Mapping[
     if not evidence:
         return Verdict()  # it knew no event, whatever log there was
     is_ahead = any(offset > log.ends.get(partition, -1) for partition, offset in evidence.items())
-    known = record["origin"].get(log_fact(topic), "")
-    if known:
-        ids = known.split(",")
+    ids = Origin.of(record["origin"]).logs.get(topic, ())
+    if ids:
         if log.made is None or log.made.id not in ids:
             return Verdict(block=Apart.NEW_LOG)
         mixed = len(ids) > 1
@@ -170,7 +169,8 @@ def _of_log(record: Mapping[str, Any], topic: str, log: _Log, evidence: Mapping[
 def _of_erasures(record: Mapping[str, Any], view: View, topic: str, ledger: Ledger) -> Verdict:
     """Whether events that the answer may have counted were erased afterwards."""
     excuse = None
-    made_us = int(record["origin"].get(FILLED, record["served_at_us"]))
+    filled_us = Origin.of(record["origin"]).filled_us
+    made_us = record["served_at_us"] if filled_us is None else filled_us
     for erasure in ledger.erasures.values():
         if set(erasure.names) <= set(view.join_keys):
             if record["served_at_us"] <= erasure.until_us and _is_of(record, erasure, ledger):

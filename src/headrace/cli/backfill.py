@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -19,9 +18,9 @@ from headrace.errors import (
 )
 from headrace.extras import needing
 from headrace.plan import Plan, View, read_plan
-from headrace.stores import open_store
-from headrace.stores.facts import building_fact, refused_fact, view_fact
-from headrace.stores.served_versions import HeldVersion, built_share, definition_of, held_versions, unreadable
+from headrace.stores import Catalogue, open_store
+from headrace.stores.catalogue import KeptVersion
+from headrace.stores.served_plan import unreadable
 from headrace.times import iso_time
 
 __all__ = ["backfill", "rollback"]
@@ -79,7 +78,7 @@ def rollback(
     project = Project.load(folder)
     plan = read_plan(project.plan_path)
     declared = _declared(plan, view)
-    versions = held_versions(_facts(project), view)
+    versions = _catalogue(project).kept_versions(view)
     if list_:
         _show_versions(view, versions, declared, as_json=as_json)
         return
@@ -102,7 +101,7 @@ def _require_log() -> None:
         import headrace.log  # noqa: F401
 
 
-def _before(view: str, versions: list[HeldVersion]) -> View:
+def _before(view: str, versions: list[KeptVersion]) -> View:
     """The version before the live one; never one that came after it."""
     by_role = {one.role: one.view for one in versions}
     if "before" in by_role:
@@ -117,7 +116,7 @@ def _before(view: str, versions: list[HeldVersion]) -> View:
     raise LookupRequestError(msg, hint="Change its definition back, `headrace apply`, and `headrace backfill` it.")
 
 
-def _named(view: str, versions: list[HeldVersion], to: str) -> View:
+def _named(view: str, versions: list[KeptVersion], to: str) -> View:
     wanted = to.rpartition("@")[2]
     found = [one.view for one in versions if one.role != "building" and wanted and one.view.hash.startswith(wanted)]
     if len(found) != 1:
@@ -127,7 +126,7 @@ def _named(view: str, versions: list[HeldVersion], to: str) -> View:
     return found[0]
 
 
-def _show_versions(view: str, versions: list[HeldVersion], declared: View, *, as_json: bool) -> None:
+def _show_versions(view: str, versions: list[KeptVersion], declared: View, *, as_json: bool) -> None:
     found = [
         {
             "version": one.view.hash,
@@ -153,15 +152,15 @@ def _confirm_giving_up(project: Project, plan: Plan, view: str, *, yes: bool, in
     from headrace.log import EventLog
 
     try:
-        facts = _facts(project)
+        catalogue = _catalogue(project)
     except StoreUnavailableError:
         return  # nothing can be half built where no store answers
-    building = definition_of(facts, facts.get(building_fact(view)))
+    building = catalogue.definition(catalogue.building.get(view))
     if building is None or (instead is not None and building.hash == instead.hash):
         return
     source = plan.sources.get(building.source)
     ends = {} if source is None else EventLog(project.log_path, source).last_offsets()
-    share = built_share(facts, building.hash, ends)
+    share = catalogue.built_share(building.hash, ends)
     confirm(f"{building.versioned_name} is being built ({share:.0%} done). Throw that away?", yes=yes)
 
 
@@ -169,7 +168,7 @@ def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json
     from headrace.worker.handoff_requests import Request, ask
 
     began = time.monotonic()
-    if _facts(project).get(view_fact(target.name)) == target.hash:
+    if _catalogue(project).live.get(target.name) == target.hash:
         _done(target, began, as_json, already=True)
         return
     ask(project.requests_path, Request(view=target, source=plan.sources[target.source]))
@@ -231,19 +230,19 @@ def _wait(project: Project, plan: Plan, target: View) -> None:
     ):
         task = progress.add_task(f"building {target.versioned_name}", total=1.0)
         while True:
-            facts = store.meta()
-            if facts.get(view_fact(target.name)) == target.hash:
+            catalogue = store.catalogue()
+            if catalogue.live.get(target.name) == target.hash:
                 return
-            _give_up(facts, target, waited=time.monotonic() > deadline)
-            if facts.get(building_fact(target.name)) == target.hash:
-                progress.update(task, completed=built_share(facts, target.hash, log.last_offsets()))
+            _give_up(catalogue, target, waited=time.monotonic() > deadline)
+            if catalogue.building.get(target.name) == target.hash:
+                progress.update(task, completed=catalogue.built_share(target.hash, log.last_offsets()))
             time.sleep(_POLL_S)
 
 
-def _give_up(facts: Mapping[str, str], target: View, *, waited: bool) -> None:
-    begun = facts.get(building_fact(target.name)) == target.hash
-    if not begun and refused_fact(target.hash) in facts:
-        msg = f"The worker does not build {target.versioned_name} yet: {facts[refused_fact(target.hash)]}"
+def _give_up(catalogue: Catalogue, target: View, *, waited: bool) -> None:
+    begun = catalogue.building.get(target.name) == target.hash
+    if not begun and target.hash in catalogue.refused:
+        msg = f"The worker does not build {target.versioned_name} yet: {catalogue.refused[target.hash]}"
         raise HeadraceError(msg, hint="The request stands; `headrace backfill --cancel` takes it back.")
     if not begun and waited:
         note(
@@ -259,6 +258,6 @@ def _declared(plan: Plan, view: str) -> View:
     return plan.views[view]
 
 
-def _facts(project: Project) -> dict[str, str]:
+def _catalogue(project: Project) -> Catalogue:
     with open_store(project.store_url, writable=False) as store:
-        return store.meta()
+        return store.catalogue()

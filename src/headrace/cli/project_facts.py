@@ -13,7 +13,6 @@ from headrace.events.source_partition import SourcePartition
 from headrace.plan import DType, FeatureRef, Plan, Source, View
 from headrace.plan.feature_references import asked_names
 from headrace.stores import OnlineStore, Position, open_store
-from headrace.stores.facts import building_fact, previous_fact, view_fact
 from headrace.times import iso_time
 
 __all__ = ["KINDS", "dataset_names", "everything", "facts_of"]
@@ -127,12 +126,12 @@ def _view(asked: _Asked, plan: Plan, view: View) -> dict[str, Any]:
     source = plan.source_of(view)
 
     def ask(store: OnlineStore) -> dict[str, Any]:
-        facts = store.meta()
-        live = facts.get(view_fact(view.name))
+        catalogue = store.catalogue()
+        live = catalogue.live.get(view.name)
         return {
             "live": live,
-            "building": facts.get(building_fact(view.name)),
-            "before": facts.get(previous_fact(view.name)),
+            "building": catalogue.building.get(view.name),
+            "before": catalogue.previous.get(view.name),
             "entities": len(store.entities(live)) if live else 0,
             **_newest(store.positions(), source.topic),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +13,8 @@ from headrace.cli.status_remarks import remarks_on_the_past
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError
 from headrace.plan import Plan, View, read_plan
-from headrace.stores import Position, open_store
-from headrace.stores.facts import FAILURES, building_fact, previous_fact, view_fact
-from headrace.stores.readiness import State, not_ready, state_of
-from headrace.stores.served_versions import built_share
+from headrace.stores import Position, Readiness, open_store
+from headrace.stores.catalogue import not_ready
 from headrace.times import iso_time
 from headrace.worker.handoff_requests import read_requests
 from headrace.worker.heartbeat import read_heartbeats
@@ -119,26 +116,26 @@ def _sealed_row(source: tuple[str, int], histories: Mapping[str, TopicHistory], 
 def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]]:
     try:
         with open_store(project.store_url, writable=False) as store:
-            facts = store.meta()
+            catalogue = store.catalogue()
     except HeadraceError:
         return []  # said already
     asked = read_requests(project.requests_path)
-    failing: dict[str, Any] = json.loads(facts.get(FAILURES, "{}"))
+    failing = catalogue.failures
     rows = []
     for name, view in plan.views.items():
-        building = facts.get(building_fact(name))
+        building, live = catalogue.building.get(name), catalogue.live.get(name)
         waiting = asked[name].view.hash if name in asked and building is None else None
         rows.append(
             {
                 "view": name,
                 "declared": view.hash,
-                "live": facts.get(view_fact(name)),
+                "live": live,
                 "building": building,
                 "built": None
                 if building is None
-                else round(built_share(facts, building, _ends(plan, view, logged)), 4),
-                "asked_for": waiting if waiting != facts.get(view_fact(name)) else None,
-                "before": facts.get(previous_fact(name)),
+                else round(catalogue.built_share(building, _ends(plan, view, logged)), 4),
+                "asked_for": waiting if waiting != live else None,
+                "before": catalogue.previous.get(name),
                 "failing": {
                     key.removeprefix(f"{name}."): told for key, told in failing.items() if key.startswith(f"{name}.")
                 },
@@ -220,20 +217,20 @@ class _Held:
     """
 
     positions: dict[tuple[str, int], Position]
-    state: State | None
+    state: Readiness | None
 
 
 def _store_side(project: Project, notes: list[str]) -> _Held:
     scheme, _, path = project.store_url.partition(":")
     if scheme == "lmdb" and not Path(path).exists():
-        return _Held({}, State.EMPTY)  # no worker has made it yet
+        return _Held({}, Readiness.EMPTY)  # no worker has made it yet
     try:
         with open_store(project.store_url, writable=False) as store:
-            positions, state = store.positions(), state_of(store.meta())
+            positions, state = store.positions(), store.catalogue().readiness
     except HeadraceError as error:
         notes.append(f"Positions are not known. {error}")
         return _Held({}, None)
-    if state is not State.READY:
+    if state is not Readiness.READY:
         notes.append(f"Lookups are refused: {not_ready(state).what}")
     return _Held({(source.topic, source.partition): position for source, position in positions.items()}, state)
 

@@ -6,7 +6,6 @@ from headrace.config import Project
 from headrace.errors import HeadraceError
 from headrace.plan import Plan
 from headrace.stores import open_store
-from headrace.stores.facts import log_fact
 
 __all__ = ["remarks_on_the_past"]
 
@@ -28,18 +27,17 @@ def remarks_on_the_past(project: Project, plan: Plan) -> list[str]:
         from headrace.log import made_log
 
         with open_store(project.store_url, writable=False) as store:
-            facts = store.meta()
+            catalogue = store.catalogue()
         ledger = Ledger.load(project.erasure_path)
         found = []
         for source in plan.sources.values():
-            known, made = facts.get(log_fact(source.topic), ""), made_log(project.log_path, source)
-            ids = known.split(",") if known else []
+            ids, made = catalogue.origin.logs.get(source.topic, ()), made_log(project.log_path, source)
             if len(ids) > 1 or (ids and (made is None or made.id not in ids)):
                 found.append(
                     f"The online records of {source.topic} were made from a log that was removed or made anew since; "
                     f"`headrace audit` does not compare what they serve. {_REBUILD}"
                 )
-        counting = sorted(views_counting_erased(plan, facts, ledger))
+        counting = sorted(views_counting_erased(plan, catalogue, ledger))
     except (HeadraceError, ImportError):
         return []
     found += [

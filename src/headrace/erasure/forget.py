@@ -21,7 +21,6 @@ from headrace.errors import LookupRequestError
 from headrace.log import EventLog, LookupTable, topic_history
 from headrace.plan import Plan
 from headrace.stores import OnlineStore
-from headrace.stores.facts import topic_fact
 from headrace.times import iso_time
 
 __all__ = ["Forgotten", "forget", "forget_all", "never_held"]
@@ -129,7 +128,7 @@ def forget_all(
     store.sync()
     for places, done in zip(all_places, begun, strict=True):
         lost = {topic for topic, count in done.log.items() if count}
-        done.stale_views = stale_views(plan, store.meta(), ledger, lost, set(places.entity))
+        done.stale_views = stale_views(plan, store.catalogue(), ledger, lost, set(places.entity))
         done.datasets = datasets_holding(where or [project.root, project.state], places.scalars)
     erased_us = time.time_ns() // 1000  # what is made from now on is made of what is left
     if make_anew is not None and any(done.stale_views for done in begun):
@@ -164,11 +163,11 @@ def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places,
 
 
 def _entry(project: Project, done: Forgotten, store: OnlineStore) -> Erasure:
-    facts, identities = store.meta(), {}
+    lineages, identities = store.catalogue().lineages, {}
     for topic in done.through:
         # The store may have been emptied; what is noted with the log is still there.
         history = topic_history(project.log_path, topic)
-        identity = facts.get(topic_fact(topic)) if history is None else history.lineage
+        identity = lineages.get(topic) if history is None else history.lineage
         if identity is not None:
             identities[topic] = identity
     return Erasure(

@@ -17,9 +17,7 @@ from headrace.events.event_batch import ARROW_TYPES
 from headrace.log import EventLog, LookupTable
 from headrace.plan import DType, Plan, Source, View
 from headrace.records.entity_keys import entity_values
-from headrace.stores import OnlineStore
-from headrace.stores.facts import FILLED, definitions, view_facts
-from headrace.stores.served_versions import definition_of
+from headrace.stores import Catalogue, OnlineStore
 from headrace.times import date_of, iso_time
 
 __all__ = ["Held", "Places", "places_of", "stale_views", "views_counting_erased", "what_is_held"]
@@ -146,7 +144,7 @@ def places_of(plan: Plan, store: OnlineStore | None, entity: Entity) -> Places:
         and all(_is_of(value, source.column(name).dtype) for name, value in entity.items())
     ]
     known_views = {view.hash for view in views}
-    others = [] if store is None else list(_held_versions(store.meta()).values())
+    others = [] if store is None else list(store.catalogue().definitions().values())
     views += [
         view for view in others if view.hash not in known_views and names <= set(view.join_keys) and _fits(view, entity)
     ]
@@ -189,36 +187,36 @@ def what_is_held(
         old_files={topic: held.old_files for topic, held in found.items()},
         lookups=LookupTable(project.audit_path).holds(places.as_json).rows,
         datasets=datasets_holding(folders or [project.root, project.state], values),
-        made_anew=[] if store is None else stale_views(plan, store.meta(), ledger, lost, set(places.entity)),
+        made_anew=[] if store is None else stale_views(plan, store.catalogue(), ledger, lost, set(places.entity)),
         erasure=erasure,
     )
 
 
 def stale_views(
-    plan: Plan, facts: Mapping[str, str], ledger: Ledger, lost: Iterable[str] = (), names: Iterable[str] = ()
+    plan: Plan, catalogue: Catalogue, ledger: Ledger, lost: Iterable[str] = (), names: Iterable[str] = ()
 ) -> list[str]:
     """The views that count erased events for other entities still, and those that the store holds under another definition.
 
     Args:
         plan: The project's plan.
-        facts: What the store says of itself.
+        catalogue: What the store says of itself.
         ledger: The erasures so far.
         lost: The topics of events that are being erased.
         names: The join keys by which they are.
     """
     current = {view.name: view.hash for view in plan.views.values()}
-    outdated = {name for name, held in view_facts(facts).items() if current.get(name) != held}
-    return sorted(outdated | views_counting_erased(plan, facts, ledger, lost, names))
+    outdated = {name for name, held in catalogue.live.items() if current.get(name) != held}
+    return sorted(outdated | views_counting_erased(plan, catalogue, ledger, lost, names))
 
 
 def views_counting_erased(
-    plan: Plan, facts: Mapping[str, str], ledger: Ledger, lost: Iterable[str] = (), names: Iterable[str] = ()
+    plan: Plan, catalogue: Catalogue, ledger: Ledger, lost: Iterable[str] = (), names: Iterable[str] = ()
 ) -> set[str]:
     """The views that count erased events for other entities still; see `stale_views`."""
-    versions = {view.hash: view for view in plan.views.values()} | _held_versions(facts)
+    versions = {view.hash: view for view in plan.views.values()} | catalogue.definitions()
     gone = [(set(names), set(lost))]
-    if FILLED in facts:  # otherwise nothing tells whether the records are older than an erasure
-        filled = int(facts[FILLED])
+    filled = catalogue.origin.filled_us
+    if filled is not None:  # otherwise nothing tells whether the records are older than an erasure
         before = (one for one in ledger.erasures.values() if filled <= one.until_us)
         gone += [(set(one.names), {topic for topic, rows in one.rows.items() if rows}) for one in before]
     return {
@@ -227,11 +225,6 @@ def views_counting_erased(
         for keys, topics in gone
         if view.source in plan.sources and plan.sources[view.source].topic in topics and not keys <= set(view.join_keys)
     }
-
-
-def _held_versions(facts: Mapping[str, str]) -> dict[str, View]:
-    found = {view_hash: definition_of(facts, view_hash) for view_hash in definitions(facts)}
-    return {view_hash: view for view_hash, view in found.items() if view is not None}
 
 
 def _more(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.config import Project
@@ -13,9 +12,7 @@ from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Plan, Source
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, Position, open_store
-from headrace.stores.facts import CLOCK, building_fact, topic_fact, view_facts
-from headrace.stores.readiness import State, end_filling, filling_facts, state_of
+from headrace.stores import Catalogue, CatalogueChange, OnlineStore, Position, Readiness, open_store
 from headrace.worker.log_rows import batch_of_rows
 from headrace.worker.record_origin import note_origin
 
@@ -58,11 +55,11 @@ def known_of(project: Project, plan: Plan, topic: str) -> Known:
     """
     try:
         with open_store(project.store_url, writable=False) as store:
-            facts, positions = store.meta(), store.positions()
+            lineages, positions = store.catalogue().lineages, store.positions()
     except HeadraceError:
         return Known([], {})
-    topics = [source.topic for source in plan.sources.values()]
-    identities = {one: facts[topic_fact(one)] for one in topics if topic_fact(one) in facts}
+    topics = {source.topic for source in plan.sources.values()}
+    identities = {one: lineage for one, lineage in lineages.items() if one in topics}
     return Known([at.partition for at in positions if at.topic == topic], identities)
 
 
@@ -86,12 +83,12 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
     except StoreLockedError:
         return Applied(None, "A worker runs: it makes them readable online when it is started anew.")
     with store:
-        facts, is_new = store.meta(), not store.positions()
-        why_not = _unfit(store, facts, project, plan, source)
+        catalogue, is_new = store.catalogue(), not store.positions()
+        why_not = _unfit(store, catalogue, project, plan, source)
         if why_not is not None:
             return Applied(None, why_not)
         log = EventLog(project.log_path, source)
-        identities = {source.topic: facts[topic_fact(source.topic)]} if topic_fact(source.topic) in facts else {}
+        identities = {topic: lineage for topic, lineage in catalogue.lineages.items() if topic == source.topic}
         applier = Applier(plan, store, project.repo)
         erased = ErasureFilter(project.erasure_path, identities)
         events = sum(
@@ -99,27 +96,22 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
             for partition, last in log.last_offsets(log.imports()).items()
         )
         if is_new:  # else, on Redis, a worker may have begun to fill it meanwhile
-            end_filling(store)
+            store.end_filling()
         store.sync()
     return Applied(events, "They are readable online.")
 
 
-def _unfit(store: OnlineStore, facts: Mapping[str, str], project: Project, plan: Plan, source: Source) -> str | None:
+def _unfit(store: OnlineStore, catalogue: Catalogue, project: Project, plan: Plan, source: Source) -> str | None:
     """Why events cannot be applied under this plan, where they cannot; a store that is empty takes the plan as its own."""
-    if state_of(facts) is State.FILLING or (not store.positions() and _holds_more(project, plan, source)):
+    if catalogue.readiness is Readiness.FILLING or (not store.positions() and _holds_more(project, plan, source)):
         # Alone in the store, these events would be taken for all there are.
         return "The online store is not filled from the log yet: the next worker that starts does that, and makes them readable online."
     if not store.positions():
-        store.set_meta({CLOCK: str(project.clock), **filling_facts(plan.views.values())})
+        store.change(CatalogueChange().clock(project.clock).serve(plan.views.values(), is_filling=True))
         note_origin(store, project.log_path, plan.sources.values())
         return None
-    building = any(name.startswith(building_fact("")) and value for name, value in facts.items())
-    held = view_facts(dict(facts))
-    if (
-        facts.get(CLOCK) == project.clock
-        and held == {view.name: view.hash for view in plan.views.values()}
-        and not building
-    ):
+    declared = {view.name: view.hash for view in plan.views.values()}
+    if catalogue.clock is project.clock and catalogue.live == declared and not catalogue.building:
         return None
     return "The online store serves other versions of the views than the plan has: a worker makes them readable online when it is started."
 

@@ -17,8 +17,6 @@ from headrace.log.import_registry import Entry, Registry
 from headrace.log.row_erasure import leave_out_partition
 from headrace.plan import Plan, Source, View, read_plan
 from headrace.stores import OnlineStore, open_store
-from headrace.stores.facts import building_fact, definitions
-from headrace.stores.served_versions import definition_of
 from headrace.times import iso_time
 
 __all__ = ["Undone", "find_import", "undo_import"]
@@ -137,17 +135,15 @@ def _store(project: Project) -> OnlineStore:
 
 
 def _refuse_while_building(store: OnlineStore) -> None:
-    if any(name.startswith(building_fact("")) and value for name, value in store.meta().items()):
+    if store.catalogue().building:
         msg = "Another version of a view is being built from the log, which would still count the import. Nothing was changed."
         raise IngestError(msg, hint="Let the worker finish it, then take the import back.")
 
 
 def _views_held(plan: Plan, store: OnlineStore, source: Source) -> list[View]:
     """The versions of views over a source that the plan or the store has."""
-    facts = store.meta()
-    held = {view.hash: view for view in plan.views.values()}
-    held |= {one: view for one in definitions(facts) if (view := definition_of(facts, one)) is not None}
-    return [view for view in held.values() if view.source == source.name]
+    known = {view.hash: view for view in plan.views.values()} | store.catalogue().definitions()
+    return [view for view in known.values() if view.source == source.name]
 
 
 def _datasets(project: Project, log: EventLog, entry: Entry) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -22,11 +21,10 @@ from headrace.lookup.response import Block, FeatureValues, Maker, OnlineFeatures
 from headrace.lookup.view_lookup import ViewLookup
 from headrace.plan import AskedFeatures, DType, FeatureRef, Plan, View, read_plan
 from headrace.plan.feature_references import asked_names
-from headrace.stores import OnlineStore, Position, open_store
+from headrace.stores import Catalogue, OnlineStore, Position, Readiness, open_store
+from headrace.stores.catalogue import not_ready
 from headrace.stores.expiry import reach_us
-from headrace.stores.facts import CLOCK, GENERATION, made_from, view_fact
-from headrace.stores.readiness import State, not_ready, state_of
-from headrace.stores.served_versions import live_plan, live_view, unasked_views, unreadable
+from headrace.stores.served_plan import live_plan, live_view, unasked_views, unreadable
 from headrace.times import datetime_of, iso_time
 from headrace.windows import ViewLayout
 
@@ -102,9 +100,9 @@ class FeatureClient:
         """
         serving, asked = self._serving, self._names(features)
         while True:
-            if serving.state is not State.READY:
+            if serving.readiness is not Readiness.READY:
                 serving = self._serving = self._read_serving()  # it may be by now
-                if serving.state is not State.READY:
+                if serving.readiness is not Readiness.READY:
                     return self._not_ready(serving, asked, entity_rows, at)
             try:
                 request = self._request(serving, asked)
@@ -153,7 +151,7 @@ class FeatureClient:
         """What a store that is not ready answers: no value of anything."""
         refs = self._declared.resolve(asked)
         if self._raises:
-            raise not_ready(serving.state)
+            raise not_ready(serving.readiness)
         views = {ref.view: self._declared.views[ref.view] for ref in refs}
         rows, _ = entity_columns(entity_rows, views.values())
         dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
@@ -202,16 +200,16 @@ class FeatureClient:
         self.close()
 
     def _now_us(self, positions: Mapping[SourcePartition, Position]) -> int:
-        if CLOCK not in self._serving.facts:
+        if self._serving.catalogue.clock is None:
             self._serving = self._read_serving()  # the worker had not started when the client was made
-        if self._serving.facts.get(CLOCK) != Clock.RECORD:
+        if self._serving.catalogue.clock is not Clock.RECORD:
             return time.time_ns() // 1000
         return max((position.record_ts_us for position in positions.values()), default=0)
 
     def _refuse_forgotten(self, request: _Request, at_us: int) -> None:
         """Refuse a time at which records may have counted that the store has forgotten since."""
         remembers = self._store.remembers_us
-        if remembers is None or self._serving.facts.get(CLOCK) == Clock.RECORD:
+        if remembers is None or self._serving.catalogue.clock is Clock.RECORD:
             return
         if at_us >= time.time_ns() // 1000 - remembers:
             return
@@ -222,14 +220,13 @@ class FeatureClient:
                 raise LookupTimeError(msg, hint=hint)
 
     def _read_serving(self) -> _Serving:
-        facts = self._store.meta()
-        plan = live_plan(self._declared, facts)
-        for remark in unasked_views(self._declared, plan, facts):
+        catalogue = self._store.catalogue()
+        plan = live_plan(self._declared, catalogue)
+        for remark in unasked_views(self._declared, plan, catalogue):
             logger.warning(remark)
         if self._recorder is not None:
             self._recorder.follow(plan)
-        origin = json.dumps(made_from(facts), sort_keys=True)
-        return _Serving(plan, facts, facts.get(GENERATION, ""), state_of(facts), origin, {}, {})
+        return _Serving(plan, catalogue, catalogue.generation, catalogue.readiness, catalogue.origin.to_json(), {}, {})
 
     def _names(self, features: AskedFeatures) -> str | tuple[str, ...]:
         """What is asked for by name."""
@@ -267,9 +264,9 @@ class FeatureClient:
 
     def _layout(self, serving: _Serving, name: str) -> ViewLayout:
         if name not in serving.layouts:
-            if serving.facts.get(view_fact(name)) != serving.plan.views[name].hash:
+            if serving.catalogue.live.get(name) != serving.plan.views[name].hash:
                 # The worker may have started since; otherwise this says what is the matter.
-                live_view(self._declared.views[name], self._store.meta())
+                live_view(self._declared.views[name], self._store.catalogue())
             view = serving.plan.views[name]
             source = serving.plan.source_of(view)
             why = None if view.hash == self._declared.views[name].hash else unreadable(view, source, is_served=True)
@@ -286,18 +283,18 @@ class _Serving:
 
     Attributes:
         plan: The plan, with each view in the version served.
-        facts: What the store says of itself.
+        catalogue: What the store says of itself.
         generation: The store's generation.
-        state: Whether it can answer.
+        readiness: Whether it can answer.
         origin: What its records were made from, as answers carry it.
         layouts: The layouts of the views asked for so far.
         requests: What was asked for so far, worked out.
     """
 
     plan: Plan
-    facts: dict[str, str]
+    catalogue: Catalogue
     generation: str
-    state: State
+    readiness: Readiness
     origin: str
     layouts: dict[str, ViewLayout]
     requests: dict[str | tuple[str, ...], _Request]

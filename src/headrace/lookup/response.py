@@ -178,7 +178,7 @@ class OnlineFeatures:
         dtypes: The type of each feature, by `view__feature`.
         values: The values of each feature, by `view__feature`, one per row.
         views: Status, freshness and evidence, by view.
-        origin: JSON: which logs the store's records were made from, and since when (`headrace.stores.facts.made_from`).
+        origin: JSON: which logs the store's records were made from, and since when (`headrace.stores.catalogue.Origin`).
     """
 
     at_us: int

@@ -2,8 +2,20 @@
 
 from headrace.errors import ConfigError
 from headrace.stores.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
+from headrace.stores.catalogue import Catalogue, CatalogueChange, Readiness
 
-__all__ = ["JournalEntry", "Moment", "OnlineStore", "Position", "RecordKey", "Write", "open_store"]
+__all__ = [
+    "Catalogue",
+    "CatalogueChange",
+    "JournalEntry",
+    "Moment",
+    "OnlineStore",
+    "Position",
+    "Readiness",
+    "RecordKey",
+    "Write",
+    "open_store",
+]
 
 
 def open_store(url: str, *, writable: bool) -> OnlineStore:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from headrace.events.source_partition import SourcePartition
+from headrace.stores.catalogue import Catalogue, CatalogueChange, Readiness
 
 __all__ = [
     "JournalEntry",
@@ -116,7 +117,7 @@ class Moment:
     Attributes:
         records: By view, for each entity asked for its records as (source partition, record), ascending by partition.
         positions: How far each source partition had been applied.
-        generation: What `meta.GENERATION` was: another one since means that other versions of views may be served.
+        generation: The fact `catalogue.GENERATION`: where it changed since, other versions of views may be live.
     """
 
     records: dict[str, list[list[tuple[int, bytes]]]]
@@ -201,13 +202,27 @@ class OnlineStore(ABC):
     def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
         """Forget the notes whose last offset is at or below the offset given: the log has them."""
 
+    def catalogue(self) -> Catalogue:
+        """What the store says of itself: which versions it serves, under which clock, made from which logs."""
+        return Catalogue.of(self.meta())
+
+    def change(self, change: CatalogueChange) -> None:
+        """Write changes of the catalogue, all at one moment."""
+        if change.facts:
+            self.set_meta(change.facts)
+
+    def end_filling(self) -> None:
+        """Note that the store holds everything that the log does; nothing changes where that was so already."""
+        if self.catalogue().readiness is Readiness.FILLING:
+            self.change(CatalogueChange().new_generation())
+
     @abstractmethod
     def meta(self) -> dict[str, str]:
-        """Small facts about the store: its plan, clock and the topics it was built from."""
+        """The texts that make the catalogue, by name."""
 
     @abstractmethod
     def set_meta(self, facts: Mapping[str, str | None]) -> None:
-        """Set some of the facts, all at one moment; None forgets one."""
+        """Set some of these texts, all at one moment; None removes one."""
 
     @abstractmethod
     def entities(self, view: str) -> list[bytes]:

@@ -9,7 +9,7 @@ from headrace.errors import StaleWriteError, StoreBehindError
 from headrace.events.source_partition import SourcePartition
 from headrace.records.layout import APPLIED, applied_offset
 from headrace.stores.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
-from headrace.stores.facts import GENERATION
+from headrace.stores.catalogue import GENERATION
 
 __all__ = ["MemoryStore", "refuse_any_stale", "refuse_behind", "refuse_stale"]
 

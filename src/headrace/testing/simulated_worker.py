@@ -10,8 +10,7 @@ from headrace.events.dead_letter import DeadLetter
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient
-from headrace.stores import OnlineStore
-from headrace.stores.facts import CLOCK, view_fact
+from headrace.stores import CatalogueChange, OnlineStore
 from headrace.testing.sent_events import KnownDecoder, Sent
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Fetch
@@ -58,8 +57,8 @@ class Worker:
     ) -> None:
         plan = definitions.plan
         sources = plan.sources if logs else {name: _undeduplicated(one) for name, one in plan.sources.items()}
-        self._facts = {CLOCK: str(Clock.RECORD), **{view_fact(one.name): one.hash for one in plan.views.values()}}
-        store.set_meta(self._facts)
+        self._serving = CatalogueChange().clock(Clock.RECORD).serve(plan.views.values())
+        store.change(self._serving)
         self._decoders = {
             source.topic: KnownDecoder(source, definitions.models[name]) for name, source in sources.items()
         }
@@ -133,7 +132,7 @@ class Worker:
     def starts_over(self, at_us: int, rounds: Sequence[Sequence[Sent]]) -> None:
         """Empty the store, and fill it with the events known at a time, in one round."""
         self.store.clear()
-        self.store.set_meta(self._facts)
+        self.store.change(self._serving)
         self._pipeline.reload()
         self._held, self._ends, self._newest_known_us = set(), {}, {}
         self.deliver(one for sent in _known(at_us, rounds) for one in sent)

@@ -14,7 +14,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.kafka import broker_address
 from headrace.kafka.fetch_reader import RecordsGone
 from headrace.plan import Plan
-from headrace.stores.readiness import State, state_of
+from headrace.stores import Readiness
 from headrace.worker.faust_transport import FetchApp, FetchConsumer
 from headrace.worker.liveness import Life
 from headrace.worker.rounds import Fetch
@@ -311,12 +311,12 @@ class StreamApp(FetchApp):
     async def check_store(self) -> None:
         """Refuse to go on over a store that was emptied: a worker with nothing to write would not see it, and lookups would wait for good."""
         try:
-            facts = await asyncio.to_thread(self.running.store.meta)
+            catalogue = await asyncio.to_thread(self.running.store.catalogue)
         except RetryableError as error:
             self.life.away("store").note(error)
             return
         self.life.away("store").over()
-        if state_of(facts) is State.EMPTY:
+        if catalogue.readiness is Readiness.EMPTY:
             msg = "The online store was emptied under the worker."
             raise StoreBehindError(msg, hint="Started again, the worker fills it from the log.")
 

@@ -23,22 +23,8 @@ from headrace.events.event_batch import EventBatch
 from headrace.log import EventLog
 from headrace.plan import Plan, View
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore
-from headrace.stores.facts import (
-    building_fact,
-    built_fact,
-    built_prefix,
-    definition_fact,
-    definitions,
-    previous_fact,
-    refused_fact,
-    since_fact,
-    upto_fact,
-    upto_prefix,
-    view_fact,
-    view_facts,
-)
-from headrace.stores.served_versions import building_views, built_partitions, definition_of, serving_facts, unreadable
+from headrace.stores import Catalogue, CatalogueChange, OnlineStore
+from headrace.stores.served_plan import unreadable
 from headrace.worker.handoff_requests import Request, read_requests, withdraw
 from headrace.worker.log_rows import batch_of_rows
 
@@ -111,12 +97,12 @@ class Handoff:
     def resume(self) -> None:
         """Go on with what the store says is served and being built: before the first round of partitions that were assigned."""
         self._reassigned = True
-        facts = self._store.meta()
+        catalogue = self._store.catalogue()
         # Another worker may have let a version go live since; it gets these rounds from nobody else.
-        self._serve_live(facts)
-        for view in building_views(facts).values():
+        self._serve_live(catalogue)
+        for view in catalogue.building_views().values():
             if self._can_build(view):
-                self._applier.follow(view, built_partitions(facts, view))
+                self._applier.follow(view, catalogue.built.get(view.hash, ()))
 
     def build(self, owns: Owns = lambda _topic, _partition: True) -> bool:
         """Take requests on, and apply one portion of the log to a version that is being built.
@@ -137,11 +123,10 @@ class Handoff:
             self._ready.clear()
         try:
             self._take_requests(owns)
-            facts = self._store.meta()
-            self._forget_given_up(facts, owns)
-            return any(
-                self._build(view, facts, owns) for view in building_views(facts).values() if self._can_build(view)
-            )
+            catalogue = self._store.catalogue()
+            self._forget_given_up(catalogue, owns)
+            building = catalogue.building_views().values()
+            return any(self._build(view, catalogue, owns) for view in building if self._can_build(view))
         except BaseException:
             self._scans.clear()
             raise
@@ -156,16 +141,16 @@ class Handoff:
             StaleWriteError, StoreUnavailableError, LogUnavailableError: As `build`.
         """
         waiting, self._ready = self._ready, {}
-        facts = self._store.meta()
-        for view in building_views(facts).values():
+        catalogue = self._store.catalogue()
+        for view in catalogue.building_views().values():
             if not self._can_build(view):
                 continue
             partitions = {one for one in waiting.get(view.hash, set()) if self._is_mine(view, one, owns)}
             for partition in sorted(partitions):
-                for portion in self._portions(view, partition, _upto(facts, view, partition)):
+                for portion in self._portions(view, partition, catalogue.applied(view.hash, partition)):
                     self._filler.fill(view, portion.batch)
             self._applier.follow(view, partitions)
-            self._store.set_meta({built_fact(view.hash, partition): "yes" for partition in partitions})
+            self._store.change(CatalogueChange().built(view.hash, partitions))
 
     def settle(self, owns: Owns = lambda _topic, _partition: True) -> list[View]:
         """Have the store serve versions that have caught up everywhere, and give all rounds to what it serves.
@@ -176,35 +161,35 @@ class Handoff:
         Returns:
             The versions that this worker serves since.
         """
-        facts = self._store.meta()
-        for view in building_views(facts).values():
-            if self._can_build(view) and owns(self._topic(view), 0) and self._has_caught_up(view, facts):
-                self._go_live(view, facts)
-        facts = self._store.meta()
-        changed = self._serve_live(facts)
-        building = {view.hash for view in building_views(facts).values()}
+        catalogue = self._store.catalogue()
+        for view in catalogue.building_views().values():
+            if self._can_build(view) and owns(self._topic(view), 0) and self._has_caught_up(view, catalogue):
+                self._go_live(view, catalogue)
+        catalogue = self._store.catalogue()
+        changed = self._serve_live(catalogue)
+        building = {view.hash for view in catalogue.building_views().values()}
         for view in self._applier.following:
             if view.hash not in building:
                 self._applier.drop(view)
         return changed
 
-    def _serve_live(self, facts: Mapping[str, str]) -> list[View]:
+    def _serve_live(self, catalogue: Catalogue) -> list[View]:
         """Give all rounds to what the store serves; the versions that this worker serves since."""
         known = {view.hash: view for view in (*self._applier.served.values(), *self._applier.following)}
         names = self._declared | {view.name for view in known.values()}
         changed: list[View] = []
-        for name, live in view_facts(facts).items():
+        for name, live in catalogue.live.items():
             served = self._applier.served.get(name)
             if name not in names or (served is not None and served.hash == live):
                 continue
-            version = known.get(live) or definition_of(facts, live)
+            version = known.get(live) or catalogue.definition(live)
             if version is not None and self._can_build(version):
                 self._applier.serve(version)
                 changed.append(version)
         return changed
 
-    def _has_caught_up(self, view: View, facts: Mapping[str, str]) -> bool:
-        built = built_partitions(facts, view)
+    def _has_caught_up(self, view: View, catalogue: Catalogue) -> bool:
+        built = catalogue.built.get(view.hash, frozenset())
         # Kafka's partitions are known; only where they are all there, the log is asked for more.
         if not (built.issuperset(range(self._counts.get(self._topic(view), 0))) and self._partitions(view) <= built):
             self._complete_since.pop(view.hash, None)
@@ -213,20 +198,20 @@ class Handoff:
         return time.monotonic() - since >= self._objection_s
 
     def _take_requests(self, owns: Owns) -> None:
-        facts = self._store.meta()
+        catalogue = self._store.catalogue()
         requests = read_requests(self._requests)
-        for name, view in building_views(facts).items():
+        for name, view in catalogue.building_views().items():
             if name not in requests and view.source in self._sources and owns(self._topic(view), 0):
-                self._store.set_meta({building_fact(name): None})
+                self._store.change(CatalogueChange().building(name, None))
         for name, request in requests.items():
             view = request.view
-            if facts.get(view_fact(name)) == view.hash and building_fact(name) not in facts:
+            building = catalogue.building.get(name)
+            if catalogue.live.get(name) == view.hash and building is None:
                 withdraw(self._requests, request)
-            elif facts.get(building_fact(name)) != view.hash and self._can_meet(request) and owns(self._topic(view), 0):
+            elif building != view.hash and self._can_meet(request) and owns(self._topic(view), 0):
                 # What an earlier attempt had caught up with, nobody has given its rounds since.
-                unbuilt = dict.fromkeys(fact for fact in facts if fact.startswith(built_prefix(view.hash)))
-                taken = {building_fact(name): view.hash, definition_fact(view.hash): view.model_dump_json()}
-                self._store.set_meta({**unbuilt, **taken, refused_fact(view.hash): None})
+                unbuilt = CatalogueChange().built(view.hash, catalogue.built.get(view.hash, ()), is_built=False)
+                self._store.change(unbuilt.building(name, view).refused(view.hash, None))
                 logger.warning("Building %s from the log; what is served stays until then.", view.versioned_name)
 
     def _can_meet(self, request: Request) -> bool:
@@ -250,7 +235,7 @@ class Handoff:
     def _refuse(self, view: View, why: str) -> None:
         if view.hash not in self._refused:
             self._refused.add(view.hash)
-            self._store.set_meta({refused_fact(view.hash): why})
+            self._store.change(CatalogueChange().refused(view.hash, why))
             logger.warning("%s is not built: %s", view.versioned_name, why)
 
     def _topic(self, view: View) -> str:
@@ -268,9 +253,9 @@ class Handoff:
         topic = self._topic(view)
         return owns(topic, partition if partition < self._counts.get(topic, 0) else 0)
 
-    def _build(self, view: View, facts: Mapping[str, str], owns: Owns) -> bool:
+    def _build(self, view: View, catalogue: Catalogue, owns: Owns) -> bool:
         begun = next((at for at in self._scans if at[0] == view.hash), None)
-        if begun is not None and _upto(facts, view, begun[1]) < self._reached.get(begun, -1):
+        if begun is not None and catalogue.applied(*begun) < self._reached.get(begun, -1):
             self._scans.clear()  # the store has lost writes: on from what it holds
         elif begun is not None:
             self._apply_portion(view, begun)
@@ -279,10 +264,10 @@ class Handoff:
         waiting = self._ready.setdefault(view.hash, set())
         unfollowed = self._partitions(view) - self._applier.followed(view) - waiting
         for partition in sorted(one for one in unfollowed if self._is_mine(view, one, owns)):
-            if built_fact(view.hash, partition) in facts:
+            if partition in catalogue.built.get(view.hash, ()):
                 # Whoever had it before noted that after this worker had looked: it is not so.
-                self._store.set_meta({built_fact(view.hash, partition): None})
-            after = _upto(facts, view, partition)
+                self._store.change(CatalogueChange().built(view.hash, [partition], is_built=False))
+            after = catalogue.applied(view.hash, partition)
             if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= PORTION:
                 waiting.add(partition)  # it is applied between two rounds
                 continue
@@ -298,7 +283,7 @@ class Handoff:
             del self._scans[at]
         else:
             self._filler.fill(view, portion.batch)
-            self._store.set_meta({upto_fact(*at): str(portion.last)})
+            self._store.change(CatalogueChange().upto(*at, portion.last))
             self._reached[at] = portion.last
 
     def _portions(self, view: View, partition: int, after: int) -> Iterator[_Portion]:
@@ -309,48 +294,42 @@ class Handoff:
             (kept,) = self._erased.kept([batch])
             yield _Portion(kept, int(batch.offset[-1]))
 
-    def _go_live(self, view: View, facts: Mapping[str, str]) -> None:
+    def _go_live(self, view: View, catalogue: Catalogue) -> None:
         """Let the store serve a version, at one moment; the one before is kept, to roll back to."""
-        before = facts.get(view_fact(view.name))
-        changes: dict[str, str | None] = {**serving_facts([view]), building_fact(view.name): None}
-        changes |= dict.fromkeys(_notes_on(view.hash, facts))
+        before = catalogue.live.get(view.name)
+        change = CatalogueChange().serve([view]).building(view.name, None).forget_progress(view.hash, catalogue)
         if before is not None and before != view.hash:
             # It has got every round up to the store's positions. The log may hold more: an import that no worker has applied yet.
             topic = self._topic(view)
             ends = self._logs[topic].last_offsets()
             positions = {at.partition: one.offset for at, one in self._store.positions().items() if at.topic == topic}
-            changes |= {
-                upto_fact(before, partition): str(min(end, positions[partition]))
-                for partition, end in ends.items()
-                if partition in positions
-            }
-            changes[previous_fact(view.name)] = before
-            changes |= _first_time(view, before, facts)
-        self._store.set_meta(changes)
+            for partition in ends.keys() & positions.keys():
+                change.upto(before, partition, min(ends[partition], positions[partition]))
+            change.previous(view.name, before)
+            later = _later_version(view, before, catalogue)
+            if later is not None:
+                change.since(later, time.time_ns() // 1000)
+        self._store.change(change)
         logger.warning("%s is live.", view.versioned_name)
 
-    def _forget_given_up(self, facts: Mapping[str, str], owns: Owns) -> None:
+    def _forget_given_up(self, catalogue: Catalogue, owns: Owns) -> None:
         """Remove the records of versions that are neither served, nor being built, nor to roll back to."""
-        roles = (view_fact(""), previous_fact(""), building_fact(""))
-        needed = {value for fact, value in facts.items() if fact.startswith(roles)}
-        for view_hash in set(definitions(facts)) - needed:
-            view = definition_of(facts, view_hash)
+        needed = {*catalogue.live.values(), *catalogue.previous.values(), *catalogue.building.values()}
+        for view_hash in catalogue.definitions_json.keys() - needed:
+            view = catalogue.definition(view_hash)
             if view is not None and view.source in self._sources and owns(self._topic(view), 0):
                 # The notes go first: without records they would leave a gap, records without them are passed over.
-                gone = [*_notes_on(view_hash, facts), definition_fact(view_hash), since_fact(view_hash)]
-                self._store.set_meta(dict.fromkeys(gone))
+                self._store.change(CatalogueChange().forget(view_hash, catalogue))
                 entities = self._store.entities(view_hash)
                 for start in range(0, len(entities), _DELETED_AT_A_TIME):
                     self._store.delete(view_hash, entities[start : start + _DELETED_AT_A_TIME])
                 logger.warning("Removed the records of %s, which is no longer needed.", view.versioned_name)
 
 
-def _first_time(view: View, before: str, facts: Mapping[str, str]) -> dict[str, str]:
-    """Notes which of two versions came later, so that rolling back twice does not roll forward."""
-    if since_fact(view.hash) in facts:
-        return {}
-    later = before if facts.get(previous_fact(view.name)) == view.hash else view.hash
-    return {} if since_fact(later) in facts else {since_fact(later): str(time.time_ns() // 1000)}
+def _later_version(view: View, before: str, catalogue: Catalogue) -> str | None:
+    """Which of two versions came later, where that is not noted yet: so rolling back twice does not roll forward."""
+    later = before if catalogue.previous.get(view.name) == view.hash else view.hash
+    return None if view.hash in catalogue.since_us or later in catalogue.since_us else later
 
 
 class _Portion(NamedTuple):
@@ -358,11 +337,3 @@ class _Portion(NamedTuple):
 
     batch: EventBatch
     last: int
-
-
-def _upto(facts: Mapping[str, str], view: View, partition: int) -> int:
-    return int(facts.get(upto_fact(view.hash, partition), -1))
-
-
-def _notes_on(view_hash: str, facts: Mapping[str, str]) -> list[str]:
-    return [fact for fact in facts if fact.startswith((built_prefix(view_hash), upto_prefix(view_hash)))]

@@ -7,7 +7,6 @@ skipped by the records' applied offsets online, and by the log's app transaction
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -27,8 +26,7 @@ from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Plan
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, Position
-from headrace.stores.facts import FAILURES
+from headrace.stores import CatalogueChange, OnlineStore, Position
 from headrace.transforms import failures_summary
 from headrace.worker import failpoints
 from headrace.worker.decode_ahead import DecodedAhead
@@ -148,7 +146,7 @@ class Pipeline:
         self._ahead = DecodedAhead(decoders)
         self._unlogged = _Unlogged()
         self._held: dict[SourcePartition, Position] = {}
-        self._told = store.meta().get(FAILURES)
+        self._noted_failures = store.catalogue().failures
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._first_logged = first_logged
@@ -303,20 +301,19 @@ class Pipeline:
         except BaseException:
             self._give_back(taken)
             raise
-        self._tell_failures()
+        self._note_failures()
         if self._clock is Clock.SYSTEM:
             self._store.trim_journal(taken.offsets)
             self._known_at.forget(taken.offsets)
         moved = {self._topics.kafka(source): offset + 1 for source, offset in taken.offsets.items()}
         return {source: offset for source, offset in moved.items() if source is not None}
 
-    def _tell_failures(self) -> None:
+    def _note_failures(self) -> None:
         """Note in the store what transforms fail on, for `headrace status`."""
         failures = self.failures
-        told = json.dumps(failures) if failures else None
-        if told != self._told:
-            self._store.set_meta({FAILURES: told})
-            self._told = told
+        if failures != self._noted_failures:
+            self._store.change(CatalogueChange().failures(failures))
+            self._noted_failures = failures
 
     def _append(self, taken: _Unlogged) -> None:
         for topic, log in self._logs.items():

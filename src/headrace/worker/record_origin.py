@@ -13,9 +13,8 @@ from pathlib import Path
 from headrace.errors import LogError
 from headrace.log import made_log, make_log
 from headrace.plan import Source
-from headrace.stores import OnlineStore
-from headrace.stores.facts import FILLED, GENERATION, UNKNOWN_LOG, log_fact, new_generation
-from headrace.stores.readiness import State, state_of
+from headrace.stores import CatalogueChange, OnlineStore, Readiness
+from headrace.stores.catalogue import UNKNOWN_LOG
 
 __all__ = ["check_refillable_from", "note_origin"]
 
@@ -36,21 +35,27 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
     Raises:
         LogError, LogUnavailableError: A log cannot be read or made.
     """
-    facts, filled = store.meta(), {at.topic for at in store.positions()}
-    wanted = {} if filled else {FILLED: str(time.time_ns() // 1000)}
+    catalogue, filled = store.catalogue(), {at.topic for at in store.positions()}
+    change = CatalogueChange()
+    if not filled:
+        change.filled(time.time_ns() // 1000)
     for source in sources:
-        made, known = made_log(root, source), facts.get(log_fact(source.topic))
+        made, known = made_log(root, source), catalogue.origin.logs.get(source.topic)
+        logs = known
         if source.topic in filled:
             if known is None:  # noted nowhere, as the log was not there yet when the store began to be filled
-                known = UNKNOWN_LOG if made is None else made.id
+                known = (UNKNOWN_LOG if made is None else made.id,)
             made = made or make_log(root, source)
-            wanted[log_fact(source.topic)] = known if made.id in known.split(",") else f"{known},{made.id}"
+            logs = known if made.id in known else (*known, made.id)
         elif made is not None:
-            wanted[log_fact(source.topic)] = made.id
-    if any(facts.get(name) != value for name, value in wanted.items()):
-        # Clients that run read it again by the generation; that of a store that is being filled changes at the end of it.
-        again = {GENERATION: new_generation()} if state_of(facts) is State.READY else {}
-        store.set_meta({**wanted, **again})
+            logs = (made.id,)
+        if logs is not None and logs != catalogue.origin.logs.get(source.topic):
+            change.made_from(source.topic, logs)
+    if change.facts and catalogue.readiness is Readiness.READY:
+        # Clients that run see another generation and read the catalogue again. While a store is filled, its
+        # generation changes at the end of that.
+        change.new_generation()
+    store.change(change)
 
 
 def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
@@ -64,9 +69,9 @@ def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Sour
     Raises:
         LogError: The store was filled from a log that is not here, or a log cannot be read.
     """
-    facts = store.meta()
+    logs = store.catalogue().origin.logs
     for source in sources:
-        known = set(facts.get(log_fact(source.topic), UNKNOWN_LOG).split(","))
+        known = set(logs.get(source.topic, ()))
         made = made_log(root, source)
         if known - {UNKNOWN_LOG, None if made is None else made.id}:
             msg = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -17,8 +16,7 @@ from headrace.kafka.committed_records import read_records
 from headrace.kafka.topics import TopicInfo, TopicWatch, beginning_offsets, end_offsets
 from headrace.log import EventLog, TopicHistory, TopicNotes, newest_record
 from headrace.log.log_columns import FIRST_IMPORT
-from headrace.stores import OnlineStore
-from headrace.stores.facts import history_fact, topic_fact
+from headrace.stores import Catalogue, CatalogueChange, OnlineStore
 from headrace.times import iso_time
 from headrace.worker.partition_numbers import Numbers
 from headrace.worker.topic_identity import Accept, BrokerTopic, Held, other_topic, settled
@@ -161,13 +159,12 @@ class SourceTopics(Numbers):
                     raise other_topic(topic, known, identity, is_embedded=self._is_embedded)
             self._asked_at = now
 
-    def mirror(self) -> dict[str, str]:
-        """The facts by which a store knows them, should the notes be lost with the log."""
-        facts = {topic_fact(topic): history.lineage for topic, history in self._histories.items()}
-        return facts | {
-            history_fact(topic): json.dumps(history.to_json(), separators=(",", ":"))
-            for topic, history in self._histories.items()
-        }
+    def mirror(self) -> CatalogueChange:
+        """A copy of the notes for the store's catalogue: the notes may be lost with the log."""
+        change = CatalogueChange()
+        for topic, history in self._histories.items():
+            change.topic(topic, history.lineage, history.to_json())
+        return change
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -206,8 +203,8 @@ def settle_topics(
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with notes.locked():
-        noted, facts, positions = notes.read(), store.meta(), store.positions()
-        begun = {topic: history for topic in logs if (history := noted.get(topic) or _mirrored(facts, topic))}
+        noted, catalogue, positions = notes.read(), store.catalogue(), store.positions()
+        begun = {topic: history for topic in logs if (history := noted.get(topic) or _mirrored(catalogue, topic))}
         # Logs and stores before the broker: what is logged meanwhile was there before.
         held: dict[str, Held] = {}
         for topic, log in logs.items():
@@ -223,7 +220,7 @@ def settle_topics(
         histories = {
             topic: settled(
                 topic,
-                begun.get(topic) or _first(topic, facts, broker[topic], held[topic], now),
+                begun.get(topic) or _first(topic, catalogue, broker[topic], held[topic], now),
                 broker[topic],
                 held[topic],
                 accept,
@@ -266,9 +263,9 @@ def _check_moved(bootstrap: str, history: TopicHistory, log: EventLog) -> None:
             raise TopicError(msg, hint=hint)
 
 
-def _first(topic: str, facts: Mapping[str, str], found: BrokerTopic, held: Held, now: str) -> TopicHistory:
+def _first(topic: str, catalogue: Catalogue, found: BrokerTopic, held: Held, now: str) -> TopicHistory:
     """The history of a topic that nothing is noted of: it is new, or stores and log are from before there were notes."""
-    known = facts.get(topic_fact(topic))
+    known = catalogue.lineages.get(topic)
     if known is None and held.numbers:
         logger.warning(
             "It is not noted which topic %s the log was made from; the one that the broker has is taken for it.", topic
@@ -278,10 +275,10 @@ def _first(topic: str, facts: Mapping[str, str], found: BrokerTopic, held: Held,
     return TopicHistory.begun(known or found.identity, partitions, starts, now)
 
 
-def _mirrored(facts: Mapping[str, str], topic: str) -> TopicHistory | None:
+def _mirrored(catalogue: Catalogue, topic: str) -> TopicHistory | None:
     """What the store says of a topic."""
-    fact = facts.get(history_fact(topic))
-    return None if fact is None else TopicHistory.from_json(json.loads(fact))
+    history = catalogue.histories.get(topic)
+    return None if history is None else TopicHistory.from_json(history)
 
 
 def _broker_topics(watch: TopicWatch, infos: Mapping[str, TopicInfo]) -> dict[str, BrokerTopic]:

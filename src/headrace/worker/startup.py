@@ -26,10 +26,8 @@ from headrace.log.import_registry import warn_of_half_undone
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Plan
 from headrace.records.apply import Applier
-from headrace.stores import OnlineStore, open_store
-from headrace.stores.facts import CLOCK, definition_fact, history_fact, topic_fact, view_fact
-from headrace.stores.readiness import State, end_filling, filling_facts, state_of
-from headrace.stores.served_versions import live_plan, live_view, serving_facts, unasked_views, unreadable
+from headrace.stores import Catalogue, CatalogueChange, OnlineStore, Readiness, open_store
+from headrace.stores.served_plan import live_plan, live_view, unasked_views, unreadable
 from headrace.transforms import Transformer
 from headrace.worker.dead_letter_sender import KafkaDeadLetters
 from headrace.worker.handoff import Handoff
@@ -187,7 +185,7 @@ def prepare(
         _check_facts(store, plan, project, logs)
         warn_of_half_undone(project.log_path, logs)
         note_origin(store, project.log_path, plan.sources.values())
-        store.set_meta(topics.mirror())
+        store.change(topics.mirror())
         erased = ErasureFilter(project.erasure_path, topics.lineages)
         applier = Applier(_served(plan, store), store, project.repo)
         handoff = Handoff(
@@ -203,7 +201,7 @@ def prepare(
         )
         catch_up_beside_others(store, applier, logs, topics.sizes, erased, on_step)
         keep_now(store, before)
-        end_filling(store)
+        store.end_filling()
         dead_letters = KafkaDeadLetters(bootstrap, project.undelivered_path)
         pipeline = Pipeline(
             plan,
@@ -244,11 +242,10 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
     for at, position in store.positions().items():
         if at.topic in logs and logs[at.topic].last_offsets([at.partition]).get(at.partition, -1) < position.offset:
             return False
-    facts = store.meta()
-    if state_of(facts) is not State.READY:
+    catalogue = store.catalogue()
+    if catalogue.readiness is not Readiness.READY:
         return False
-    identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
-    erased = ErasureFilter(project.erasure_path, identities)
+    erased = ErasureFilter(project.erasure_path, _lineages(catalogue, logs))
     applier = Applier(_served(plan, store), store, project.repo)
     handoff = Handoff(plan, store, applier, logs, project.requests_path, erased, project.repo)
     while handoff.build():
@@ -262,9 +259,9 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
 
 def _served(plan: Plan, store: OnlineStore) -> Plan:
     """The plan of what the store serves."""
-    facts = store.meta()
-    live = live_plan(plan, facts)
-    views = {name: view for name, view in live.views.items() if facts.get(view_fact(name)) == view.hash}
+    catalogue = store.catalogue()
+    live = live_plan(plan, catalogue)
+    views = {name: view for name, view in live.views.items() if catalogue.live.get(name) == view.hash}
     for view in views.values():
         why = unreadable(view, plan.source_of(view), is_served=True)
         if why is not None:
@@ -273,7 +270,7 @@ def _served(plan: Plan, store: OnlineStore) -> Plan:
             )
             raise PlanMismatchError(msg, hint=_REBUILD)
     served = Plan(project=plan.project, sources=plan.sources, views=views)
-    for remark in unasked_views(plan, served, facts):
+    for remark in unasked_views(plan, served, catalogue):
         logger.warning(remark)
     return served
 
@@ -289,22 +286,24 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     Raises:
         LogError: The log cannot be read.
     """
-    facts, before = store.meta(), store.positions()
+    catalogue, before = store.catalogue(), store.positions()
     logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
     partitions = {topic: _size(topic, log, before) for topic, log in logs.items()}
-    identities = {topic: facts[topic_fact(topic)] for topic in logs if topic_fact(topic) in facts}
+    lineages = _lineages(catalogue, logs)
     _check_refillable(plan, logs, project)
     store.clear()
-    kept = {
-        name: fact for name, fact in facts.items() if name in {CLOCK, *map(topic_fact, logs), *map(history_fact, logs)}
-    }
-    store.set_meta(kept | filling_facts(plan.views.values()))
+    kept = CatalogueChange()
+    if catalogue.clock is not None:
+        kept.clock(catalogue.clock)
+    for topic, lineage in lineages.items():
+        kept.topic(topic, lineage, catalogue.histories.get(topic))
+    store.change(kept.serve(plan.views.values(), is_filling=True))
     note_origin(store, project.log_path, plan.sources.values())
     applier = Applier(plan, store, project.repo)
-    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, identities))
+    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, lineages))
     keep_now(store, before)
     store.sync()
-    end_filling(store)
+    store.end_filling()
 
 
 def _size(topic: str, log: EventLog, positions: Iterable[SourcePartition]) -> int:
@@ -352,25 +351,28 @@ def _check_facts(store: OnlineStore, plan: Plan, project: Project, logs: dict[st
 
     Where the log holds anything, an empty store answers nothing until it holds that too.
     """
-    facts = store.meta()
-    wanted = {CLOCK: str(project.clock)}
+    catalogue = store.catalogue()
+    change = CatalogueChange().clock(project.clock)
     if not store.positions():
         is_logged = any(log.last_offsets() for log in logs.values())
-        wanted |= (filling_facts if is_logged else serving_facts)(plan.views.values())
+        change.serve(plan.views.values(), is_filling=is_logged)
     else:
-        _check_plan(facts, plan, project)
-        wanted |= {
-            definition_fact(view.hash): view.model_dump_json()
-            for view in plan.views.values()
-            if facts.get(view_fact(view.name)) == view.hash
-        }
-    store.set_meta(wanted)
+        _check_plan(catalogue, plan, project)
+        for view in plan.views.values():
+            if catalogue.live.get(view.name) == view.hash:
+                change.define(view)
+    store.change(change)
 
 
-def _check_plan(facts: dict[str, str], plan: Plan, project: Project) -> None:
-    if facts.get(CLOCK) != project.clock:
-        msg = f"The online store was filled under the {facts.get(CLOCK)} clock; the project now says {project.clock}."
+def _check_plan(catalogue: Catalogue, plan: Plan, project: Project) -> None:
+    if catalogue.clock != project.clock:
+        msg = f"The online store was filled under the {catalogue.clock} clock; the project now says {project.clock}."
         raise PlanMismatchError(msg, hint=f"Set `clock` back, or start from nothing. {_REBUILD}")
     for view in plan.views.values():
-        if view_fact(view.name) in facts:
-            live_view(view, facts)
+        if view.name in catalogue.live:
+            live_view(view, catalogue)
+
+
+def _lineages(catalogue: Catalogue, topics: Iterable[str]) -> dict[str, str]:
+    """By topic, which topic of that name the store's offsets are of, where the store knows it."""
+    return {topic: catalogue.lineages[topic] for topic in topics if topic in catalogue.lineages}

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headrace.config import Clock
 from headrace.errors import LookupTimeError, StaleWriteError
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
@@ -21,11 +22,9 @@ from headrace.lookup import FeatureClient, Status
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.records.apply import Applier
 from headrace.records.entity_keys import entity_key
-from headrace.stores import OnlineStore, Position, RecordKey
+from headrace.stores import CatalogueChange, OnlineStore, Position, RecordKey
 from headrace.stores.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
-from headrace.stores.facts import CLOCK
 from headrace.stores.redis.store import RedisStore
-from headrace.stores.served_versions import serving_facts
 from headrace.windows import NEVER
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ Event = tuple[int, str, int]
 @pytest.fixture
 def store(redis_url: str) -> Iterator[RedisStore]:
     with RedisStore(redis_url) as opened:
-        opened.set_meta({CLOCK: "system", **serving_facts(PLAN.views.values())})
+        opened.change(CatalogueChange().clock(Clock.SYSTEM).serve(PLAN.views.values()))
         yield opened
 
 
@@ -140,7 +139,7 @@ def test_records_with_a_lifetime_never_expire(store: RedisStore, server: redis.R
 
 
 def test_records_under_the_record_clock_never_expire(store: RedisStore, server: redis.Redis) -> None:
-    store.set_meta({CLOCK: "record"})
+    store.change(CatalogueChange().clock(Clock.RECORD))
     apply(store, [(START, "a", 1)], START)
     assert expires(server, WINDOWS) == -1
 
@@ -149,10 +148,10 @@ def test_records_of_a_view_whose_windows_the_store_does_not_know_never_expire(
     redis_url: str, shared_redis: RedisServer
 ) -> None:
     with RedisStore(redis_url) as store, shared_redis.client() as server:
-        store.set_meta({CLOCK: "system"})
+        store.change(CatalogueChange().clock(Clock.SYSTEM))
         apply(store, [(START, "a", 1)], START)
         assert expires(server, WINDOWS) == -1
-        store.set_meta(serving_facts(PLAN.views.values()))
+        store.change(CatalogueChange().serve(PLAN.views.values()))
         apply(store, [(START, "b", 1)], START, first=1)
         assert expires(server, WINDOWS, "b") > 0
 
@@ -292,7 +291,7 @@ def test_time_at_which_records_may_have_counted_that_have_expired_is_refused_not
     with pytest.raises(LookupTimeError, match=r"windows(?s:.*)may have expired(?s:.*)headrace history"):
         look_up("windows", now - REMEMBERED_US - 1)
     assert look_up("ever", START) == [0]
-    store.set_meta({CLOCK: "record"})
+    store.change(CatalogueChange().clock(Clock.RECORD))
     client = FeatureClient(plan=PLAN, store=store)
     assert look_up("windows", START) == [0]
 

@@ -44,7 +44,7 @@ from headrace.stores.base import (
     entity_digest,
     entity_place,
 )
-from headrace.stores.facts import CLOCK, GENERATION
+from headrace.stores.catalogue import GENERATION
 from headrace.stores.lmdb.environment import REBUILD, Environment, close_environment, open_environment, writable_hint
 from headrace.stores.lmdb.power_cut import BootMark
 from headrace.stores.memory import refuse_any_stale, refuse_behind
@@ -56,7 +56,7 @@ _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
 _KEY, _PLACE, _RECORD = attrgetter("key"), attrgetter("place"), attrgetter("record")
-_CLOCK, _SYSTEM = CLOCK.encode(), str(Clock.SYSTEM).encode()
+_CLOCK, _SYSTEM = b"clock", str(Clock.SYSTEM).encode()
 _PORTION = 5_000
 """Under the system clock, how many records a transaction writes at most: with keys at random each is on a page of its own."""
 _PREFIX_BYTES = 24

@@ -21,7 +21,6 @@ from headrace.config import Clock
 from headrace.events.source_partition import SourcePartition
 from headrace.records.layout import APPLIED
 from headrace.stores.base import Position, Write
-from headrace.stores.facts import CLOCK
 from headrace.stores.redis.protocol import fields_of, names_of, numbers, packed, source_field, word
 
 __all__ = ["CHECKED", "META", "POSITIONS", "portion", "transaction"]
@@ -66,7 +65,7 @@ for i = 1, writes do
   if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
   if applied ~= ARGV[4 * i] then return {{'stale', i, found}} end
 end
-local expire = redis.call('HGET', KEYS[writes + 2], '{CLOCK}') == '{Clock.SYSTEM}'
+local expire = redis.call('HGET', KEYS[writes + 2], 'clock') == '{Clock.SYSTEM}'
 for i = 1, writes do
   local key, expires = KEYS[i], ARGV[4 * i + 2]
   local is_new = redis.call('HSET', key, ARGV[4 * i - 1], ARGV[4 * i + 1])

@@ -38,8 +38,8 @@ from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavail
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import View
 from headrace.stores.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
+from headrace.stores.catalogue import GENERATION
 from headrace.stores.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
-from headrace.stores.facts import CLOCK, GENERATION, definition_fact
 from headrace.stores.memory import refuse_behind, refuse_stale
 from headrace.stores.redis.commit import CHECKED, META, POSITIONS, portion, transaction
 from headrace.stores.redis.pipelining import conversation
@@ -193,7 +193,7 @@ class RedisStore(OnlineStore):
         unknown = [view for view in views if view not in self._reach]
         if self._clock is not None and not unknown:
             return
-        clock, *definitions = self._client.hmget(META, CLOCK, *map(definition_fact, unknown))
+        clock, *definitions = self._client.hmget(META, "clock", *map("definition:".__add__, unknown))
         self._clock = None if clock is None else clock.decode()
         for view, definition in zip(unknown, definitions, strict=True):
             if definition is not None:
