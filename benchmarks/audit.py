@@ -106,7 +106,7 @@ def run(options: Options) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "headrace.toml").write_text('[headrace]\nclock = "record"\n', encoding="utf-8")
         project = Project.load(folder)
-        write_plan(PLAN, project.plan_path)
+        write_plan(PLAN, project.plan_file)
         with open_store(project.store_url, writable=True) as store:
             _fill(store, shops, 5_000 if options.quick else 50_000)
             clients = [FeatureClient(project, store=store, audit=share) for share in SHARES.values()]

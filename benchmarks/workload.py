@@ -21,6 +21,7 @@ from benchmarks.peers.protocol import NO_VALUE, WINDOWS
 from headrace.config import Clock
 from headrace.kafka.topics import ensure_topics
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
+from headrace.state import LocalState
 
 __all__ = [
     "FUNCTIONS",
@@ -242,4 +243,4 @@ def write_project(folder: Path, plan: Plan, broker: str, *, clock: Clock = Clock
     folder.mkdir(parents=True)
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
     (folder / "headrace.toml").write_text(f"[headrace]\n{text}", encoding="utf-8")
-    write_plan(plan, folder / ".headrace" / "plan.json")
+    write_plan(plan, LocalState(folder / ".headrace").file("plan.json"))

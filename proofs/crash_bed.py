@@ -88,9 +88,9 @@ class CrashBed:
         self.longer = longer
         plan = plan_of(longer)
         project = Project.load(self.root)
-        write_plan(plan, project.plan_path)
+        write_plan(plan, project.plan_file)
         for view in plan.views.values():
-            ask(project.requests_path, Request(view=view, source=plan.source_of(view)))
+            ask(project.requests, Request(view=view, source=plan.source_of(view)))
 
     def wait_live(self, timeout_s: float = 90.0) -> None:
         """Wait until what was asked for last is served."""

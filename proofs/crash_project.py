@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from headrace.aggregates.registry import aggregate_of
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
+from headrace.state import LocalState
 from proofs.brute import Meaning
 
 __all__ = ["DEDUP_US", "MODEL", "PARTITIONS", "PLAN", "TOPIC", "Payment", "meanings_of", "plan_of", "write_project"]
@@ -134,4 +135,4 @@ def write_project(root: Path, broker: str, store: str, session_timeout: float) -
     }
     lines = [f"{name} = {value}" for name, value in settings.items()]
     (root / "headrace.toml").write_text("\n".join(["[headrace]", *lines, ""]), encoding="utf-8")
-    write_plan(PLAN, root / ".headrace" / "plan.json")
+    write_plan(PLAN, LocalState(root / ".headrace").file("plan.json"))

@@ -28,7 +28,7 @@ def test_every_setting_has_a_default(tmp_path: Path, text: str) -> None:
     assert project.root == tmp_path
     assert project.repo == tmp_path / "feature_repo"
     assert project.state == tmp_path / ".headrace"
-    assert project.plan_path == tmp_path / ".headrace" / "plan.json"
+    assert Path(str(project.plan_file)) == tmp_path / ".headrace" / "plan.json"
     assert project.log_path == tmp_path / ".headrace" / "log"
     assert project.broker_state_path == tmp_path / ".headrace" / "broker.json"
     assert project.store_url == f"lmdb:{tmp_path / '.headrace' / 'online'}"

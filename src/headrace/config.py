@@ -31,6 +31,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.errors import ConfigError
+from headrace.state import LocalState, State, StateFile
 
 __all__ = ["CONFIG_FILE", "Clock", "Project"]
 
@@ -110,9 +111,14 @@ class Project:
         return self.root / self._settings.state
 
     @property
-    def plan_path(self) -> Path:
-        """The compiled plan's file."""
-        return self.state / "plan.json"
+    def state_files(self) -> State:
+        """The small facts that must survive, and that all processes of the project share."""
+        return LocalState(self.state)
+
+    @property
+    def plan_file(self) -> StateFile:
+        """The compiled plan."""
+        return self.state_files.file("plan.json")
 
     @property
     def log_path(self) -> Path:
@@ -125,19 +131,29 @@ class Project:
         return self.state / "audit"
 
     @property
-    def erasure_path(self) -> Path:
-        """The folder of what was erased: ledger, its secret, receipts."""
-        return self.state / "erasure"
+    def log_notes(self) -> State:
+        """Notes on the log: which topics and which imports it was made from."""
+        return self.state_files.below("log")
 
     @property
-    def plans_path(self) -> Path:
-        """The folder of the plans that recorded lookups were served under, by hash."""
-        return self.state / "plans"
+    def erasures(self) -> State:
+        """What was erased: ledger, its secret, receipts."""
+        return self.state_files.below("erasure")
 
     @property
-    def requests_path(self) -> Path:
-        """The folder of what the workers are asked to build."""
-        return self.state / "requests"
+    def served_plans(self) -> State:
+        """The plans that recorded lookups were served under, as `HASH.json`."""
+        return self.state_files.below("plans")
+
+    @property
+    def requests(self) -> State:
+        """What the workers are asked to build."""
+        return self.state_files.below("requests")
+
+    @property
+    def pins(self) -> State:
+        """Which versions of the log datasets need, where that was noted."""
+        return self.state_files.below("pins")
 
     @property
     def undelivered_path(self) -> Path:
@@ -210,7 +226,7 @@ def _read_settings(path: Path) -> _Settings:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}."
-        raise ConfigError(msg, hint="Mend the file; it is TOML.") from error
+        raise ConfigError(msg, hint="Fix the file; it is TOML.") from error
     section, audit, log = (_section(path, table, name) for name in ("headrace", "audit", "log"))
     unknown = sorted(set(table) - {"headrace", "audit", "log"})
     if unknown:

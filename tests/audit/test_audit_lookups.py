@@ -104,15 +104,15 @@ def test_lookup_ahead_of_the_log_is_pending_until_the_log_has_caught_up(shop: Sh
 def test_lookup_of_an_earlier_plan_is_recomputed_by_that_plan(shop: Shop) -> None:
     shop.serve("a")
     renamed = Plan(project="renamed", sources=PLAN.sources, views={})
-    write_plan(renamed, shop.project.plan_path)
+    write_plan(renamed, shop.project.plan_file)
     report = audit_lookups(shop.project)
     assert (report.lookups, report.matches, report.other_plan) == (1, 1, 0)
 
 
 def test_lookup_of_a_plan_that_was_not_kept_is_counted_apart(shop: Shop) -> None:
     shop.serve("a")
-    write_plan(Plan(project="renamed", sources=PLAN.sources, views={}), shop.project.plan_path)
-    for path in shop.project.plans_path.iterdir():
+    write_plan(Plan(project="renamed", sources=PLAN.sources, views={}), shop.project.plan_file)
+    for path in (shop.project.state / "plans").iterdir():
         path.unlink()
     report = audit_lookups(shop.project)
     assert (report.lookups, report.other_plan, report.compared, report.share) == (1, 1, 0, None)

@@ -61,7 +61,7 @@ def hotel(tmp_path: Path) -> Project:
     """Three stays of two arrivals, streamed."""
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n[audit]\nsample = 1.0\n')
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     stays = [Stay(arrives=DAY, at=AT, leaves=DAY + timedelta(days=n)) for n in (2, 1)]
     stays.append(Stay(arrives=DAY + timedelta(days=1), at=AT, leaves=None))
     values = [stay.model_dump_json().encode() for stay in stays]

@@ -55,7 +55,7 @@ def test_they_match(tmp_path: Path) -> None:
         input=SOURCE.input_of(features, (taxed,)),
     )
     plan = Plan(project="shop", sources={"sales": SOURCE}, views={view.name: view})
-    write_plan(plan, project.plan_path)
+    write_plan(plan, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         store.change(CatalogueChange().clock(Clock.RECORD).serve([view]))
         log = EventLog(project.log_path, SOURCE)

@@ -42,7 +42,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     """Shop a sold four times, b and c once each; workers have noted where records come from."""
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         shop = Shop(project, store)
         start(shop)
@@ -139,7 +139,7 @@ def forget_origins(shop: Shop) -> None:
 def test_lookups_before_the_first_append_of_a_project_are_compared(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         shop = Shop(project, store)
         start(shop)
@@ -220,7 +220,7 @@ def test_erasure_cut_short_explains_what_it_took_until_it_is_finished(
     serve(shop, {"pieces": 1}, features="by_pieces:*")
     assert outcome(shop) == ({"erased": 2}, 0, 0)
     shop.forget(shop="a")
-    (erasure,) = Ledger.load(shop.project.erasure_path).erasures.values()
+    (erasure,) = Ledger.load(shop.project.erasures).erasures.values()
     assert (erasure.is_finished, erasure.rows) == (True, {"sales": 4})
     assert outcome(shop) == ({"erased": 2}, 0, 0)
 
@@ -260,14 +260,14 @@ def test_lookup_that_knew_events_of_an_accepted_gap_is_counted_apart(shop: Shop)
 def accept_gap(shop: Shop, first: int, last: int) -> None:
     now = iso_time(time.time_ns() // 1000) or ""
     history = TopicHistory.begun("cluster/topic", 2, {}, now).with_gaps([Gap(0, 0, first, last, now)])
-    TopicNotes(shop.project.log_path).write({"sales": history})
+    TopicNotes(shop.project.log_notes).update(lambda _: {"sales": history})
 
 
 def test_import_that_was_taken_back_explains_only_what_knew_it(shop: Shop) -> None:
     shop.deliver(record(0, "b", 60 * 24 + 1, partition=FIRST_IMPORT))
     serve(shop, *of_shops("a", "b"))
     entry = Entry("old", "sales", FIRST_IMPORT, "0", 1, {}, "2026-01-01T00:00:00Z", undoing_at="2026-01-02T00:00:00Z")
-    Registry(shop.project.log_path).add(entry)
+    Registry(shop.project.log_notes).add(entry)
     assert leave_out_partition(shop.log.path, FIRST_IMPORT).rows == 1
     for view in PLAN.views.values():
         shop.store.delete(view.hash, shop.store.entities(view.hash), FIRST_IMPORT)
@@ -281,8 +281,8 @@ def test_events_that_a_topic_took_with_it_are_never_pending(shop: Shop) -> None:
     shop.start().process(fetches(record(4, "c", 60 * 24 + 1)))
     serve(shop, *of_shops("b", "c"))
     history = TopicHistory.begun("cluster/topic", 2, {}, "2026-01-01T00:00:00Z")
-    TopicNotes(shop.project.log_path).write(
-        {"sales": history.renewed("cluster/another", 2, {}, "2026-01-02T00:00:00Z")}
+    TopicNotes(shop.project.log_notes).update(
+        lambda _: {"sales": history.renewed("cluster/another", 2, {}, "2026-01-02T00:00:00Z")}
     )
     edit_by_hand(shop.store, "b", 1)
     serve(shop, *of_shops("b"))
@@ -298,7 +298,7 @@ def test_plan_that_is_gone_or_does_not_read_is_counted_apart(shop: Shop) -> None
     serve_by(shop, renamed, "a")
     edit_by_hand(shop.store, "a", 1)
     serve_by(shop, renamed, "a")
-    kept = shop.project.plans_path / f"{PLAN.hash}.json"
+    kept = shop.project.state / "plans" / f"{PLAN.hash}.json"
     kept.write_text("{}")
     assert outcome(shop) == ({"other_plan": 2}, 1, 1)
     kept.unlink()
@@ -307,7 +307,7 @@ def test_plan_that_is_gone_or_does_not_read_is_counted_apart(shop: Shop) -> None
 
 def replace_plan(shop: Shop) -> Plan:
     renamed = Plan(project="renamed", sources=PLAN.sources, views=PLAN.views)
-    write_plan(renamed, shop.project.plan_path)
+    write_plan(renamed, shop.project.plan_file)
     return renamed
 
 
@@ -326,7 +326,7 @@ def test_plan_that_the_log_no_longer_fits_is_counted_apart(shop: Shop) -> None:
     source = SOURCE.model_copy(update={"columns": columns})
     view = SHOPS.model_copy(update={"input": None})
     old = Plan(project="old", sources={"sales": source}, views={"shop_sales": view})
-    write_plan(old, shop.project.plans_path / f"{old.hash}.json")
+    write_plan(old, shop.project.served_plans.file(f"{old.hash}.json"))
     LookupTable(shop.project.audit_path).append([{**rows[0], "plan": old.hash}])
     edit_by_hand(shop.store, "b", 1)
     serve(shop, *of_shops("b"))
@@ -348,7 +348,7 @@ def test_python_function_that_was_edited_since_is_counted_apart(tmp_path: Path) 
     most = Feature(name="most", function="max", column="taxed", dtype=DType.FLOAT64, window_us=None, slide_us=None)
     taxed = View(name="taxed", source="sales", entities=SHOPS.entities, features=(most,), transforms=(made,))
     plan = Plan(project="shop", sources={"sales": SOURCE}, views={"taxed": taxed, "shop_sales": SHOPS})
-    write_plan(plan, project.plan_path)
+    write_plan(plan, project.plan_file)
     store = MemoryStore()
     decoders = {"sales": EventDecoder(SOURCE, Sale)}
     shop = Shop(project, store)

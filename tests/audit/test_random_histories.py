@@ -144,7 +144,7 @@ class History:
 def test_audit_finds_the_edits_and_nothing_else(seed: int, tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         history = History(Shop(project, store), random.Random(seed))
         history.restart()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from headrace.plan import write_plan
+from headrace.state import LocalState
 from tests.plan.examples import PLAN
 
 HEADRACE = [sys.executable, "-m", "headrace"]
@@ -123,7 +124,7 @@ def test_libraries_warnings_do_not_reach_the_terminal_and_ours_do() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 def test_output_that_does_not_fit_the_disk_is_an_error_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
-    write_plan(PLAN, tmp_path / ".headrace" / "plan.json")
+    write_plan(PLAN, LocalState(tmp_path / ".headrace").file("plan.json"))
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*HEADRACE, "list"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -133,7 +134,7 @@ def test_output_that_does_not_fit_the_disk_is_an_error_without_a_traceback(tmp_p
 
 def test_reader_that_leaves_is_no_error_to_tell(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
-    write_plan(PLAN, tmp_path / ".headrace" / "plan.json")
+    write_plan(PLAN, LocalState(tmp_path / ".headrace").file("plan.json"))
     with subprocess.Popen(
         [*HEADRACE, "list"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as done:

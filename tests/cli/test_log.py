@@ -22,7 +22,7 @@ def project(tmp_path: Path) -> Project:
     """A project whose worker has appended six times."""
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     project = Project.load(tmp_path)
-    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_path)
+    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_file)
     log = EventLog(project.log_path, SOURCE, Upkeep(small_files=0))
     for first in range(0, 60, 10):
         log.append(rows(0, range(first, first + 10)), {0: first + 9})
@@ -78,7 +78,7 @@ def test_unknown_topic_is_named(project: Project) -> None:
 def test_project_without_a_log_has_nothing_to_do(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     project = Project.load(tmp_path)
-    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_path)
+    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_file)
     for command in ("show", "compact", "vacuum"):
         assert [row["version"] for row in run(project, command)] == [None, None]
 
@@ -100,7 +100,7 @@ def built_and_gone(project: Project, version: int) -> Path:
     """A dataset was built from a version, and its folder moved away since."""
     log = EventLog(project.log_path, SOURCE)
     manifest = project.root / "exports" / "old" / "manifest.json"
-    note_pin(project.state, manifest, {"readings": version}, {"readings": log.table_id()}, is_built=True)
+    note_pin(project.pins, manifest, {"readings": version}, {"readings": log.table_id()}, is_built=True)
     return manifest
 
 

@@ -29,17 +29,19 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
         store = server.url
     (tmp_path / "headrace.toml").write_text(f'[headrace]\nstore = "{store}"\n')
     made = Project.load(tmp_path)
-    write_plan(PLAN, made.plan_path)
+    write_plan(PLAN, made.plan_file)
     with open_store(made.store_url, writable=True) as opened:
         opened.clear()
         pipeline = new_pipeline(opened, EventLog(made.log_path, SOURCE))
         pipeline.process(fetches(record(0, "a", 0), record(1, "a", 1)))
         pipeline.flush()
-    TopicNotes(made.log_path).write({"sales": TopicHistory.begun("c/1", 1, {}, "2024-05-01T12:00:00+00:00")})
+    TopicNotes(made.log_notes).update(
+        lambda _: {"sales": TopicHistory.begun("c/1", 1, {}, "2024-05-01T12:00:00+00:00")}
+    )
     for path in (
-        made.plans_path / "1.json",
+        made.state / "plans" / "1.json",
         made.state / "datasets" / "d" / "manifest.json",
-        made.erasure_path / "ledger.json",
+        made.state / "erasure" / "ledger.json",
     ):
         path.parent.mkdir(parents=True)
         path.write_text("{}")
@@ -67,11 +69,11 @@ def test_store_and_log_are_emptied_and_what_people_made_stays(project: Project) 
         "plans that they were served under": "1 files",
     }
     assert held(project) == (0, 0)
-    assert TopicNotes(project.log_path).read() == {}
-    assert not project.plans_path.exists()
-    assert project.plan_path.exists()
+    assert TopicNotes(project.log_notes).read() == {}
+    assert not (project.state / "plans").exists()
+    assert project.plan_file.exists()
     assert (project.state / "datasets" / "d" / "manifest.json").exists()
-    assert (project.erasure_path / "ledger.json").exists()
+    assert (project.state / "erasure" / "ledger.json").exists()
     code, said = reset(project, "--yes", "--datasets")
     assert code == 0
     assert not (project.state / "datasets").exists()
@@ -88,7 +90,7 @@ def test_nothing_is_removed_where_nobody_says_yes(project: Project) -> None:
 def test_nothing_is_removed_while_a_worker_runs_on_lmdb(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         pipeline = new_pipeline(store, EventLog(project.log_path, SOURCE))
         pipeline.process(fetches(record(0, "a", 0)))
@@ -112,7 +114,7 @@ def test_nothing_is_removed_while_a_worker_gives_signs_of_life(project: Project)
 def test_keys_of_others_in_the_same_redis_stay(tmp_path: Path, shared_redis: RedisServer) -> None:
     (tmp_path / "headrace.toml").write_text(f'[headrace]\nstore = "{shared_redis.url}"\n')
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     client = shared_redis.client()
     client.set("somebody:else", "1")
     with open_store(project.store_url, writable=True) as store:

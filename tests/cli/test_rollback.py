@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Project:
     """A project whose view has had windows of ten minutes, and then of twenty; no worker runs."""
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)
-    write_plan(SHOP_PLAN, project.plan_path)
+    write_plan(SHOP_PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         Shop(project, store).deliver(*RECORDS)
         refill(store, project, plan_of(VERSIONS[10]))
@@ -40,7 +40,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def declare(project: Project, view: View) -> None:
-    write_plan(plan_of(view), project.plan_path)
+    write_plan(plan_of(view), project.plan_file)
 
 
 def invoke(project: Project, *arguments: str) -> Any:
@@ -122,7 +122,7 @@ def begin_building(project: Project) -> None:
     """As a worker leaves it that was stopped while it built the windows of thirty minutes."""
     view = VERSIONS[30]
     declare(project, view)
-    ask(project.requests_path, Request(view=view, source=SOURCE))
+    ask(project.requests, Request(view=view, source=SOURCE))
     with open_store(project.store_url, writable=True) as store:
         store.change(CatalogueChange().building(NAME, view))
 
@@ -133,7 +133,7 @@ def test_version_that_is_being_built_is_not_thrown_away_unasked(project: Project
     refused = invoke(project, *command)
     assert refused.exit_code == 1
     assert f"{VERSIONS[30].versioned_name} is being built" in refused.output
-    assert read_requests(project.requests_path)[NAME].view.hash == VERSIONS[30].hash
+    assert read_requests(project.requests)[NAME].view.hash == VERSIONS[30].hash
     assert invoke(project, *command, "--yes").exit_code == 0
 
 

@@ -33,7 +33,7 @@ def run(root: Path, *arguments: str, code: int = 0, columns: int = 80) -> Any:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
-    write_plan(PLAN, Project.load(tmp_path).plan_path)
+    write_plan(PLAN, Project.load(tmp_path).plan_file)
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def logged(tmp_path: Path) -> Path:
     """A project with sixty rows logged, of two partitions."""
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     project = Project.load(tmp_path)
-    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_path)
+    write_plan(Plan(project="test", sources={"readings": SOURCE}, views={}), project.plan_file)
     log = EventLog(project.log_path, SOURCE, Upkeep(small_files=0))
     for first in range(0, 60, 20):
         log.append(pa.concat_tables([rows(p, range(first, first + 10)) for p in (0, 1)]), {0: first + 9, 1: first + 9})

@@ -22,7 +22,7 @@ from tests.erasure.shop import PLAN, RECORDS, Shop
 def shop(tmp_path: Path) -> Iterator[Shop]:
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         shop = Shop(project, store)
         start(shop)

@@ -19,7 +19,7 @@ from tests.plan.examples import PLAN
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
-    write_plan(PLAN, Project.load(tmp_path).plan_path)
+    write_plan(PLAN, Project.load(tmp_path).plan_file)
     return tmp_path
 
 

@@ -48,8 +48,8 @@ def test_apply_registers_with_feast_and_writes_the_plan(tmp_path: Path, write: W
     project = Project.load(tmp_path)
     result = apply(project)
     assert windows_in_registry(repo) == [("spending", "mean_price", 3600.0)]
-    assert result.plan_path == project.plan_path
-    assert read_plan(project.plan_path) == result.plan
+    assert result.plan_file == project.plan_file
+    assert read_plan(project.plan_file) == result.plan
     assert result.diff.old_hash is None
     assert result.diff.new_hash == result.plan.hash
 
@@ -89,7 +89,7 @@ def test_what_is_taken_away_leaves_plan_and_registry(tmp_path: Path, write: Writ
     assert [(change.name, change.action) for change in plan_changes(project).changes] == [("more", "removed")]
     apply(project)
     assert [name for name, _, _ in windows_in_registry(repo)] == ["spending"]
-    assert list(read_plan(project.plan_path).views) == ["spending"]
+    assert list(read_plan(project.plan_file).views) == ["spending"]
 
 
 def test_a_bad_definition_changes_neither_registry_nor_plan(tmp_path: Path, write: Write) -> None:
@@ -244,7 +244,7 @@ def test_a_damaged_plan_is_replaced_and_said_to_be_damaged(tmp_path: Path, write
     write(tmp_path, VIEW)
     project = Project.load(tmp_path)
     apply(project)
-    project.plan_path.write_text("{", encoding="utf-8")
+    project.plan_file.write(b"{")
     diff = plan_changes(project)
     assert diff.old_hash is None
     assert "cannot be read" in (diff.note or "")

@@ -77,7 +77,7 @@ def test_a_function_that_fails_on_every_event_is_refused_with_its_place(tmp_path
         assert "view 'spending': the udf views:worth fails on all " in raised.value.what
         assert raised.value.what.startswith("feature_repo/views.py:")
         assert "Field(examples=[…])" in str(raised.value.hint)
-    assert not project.plan_path.exists()
+    assert not project.plan_file.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from headrace.declare import compile_repo
 from headrace.declare.feast_import import quiet_feast
 from headrace.kafka import EmbeddedBroker
 from headrace.plan import write_plan
+from headrace.state import LocalState
 from tests.e2e.flights import ROOT, Deployment
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -33,7 +34,7 @@ TOLD_ELSEWHERE = {"console", "text", "json", "yaml", "sql"}
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A few hundred events of both topics, applied; the broker still runs."""
     folder = tmp_path_factory.mktemp("docs")
-    write_plan(compile_repo(ROOT / "feature_repo"), folder / "plan.json")
+    write_plan(compile_repo(ROOT / "feature_repo"), LocalState(folder).file("plan.json"))
     with EmbeddedBroker(folder / "broker.json") as broker:
         deployed = Deployment(folder, {"broker": broker.address})
         for topic in ("departures", "weather"):

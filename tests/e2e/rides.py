@@ -15,6 +15,7 @@ from kafka import KafkaProducer
 
 from headrace.declare import compile_repo
 from headrace.plan import write_plan
+from headrace.state import LocalState
 
 _EVENTS = """from pydantic import AwareDatetime, BaseModel
 
@@ -80,7 +81,7 @@ class Rides:
         }
         for name, text in files.items():
             (self.root / name).write_text(text)
-        write_plan(compile_repo(self.root / "feature_repo"), self.state / "plan.json")
+        write_plan(compile_repo(self.root / "feature_repo"), LocalState(self.state).file("plan.json"))
 
     @property
     def state(self) -> Path:

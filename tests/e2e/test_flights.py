@@ -19,6 +19,7 @@ import pytest
 from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
 from headrace.plan import Plan, read_plan
+from headrace.state import LocalState
 from tests.e2e.flights import Deployment, Oracle, assert_same
 from tests.waits import wait_until
 
@@ -75,7 +76,7 @@ def oracle(straight: Deployment) -> Oracle:
     """What pandas says. Its events are the package's own; only when and where each was sent is taken from the log."""
     from streams.flights import departures_table, weather_table
 
-    plan = read_plan(straight.state / "plan.json")
+    plan = read_plan(LocalState(straight.state).file("plan.json"))
     frames = []
     for topic, table in (("departures", departures_table()), ("weather", weather_table())):
         events = table.to_pandas()
@@ -147,7 +148,7 @@ def test_status_shows_no_lag_and_a_complete_log(straight: Deployment) -> None:
 
 
 def test_worker_started_again_changes_nothing(straight: Deployment) -> None:
-    plan = read_plan(straight.state / "plan.json")
+    plan = read_plan(LocalState(straight.state).file("plan.json"))
     before = log_of(straight, plan, "departures")
     assert straight.json("stream", "--until-end")["events"] == 0
     pd.testing.assert_frame_equal(log_of(straight, plan, "departures"), before)
@@ -178,7 +179,7 @@ def test_killed_workers_end_with_the_same_features_and_the_same_log(
             worker.send_signal(signal.SIGKILL)
     assert killed_while_working
     killed.json("stream", "--until-end")
-    plan = read_plan(straight.state / "plan.json")
+    plan = read_plan(LocalState(straight.state).file("plan.json"))
     for topic in ("departures", "weather"):
         pd.testing.assert_frame_equal(log_of(killed, plan, topic), log_of(straight, plan, topic))
     assert features_of(killed) == [

@@ -18,6 +18,7 @@ from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, read_plan, write_plan
+from headrace.state import LocalState
 from tests.e2e.flights import ROOT, Deployment, window
 from tests.waits import wait_until
 
@@ -31,20 +32,19 @@ LOOKUP = ("lookup", "--feature", f"{VIEW}:departures_1h", "--key", "origin=EWR")
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    write_plan(compile_repo(ROOT / "feature_repo"), tmp_path / "state" / "plan.json")
+    write_plan(compile_repo(ROOT / "feature_repo"), LocalState(tmp_path / "state").file("plan.json"))
     with EmbeddedBroker(tmp_path / "broker.json") as broker:
         yield Deployment(tmp_path / "state", {"broker": broker.address, "audit_sample": "1"})
 
 
 def change(deployment: Deployment, hours: int) -> Plan:
     """What `headrace apply` does of a definition whose window was edited."""
-    path = deployment.state / "plan.json"
-    body = json.loads(path.read_text())
-    body.pop("hash")
+    file = LocalState(deployment.state).file("plan.json")
+    body = read_plan(file).model_dump(mode="json")
     (feature,) = (one for one in body["views"][VIEW]["features"] if one["name"] == "departures_1h")
     feature["window_us"] = hours * HOUR
-    write_plan(Plan.model_validate(body), path)
-    return read_plan(path)
+    write_plan(Plan.model_validate(body), file)
+    return read_plan(file)
 
 
 def departures(deployment: Deployment, plan: Plan) -> pd.DataFrame:
@@ -86,7 +86,7 @@ class Server(threading.Thread):
 def test_changed_view_goes_live_under_load_and_rolls_back(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = read_plan(deployment.state / "plan.json")
+    first = read_plan(LocalState(deployment.state).file("plan.json"))
     deployment.json("produce", "departures", "--limit", "15000", "--late", "0.05")
     with deployment.start("stream") as worker:
         try:
@@ -121,7 +121,7 @@ def test_changed_view_goes_live_under_load_and_rolls_back(
 
 
 def test_without_a_worker_the_command_builds_it_itself(deployment: Deployment) -> None:
-    first = read_plan(deployment.state / "plan.json")
+    first = read_plan(LocalState(deployment.state).file("plan.json"))
     deployment.json("produce", "departures", "--limit", "5000", "--late", "0.05")
     deployment.json("stream", "--until-end")
     second = change(deployment, 2)

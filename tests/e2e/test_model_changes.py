@@ -299,21 +299,21 @@ class Rides:
 
     def follow(self) -> None:
         """Apply what is logged to what is served, as a worker does when it starts."""
-        plan = read_plan(self.project.plan_path)
+        plan = read_plan(self.project.plan_file)
         with open_store(self.project.store_url, writable=True) as store:
             applier = Applier(live_plan(plan, store.catalogue()), store, self.project.repo)
             logs = {"rides": EventLog(self.project.log_path, plan.sources["rides"])}
-            catch_up(store, applier, logs, {"rides": 0}, ErasureFilter(self.project.erasure_path, {}))
+            catch_up(store, applier, logs, {"rides": 0}, ErasureFilter(self.project.erasures, {}))
 
     def backfill(self) -> None:
-        plan = read_plan(self.project.plan_path)
+        plan = read_plan(self.project.plan_file)
         with open_store(self.project.store_url, writable=True) as store:
-            ask(self.project.requests_path, Request(view=plan.views["stats"], source=plan.sources["rides"]))
+            ask(self.project.requests, Request(view=plan.views["stats"], source=plan.sources["rides"]))
             assert hand_off_alone(self.project, plan, store)
 
     def rebuild(self) -> None:
         with open_store(self.project.store_url, writable=True) as store:
-            refill(store, self.project, read_plan(self.project.plan_path))
+            refill(store, self.project, read_plan(self.project.plan_file))
 
     def audited(self) -> None:
         report = audit_lookups(self.project)
@@ -363,12 +363,12 @@ def test_change_of_a_model_works_everywhere(rides: Rides, change: str) -> None:
 def test_change_that_cannot_work_is_refused_and_leaves_everything_as_it_was(rides: Rides, change: str) -> None:
     case = CHANGES[change]
     rides.load(case.logged)
-    before, plan = rides.lookup(), rides.project.plan_path.read_bytes()
+    before, plan = rides.lookup(), rides.project.plan_file.read()
     rides.write(case.fields, case.features, case.more, case.before)
     with pytest.raises(DefinitionError, match=case.refused) as refused:
         apply(rides.project)
     assert "Nothing was applied" in str(refused.value)
-    assert rides.project.plan_path.read_bytes() == plan
+    assert rides.project.plan_file.read() == plan
     assert rides.lookup() == before == rides.history()
     rides.write(FIELDS, FEATURES)  # the way back
     assert not apply(rides.project).diff

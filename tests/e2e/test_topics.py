@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from headrace.config import Project
 from headrace.kafka import EmbeddedBroker, ensure_topics
 from headrace.plan import read_plan
+from headrace.state import LocalState
 from tests.e2e.rides import Rides
 from tests.waits import wait_until
 
@@ -38,7 +39,7 @@ def make_anew(kafka: ApacheKafka, topic: str) -> None:
 
 def test_restart_of_the_embedded_broker_costs_nothing(tmp_path: Path) -> None:
     rides = Rides(tmp_path / "rides", "rides", "embedded")
-    sources = read_plan(rides.state / "plan.json").sources.values()
+    sources = read_plan(LocalState(rides.state).file("plan.json")).sources.values()
     path = Project.load(rides.root).broker_state_path
     for first in (1, 11):
         with EmbeddedBroker(path) as broker:

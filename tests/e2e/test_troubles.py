@@ -18,6 +18,7 @@ from kafka import KafkaProducer
 from headrace.declare import compile_repo
 from headrace.kafka import EmbeddedBroker
 from headrace.plan import Plan, write_plan
+from headrace.state import LocalState
 from tests.e2e.flights import ROOT, Deployment
 from tests.waits import wait_until
 
@@ -35,7 +36,7 @@ def plan() -> Plan:
 @pytest.fixture
 def deployment(tmp_path: Path, plan: Plan) -> Iterator[Deployment]:
     """A broker without topics, the plan, and nothing else."""
-    write_plan(plan, tmp_path / "state" / "plan.json")
+    write_plan(plan, LocalState(tmp_path / "state").file("plan.json"))
     with EmbeddedBroker(tmp_path / "broker.json") as broker:
         yield Deployment(tmp_path / "state", {"broker": broker.address})
 
@@ -118,7 +119,7 @@ def test_bad_events_become_dead_letters_and_the_others_count(deployment: Deploym
 
 
 def test_broker_away_at_start_is_said_at_once_with_what_to_start(tmp_path: Path, plan: Plan) -> None:
-    write_plan(plan, tmp_path / "plan.json")
+    write_plan(plan, LocalState(tmp_path).file("plan.json"))
     for settings, said in (({"broker": "127.0.0.1:9"}, "127.0.0.1:9"), ({}, "headrace dev")):
         away = Deployment(tmp_path, settings)
         for command in (("stream",), ("produce", "weather"), ("deadletters",)):

@@ -24,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from headrace.declare import compile_repo
 from headrace.kafka import EmbeddedBroker
 from headrace.plan import Plan, write_plan
+from headrace.state import LocalState
 from tests.e2e.flights import ROOT, Deployment
 from tests.servers.kafka import ApacheKafka
 from tests.servers.redis import RedisServer
@@ -80,7 +81,7 @@ def denies(kafka: ApacheKafka) -> Iterator[Callable[[ResourceType, str, AclOpera
 
 
 def deploy(folder: Path, plan: Plan, broker: str, **settings: str) -> Deployment:
-    write_plan(plan, folder / "state" / "plan.json")
+    write_plan(plan, LocalState(folder / "state").file("plan.json"))
     return Deployment(folder / "state", {"broker": broker, "group": folder.name, **settings})
 
 

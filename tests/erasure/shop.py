@@ -41,7 +41,7 @@ class Shop:
         """A worker that starts; an empty store takes the plan as its own."""
         change = CatalogueChange().clock(clock).topic("sales", self.identity)
         self.store.change(change.serve(PLAN.views.values()))
-        erased = ErasureFilter(self.project.erasure_path, {"sales": self.identity})
+        erased = ErasureFilter(self.project.erasures, {"sales": self.identity})
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
         return Pipeline(PLAN, decoders, self.store, {"sales": self.log}, clock, self.letters, erased=erased, **more)
 

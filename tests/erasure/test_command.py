@@ -49,7 +49,7 @@ def test_command_takes_several_join_keys(shop: Shop) -> None:
 def test_command_that_names_nobody_erases_nothing(shop: Shop, arguments: list[str]) -> None:
     shop.store.close()
     assert run(shop, *arguments).exit_code == 1
-    assert not shop.project.erasure_path.exists()
+    assert not (shop.project.state / "erasure").exists()
 
 
 def _hold(url: str, held: Any, free: Any) -> None:
@@ -83,7 +83,7 @@ def test_command_leaves_a_store_alone_that_a_worker_holds(shop: Shop) -> None:
 
 def untouched(shop: Shop) -> None:
     """Nothing was erased, and nothing was written about it."""
-    assert not shop.project.erasure_path.exists()
+    assert not (shop.project.state / "erasure").exists()
     with open_store(shop.project.store_url, writable=True) as store:
         shop.store = store
         assert len(shop.logged()) == 6

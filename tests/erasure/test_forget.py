@@ -23,6 +23,7 @@ from headrace.log.topic_history import TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan
 from headrace.records.apply import Applier
+from headrace.state import LocalState
 from headrace.stores import CatalogueChange
 from headrace.stores.lmdb.store import LmdbStore
 from headrace.worker import startup
@@ -72,7 +73,7 @@ def test_no_file_of_the_log_and_no_commit_holds_the_key(empty_shop: Shop) -> Non
     assert not files & before
     for path in files:
         assert pc.index(pq.ParquetFile(path).read(["shop"]).column("shop"), key).as_py() == -1
-    for path in [*empty_shop.log.path.glob("_delta_log/*"), *empty_shop.project.erasure_path.rglob("*")]:
+    for path in [*empty_shop.log.path.glob("_delta_log/*"), *(empty_shop.project.state / "erasure").rglob("*")]:
         if path.is_file():
             assert key.encode() not in path.read_bytes(), path
 
@@ -218,7 +219,7 @@ def test_entity_forgotten_again_stays_forgotten_through_the_newer_offset(shop: S
     assert shop.forget(shop="a").log == {"sales": 1}
     shop.deliver(*RECORDS, again)
     assert shop.logged() == [("b", 0, 1), ("c", 1, 1)]
-    assert len(Ledger.load(shop.project.erasure_path).erasures) == 1
+    assert len(Ledger.load(shop.project.erasures).erasures) == 1
 
 
 def test_other_entities_lose_nothing_to_a_ledger(shop: Shop) -> None:
@@ -266,9 +267,9 @@ def test_erasure_that_dies_at_any_step_is_finished_by_forgetting_again(
             erase_as_the_command_does(shop, "a")
     assert audit_lookups(shop.project).ok
     if (step, when) != ("the ledger's last word", "after"):
-        assert not any(one.is_finished for one in Ledger.load(shop.project.erasure_path).erasures.values())
+        assert not any(one.is_finished for one in Ledger.load(shop.project.erasures).erasures.values())
     done = erase_as_the_command_does(shop, "a")
-    (erasure,) = Ledger.load(shop.project.erasure_path).erasures.values()
+    (erasure,) = Ledger.load(shop.project.erasures).erasures.values()
     assert (erasure.is_finished, erasure.rows) == (True, {"sales": 4})
     assert shop.logged() == [("b", 0, 1), ("c", 1, 1)]
     assert (shop.counts("shop_sales", shop="a"), shop.counts("shop_sales", shop="b")) == (0, 2)
@@ -276,7 +277,7 @@ def test_erasure_that_dies_at_any_step_is_finished_by_forgetting_again(
     kept = [json.loads(row["keys"]) for rows in LookupTable(shop.project.audit_path).read() for row in rows]
     assert {"shop": "a"} not in kept
     assert audit_lookups(shop.project).ok
-    receipts = [json.loads(path.read_text()) for path in (shop.project.erasure_path / "receipts").iterdir()]
+    receipts = [json.loads(path.read_text()) for path in (shop.project.state / "erasure" / "receipts").glob("*.json")]
     assert any(receipt["removed"]["log_events"] == {"sales": 4} for receipt in receipts)
     assert done.log_versions == {"sales": shop.log.version()}
 
@@ -293,7 +294,7 @@ def erase_as_the_command_does(shop: Shop, name: str) -> Forgotten:
 
 
 def test_two_erasures_at_once_are_both_kept(shop: Shop) -> None:
-    folder = shop.project.erasure_path
+    folder = shop.project.erasures
     shop.forget(shop="c")
     one, other = Ledger.load(folder), Ledger.load(folder)
     for ledger, name in ((one, "a"), (other, "b")):
@@ -305,7 +306,7 @@ def test_receipt_says_what_and_where_but_not_who(shop: Shop) -> None:
     done = shop.forget(shop="a")
     receipt = json.loads(Path(done.receipt).read_text())
     assert receipt["entity"] == ["shop"]
-    assert receipt["hmac_sha256"] == Ledger.load(shop.project.erasure_path).digest({"shop": "a"})
+    assert receipt["hmac_sha256"] == Ledger.load(shop.project.erasures).digest({"shop": "a"})
     assert receipt["removed"] == {
         "online_records": {"shop_sales": 2, "both": 3},
         "log_events": {"sales": 4},
@@ -318,15 +319,15 @@ def test_receipt_says_what_and_where_but_not_who(shop: Shop) -> None:
 
 def test_secret_is_its_owners_and_every_projects_own(shop: Shop, tmp_path: Path) -> None:
     shop.forget(shop="a")
-    assert (shop.project.erasure_path / "secret").stat().st_mode & 0o777 == 0o600
-    other = Ledger.load(tmp_path / "elsewhere")
-    assert other.digest({"shop": "a"}) not in Ledger.load(shop.project.erasure_path).erasures
+    assert (shop.project.state / "erasure" / "secret").stat().st_mode & 0o777 == 0o600
+    other = Ledger.load(LocalState(tmp_path / "elsewhere"))
+    assert other.digest({"shop": "a"}) not in Ledger.load(shop.project.erasures).erasures
 
 
 @pytest.mark.parametrize("lost", ["secret", "ledger.json"])
 def test_damaged_ledger_stops_the_worker_instead_of_letting_all_back_in(shop: Shop, lost: str) -> None:
     shop.forget(shop="a")
-    (shop.project.erasure_path / lost).write_text("")
+    (shop.project.state / "erasure" / lost).write_text("")
     with pytest.raises(ConfigError, match="ledger of erasures"):
         shop.deliver(*RECORDS)
 
@@ -367,20 +368,20 @@ def test_audit_compares_nothing_from_before_an_erasure_and_all_from_after_it(sho
 def test_what_no_view_is_keyed_by_is_refused(shop: Shop, names: dict[str, Any]) -> None:
     with pytest.raises(LookupRequestError, match="No view is keyed by"):
         shop.forget(**names)
-    assert not shop.project.erasure_path.exists()
+    assert not (shop.project.state / "erasure").exists()
 
 
 @pytest.mark.parametrize("entity", [{"pieces": "2"}, {"pieces": True}, {"pieces": 2.0}, {"shop": 1}, {"shop": None}])
 def test_key_of_another_type_is_refused(shop: Shop, entity: dict[str, Any]) -> None:
     with pytest.raises(LookupRequestError, match="Nothing was erased|is a"):
         shop.forget(**entity)
-    assert not shop.project.erasure_path.exists()
+    assert not (shop.project.state / "erasure").exists()
 
 
 def test_key_that_was_never_held_is_refused_and_leaves_no_receipt(shop: Shop) -> None:
     with pytest.raises(LookupRequestError, match=r"Nothing was ever held of shop = 'nobody' \(string\)"):
         shop.forget(shop="nobody")
-    assert not shop.project.erasure_path.exists()
+    assert not (shop.project.state / "erasure").exists()
 
 
 def test_key_that_only_older_files_of_the_log_hold_was_held(shop: Shop) -> None:
@@ -434,7 +435,7 @@ def test_beside_workers_views_to_make_anew_are_named_and_left_to_them(shop: Shop
 
 def test_whoever_has_the_secret_can_check_whom_a_receipt_is_about(shop: Shop) -> None:
     receipt = json.loads(Path(shop.forget(shop="a").receipt).read_text())
-    secret = bytes.fromhex((shop.project.erasure_path / "secret").read_text().strip())
+    secret = bytes.fromhex((shop.project.state / "erasure" / "secret").read_text().strip())
     told = [
         hmac.new(secret, json.dumps([["shop"], [name]], separators=(",", ":")).encode(), hashlib.sha256).hexdigest()
         for name in ("a", "b")
@@ -452,9 +453,11 @@ def test_datasets_elsewhere_are_named_where_one_says_so(shop: Shop, tmp_path_fac
 
 
 def test_erasure_from_a_store_that_was_emptied_knows_the_topic_by_the_notes_beside_the_log(shop: Shop) -> None:
-    TopicNotes(shop.project.log_path).write({"sales": TopicHistory.begun(IDENTITY, 2, {}, "2013-01-01T00:00:00Z")})
+    TopicNotes(shop.project.log_notes).update(
+        lambda _: {"sales": TopicHistory.begun(IDENTITY, 2, {}, "2013-01-01T00:00:00Z")}
+    )
     shop.store.clear()
     shop.forget(shop="a")
-    (erasure,) = Ledger.load(shop.project.erasure_path).erasures.values()
+    (erasure,) = Ledger.load(shop.project.erasures).erasures.values()
     assert erasure.identities == {"sales": IDENTITY}
     assert erasure.through["sales"] == {0: 3, 1: 1}

@@ -17,6 +17,7 @@ import pytest
 from headrace.cli.commands import COMMANDS
 from headrace.extras import EXTRAS
 from headrace.plan import write_plan
+from headrace.state import LocalState
 from tests.plan.examples import PLAN
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +160,7 @@ def test_extra_alone_gives_a_working_command_line_and_names_what_it_lacks(
     project.mkdir()
     (project / "headrace.toml").write_text("[headrace]\n")
     (project / "spine.csv").write_text("region,shop,event_timestamp\n1,a,2026-01-01T00:00:00Z\n")
-    write_plan(PLAN, project / ".headrace" / "plan.json")
+    write_plan(PLAN, LocalState(project / ".headrace").file("plan.json"))
     enough = {line: not needed or extra == "all" or extra in needed for line, needed in NEEDS.items()}
     lines = [line for line in NEEDS if not (enough[line] and line in ENDLESS)]
     done = subprocess.run(

@@ -204,7 +204,7 @@ def shop_at(folder: Path, clock: str = "record", source: Source = SOURCE) -> Sho
     (folder / "feature_repo").mkdir()
     (folder / "feature_repo" / "sales_events.py").write_text(MODEL)
     project = Project.load(folder)
-    write_plan(plan_of(source), project.plan_path)
+    write_plan(plan_of(source), project.plan_file)
     return Shop(project)
 
 

@@ -23,9 +23,9 @@ from headrace.cli import app
 from headrace.config import Project
 from headrace.erasure import forget
 from headrace.errors import IngestError
+from headrace.ingest.only_import import only_import
 from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
-from headrace.log.import_registry import Registry
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.lookup import FeatureClient
 from headrace.plan import DType, Feature, read_plan, write_plan
@@ -48,7 +48,7 @@ def agrees(shop: Shop, sales: Sequence[Sale]) -> None:
 
 def rebuild(shop: Shop) -> None:
     with open_store(shop.project.store_url, writable=True) as store:
-        refill(store, shop.project, read_plan(shop.project.plan_path))
+        refill(store, shop.project, read_plan(shop.project.plan_file))
 
 
 def test_rebuild_from_the_log_brings_imports_back(shop: Shop) -> None:
@@ -64,7 +64,7 @@ def test_erased_entity_is_out_and_no_later_import_brings_it_back(shop: Shop) -> 
     one, two = random_sales(13, 150), random_sales(14, 150)
     shop.load(shop.put(one), known_at="seen")
     with open_store(shop.project.store_url, writable=True) as store:
-        done = forget(shop.project, read_plan(shop.project.plan_path), store, {"shop": "a"}, alone=True)
+        done = forget(shop.project, read_plan(shop.project.plan_file), store, {"shop": "a"}, alone=True)
     erased = sum(sale.shop == "a" for sale in one)
     assert done.log == {"shop.sales": erased}
     assert done.through == {"shop.sales": {FIRST_IMPORT: 149}}
@@ -110,7 +110,7 @@ def test_log_that_was_removed_takes_the_import_again(shop: Shop) -> None:
 
 def test_only_one_import_runs_at_a_time(shop: Shop) -> None:
     path = shop.put(random_sales(17, 10))
-    with Registry(shop.project.log_path).locked(), pytest.raises(IngestError, match="Another import .* is under way"):
+    with only_import(shop.project), pytest.raises(IngestError, match="Another import .* is under way"):
         shop.load(path)
     (shop.project.log_path / "_imports.json").write_text("{")
     with pytest.raises(IngestError, match=r"(?s)cannot be read.*imported twice"):
@@ -132,16 +132,16 @@ def test_version_that_is_backfilled_counts_imports_and_so_does_the_one_rolled_ba
     sales = random_sales(20, 120)
     of = ["--project", str(shop.project.root)]
     shop.load(shop.put(sales[:60]), known_at="seen")
-    plan = read_plan(shop.project.plan_path)
+    plan = read_plan(shop.project.plan_file)
     view = plan.views["shops"]
     more = Feature(name="more", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64)
     changed = view.model_copy(update={"features": (*view.features, more)})
-    write_plan(plan.model_copy(update={"views": {"shops": changed}}), shop.project.plan_path)
+    write_plan(plan.model_copy(update={"views": {"shops": changed}}), shop.project.plan_file)
     assert runner.invoke(app, ["backfill", "shops", *of]).exit_code == 0
     agrees(shop, sales[:60])
     shop.load(shop.put(sales[60:], "more.parquet"), known_at="seen")
     agrees(shop, sales)
-    write_plan(plan, shop.project.plan_path)
+    write_plan(plan, shop.project.plan_file)
     back = runner.invoke(app, ["rollback", "shops", *of])
     assert back.exit_code == 0, back.output
     agrees(shop, sales)

@@ -329,7 +329,7 @@ def test_changed_plan_is_left_to_the_worker(shop: Shop) -> None:
     shop.load(shop.put(SALES[:2]))
     wider = plan_of().views["shops"]
     changed = wider.model_copy(update={"features": wider.features[:3]})
-    write_plan(plan_of().model_copy(update={"views": {"shops": changed}}), shop.project.plan_path)
+    write_plan(plan_of().model_copy(update={"views": {"shops": changed}}), shop.project.plan_file)
     done = shop.load(shop.put(SALES[2:]))
     assert done.logged == 2
     assert done.online is not None

@@ -102,7 +102,7 @@ def test_undo_cut_short_goes_on_where_it_ended(
             undo_import(twice.project, "two")
     with pytest.raises(IngestError, match=r"(?s)cut short.*headrace import --undo two"):
         twice.load(str(twice.project.root / "two.parquet"), known_at="seen")
-    warn_of_half_undone(twice.project.log_path, ["shop.sales"])  # as a worker does that starts
+    warn_of_half_undone(twice.project.log_notes, ["shop.sales"])  # as a worker does that starts
     assert "headrace import --undo two" in caplog.text
     undo_import(twice.project, "two")
     as_if_never(twice)
@@ -146,19 +146,19 @@ def test_running_worker_is_told_of_and_nothing_changes(twice: Shop) -> None:
     ):
         undo_import(twice.project, "two")
     agrees(twice, ONE + TWO[:-1])
-    assert all(entry.is_live for entry in Registry(twice.project.log_path).all())
+    assert all(entry.is_live for entry in Registry(twice.project.log_notes).all())
 
 
 def test_version_to_roll_back_to_is_without_it_too(twice: Shop) -> None:
     of = ["--project", str(twice.project.root)]
-    plan = read_plan(twice.project.plan_path)
+    plan = read_plan(twice.project.plan_file)
     more = Feature(name="more", function="count", column="*", window_us=None, slide_us=None, dtype=DType.INT64)
     changed = plan.views["shops"].model_copy(update={"features": (*plan.views["shops"].features, more)})
-    write_plan(plan.model_copy(update={"views": {"shops": changed}}), twice.project.plan_path)
+    write_plan(plan.model_copy(update={"views": {"shops": changed}}), twice.project.plan_file)
     assert runner.invoke(app, ["backfill", "shops", *of]).exit_code == 0
     undo_import(twice.project, "two")
     as_if_never(twice)
-    write_plan(plan, twice.project.plan_path)
+    write_plan(plan, twice.project.plan_file)
     back = runner.invoke(app, ["rollback", "shops", *of])
     assert back.exit_code == 0, back.output
     as_if_never(twice)
@@ -208,7 +208,7 @@ def test_events_that_the_log_holds_count_once(tmp_path: Path) -> None:
     EventLog(shop.project.log_path, source).append(
         streamed.set_column(at, "_partition", pa.array([0] * 4, pa.int32())), {0: 3}
     )
-    undo_import(shop.project, Registry(shop.project.log_path).all()[1].id)
+    undo_import(shop.project, Registry(shop.project.log_notes).all()[1].id)
     both = shop.put(sales, "all.parquet")
     dry = shop.load(both, dry_run=True)
     assert (dry.rows, dry.events, dry.held, dry.logged) == (20, 20, 14, 0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.errors import LogError
 from headrace.log import Gap, TopicHistory, TopicNotes, topic_history
 from headrace.log.log_columns import FIRST_IMPORT
+from headrace.state import LocalState
 
 NOW = "2024-05-01T12:00:00+00:00"
 
@@ -83,17 +84,17 @@ def test_a_gap_of_a_sealed_partition_moves_nothing_of_the_live_one() -> None:
 
 
 def test_notes_read_back_as_they_were_written_and_keep_other_topics(tmp_path: Path) -> None:
-    notes = TopicNotes(tmp_path / "log")
+    notes = TopicNotes(LocalState(tmp_path / "log"))
     begun = TopicHistory.begun("c/1", 2, {1: 10}, NOW)
     rides = begun.with_gaps([gap(begun, 1, 12, 14)]).moved("d/1").renewed("d/2", 2, {}, NOW, newest_us=77)
-    notes.write({"rides": rides})
-    notes.write({"sales": history()})
+    notes.update(lambda _: {"rides": rides})
+    notes.update(lambda _: {"sales": history()})
     assert notes.read() == {"rides": rides, "sales": history()}
-    assert topic_history(tmp_path / "log", "rides") == rides
-    assert topic_history(tmp_path / "log", "clicks") is None
+    assert topic_history(LocalState(tmp_path / "log"), "rides") == rides
+    assert topic_history(LocalState(tmp_path / "log"), "clicks") is None
 
 
 def test_notes_that_do_not_read_back_are_refused(tmp_path: Path) -> None:
     (tmp_path / "_topics.json").write_text('{"topics": {"rides": {"incarnations": [], "gaps": []}}}')
     with pytest.raises(LogError, match="cannot be read"):
-        TopicNotes(tmp_path).read()
+        TopicNotes(LocalState(tmp_path)).read()

@@ -340,7 +340,7 @@ def project_in(folder: Path) -> Project:
 
 def test_project_gives_plan_and_store_and_the_client_closes_it(tmp_path: Path) -> None:
     project = project_in(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         store.change(serving())
         fill(store, order(5))
@@ -370,7 +370,7 @@ def test_project_without_plan_or_store_or_toml_says_what_to_run(
     project = project_in(tmp_path)
     with pytest.raises(PlanError, match=r"no plan at(?s:.*)headrace apply"):
         FeatureClient(project)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreUnavailableError, match=r"no online store at(?s:.*)headrace stream"):
         FeatureClient()

@@ -135,7 +135,7 @@ def test_what_is_no_share_is_refused(tmp_path: Path, rate: float) -> None:
 def project(tmp_path: Path) -> Project:
     (tmp_path / "headrace.toml").write_text("[audit]\nsample = 1\n")
     found = Project.load(tmp_path)
-    write_plan(PLAN, found.plan_path)
+    write_plan(PLAN, found.plan_file)
     return found
 
 

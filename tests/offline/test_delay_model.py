@@ -146,7 +146,7 @@ def test_years_training_set_is_what_brute_force_finds_and_can_be_built_again(pro
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     year = Project.load(tmp_path)
     plan = compile_repo(project.repo)
-    write_plan(plan, year.plan_path)
+    write_plan(plan, year.plan_file)
     departures = log_of_the_year(year, plan.source_for_topic("departures"), departures_table(), 1)
     weather = log_of_the_year(year, plan.source_for_topic("weather"), weather_table(), 2)
 

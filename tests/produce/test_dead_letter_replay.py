@@ -28,7 +28,7 @@ Records = Callable[[str], dict[int, list[Any]]]
 def project(tmp_path: Path, broker: str, source: Source) -> Project:
     (tmp_path / "headrace.toml").write_text(f'[headrace]\nbroker = "{broker}"\n')
     project = Project.load(tmp_path)
-    write_plan(Plan(project="test", sources={source.name: source}, views={}), project.plan_path)
+    write_plan(Plan(project="test", sources={source.name: source}, views={}), project.plan_file)
     return project
 
 

@@ -286,7 +286,7 @@ def _project(root: Path, broker: str, topic: str) -> Project:
     columns = source_of(topic).columns[:2]
     source = source_of(topic).model_copy(update={"model": "produced_events:Reading", "columns": columns})
     project = Project.load(root)
-    write_plan(Plan(project="test", sources={source.name: source}, views={}), project.plan_path)
+    write_plan(Plan(project="test", sources={source.name: source}, views={}), project.plan_file)
     return project
 
 

@@ -67,7 +67,7 @@ def test_what_is_logged_is_not_sent_again_and_what_was_lost_is(
         replay(producer, EVENTS, ReplayOptions(limit=400))
     held = logged(records(old.topic), 0.8)  # a worker had not come to the end when the broker was stopped
     log(project, new, held)
-    TopicNotes(project.log_path).write({topic_name: history})
+    TopicNotes(project.log_notes).update(lambda _: {topic_name: history})
     assert resume(broker, new, project, "d/2", limit=500) == (500 - len(held), len(held))
     assert resume(broker, new, project, "d/2") == (100, 500)
     sent = [one.value for one in (*held, *logged(records(topic_name)))]
@@ -77,7 +77,7 @@ def test_what_is_logged_is_not_sent_again_and_what_was_lost_is(
 def test_a_topic_that_was_never_made_anew_is_all_there_is(project: Project) -> None:
     source = source_of("quiet")
     assert sealed_before(project, source, "c/1", 3).counts == {}
-    TopicNotes(project.log_path).write({"quiet": FIRST})
+    TopicNotes(project.log_notes).update(lambda _: {"quiet": FIRST})
     assert sealed_before(project, source, "c/1", 3).counts == {}
 
 
@@ -89,13 +89,13 @@ def test_a_log_of_other_events_is_refused_and_nothing_is_sent(
     with EventProducer(old, Reading, broker) as producer:
         replay(producer, EVENTS[100:], ReplayOptions(limit=100))
     log(project, new, logged(records(old.topic)))
-    TopicNotes(project.log_path).write({topic_name: ANEW})
+    TopicNotes(project.log_notes).update(lambda _: {topic_name: ANEW})
     with pytest.raises(TopicError, match="does not hold what this replay sent before"):
         resume(broker, new, project, "d/2")
     assert logged(records(topic_name)) == []
 
 
 def test_another_number_of_partitions_is_refused(project: Project) -> None:
-    TopicNotes(project.log_path).write({"quiet": ANEW})
+    TopicNotes(project.log_notes).update(lambda _: {"quiet": ANEW})
     with pytest.raises(TopicError, match="another number of partitions"):
         sealed_before(project, source_of("quiet"), "d/2", 4)

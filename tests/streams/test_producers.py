@@ -123,7 +123,7 @@ def project(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     project = Project.load(root)
     sources = {topic: source(topic, model) for topic, (model, _) in SOURCES.items()}
-    write_plan(Plan(project="test", sources=sources, views={}), project.plan_path)
+    write_plan(Plan(project="test", sources=sources, views={}), project.plan_file)
     return project
 
 

@@ -105,7 +105,7 @@ def bare_project(tmp_path: Path) -> Project:
     """A project with a plan and nothing logged."""
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     return project
 
 

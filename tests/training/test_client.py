@@ -155,7 +155,7 @@ def test_lost_file_of_the_log_is_named(project: Project) -> None:
 
 
 def test_project_without_a_plan_is_refused(project: Project) -> None:
-    project.plan_path.unlink()
+    project.state_files.delete("plan.json")
     with pytest.raises(PlanError, match="There is no plan"):
         TrainingClient(project)
 
@@ -168,7 +168,7 @@ def replayed(path: Path, known_after: timedelta) -> Project:
     path.mkdir(exist_ok=True)
     (path / "headrace.toml").write_text("[headrace]\n")
     project = Project.load(path)
-    write_plan(PLAN, project.plan_path)
+    write_plan(PLAN, project.plan_file)
     rows = rides(0, range(60))
     known = pa.array([us_of(START + known_after)] * 60)
     rows = rows.set_column(rows.column_names.index("_known_at_us"), "_known_at_us", known)

@@ -20,7 +20,7 @@ def vacuumed(project: Project, *folders: Path) -> int:
     """How many files a compaction and a vacuum without retention have freed."""
     log = log_of(project)
     log.compact()
-    pins = pinned_versions(project.state, [project.root, project.state, *folders], "rides", log.table_id())
+    pins = pinned_versions(project.pins, [project.root, project.state, *folders], "rides", log.table_id())
     return log.vacuum(retention_s=0, pinned=pins).files
 
 
@@ -51,7 +51,7 @@ def test_dataset_that_is_being_built_is_kept_in_mind(project: Project, tmp_path:
     seen: list[dict[int, list[str]]] = []
 
     def looked_for() -> dict[int, list[str]]:
-        return pinned_versions(project.state, [], "rides", table_id)
+        return pinned_versions(project.pins, [], "rides", table_id)
 
     class Watched(TrainingClient):
         def get_historical_features(self, *args: Any, **options: Any) -> Any:
@@ -61,7 +61,7 @@ def test_dataset_that_is_being_built_is_kept_in_mind(project: Project, tmp_path:
     Watched(project).export(DATASET, manifest.parent)
     assert seen == [{1: [f"{manifest} (being built)"]}]
     assert looked_for() == {1: [str(manifest)]}
-    assert pinned_versions(project.state, [], "rides", "another table") == {}
+    assert pinned_versions(project.pins, [], "rides", "another table") == {}
     manifest.unlink()
     assert looked_for() == {}
 
@@ -72,7 +72,7 @@ def test_export_that_fails_pins_nothing(project: Project, tmp_path: Path) -> Non
     blocked.write_text("")
     with pytest.raises(Exception, match="cannot be written"):
         build(project, blocked / "out")
-    assert pinned_versions(project.state, [], "rides", log_of(project).table_id()) == {}
+    assert pinned_versions(project.pins, [], "rides", log_of(project).table_id()) == {}
 
 
 def test_every_aggregate_has_the_same_bytes_whichever_file_a_ride_lies_in(
@@ -80,7 +80,7 @@ def test_every_aggregate_has_the_same_bytes_whichever_file_a_ride_lies_in(
 ) -> None:
     """The same rides, appended in many pieces of mixed order, and compacted; ties in time are many."""
     view = every_aggregate()
-    write_plan(plan_of(view), bare_project.plan_path)
+    write_plan(plan_of(view), bare_project.plan_file)
     dataset = DATASET.__class__(
         name="rides",
         features=[f"all:{feature.name}" for feature in view.features],

@@ -164,7 +164,7 @@ def test_verify_of_a_set_built_before_anything_was_logged(bare_project: Project,
 
 def test_verify_does_not_mind_a_view_that_the_set_does_not_use(project: Project, tmp_path: Path) -> None:
     TrainingClient(project).export(DATASET, tmp_path / "out")
-    write_plan(plan_of(VIEW, with_one_more("other", VIEW)), project.plan_path)
+    write_plan(plan_of(VIEW, with_one_more("other", VIEW)), project.plan_file)
     assert verified(project, DATASET, tmp_path / "out") == ()
 
 
@@ -175,12 +175,12 @@ def change_file(project: Project, folder: Path) -> Dataset:
 
 
 def change_plan(project: Project, folder: Path) -> Dataset:
-    write_plan(plan_of(with_one_more("city_rides", VIEW)), project.plan_path)
+    write_plan(plan_of(with_one_more("city_rides", VIEW)), project.plan_file)
     return DATASET
 
 
 def rename_view(project: Project, folder: Path) -> Dataset:
-    write_plan(plan_of(with_one_more("towns", VIEW)), project.plan_path)
+    write_plan(plan_of(with_one_more("towns", VIEW)), project.plan_file)
     return replace(DATASET, features=["city_rides:n_10m"])
 
 

@@ -87,7 +87,7 @@ def test_log_that_is_behind_the_lookup_is_the_reason(project: Project) -> None:
 
 def test_lookup_of_another_plan_is_not_recomputed(project: Project) -> None:
     record = lookup(20, {"0": 20}, n_10m=10, long_gone=3)
-    write_plan(plan_of(with_one_more("city_rides", VIEW)), project.plan_path)
+    write_plan(plan_of(with_one_more("city_rides", VIEW)), project.plan_file)
     report = TrainingClient(project).verify_lookups([record])
     assert report.matches == 0
     assert f"served under the plan {PLAN.hash}, and the plan is now" in str(report.mismatches[0])

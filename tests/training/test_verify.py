@@ -130,7 +130,7 @@ def many_rides(n: int, partition: int) -> pa.Table:
 def test_bytes_do_not_depend_on_threads(
     bare_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str
 ) -> None:
-    write_plan(plan_of(every_aggregate()), bare_project.plan_path)
+    write_plan(plan_of(every_aggregate()), bare_project.plan_file)
     for partition in (0, 1, FIRST_IMPORT):
         rows = many_rides(900, partition)
         for begin in range(0, 900, 300):  # several files, as a worker leaves them
@@ -229,7 +229,7 @@ def test_accepted_gap_is_no_reason(project: Project, tmp_path: Path) -> None:
     out = build(project, tmp_path / "out")
     history = TopicHistory.begun("cluster/topic", 1, {}, "2026-01-01T00:00:00Z")
     gap = Gap(0, 0, 200, 299, "2026-01-01T00:00:00Z")
-    TopicNotes(project.log_path).write({"rides": history.with_gaps([gap])})
+    TopicNotes(project.log_notes).update(lambda _: {"rides": history.with_gaps([gap])})
     log_of(project).append(rides(0, range(300, 360)), {0: 359})
     found = verify(project, out)
     assert found.ok
@@ -321,7 +321,7 @@ def udf_project(project: Project) -> Project:
     made = Transform(kind="python", columns=(TWICE,), function="verify_udf:doubled", code=code)
     features = (feature("twice_10m", "sum", "twice", DType.INT64, 10),)
     view = View(name="doubles", source="rides", entities=VIEW.entities, features=features, transforms=(made,))
-    write_plan(Plan(project="test", sources={"rides": SOURCE}, views={"doubles": view}), project.plan_path)
+    write_plan(Plan(project="test", sources={"rides": SOURCE}, views={"doubles": view}), project.plan_file)
     return project
 
 
@@ -333,7 +333,7 @@ def test_transform_that_changed_is_the_reason(
 ) -> None:
     out = build(udf_project, tmp_path / "out", DOUBLES)
     assert verify(udf_project, out, DOUBLES).ok
-    write_plan(plan_of(VIEW), udf_project.plan_path)  # the view itself may go, as long as its code is there
+    write_plan(plan_of(VIEW), udf_project.plan_file)  # the view itself may go, as long as its code is there
     assert verify(udf_project, out, DOUBLES).ok
     monkeypatch.setattr("headrace.transforms.transformer.function_code", lambda function: "0" * 16)
     (problem,) = verify(udf_project, out, DOUBLES).problems

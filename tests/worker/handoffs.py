@@ -16,6 +16,7 @@ from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, View
 from headrace.records.apply import Applier
+from headrace.state import LocalState, State
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.handoff import Handoff
 from headrace.worker.handoff_requests import Request, ask
@@ -80,7 +81,7 @@ class Deployment:
         logs = {"sales": self.log}
         served = Plan(project="shop", sources=PLAN.sources, views={SHOPS.name: self.live})
         self.applier = Applier(served, self.store)
-        self.erased = ErasureFilter(self.folder / "erasure", {})
+        self.erased = ErasureFilter(LocalState(self.folder / "erasure"), {})
         self.handoff = Handoff(
             PLAN,
             self.store,
@@ -102,8 +103,8 @@ class Deployment:
         return VERSIONS[WINDOWS[self.store.catalogue().live[SHOPS.name]]]
 
     @property
-    def requests(self) -> Path:
-        return self.folder / "requests"
+    def requests(self) -> State:
+        return LocalState(self.folder / "requests")
 
     def owns(self, topic: str, partition: int) -> bool:
         return topic == "sales" and partition in self.owned

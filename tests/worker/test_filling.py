@@ -70,7 +70,7 @@ def seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def start(shop: Shop, broker: str, *, rebuild: bool = False) -> None:
-    prepare(shop.project, read_plan(shop.project.plan_path), broker, rebuild=rebuild).close()
+    prepare(shop.project, read_plan(shop.project.plan_file), broker, rebuild=rebuild).close()
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -109,7 +109,7 @@ def test_worker_killed_while_it_fills_leaves_a_store_that_is_not_ready_and_the_n
 def test_refill_after_an_erasure_answers_nothing_meanwhile(shop: Shop, seen: list[object]) -> None:
     right = look_up(shop)
     with open_store(shop.project.store_url, writable=True) as store:
-        refill(store, shop.project, read_plan(shop.project.plan_path))
+        refill(store, shop.project, read_plan(shop.project.plan_file))
     assert set(map(str, seen)) == {str(StoreNotReadyError)}
     assert look_up(shop) == right
 
@@ -124,9 +124,9 @@ def test_store_that_a_first_worker_makes_answers_at_once_where_the_log_holds_not
 
 
 def test_import_into_an_emptied_store_does_not_pass_for_all_there_is(shop: Shop, broker: str) -> None:
-    plan = read_plan(shop.project.plan_path)
+    plan = read_plan(shop.project.plan_file)
     other = plan.sources["sales"].model_copy(update={"name": "returns", "topic": "shop.returns"})
-    write_plan(plan.model_copy(update={"sources": {**plan.sources, "returns": other}}), shop.project.plan_path)
+    write_plan(plan.model_copy(update={"sources": {**plan.sources, "returns": other}}), shop.project.plan_file)
     import_history(shop.project, "returns", Origin(files=shop.put(SALES, "returns.parquet")), known_at="seen")
     empty(shop)
     done = shop.load(shop.put(random_sales(4, 10), "more.parquet"), known_at="seen")
@@ -146,7 +146,7 @@ def test_refill_of_a_store_that_was_filled_in_part_takes_all_of_the_log(shop: Sh
     EventLog(shop.project.log_path, SOURCE).append(streamed, {0: len(rows) - 1})
     empty(shop)  # a worker was killed before it had filled anything
     with open_store(shop.project.store_url, writable=True) as store:
-        refill(store, shop.project, read_plan(shop.project.plan_path))
+        refill(store, shop.project, read_plan(shop.project.plan_file))
     assert look_up(shop) == right
 
 
@@ -162,7 +162,7 @@ def test_rebuild_gives_signs_of_life_while_it_reads_the_log(
             clear(store)
 
         monkeypatch.setattr(kind, "clear", clearing)
-    plan = read_plan(shop.project.plan_path)
+    plan = read_plan(shop.project.plan_file)
     prepare(shop.project, plan, broker, rebuild=True, on_step=lambda: said.append("step")).close()
     assert said.index("step") < said.index("emptied")
 
@@ -170,7 +170,7 @@ def test_rebuild_gives_signs_of_life_while_it_reads_the_log(
 def test_import_leaves_a_store_that_a_worker_begins_to_fill_meanwhile_to_the_worker(
     shop: Shop, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = read_plan(shop.project.plan_path)
+    plan = read_plan(shop.project.plan_file)
 
     def overtaken(applier: Applier, store: OnlineStore, *_: object) -> int:
         store.change(CatalogueChange().serve(plan.views.values(), is_filling=True))

@@ -17,6 +17,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.records.apply import Applier
+from headrace.state import LocalState
 from headrace.stores.memory import MemoryStore
 from headrace.stores.served_plan import unreadable
 from headrace.worker import handoff as module
@@ -260,7 +261,7 @@ def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
 
     monkeypatch.setattr(log, "last_offsets", last_offsets)
     applier = Applier(plan_of(VERSIONS[10]), deployed.store)
-    erased = ErasureFilter(deployed.folder / "erasure", {})
+    erased = ErasureFilter(LocalState(deployed.folder / "erasure"), {})
     catch_up(deployed.store, applier, {"sales": log}, {"sales": PARTITIONS}, erased)
     held = {at.partition: position.offset for at, position in deployed.store.positions().items()}
     assert held == {partition: sales.offsets[partition] - 1 for partition in range(PARTITIONS)}

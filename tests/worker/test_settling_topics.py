@@ -15,6 +15,7 @@ from headrace.kafka import describe, ensure_topics
 from headrace.kafka.topics import TopicWatch
 from headrace.log import EventLog, Gap, TopicHistory, TopicNotes
 from headrace.plan import Source
+from headrace.state import LocalState
 from headrace.stores import CatalogueChange, Position
 from headrace.stores.memory import MemoryStore
 from headrace.worker.log_rows import log_rows
@@ -32,7 +33,7 @@ class Start:
     def __init__(self, broker: str, topic: str, folder: Path) -> None:
         self.source: Source = SOURCE.model_copy(update={"topic": topic})
         self.broker, self.topic = broker, topic
-        self.notes, self.store, self.log = TopicNotes(folder), MemoryStore(), EventLog(folder, self.source)
+        self.notes, self.store, self.log = TopicNotes(LocalState(folder)), MemoryStore(), EventLog(folder, self.source)
         ensure_topics(broker, [self.source], 1)
         self.send(0, 1, 2)
         self.append(1)
@@ -93,14 +94,14 @@ def test_a_log_from_before_there_were_notes_is_what_its_store_says(start: Start)
 
 
 def test_an_emptied_store_does_not_make_another_topic_the_logs(start: Start) -> None:
-    start.notes.write({start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
+    start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     start.store.clear()
     with pytest.raises(TopicError, match="that was c/1"):
         start.settle()
 
 
 def test_notes_that_went_with_the_log_are_taken_from_the_store(start: Start, tmp_path: Path) -> None:
-    start.notes.write({start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
+    start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     start.settle(Accept(new_topic=True))
     (tmp_path / "log").rename(tmp_path / "moved away")
     start.log = EventLog(tmp_path / "log", start.source)
@@ -112,7 +113,7 @@ def test_notes_that_went_with_the_log_are_taken_from_the_store(start: Start, tmp
 
 @pytest.mark.parametrize(("applied", "is_behind"), [(1, False), (2, True)])
 def test_store_that_is_ahead_of_a_topic_that_ended_is_filled_anew(start: Start, applied: int, is_behind: bool) -> None:
-    start.notes.write({start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
+    start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     start.store.commit([], {start.at(0): Position(applied, NOON * 1000, 0)})
     topics, found = start.settle(is_embedded=True)
     assert found is is_behind
@@ -127,14 +128,14 @@ def test_store_that_is_ahead_of_the_topic_that_goes_on_stays(start: Start) -> No
 
 
 def test_another_cluster_with_the_same_record_where_the_log_ends_is_gone_on_with(start: Start) -> None:
-    start.notes.write({start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
+    start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     topics, _ = start.settle(Accept(cluster=True))
     assert topics.history(start.topic).live.identities == ("c/1", start.identity)
     assert topics.number(start.at(0)) == start.at(0)
 
 
 def test_another_cluster_with_another_record_where_the_log_ends_is_refused(start: Start) -> None:
-    start.notes.write({start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
+    start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     start.append(2, minute=30)  # the broker's record at offset 2 is of 12:02
     with pytest.raises(TopicError, match="holds another record at offset 2"):
         start.settle(Accept(cluster=True))
@@ -143,7 +144,7 @@ def test_another_cluster_with_another_record_where_the_log_ends_is_refused(start
 
 def test_store_that_holds_events_of_an_accepted_gap_is_filled_anew_also_at_the_start_after(start: Start) -> None:
     history = TopicHistory.begun(start.identity, 1, {}, NOW).with_gaps([Gap(0, 0, 2, 2, NOW)])
-    start.notes.write({start.topic: history})  # by a worker that was killed before it emptied the store
+    start.notes.update(lambda _: {start.topic: history})  # by a worker that was killed before it emptied the store
     start.store.commit([], {start.at(0): Position(2, NOON * 1000, 0)})
     assert start.settle()[1] is True
     start.append(2)  # what comes behind the gap was logged since

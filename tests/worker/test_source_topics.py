@@ -13,6 +13,7 @@ from headrace.errors import BrokerUnavailableError, TopicError
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka.topics import TopicWatch
 from headrace.log import EventLog, TopicHistory, TopicNotes
+from headrace.state import LocalState
 from headrace.stores import Position
 from headrace.stores.memory import MemoryStore
 from headrace.worker.source_topics import SourceTopics
@@ -44,8 +45,8 @@ class Watch:
 
 
 def topics(folder: Path, history: TopicHistory, watch: Watch | None = None, **more: Any) -> SourceTopics:
-    notes = TopicNotes(folder / "log")
-    notes.write({"sales": history})
+    notes = TopicNotes(LocalState(folder / "log"))
+    notes.update(lambda _: {"sales": history})
     return SourceTopics(notes, {"sales": history}, cast(TopicWatch, watch or Watch(history.live.identity)), **more)
 
 
@@ -64,7 +65,7 @@ def test_kafkas_partitions_are_numbered_after_those_that_ended(tmp_path: Path) -
 def test_partitions_that_come_later_are_noted_before_they_are_read(tmp_path: Path) -> None:
     mine, other = topics(tmp_path, ANEW), topics(tmp_path, ANEW)
     mine.assigned([sales(0), sales(4)])
-    assert TopicNotes(tmp_path / "log").read()["sales"].live.partitions == 5
+    assert TopicNotes(LocalState(tmp_path / "log")).read()["sales"].live.partitions == 5
     assert mine.sizes == {"sales": 7}
     other.assigned([sales(0)])
     assert other.sizes == {"sales": 7}

@@ -93,15 +93,15 @@ class _Clients:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._now = TrainingClient(project)
-        self._ledger = Ledger.load(project.erasure_path)
+        self._ledger = Ledger.load(project.erasures)
         self._known: dict[str, tuple[TrainingClient, Causes] | None] = {self._now.plan.hash: self._made(self._now)}
 
     def of(self, plan_hash: str) -> tuple[TrainingClient, Causes] | None:
         """The client of a plan; None where the plan was not kept, or cannot be read any more."""
         if plan_hash not in self._known:
-            path = self._project.plans_path / f"{plan_hash}.json"
+            file = self._project.served_plans.file(f"{plan_hash}.json")
             try:
-                self._known[plan_hash] = self._made(TrainingClient(self._project, plan=read_plan(path)))
+                self._known[plan_hash] = self._made(TrainingClient(self._project, plan=read_plan(file)))
             except PlanError as error:
                 logger.info("Lookups of the plan %s are not compared: %s", plan_hash, error.what)
                 self._known[plan_hash] = None

@@ -117,13 +117,13 @@ class Causes:
         found = {}
         for topic, partitions in asked.items():
             source = self._plan.source_for_topic(topic)
-            history = topic_history(root, topic)
+            history = topic_history(self._project.log_notes, topic)
             found[topic] = _Log(
                 made_log(root, source),
                 EventLog(root, source).last_offsets(sorted(partitions)),
                 history.gaps if history else (),
                 history.sealed if history else range(0),
-                frozenset(undone_imports(root, topic)),
+                frozenset(undone_imports(self._project.log_notes, topic)),
             )
         return found
 

@@ -46,11 +46,11 @@ def backfill(
     from headrace.worker.handoff_requests import cancel as take_back
 
     project = Project.load(folder)
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     declared = _declared(plan, view)
     if cancel:
         _confirm_giving_up(project, plan, view, yes=yes)
-        there = take_back(project.requests_path, view)
+        there = take_back(project.requests, view)
         if as_json:
             print_json({"view": view, "cancelled": there})
         else:
@@ -76,7 +76,7 @@ def rollback(
     """Serve the version that a view had before, once it has been brought up to date from the log."""
     _require_log()
     project = Project.load(folder)
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     declared = _declared(plan, view)
     versions = _catalogue(project).kept_versions(view)
     if list_:
@@ -171,7 +171,7 @@ def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json
     if _catalogue(project).live.get(target.name) == target.hash:
         _done(target, began, as_json, already=True)
         return
-    ask(project.requests_path, Request(view=target, source=plan.sources[target.source]))
+    ask(project.requests, Request(view=target, source=plan.sources[target.source]))
     try:
         is_done = _done_alone(project, plan)
         if not is_done and wait:

@@ -47,7 +47,7 @@ def deadletters(
     from headrace.produce import read_dead_letters
 
     project = Project.load(folder)
-    wanted = topics or [source.topic for source in read_plan(project.plan_path).sources.values()]
+    wanted = topics or [source.topic for source in read_plan(project.plan_file).sources.values()]
     letters = read_dead_letters(broker_address(project), wanted)
     if (undelivered := count_undelivered(project)) is not None:
         note(undelivered)

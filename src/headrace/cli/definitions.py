@@ -43,10 +43,10 @@ def apply(as_json: AsJson = False, folder: Folder = None) -> None:
         require_feast()
         result = apply_definitions(project)
     if as_json:
-        print_json({"plan": result.plan.hash, "path": str(result.plan_path), **result.diff.to_dict()})
+        print_json({"plan": result.plan.hash, "path": str(result.plan_file), **result.diff.to_dict()})
         return
     _show_changes(result.diff)
-    console.print(f"Applied: plan [bold]{result.plan.hash}[/] in {result.plan_path}", highlight=False)
+    console.print(f"Applied: plan [bold]{result.plan.hash}[/] in {result.plan_file}", highlight=False)
 
 
 @command

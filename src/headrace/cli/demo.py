@@ -42,7 +42,7 @@ def demo(
     with demo_state(project):
         example, datasets, proven = _run(project, late, lookups, limit)
     elsewhere = project.state if project.state != asked_for else None
-    _say_what_next(example, list(read_plan(project.plan_path).services), datasets, elsewhere)
+    _say_what_next(example, list(read_plan(project.plan_file).services), datasets, elsewhere)
     if not proven:
         raise typer.Exit(DIFFERENT)
 

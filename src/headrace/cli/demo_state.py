@@ -17,10 +17,10 @@ __all__ = ["demo_project", "demo_state"]
 
 _MARKER = "demo.json"
 
-_MADE_AGAIN = {"plan.json", "registry.db", "broker.json", "broker.log", "worker.log", "faust", _MARKER}
+_MADE_AGAIN = {"plan.json", "registry.db", "broker.json", "broker.log", "worker.log", "faust", ".lock", _MARKER}
 """What every command writes anew and no data is lost with."""
 
-_OPENED = {"lock.mdb", "worker.lock"}
+_OPENED = {"lock.mdb", "worker.lock", ".lock"}
 """Files that change when a store is merely opened."""
 
 

@@ -102,7 +102,7 @@ def history(
     from headrace.training.output_files import check_ending, write_result
 
     project = Project.load(folder)
-    asked = _asked(read_plan(project.plan_path), service, feature)
+    asked = _asked(read_plan(project.plan_file), service, feature)
     if out is not None:
         check_ending(out)
     found = TrainingClient(project).get_historical_features(spine, asked, as_of=as_of, time_column=time_column)

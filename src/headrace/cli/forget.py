@@ -44,7 +44,7 @@ def forget(
 ) -> None:
     """Erase an entity from online records, log and recorded lookups, for good; no replay brings it back."""
     project = Project.load(folder)
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     folders = None if datasets is None else [datasets]
     entities = _entities(plan, entity, keys or [], key or [])
     if not dry_run and _is_alone(project) and Path(project.store_url.removeprefix("lmdb:")).exists():

@@ -65,7 +65,7 @@ def head(
     from headrace.lookup.response import json_value
 
     project = Project.load(folder)
-    source = _sources(read_plan(project.plan_path), [topic])[0]
+    source = _sources(read_plan(project.plan_file), [topic])[0]
     snapshot = EventLog(project.log_path, source).snapshot()
     found = [
         {name: json_value(value) for name, value in row.items()}
@@ -160,7 +160,7 @@ def vacuum(
                 done, lost = held.vacuum(retention_s=retention * 3600, dry_run=dry_run), {}
         rows.append({"table": name, **done._asdict(), "lost": lost, "breaks": broken[name]})
     if not dry_run:
-        forget_pins(project.state, given_up)
+        forget_pins(project.pins, given_up)
     if as_json:
         print_json({"dry_run": dry_run, "tables": rows})
         return
@@ -178,7 +178,7 @@ def vacuum(
 def _tables(project: Project, topics: list[str] | None) -> Iterator[tuple[str, EventLog | LookupTable]]:
     from headrace.log import EventLog, LookupTable, Upkeep
 
-    plan, rule = read_plan(project.plan_path), Upkeep(target_bytes=project.log_target_bytes)
+    plan, rule = read_plan(project.plan_file), Upkeep(target_bytes=project.log_target_bytes)
     for source in _sources(plan, topics):
         yield source.topic, EventLog(project.log_path, source, rule)
     if not topics:
@@ -201,7 +201,7 @@ def _pins(project: Project, held: EventLog | LookupTable, folders: list[Path]) -
     if not isinstance(held, EventLog):
         return {}
     where = [project.root, project.state, *folders]
-    return pinned_versions(project.state, where, held.source.topic, held.table_id())
+    return pinned_versions(project.pins, where, held.source.topic, held.table_id())
 
 
 def _broken(
@@ -212,7 +212,7 @@ def _broken(
 
     if not isinstance(held, EventLog):
         return {}
-    missing = missing_pins(project.state, held.source.topic, held.table_id())
+    missing = missing_pins(project.pins, held.source.topic, held.table_id())
     if not missing:
         return {}
     kept = _pins(project, held, folders)

@@ -50,7 +50,7 @@ def reset(
     from headrace.stores import open_store
 
     project = Project.load(folder)
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     _refuse_beside_workers(project)
     # Open to write: where one worker locks the store, none runs from here to the end.
     with open_store(project.store_url, writable=True) as store:
@@ -86,8 +86,8 @@ def _folders(project: Project, *, datasets: bool) -> dict[str, Path]:
     """What depends on store and log, and is removed before the log."""
     found = {
         "recorded lookups": project.audit_path,
-        "plans that they were served under": project.plans_path,
-        "requests to the workers": project.requests_path,
+        "plans that they were served under": project.state / "plans",
+        "requests to the workers": project.state / "requests",
         "notes on datasets' log versions": project.state / "pins",
     }
     if datasets:

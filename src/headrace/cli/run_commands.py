@@ -62,8 +62,8 @@ def dev(
             f"The embedded broker listens at [bold]{broker.address}[/] (Ctrl-C stops it; it keeps nothing).",
             highlight=False,
         )
-        if project.plan_path.exists():
-            topics = ensure_topics(broker.address, read_plan(project.plan_path).sources.values(), project.partitions)
+        if project.plan_file.exists():
+            topics = ensure_topics(broker.address, read_plan(project.plan_file).sources.values(), project.partitions)
             console.print(f"Topics: {', '.join(topics)}", highlight=False)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         broker.wait()

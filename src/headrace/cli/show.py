@@ -22,7 +22,7 @@ _PARTS = {"features": ["feature", "is", "type"], "columns": ["column", "type"], 
 def list_(as_json: AsJson = False, folder: Folder = None) -> None:
     """Show what is declared: sources, views, feature services and datasets."""
     project = Project.load(folder)
-    found = everything(project, read_plan(project.plan_path))
+    found = everything(project, read_plan(project.plan_file))
     if as_json:
         print_json(found)
         return
@@ -50,7 +50,7 @@ def show(
         msg = f"--kind is {kind!r}."
         raise LookupRequestError(msg, hint=f"It is one of {', '.join(KINDS)}.")
     project = Project.load(folder)
-    found = facts_of(project, read_plan(project.plan_path), name, kind)
+    found = facts_of(project, read_plan(project.plan_file), name, kind)
     if as_json:
         print_json(found)
         return

@@ -40,7 +40,7 @@ def project_status(project: Project) -> dict[str, Any]:
     Raises:
         PlanError: There is no plan.
     """
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     notes: list[str] = []
     if (undelivered := count_undelivered(project)) is not None:
         notes.append(undelivered)
@@ -119,7 +119,7 @@ def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]
             catalogue = store.catalogue()
     except HeadraceError:
         return []  # said already
-    asked = read_requests(project.requests_path)
+    asked = read_requests(project.requests)
     failing = catalogue.failures
     rows = []
     for name, view in plan.views.items():
@@ -191,7 +191,7 @@ def _histories(project: Project, topics: Sequence[str], notes: list[str]) -> dic
     try:
         from headrace.log import TopicNotes
 
-        found = TopicNotes(project.log_path).read()
+        found = TopicNotes(project.log_notes).read()
     except (HeadraceError, ImportError) as error:
         notes.append(f"Which topics the log was made from is not known. {error}")
         return {}

@@ -28,7 +28,7 @@ def remarks_on_the_past(project: Project, plan: Plan) -> list[str]:
 
         with open_store(project.store_url, writable=False) as store:
             catalogue = store.catalogue()
-        ledger = Ledger.load(project.erasure_path)
+        ledger = Ledger.load(project.erasures)
         found = []
         for source in plan.sources.values():
             ids, made = catalogue.origin.logs.get(source.topic, ()), made_log(project.log_path, source)

@@ -17,6 +17,7 @@ from headrace.declare.transform_trial import try_transforms
 from headrace.errors import ConfigError, DefinitionError, PlanError
 from headrace.events.repo_modules import forget_modules
 from headrace.plan import Plan, read_plan, write_plan
+from headrace.state import StateFile
 
 if TYPE_CHECKING:
     from headrace.config import Project
@@ -31,12 +32,12 @@ class ApplyResult:
 
     Attributes:
         plan: The plan that was written.
-        plan_path: Where to.
+        plan_file: Where to.
         diff: What changed against the plan that was there before.
     """
 
     plan: Plan
-    plan_path: Path
+    plan_file: StateFile
     diff: PlanDiff
 
 
@@ -64,9 +65,9 @@ def apply(project: Project) -> ApplyResult:
         plan, warnings = _tried_plan(repo)
         diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
         _register(repo)
-    write_plan(plan, project.plan_path)
+    write_plan(plan, project.plan_file)
     forget_modules(project.repo)  # of before this apply, perhaps
-    return ApplyResult(plan, project.plan_path, diff)
+    return ApplyResult(plan, project.plan_file, diff)
 
 
 def plan_changes(project: Project) -> PlanDiff:
@@ -114,9 +115,9 @@ def _tried_plan(repo: FeatureRepo) -> tuple[Plan, tuple[str, ...]]:
 
 def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanDiff:
     before, note = None, None
-    if project.plan_path.exists():
+    if project.plan_file.exists():
         try:
-            before = read_plan(project.plan_path)
+            before = read_plan(project.plan_file)
         except PlanError as error:  # damaged, or of another version: an apply is what mends it
             note = error.what
     check_logged(repo, project.log_path, plan, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -11,27 +10,26 @@ from headrace.erasure.ledger import LEDGER, Erasure, Ledger
 from headrace.events.columns import BoolArray, IntArray
 from headrace.events.event_batch import EventBatch
 from headrace.plan import DType
+from headrace.state import State
 
 __all__ = ["ErasureFilter"]
-
-_Stamp = tuple[int, int, int]
 
 
 class ErasureFilter:
     """Drops events of erased entities: those up to the offset they were erased through, and those dated before the erasure.
 
-    The ledger is read again whenever its file changes. Where nothing was erased, this costs one look at the file per call.
+    The ledger is read again whenever it changes. Where nothing was erased, this costs one question for its version per call.
 
     Args:
-        folder: The ledger's folder.
+        state: Where the ledger is kept (`Project.erasures`).
         identities: By topic, which topic of that name is read: offsets of another one mean nothing here.
     """
 
-    def __init__(self, folder: Path, identities: Mapping[str, str]) -> None:
-        self._folder = folder
+    def __init__(self, state: State, identities: Mapping[str, str]) -> None:
+        self._state = state
         self._identities = dict(identities)
-        self._stamp: _Stamp | None = None
-        self._ledger = Ledger(folder, None, {})
+        self._version: str | None = None
+        self._ledger = Ledger(state, None, {})
         self._reload()
 
     def kept(self, batches: Sequence[EventBatch]) -> list[EventBatch]:
@@ -47,15 +45,11 @@ class ErasureFilter:
         return [self._kept(batch) for batch in batches] if self._ledger.erasures else list(batches)
 
     def _reload(self) -> None:
-        try:
-            found = (self._folder / LEDGER).stat()
-        except FileNotFoundError:
-            # Where there was one, losing it must not bring back what it names.
-            return
-        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-        if stamp != self._stamp:
-            self._ledger = Ledger.load(self._folder)
-            self._stamp = stamp
+        version = self._state.version(LEDGER)
+        # Where there was one and it is lost, what it names must not come back.
+        if version is not None and version != self._version:
+            self._ledger = Ledger.load(self._state)
+            self._version = version
 
     def _kept(self, batch: EventBatch) -> EventBatch:
         keep = np.ones(len(batch), np.bool_)

@@ -17,9 +17,10 @@ from headrace.config import Clock, Project
 from headrace.erasure.dataset_search import Holder, datasets_holding
 from headrace.erasure.inventory import Held, Places, places_of, stale_views, what_is_held
 from headrace.erasure.ledger import Entity, Erasure, Ledger
-from headrace.errors import LookupRequestError
+from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable, topic_history
 from headrace.plan import Plan
+from headrace.state import StateFile
 from headrace.stores import OnlineStore
 from headrace.times import iso_time
 
@@ -117,7 +118,7 @@ def forget_all(
     unknown = [places for places, found in zip(all_places, held, strict=True) if not found.is_known]
     if unknown:
         raise never_held(plan, unknown[0].entity)
-    ledger = Ledger.load(project.erasure_path)
+    ledger = Ledger.load(project.erasures)
     begun = [_begin(project, ledger, store, *one) for one in zip(all_places, held, strict=True)]
     if not alone:
         time.sleep(grace_s)
@@ -166,7 +167,7 @@ def _entry(project: Project, done: Forgotten, store: OnlineStore) -> Erasure:
     lineages, identities = store.catalogue().lineages, {}
     for topic in done.through:
         # The store may have been emptied; what is noted with the log is still there.
-        history = topic_history(project.log_path, topic)
+        history = topic_history(project.log_notes, topic)
         identity = lineages.get(topic) if history is None else history.lineage
         if identity is not None:
             identities[topic] = identity
@@ -214,13 +215,15 @@ def _erase_online(store: OnlineStore, places: Places, done: Forgotten) -> None:
         done.online[view.name] = done.online.get(view.name, 0) + removed
 
 
-def _write_receipt(project: Project, plan: Plan, done: Forgotten) -> Path:
-    folder = project.erasure_path / "receipts"
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_receipt(project: Project, plan: Plan, done: Forgotten) -> StateFile:
     erased_at = iso_time(done.erased_us) or ""
-    path = folder / f"{erased_at.replace(':', '').replace('-', '')}-{done.digest[:12]}.json"
-    path.write_text(json.dumps(receipt(plan, done), indent=2) + "\n", encoding="utf-8")
-    return path
+    file = project.erasures.file(f"receipts/{erased_at.replace(':', '').replace('-', '')}-{done.digest[:12]}.json")
+    try:
+        file.write((json.dumps(receipt(plan, done), indent=2) + "\n").encode())
+    except OSError as error:
+        msg = f"Everything was erased, but the receipt {file} cannot be written: {error}."
+        raise ConfigError(msg, hint="Make the folder writable and forget the entity again.") from error
+    return file
 
 
 def receipt(plan: Plan, done: Forgotten) -> Mapping[str, Any]:

@@ -175,7 +175,7 @@ def what_is_held(
         for view in places.views:
             records = store.lookup({view.hash: places.entities(store, view)}).records[view.hash]
             online[view.name] = online.get(view.name, 0) + sum(map(len, records))
-    ledger = Ledger.load(project.erasure_path)
+    ledger = Ledger.load(project.erasures)
     erasure = ledger.erasures.get(ledger.digest(places.entity)) if ledger.erasures else None
     log = {topic: held.rows for topic, held in found.items()}
     rows = _more(log, erasure.rows if erasure is not None and not erasure.is_finished else {})

@@ -6,25 +6,22 @@ only the ledger, a receipt or a backup of them cannot tell the entity, nor try n
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
 import math
-import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from headrace.errors import ConfigError
-from headrace.state.durable_file import write_durably
+from headrace.state import ABSENT, Note, State, StateConflictError
 
 __all__ = ["LEDGER", "Entity", "Erasure", "Ledger"]
 
 LEDGER = "ledger.json"
-_LOCK = "ledger.lock"
 _SECRET = "secret"  # noqa: S105 the file's name
 _SECRET_BYTES = 32
 
@@ -66,42 +63,28 @@ class Ledger:
     """The erasures of a project.
 
     Args:
-        folder: Where ledger and secret are kept.
+        state: Where ledger and secret are kept (`Project.erasures`).
         secret: The secret; None where nothing was ever erased.
         erasures: By digest.
     """
 
-    def __init__(self, folder: Path, secret: bytes | None, erasures: Mapping[str, Erasure]) -> None:
-        self.folder = folder
+    def __init__(self, state: State, secret: bytes | None, erasures: Mapping[str, Erasure]) -> None:
+        self._state = state
         self._secret = secret
         self.erasures = dict(erasures)
 
     @classmethod
-    def load(cls, folder: Path) -> Ledger:
-        """Read a project's ledger; an empty one where nothing was ever erased.
+    def load(cls, state: State) -> Ledger:
+        """Read the ledger; it is empty where nothing was ever erased.
 
         Args:
-            folder: Its folder.
+            state: Where it is kept.
 
         Raises:
-            ConfigError: The ledger or its secret cannot be read: a worker that went on could bring back what was erased.
+            ConfigError: It cannot be read: a worker that went on could bring back what was erased.
         """
-        path = folder / LEDGER
-        if not path.exists():
-            return cls(folder, None, {})
-        try:
-            secret = bytes.fromhex((folder / _SECRET).read_text(encoding="ascii").strip())
-            entries = [_erasure(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["erasures"]]
-            if len(secret) != _SECRET_BYTES:
-                msg_0 = f"the secret has {len(secret)} bytes"
-                raise ValueError(msg_0)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"The ledger of erasures in {folder} cannot be read: {error}."
-            hint = (
-                f"Restore {LEDGER} and {_SECRET} from a copy: without them, a replay would bring back what was erased."
-            )
-            raise ConfigError(msg, hint=hint) from error
-        return cls(folder, secret, {entry.digest: entry for entry in entries})
+        erasures = _note(state).read()
+        return cls(state, _read_secret(state) if state.file(LEDGER).exists() else None, erasures)
 
     def digest(self, entity: Mapping[str, Any]) -> str:
         """How an entity stands in the ledger.
@@ -115,7 +98,7 @@ class Ledger:
     def digest_of(self, names: tuple[str, ...], values: list[Any]) -> str:
         """The same, for names in sorted order and their values."""
         if self._secret is None:
-            self._secret = _new_secret(self.folder)
+            self._secret = _make_secret(self._state)
         text = json.dumps([names, values], separators=(",", ":"), ensure_ascii=True)
         return hmac.new(self._secret, text.encode("ascii"), hashlib.sha256).hexdigest()
 
@@ -142,7 +125,7 @@ class Ledger:
         self.add(replace(erasure, is_finished=True))
 
     def add(self, erasure: Erasure) -> None:
-        """Add an erasure, or widen the one that is there, and write the ledger in one step; what others have added meanwhile stays.
+        """Add an erasure, or widen the one that is there; what others have added meanwhile stays.
 
         Args:
             erasure: The erasure.
@@ -150,29 +133,55 @@ class Ledger:
         Raises:
             ConfigError: The ledger cannot be read any more.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.erasures |= Ledger.load(self.folder).erasures
-            self._write(erasure)
 
-    def _write(self, erasure: Erasure) -> None:
-        known = self.erasures.get(erasure.digest)
-        self.erasures[erasure.digest] = erasure if known is None else _widened(known, erasure)
-        document = {"format": 1, "erasures": [asdict(one) for one in self.erasures.values()]}
-        write_durably(self.folder / LEDGER, json.dumps(document, indent=1) + "\n")
+        def with_it(erasures: dict[str, Erasure]) -> dict[str, Erasure]:
+            merged = {**self.erasures, **erasures}
+            known = merged.get(erasure.digest)
+            return {**merged, erasure.digest: erasure if known is None else _widened(known, erasure)}
+
+        self.erasures = _note(self._state).update(with_it)
 
 
-def _new_secret(folder: Path) -> bytes:
+def _note(state: State) -> Note[dict[str, Erasure]]:
+    def parse(document: Any) -> dict[str, Erasure]:
+        return {one.digest: one for one in map(_erasure, document["erasures"])}
+
+    def render(erasures: dict[str, Erasure]) -> dict[str, Any]:
+        return {"format": 1, "erasures": [asdict(one) for one in erasures.values()]}
+
+    def unreadable(error: Exception) -> ConfigError:
+        return _unreadable(state, error)
+
+    return Note(state.file(LEDGER), dict, parse, render, unreadable, unreadable)
+
+
+def _unreadable(state: State, error: Exception) -> ConfigError:
+    msg = f"The ledger of erasures {state.place(LEDGER)} cannot be read or written: {error}."
+    hint = f"Restore {LEDGER} and {_SECRET} from a copy: without them, a replay would bring back what was erased."
+    return ConfigError(msg, hint=hint)
+
+
+def _read_secret(state: State) -> bytes:
+    try:
+        stored = state.read(_SECRET)
+        secret = b"" if stored is None else bytes.fromhex(stored.data.decode("ascii").strip())
+        if len(secret) != _SECRET_BYTES:
+            msg = f"the secret has {len(secret)} bytes"
+            raise ValueError(msg)
+    except (OSError, ValueError) as error:
+        raise _unreadable(state, error) from error
+    return secret
+
+
+def _make_secret(state: State) -> bytes:
     """The secret, made at the first erasure, readable by its owner alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _SECRET
-    if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_bytes(_SECRET_BYTES).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    made = secrets.token_bytes(_SECRET_BYTES).hex() + "\n"
+    with suppress(StateConflictError):  # another process has just made it
+        try:
+            state.write(_SECRET, made.encode("ascii"), expected=ABSENT, is_secret=True)
+        except OSError as error:
+            raise _unreadable(state, error) from error
+    return _read_secret(state)
 
 
 def _erasure(entry: dict[str, Any]) -> Erasure:

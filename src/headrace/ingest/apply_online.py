@@ -90,7 +90,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
         log = EventLog(project.log_path, source)
         identities = {topic: lineage for topic, lineage in catalogue.lineages.items() if topic == source.topic}
         applier = Applier(plan, store, project.repo)
-        erased = ErasureFilter(project.erasure_path, identities)
+        erased = ErasureFilter(project.erasures, identities)
         events = sum(
             _apply(applier, store, log, erased, partition, last)
             for partition, last in log.last_offsets(log.imports()).items()

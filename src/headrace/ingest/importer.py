@@ -29,6 +29,7 @@ from headrace.events.model_schema import load_model
 from headrace.ingest.apply_online import Applied, apply_imports, known_of
 from headrace.ingest.column_mapping import Fields, Unmatched
 from headrace.ingest.input_reader import Origin, Reader
+from headrace.ingest.only_import import only_import
 from headrace.ingest.staging import Digest, Staging
 from headrace.ingest.validate import BadRow, Validator
 from headrace.log import EventLog
@@ -136,19 +137,19 @@ def import_history(
         PlanError, EventError: There is no plan, or the source's model cannot be loaded.
         LogError, LogUnavailableError, StoreUnavailableError: Import again: it goes on where this ended.
     """
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     declared = _source(plan, source)
     model = load_model(project.repo, declared.model)
     fields = Fields(declared, model, mapped or {}, known_at)
     now = time.time_ns() // 1000 if now_us is None else now_us
     validator = Validator(EventDecoder(declared, model), fields, now, declared.max_future_us, moments or TimeReader())
     names = [*(field.name for field in fields.all), *(mapped or {}).values()]
-    reader, registry = Reader(origin, names), Registry(project.log_path)
+    reader, registry = Reader(origin, names), Registry(project.log_notes)
     done = Imported(declared.name, unmatched=fields.unmatched, quoted_query=reader.quoted_query)
     try:
         project.state.mkdir(parents=True, exist_ok=True)
         with (
-            registry.locked(),
+            only_import(project),
             _room(project) as room,
             Staging(room / "events.arrow", declared) as staging,
         ):
@@ -300,7 +301,7 @@ def _held(log: EventLog, batch: EventBatch, own: int | None) -> BoolArray:
 
 
 def _append(project: Project, plan: Plan, log: EventLog, entry: Entry, staging: Staging, done: Imported) -> None:
-    erased = ErasureFilter(project.erasure_path, known_of(project, plan, entry.topic).identities)
+    erased = ErasureFilter(project.erasures, known_of(project, plan, entry.topic).identities)
     for batch in _batches(log, staging, entry.partition):
         fresh = batch.where(~_held(log, batch, entry.partition))
         done.held += len(batch) - len(fresh)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace.config import Project
 from headrace.errors import HeadraceError, IngestError, LogError, StoreLockedError
+from headrace.ingest.only_import import only_import
 from headrace.log import EventLog
 from headrace.log.dataset_pins import pinned_versions
 from headrace.log.import_registry import Entry, Registry
@@ -60,10 +61,10 @@ def find_import(project: Project, name: str, source: str | None = None) -> tuple
     Raises:
         IngestError: There is none, there are several, or it was taken back already.
     """
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     topics = {one.name: one.topic for one in plan.sources.values()}
     wanted = None if source is None else topics.get(source, source)
-    all_of_it = [entry for entry in Registry(project.log_path).all() if wanted in (None, entry.topic)]
+    all_of_it = [entry for entry in Registry(project.log_notes).all() if wanted in (None, entry.topic)]
     named = [entry for entry in all_of_it if entry.id == name]
     found = [entry for entry in named if entry.undone_at is None]
     if not found:
@@ -98,10 +99,10 @@ def undo_import(project: Project, name: str, source: str | None = None, *, now_u
         IngestError: There is no such import; a worker or another import is at work.
         LogError, LogUnavailableError, StoreUnavailableError: Not all of it was done; do it again.
     """
-    plan = read_plan(project.plan_path)
-    registry = Registry(project.log_path)
+    plan = read_plan(project.plan_file)
+    registry = Registry(project.log_notes)
     now = iso_time(time.time_ns() // 1000 if now_us is None else now_us)
-    with registry.locked():
+    with only_import(project):
         entry, done = find_import(project, name, source)
         declared = _source(plan, entry)
         log = EventLog(project.log_path, declared)
@@ -149,7 +150,7 @@ def _views_held(plan: Plan, store: OnlineStore, source: Source) -> list[View]:
 def _datasets(project: Project, log: EventLog, entry: Entry) -> list[str]:
     """The manifests of datasets whose version of the log has the import."""
     found: list[str] = []
-    pinned = pinned_versions(project.state, [project.root, project.state], log.source.topic, log.table_id())
+    pinned = pinned_versions(project.pins, [project.root, project.state], log.source.topic, log.table_id())
     for version, manifests in pinned.items():
         try:
             has_it = entry.partition in log.snapshot(version).partitions()

@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.state import State
+
 __all__ = ["MANIFEST", "drop_pin", "forget_pins", "manifests_below", "missing_pins", "note_pin", "pinned_versions"]
 
 MANIFEST = "manifest.json"
 _NOT_LOOKED_INTO = {"node_modules", "__pycache__", "_delta_log"}
-_FOLDER = "pins"
 _BUILDING_S = 7 * 86_400.0
-"""For so long a pin counts whose dataset was begun and never ended: its builder may still be at it, or was killed."""
+"""How long a pin counts whose dataset was begun and never finished: its builder may still run, or was killed."""
 
 
 def note_pin(
-    state: Path,
+    pins: State,
     manifest: Path,
     logs: Mapping[str, int | None],
     tables: Mapping[str, str | None],
@@ -33,7 +34,7 @@ def note_pin(
     """Note that a dataset is about to be built, or has been.
 
     Args:
-        state: The project's state folder.
+        pins: The pins of a project (`Project.pins`).
         manifest: Where its manifest will be.
         logs: By topic, the version of its log that is read.
         tables: By topic, the id of its log's table.
@@ -42,86 +43,80 @@ def note_pin(
     Raises:
         OSError: It cannot be noted.
     """
-    path = _pin(state, manifest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noted = {"manifest": str(manifest.resolve()), "logs": dict(logs), "tables": dict(tables), "is_built": is_built}
-    path.write_text(json.dumps(noted) + "\n", encoding="utf-8")
+    noted = {
+        "manifest": str(manifest.resolve()),
+        "logs": dict(logs),
+        "tables": dict(tables),
+        "is_built": is_built,
+        "noted_at_s": time.time(),
+    }
+    pins.write(_name(manifest), (json.dumps(noted) + "\n").encode())
 
 
-def drop_pin(state: Path, manifest: Path) -> None:
+def drop_pin(pins: State, manifest: Path) -> None:
     """Take back what was noted: the dataset was not built.
 
     Args:
-        state: The project's state folder.
+        pins: The pins of a project.
         manifest: Where its manifest would have been.
     """
     if not manifest.is_file():  # an earlier build of it may be there
-        _pin(state, manifest).unlink(missing_ok=True)
+        pins.delete(_name(manifest))
 
 
-def pinned_versions(state: Path, folders: Iterable[Path], topic: str, table_id: str | None) -> dict[int, list[str]]:
+def pinned_versions(pins: State, folders: Iterable[Path], topic: str, table_id: str | None) -> dict[int, list[str]]:
     """The versions of a log that datasets pin.
 
     Args:
-        state: The project's state folder.
+        pins: The pins of a project.
         folders: Where to look for manifests, besides those noted.
         topic: The log's topic.
-        table_id: The id of its table; what pins another one's versions does not count.
+        table_id: The id of its table; what pins another table's versions does not count.
 
     Returns:
         By version, the paths of the manifests.
     """
-    places = {path.resolve() for folder in folders for path in manifests_below(folder)}
-    found: dict[int, list[str]] = {}
-    for place, pinning in sorted({**_noted(state), **{str(path): _read(path) for path in places}}.items()):
-        version = _of_topic(pinning, "logs", topic)
-        if isinstance(version, int) and _of_topic(pinning, "tables", topic) == table_id:
-            found.setdefault(version, []).append(place)
-    return found
+    manifests = {str(path.resolve()) for folder in folders for path in manifests_below(folder)}
+    found: dict[str, Mapping[str, Any]] = {}
+    for noted in _all(pins).values():
+        manifest = noted["manifest"]
+        if Path(manifest).is_file():
+            manifests.add(manifest)
+        if not noted.get("is_built") and noted.get("noted_at_s", time.time()) > time.time() - _BUILDING_S:
+            found[f"{manifest} (being built)"] = noted
+    found |= {manifest: _read(Path(manifest)) for manifest in manifests}
+    return _by_version(found.items(), topic, table_id)
 
 
-def missing_pins(state: Path, topic: str, table_id: str | None) -> dict[int, list[str]]:
-    """The versions of a log that datasets pinned whose manifests are not where they were written: removed, or moved to where nobody knows.
+def missing_pins(pins: State, topic: str, table_id: str | None) -> dict[int, list[str]]:
+    """The versions of a log that datasets pinned whose manifests are not where they were written: removed, or moved.
 
     Args:
-        state: The project's state folder.
+        pins: The pins of a project.
         topic: The log's topic.
         table_id: The id of its table.
 
     Returns:
         By version, the paths where the manifests were.
     """
-    found: dict[int, list[str]] = {}
-    for _, noted in _gone(state):
-        version = _of_topic(noted, "logs", topic)
-        if isinstance(version, int) and _of_topic(noted, "tables", topic) == table_id:
-            found.setdefault(version, []).append(noted["manifest"])
-    return {version: sorted(paths) for version, paths in found.items()}
+    return _by_version([(noted["manifest"], noted) for _, noted in _without_manifest(pins)], topic, table_id)
 
 
-def forget_pins(state: Path, manifests: Iterable[str]) -> None:
+def forget_pins(pins: State, manifests: Iterable[str]) -> None:
     """Forget that datasets were built whose manifests are no longer there.
 
     Args:
-        state: The project's state folder.
+        pins: The pins of a project.
         manifests: Where their manifests were.
     """
     given_up = set(manifests)
-    for path, noted in list(_gone(state)):
+    for name, noted in list(_without_manifest(pins)):
         if noted["manifest"] in given_up:
-            path.unlink(missing_ok=True)
-
-
-def _gone(state: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted((state / _FOLDER).glob("*.json")):
-        noted = _read(path)
-        place = noted.get("manifest")
-        if noted.get("is_built") and isinstance(place, str) and not Path(place).is_file():
-            yield path, noted
+            pins.delete(name)
 
 
 def manifests_below(folder: Path) -> Iterator[Path]:
-    """The manifests of datasets below a folder; hidden folders in it are passed over, it may be hidden itself."""
+    """The manifests of datasets below a folder. Hidden folders in it are passed over; the folder itself may be hidden."""
     for where, inside, files in os.walk(folder):
         inside[:] = [name for name in inside if not name.startswith(".") and name not in _NOT_LOOKED_INTO]
         path = Path(where) / MANIFEST
@@ -129,39 +124,53 @@ def manifests_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _noted(state: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for path in (state / _FOLDER).glob("*.json"):
-        noted = _read(path)
-        place = noted.get("manifest")
-        if not isinstance(place, str):
-            continue
-        if Path(place).is_file():
-            found[place] = _read(Path(place))
-        if not noted.get("is_built") and _is_young(path):
-            found[f"{place} (being built)"] = noted
+def _all(pins: State) -> dict[str, dict[str, Any]]:
+    """By its name, each pin that says where the manifest is."""
+    found = {}
+    for name in pins.names():
+        stored = pins.read(name)
+        noted = _json(b"" if stored is None else stored.data)
+        if isinstance(noted.get("manifest"), str):
+            found[name] = noted
     return found
 
 
-def _is_young(path: Path) -> bool:
-    try:
-        return path.stat().st_mtime > time.time() - _BUILDING_S
-    except FileNotFoundError:  # dropped just now
-        return False
+def _without_manifest(pins: State) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, noted in _all(pins).items():
+        if noted.get("is_built") and not Path(noted["manifest"]).is_file():
+            yield name, noted
+
+
+def _by_version(
+    pinning: Iterable[tuple[str, Mapping[str, Any]]], topic: str, table_id: str | None
+) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for place, pin in sorted(pinning, key=lambda one: one[0]):
+        version = _of_topic(pin, "logs", topic)
+        if isinstance(version, int) and _of_topic(pin, "tables", topic) == table_id:
+            found.setdefault(version, []).append(place)
+    return found
 
 
 def _of_topic(pinning: Mapping[str, Any], name: str, topic: str) -> object:
-    held = pinning.get(name)
-    return held.get(topic) if isinstance(held, dict) else None
+    by_topic = pinning.get(name)
+    return by_topic.get(topic) if isinstance(by_topic, dict) else None
 
 
-def _pin(state: Path, manifest: Path) -> Path:
-    return state / _FOLDER / f"{hashlib.sha256(str(manifest.resolve()).encode()).hexdigest()[:32]}.json"
+def _name(manifest: Path) -> str:
+    return f"{hashlib.sha256(str(manifest.resolve()).encode()).hexdigest()[:32]}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _json(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

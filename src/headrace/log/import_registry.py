@@ -1,28 +1,25 @@
-"""Which imports there have been: a file beside the logs, so that it goes where they go.
+"""Which imports there have been: a list in the state (`log/_imports.json`).
 
 The log says how much of an import it holds; the registry says which partition an import has, and of what events it is.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain, count
-from pathlib import Path
+from typing import Any
 
 from headrace.errors import IngestError
 from headrace.log.log_columns import FIRST_IMPORT, LAST_IMPORT
-from headrace.state.durable_file import write_durably
+from headrace.state import Note, State, StateFile
 
 __all__ = ["Entry", "Registry", "undone_imports", "warn_of_half_undone"]
 
 logger = logging.getLogger(__name__)
 
-_FILE, _LOCK = "_imports.json", "_imports.lock"
+_FILE = "_imports.json"
 
 
 @dataclass(frozen=True)
@@ -61,34 +58,11 @@ class Registry:
     """The imports of a project.
 
     Args:
-        folder: The folder of all logs.
+        state: The notes on the log (`Project.log_notes`).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / _FILE
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other imports out.
-
-        Raises:
-            IngestError: Another one is under way, or the folder cannot be written.
-        """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = (self._folder / _LOCK).open("w")
-        except OSError as error:
-            msg = f"The log's folder {self._folder} cannot be written: {error}."
-            hint = "Make it writable, or set `state` in headrace.toml to another folder."
-            raise IngestError(msg, hint=hint) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                msg = "Another import into this project is under way."
-                raise IngestError(msg, hint="Wait for it to end, and import again.") from None
-            yield
+    def __init__(self, state: State) -> None:
+        self._note = _note(state.file(_FILE))
 
     def entries(self, topic: str) -> list[Entry]:
         """The imports of a topic.
@@ -99,7 +73,7 @@ class Registry:
         Raises:
             IngestError: The registry cannot be read.
         """
-        return [entry for entry in self._read() if entry.topic == topic]
+        return [entry for entry in self._note.read() if entry.topic == topic]
 
     def all(self) -> list[Entry]:
         """The imports of all topics, those that were taken back among them.
@@ -107,7 +81,7 @@ class Registry:
         Raises:
             IngestError: The registry cannot be read.
         """
-        return self._read()
+        return self._note.read()
 
     def find(self, topic: str, digest: str, name: str | None, files: Mapping[str, str]) -> Entry | None:
         """The import of these events, where there was one.
@@ -145,10 +119,20 @@ class Registry:
 
         Args:
             entry: The import.
+
+        Raises:
+            IngestError: Another import took its partition at the same moment, or the registry cannot be read or written.
         """
-        others = [one for one in self._read() if (one.topic, one.partition) != (entry.topic, entry.partition)]
-        document = {"format": 1, "imports": [asdict(one) for one in [*others, entry]]}
-        write_durably(self._path, json.dumps(document, indent=1) + "\n")
+
+        def with_it(entries: list[Entry]) -> list[Entry]:
+            place = (entry.topic, entry.partition)
+            there = [one for one in entries if (one.topic, one.partition) == place]
+            if any((one.id, one.begun_at) != (entry.id, entry.begun_at) for one in there):
+                msg = f"Another import into {entry.topic!r} began at the same moment. Nothing was imported."
+                raise IngestError(msg, hint="Import again.")
+            return [*(one for one in entries if one not in there), entry]
+
+        self._note.update(with_it)
 
     def free_id(self, topic: str, wanted: str) -> str:
         """An id that no import of a topic has: the one wanted, or with a number behind it.
@@ -185,43 +169,50 @@ class Registry:
                 msg, hint=f"Run `headrace import --undo {entry.id}` again first: it goes on where it ended."
             )
 
-    def _read(self) -> list[Entry]:
-        if not self._path.exists():
-            return []
-        try:
-            return [Entry(**entry) for entry in json.loads(self._path.read_text(encoding="utf-8"))["imports"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"The list of imports {self._path} cannot be read: {error}."
-            raise IngestError(
-                msg, hint="Restore it from a copy: without it, history could be imported twice."
-            ) from error
+
+def _note(file: StateFile) -> Note[list[Entry]]:
+    def damaged(error: Exception) -> IngestError:
+        msg = f"The list of imports {file} cannot be read: {error}."
+        return IngestError(msg, hint="Restore it from a copy: without it, history could be imported twice.")
+
+    def unavailable(error: OSError) -> IngestError:
+        msg = f"The list of imports {file} cannot be read or written: {error}."
+        return IngestError(msg, hint="Make its folder writable, or set `state` in headrace.toml to another folder.")
+
+    def parse(document: Any) -> list[Entry]:
+        return [Entry(**entry) for entry in document["imports"]]
+
+    def render(entries: list[Entry]) -> dict[str, Any]:
+        return {"format": 1, "imports": [asdict(one) for one in entries]}
+
+    return Note(file, list, parse, render, damaged, unavailable)
 
 
-def undone_imports(folder: Path, topic: str) -> dict[int, Entry]:
+def undone_imports(state: State, topic: str) -> dict[int, Entry]:
     """The imports of a topic that were taken back, or are about to be, by partition.
 
     Args:
-        folder: The folder of all logs.
+        state: The notes on the log (`Project.log_notes`).
         topic: The topic.
 
     Raises:
         IngestError: The registry cannot be read.
     """
-    return {entry.partition: entry for entry in Registry(folder).entries(topic) if not entry.is_live}
+    return {entry.partition: entry for entry in Registry(state).entries(topic) if not entry.is_live}
 
 
-def warn_of_half_undone(folder: Path, topics: Iterable[str]) -> None:
+def warn_of_half_undone(state: State, topics: Iterable[str]) -> None:
     """Log a warning for each import whose taking back was cut short: log and online store may differ until it is done.
 
     Args:
-        folder: The folder of all logs.
+        state: The notes on the log (`Project.log_notes`).
         topics: The topics.
 
     Raises:
         IngestError: The registry cannot be read.
     """
     for topic in topics:
-        for entry in undone_imports(folder, topic).values():
+        for entry in undone_imports(state, topic).values():
             if entry.undone_at is None:
                 logger.warning(
                     "Taking back the import %r of %r was cut short: the log and the online store may differ. "

@@ -1,4 +1,4 @@
-"""Which topics a log was made from, and what of them is missing: a file beside the logs, so that it goes where they go.
+"""Which topics a log was made from, and what of them is missing: notes in the state (`log/_topics.json`).
 
 A topic that was deleted and made anew begins at offset 0 again: it is another *incarnation* of the topic. Its partitions are other source
 partitions, numbered after those of the incarnations before it, which are sealed: nothing is ever added to them.
@@ -13,21 +13,17 @@ partitions, numbered after those of the incarnations before it, which are sealed
 
 from __future__ import annotations
 
-import fcntl
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.log.log_columns import FIRST_IMPORT
-from headrace.state.durable_file import write_durably
+from headrace.state import Note, State, StateFile
 
 __all__ = ["Gap", "Incarnation", "TopicHistory", "TopicNotes", "topic_history"]
 
-_FILE, _LOCK = "_topics.json", "_topics.lock"
+_FILE = "_topics.json"
 _FORMAT = 1
 
 
@@ -250,81 +246,65 @@ class TopicNotes:
     """The histories of all topics of a project.
 
     Args:
-        folder: The folder of all logs.
+        state: The notes on the log (`Project.log_notes`).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.path = folder / _FILE
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other writers out, while what is read is changed and written.
-
-        Raises:
-            LogUnavailableError: The folder cannot be written.
-        """
-        with self._errors():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = (self._folder / _LOCK).open("a")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def __init__(self, state: State) -> None:
+        self._note = _note(state.file(_FILE))
 
     def read(self) -> dict[str, TopicHistory]:
         """The history of each topic that a worker has read; none where there is no note.
 
         Raises:
-            LogError: The file does not read back.
-            LogUnavailableError: It cannot be read just now.
+            LogError: The notes cannot be understood.
+            LogUnavailableError: They cannot be read just now.
         """
-        try:
-            with self._errors():
-                text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
-            if text is None:
-                return {}
-            return {topic: TopicHistory.from_json(one) for topic, one in json.loads(text)["topics"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            msg = f"The notes on topics {self.path} cannot be read: {error!r}."
-            hint = "Restore the file from a copy: without it, a topic made anew could be read into the places of the old one."
-            raise LogError(msg, hint=hint) from error
+        return self._note.read()
 
-    def write(self, histories: Mapping[str, TopicHistory]) -> None:
-        """Note the histories of some topics, in one step; those of others stay.
+    def update(self, change: Callable[[dict[str, TopicHistory]], Mapping[str, TopicHistory]]) -> None:
+        """Note the histories of some topics; those of others stay.
 
         Args:
-            histories: By topic.
+            change: Gets the histories that are noted, by topic, and gives those to note. It is called again where another process wrote in between.
 
         Raises:
-            LogError: What is there does not read back.
-            LogUnavailableError: The file cannot be written.
+            LogError: The notes cannot be understood.
+            LogUnavailableError: They cannot be read or written.
         """
-        found = self.read()
-        if all(found.get(topic) == history for topic, history in histories.items()):
-            return
-        topics = {topic: history.to_json() for topic, history in sorted({**found, **histories}.items())}
-        with self._errors():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_durably(self.path, json.dumps({"format": _FORMAT, "topics": topics}, indent=1) + "\n")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            msg = f"The notes on topics {self.path} cannot be read or written: {error}."
-            hint = "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
-            raise LogUnavailableError(msg, hint=hint) from error
+        self._note.update(lambda noted: {**noted, **change(dict(noted))})
 
 
-def topic_history(log_path: Path, topic: str) -> TopicHistory | None:
+def _note(file: StateFile) -> Note[dict[str, TopicHistory]]:
+    def damaged(error: Exception) -> LogError:
+        msg = f"The notes on topics {file} cannot be understood: {error!r}."
+        hint = (
+            "Restore the file from a copy: without it, a topic made anew could be read into the places of the old one."
+        )
+        return LogError(msg, hint=hint)
+
+    def unavailable(error: OSError) -> LogUnavailableError:
+        msg = f"The notes on topics {file} cannot be read or written: {error}."
+        hint = "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
+        return LogUnavailableError(msg, hint=hint)
+
+    def parse(document: Any) -> dict[str, TopicHistory]:
+        return {topic: TopicHistory.from_json(one) for topic, one in document["topics"].items()}
+
+    def render(histories: Mapping[str, TopicHistory]) -> dict[str, Any]:
+        return {"format": _FORMAT, "topics": {topic: one.to_json() for topic, one in sorted(histories.items())}}
+
+    return Note(file, dict, parse, render, damaged, unavailable)
+
+
+def topic_history(state: State, topic: str) -> TopicHistory | None:
     """The history of one topic; None where no worker has read it.
 
     Args:
-        log_path: The folder of all logs (`Project.log_path`).
+        state: The notes on the log (`Project.log_notes`).
         topic: The topic.
 
     Raises:
-        LogError: The notes do not read back.
+        LogError: The notes cannot be understood.
+        LogUnavailableError: They cannot be read just now.
     """
-    return TopicNotes(log_path).read().get(topic)
+    return TopicNotes(state).read().get(topic)

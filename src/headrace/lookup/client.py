@@ -68,7 +68,7 @@ class FeatureClient:
     ) -> None:
         if plan is None or store is None or audit:
             project = project if isinstance(project, Project) else Project.load(project)
-            plan = plan or read_plan(project.plan_path)
+            plan = plan or read_plan(project.plan_file)
         self._declared = plan
         self._raises = not_ready == "error"
         self._recorder = _recorder(project, plan, audit)
@@ -340,7 +340,7 @@ def _recorder(
     # Delta Lake is imported only by those who record.
     from headrace.lookup.recorder import LookupRecorder
 
-    return LookupRecorder(project.audit_path, plan, rate, plans=project.plans_path)
+    return LookupRecorder(project.audit_path, plan, rate, plans=project.served_plans)
 
 
 def _url(project: Project | str | os.PathLike[str] | None) -> str:

@@ -22,6 +22,7 @@ from headrace.errors import ConfigError, HeadraceError
 from headrace.log import LookupTable
 from headrace.lookup.response import OnlineFeatures
 from headrace.plan import Plan, write_plan
+from headrace.state import State
 
 __all__ = ["LookupRecorder"]
 
@@ -37,7 +38,7 @@ class LookupRecorder:
     Args:
         path: The folder of the table of recorded lookups.
         plan: The plan that answers are made under.
-        plans: The folder where plans are kept, by hash, for the audit to recompute by.
+        plans: Where plans are kept, by hash, for the audit to recompute by (`Project.served_plans`).
         rate: The share of answers to record, 0 to 1.
         capacity: How many answers may wait.
         every_s: How long answers wait for others to be written with, in seconds.
@@ -52,7 +53,7 @@ class LookupRecorder:
         plan: Plan,
         rate: float,
         *,
-        plans: Path | None = None,
+        plans: State | None = None,
         capacity: int = 10_000,
         every_s: float = 1.0,
     ) -> None:
@@ -80,9 +81,10 @@ class LookupRecorder:
     def follow(self, plan: Plan) -> None:
         """Answers may from now on be made under another plan, too: another version of a view went live."""
         self._join_keys = self._join_keys | {name: view.join_keys for name, view in plan.views.items()}
-        if self._plans is not None and not (self._plans / f"{plan.hash}.json").exists():
+        file = None if self._plans is None else self._plans.file(f"{plan.hash}.json")
+        if file is not None and not file.exists():
             try:
-                write_plan(plan, self._plans / f"{plan.hash}.json")
+                write_plan(plan, file)
             except HeadraceError as error:
                 logger.warning("The audit will not know the plan %s: %s", plan.hash, error.what)
 

@@ -105,7 +105,7 @@ class EventProducer:
             TopicError: The plan has no such topic or source.
         """
         project = Project.load() if project is None else project
-        source = find_source(read_plan(project.plan_path), topic_or_source)
+        source = find_source(read_plan(project.plan_file), topic_or_source)
         model = load_model(project.repo, source.model)
         bootstrap = broker_address(project)
         ensure_topics(

@@ -74,7 +74,7 @@ def sealed_before(project: Project, source: Source, identity: str, partitions: i
         return NOTHING_SEALED  # without the packages of the log, there is none
     from headrace.log import EventLog, topic_history
 
-    history = topic_history(project.log_path, source.topic)
+    history = topic_history(project.log_notes, source.topic)
     if history is None:
         return NOTHING_SEALED
     ended = history.incarnations if history.live.identity != identity else history.incarnations[:-1]

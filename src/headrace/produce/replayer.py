@@ -47,7 +47,7 @@ def produce(
     Raises:
         HeadraceError: As `EventProducer.for_project`, `load_history` and `replay`.
     """
-    source = find_source(read_plan(project.plan_path), topic)
+    source = find_source(read_plan(project.plan_file), topic)
     broker_address(project)  # says at once that no broker runs, before a history is read
     history = load_history(project, source.topic)
     with EventProducer.for_project(source.name, project, keeps_history=True) as producer:

@@ -88,17 +88,17 @@ def _noted(
     joins: FeatureJoins, out: Path, settled: Mapping[str, int | None], tables: Mapping[str, str | None]
 ) -> Iterator[None]:
     """While a dataset is built, and once it is there, a vacuum keeps the versions that it reads."""
-    state = joins.project.state
+    pins = joins.project.pins
     try:
-        note_pin(state, out / MANIFEST, settled, tables)
+        note_pin(pins, out / MANIFEST, settled, tables)
     except OSError as error:
-        msg = f"It cannot be noted in {state} which versions of the logs the dataset pins: {error}."
+        msg = f"It cannot be noted in {joins.project.state} which versions of the logs the dataset pins: {error}."
         raise DatasetError(msg, hint="See that the state folder is writable.") from error
     try:
         yield
-        note_pin(state, out / MANIFEST, settled, tables, is_built=True)
+        note_pin(pins, out / MANIFEST, settled, tables, is_built=True)
     except BaseException:
-        drop_pin(state, out / MANIFEST)
+        drop_pin(pins, out / MANIFEST)
         raise
 
 
@@ -247,7 +247,7 @@ def _table_id(joins: FeatureJoins, topic: str) -> str | None:
 
 def _told_of(joins: FeatureJoins, topic: str) -> dict[str, Any]:
     """What is noted with the log of a topic: how often it was made anew, and which events are missing by consent."""
-    history = topic_history(joins.project.log_path, topic)
+    history = topic_history(joins.project.log_notes, topic)
     if history is None:
         return {"incarnations": 0, "gaps": []}
     return {"incarnations": len(history.incarnations), "gaps": history.to_json()["gaps"]}

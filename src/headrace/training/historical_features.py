@@ -83,7 +83,7 @@ class FeatureJoins:
     ) -> None:
         self._memory_limit, self._threads = memory_limit, threads
         self.project = project if isinstance(project, Project) else Project.load(project)
-        self.plan: Plan = plan or read_plan(self.project.plan_path)
+        self.plan: Plan = plan or read_plan(self.project.plan_file)
 
     def get_historical_features(
         self,

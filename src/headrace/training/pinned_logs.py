@@ -87,17 +87,19 @@ def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: Problem
 
 def _receipt(project: Project, topic: str, version: int) -> Problem | None:
     """What says that events were erased from a log after a version; None where none were."""
-    for path in sorted((project.erasure_path / "receipts").glob("*.json")):
+    receipts = project.erasures.below("receipts")
+    for name in receipts.names():
         try:
-            receipt = json.loads(path.read_text(encoding="utf-8"))
+            stored = receipts.read(name)
+            receipt = json.loads(b"" if stored is None else stored.data)
             removed, since = receipt["removed"]["log_events"].get(topic), receipt["versions"]["log"].get(topic)
             erased_at = receipt["erased_at"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # no receipt of ours: it explains nothing
         if removed and since is not None and since > version:
-            what = f"events of an erased entity were in them, removed at {erased_at} (receipt {path.name})"
+            what = f"events of an erased entity were in them, removed at {erased_at} (receipt {name})"
             return Problem(Reason.ERASED, what)
-    begun = [one for one in Ledger.load(project.erasure_path).erasures.values() if not one.is_finished]
+    begun = [one for one in Ledger.load(project.erasures).erasures.values() if not one.is_finished]
     if any(one.rows.get(topic) for one in begun):
         what = (
             "an erasure was cut short that had begun to remove events; forget the entity again, and there is a receipt"

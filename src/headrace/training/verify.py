@@ -193,7 +193,7 @@ def _missing_since(joins: FeatureJoins, manifest: dict[str, Any]) -> list[str]:
     """Events that were accepted as missing since the dataset was built: one built now would lack them as well."""
     found = []
     for topic, told in manifest.get("topics", {}).items():
-        history = topic_history(joins.project.log_path, topic)
+        history = topic_history(joins.project.log_notes, topic)
         gaps = () if history is None else history.gaps[len(told["gaps"]) :]
         found += [
             f"{topic}[{gap.partition}] has lost offsets {gap.first} to {gap.last} since; that was accepted on {gap.accepted_at[:10]}"

@@ -43,7 +43,7 @@ def create_app(
         PlanError: There is no plan.
         BrokerUnavailableError: No broker is configured or running.
     """
-    plan = plan or read_plan(project.plan_path)
+    plan = plan or read_plan(project.plan_file)
     bootstrap = runtime.bootstrap if runtime else broker_address(project)
     app = StreamApp(
         project.group,

@@ -23,6 +23,7 @@ from headrace.events.event_batch import EventBatch
 from headrace.log import EventLog
 from headrace.plan import Plan, View
 from headrace.records.apply import Applier
+from headrace.state import State
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore
 from headrace.stores.served_plan import unreadable
 from headrace.worker.handoff_requests import Request, read_requests, withdraw
@@ -50,7 +51,7 @@ class Handoff:
         store: The store, open to write.
         applier: What applies rounds to the store.
         logs: The logs, by topic.
-        requests: The folder of requests.
+        requests: What the workers are asked to build (`Project.requests`).
         erased: What keeps the events of erased entities out.
         repo: The feature repo's folder, for the functions of transforms.
         partitions: How many partitions each topic has; None where no worker runs, and what the stores hold is all.
@@ -64,7 +65,7 @@ class Handoff:
         store: OnlineStore,
         applier: Applier,
         logs: Mapping[str, EventLog],
-        requests: Path,
+        requests: State,
         erased: ErasureFilter,
         repo: Path | None = None,
         partitions: Mapping[str, int] | None = None,

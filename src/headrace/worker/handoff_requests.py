@@ -1,17 +1,16 @@
 """What people ask of the workers: to build a version of a view and serve it.
 
-A request is a file in the project's state folder, which workers, as they share the log, share as well. It holds the version's definition and that
-of its source, so that a worker that started under another plan knows what is meant.
+A request is stored in the project's state, which all workers share. It holds the version's definition and that of its source, so that a worker that
+started under another plan knows what is meant.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.errors import ConfigError
 from headrace.plan import Source, View
+from headrace.state import State, StateConflictError
 
 __all__ = ["Request", "ask", "cancel", "read_requests", "withdraw"]
 
@@ -30,72 +29,70 @@ class Request(BaseModel):
     source: Source
 
 
-def ask(folder: Path, request: Request) -> None:
+def ask(state: State, request: Request) -> None:
     """Leave a request for the workers; it takes the place of one for the same view.
 
     Args:
-        folder: The folder of requests.
+        state: The requests of a project (`Project.requests`).
         request: What is asked for.
 
     Raises:
-        ConfigError: The folder cannot be written.
+        ConfigError: It cannot be written.
     """
-    path = _path(folder, request.view.name)
-    draft = path.with_suffix(".new")
+    name = _name(request.view.name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft.write_text(request.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        state.write(name, (request.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
-        msg = f"The request {path} cannot be written: {error}."
+        msg = f"The request {state.place(name)} cannot be written: {error}."
         raise ConfigError(msg, hint="Make the folder writable, or set `state` in headrace.toml to another.") from error
 
 
-def read_requests(folder: Path) -> dict[str, Request]:
-    """What is asked for, by view.
+def read_requests(state: State) -> dict[str, Request]:
+    """The requests, by view.
 
     Args:
-        folder: The folder of requests.
+        state: The requests of a project.
 
     Raises:
-        ConfigError: A file there does not read.
+        ConfigError: One cannot be read.
     """
-    found: dict[str, Request] = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            request = Request.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            continue  # another worker has just done it
-        except (ValidationError, OSError) as error:
-            msg = f"The request {path} does not read: {str(error).splitlines()[0]}"
-            raise ConfigError(msg, hint="Remove the file and ask again with `headrace backfill`.") from error
-        found[request.view.name] = request
-    return found
+    found = [_read(state, name) for name in state.names() if name.endswith(".json")]
+    return {one[0].view.name: one[0] for one in found if one is not None}
 
 
-def withdraw(folder: Path, request: Request) -> None:
+def withdraw(state: State, request: Request) -> None:
     """Remove a request that was met, unless another one has taken its place."""
-    path = _path(folder, request.view.name)
-    current = read_requests(folder).get(request.view.name)
-    if current is not None and current.view.hash == request.view.hash:
-        path.unlink(missing_ok=True)
+    name = _name(request.view.name)
+    found = _read(state, name)
+    if found is not None and found[0].view.hash == request.view.hash:
+        try:
+            state.delete(name, expected=found[1])
+        except StateConflictError:
+            return  # another request has taken its place just now
 
 
-def cancel(folder: Path, view: str) -> bool:
+def cancel(state: State, view: str) -> bool:
     """Take a request back, whether or not it has been begun.
 
     Args:
-        folder: The folder of requests.
+        state: The requests of a project.
         view: The view's name.
 
     Returns:
         Whether there was one.
     """
-    path = _path(folder, view)
-    there = path.exists()
-    path.unlink(missing_ok=True)
-    return there
+    return state.delete(_name(view))
 
 
-def _path(folder: Path, view: str) -> Path:
-    return folder / f"{view}.json"
+def _name(view: str) -> str:
+    return f"{view}.json"
+
+
+def _read(state: State, name: str) -> tuple[Request, str] | None:
+    """A request and its version; None where another worker has just removed it."""
+    try:
+        stored = state.read(name)
+        return None if stored is None else (Request.model_validate_json(stored.data), stored.version)
+    except (ValidationError, OSError) as error:
+        msg = f"The request {state.place(name)} cannot be read: {str(error).splitlines()[0]}"
+        raise ConfigError(msg, hint="Remove the file and ask again with `headrace backfill`.") from error

@@ -114,7 +114,7 @@ def run_worker(
         HeadraceError: What `prepare` raises, or what made the worker stop.
     """
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
-    plan = read_plan(project.plan_path)
+    plan = read_plan(project.plan_file)
     bootstrap = broker_address(project)
     guard = watchdog or Watchdog(_say)
     heart = Heart(project.workers_path)

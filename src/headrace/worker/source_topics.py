@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 from headrace.errors import HeadraceError, TopicError
 from headrace.events.source_partition import SourcePartition
@@ -120,11 +121,12 @@ class SourceTopics(Numbers):
                 raise other_topic(topic, noted.live.identity, mine.live.identity, is_embedded=self._is_embedded)
             self._histories[topic] = noted or mine
             if noted is None or count > noted.live.partitions:
-                with self._notes.locked():
-                    latest = self._notes.read().get(topic, self._histories[topic])
-                    self._histories[topic] = latest.grown(count)
-                    self._notes.write({topic: self._histories[topic]})
+                self._notes.update(partial(self._grown, topic, count))
             self.sizes[topic] = self._histories[topic].size
+
+    def _grown(self, topic: str, count: int, noted: Mapping[str, TopicHistory]) -> Mapping[str, TopicHistory]:
+        self._histories[topic] = noted.get(topic, self._histories[topic]).grown(count)
+        return {topic: self._histories[topic]}
 
     def begin_check(self, within_s: float) -> Callable[[], None]:
         """Begin to ask whether the topics are still those that are read; returns at once."""
@@ -202,11 +204,13 @@ def settle_topics(
         RetryableError: Broker, store or log is away.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with notes.locked():
-        noted, catalogue, positions = notes.read(), store.catalogue(), store.positions()
+    held: dict[str, Held] = {}
+    histories: dict[str, TopicHistory] = {}
+
+    def settle(noted: Mapping[str, TopicHistory]) -> Mapping[str, TopicHistory]:
+        catalogue, positions = store.catalogue(), store.positions()
         begun = {topic: history for topic in logs if (history := noted.get(topic) or _mirrored(catalogue, topic))}
         # Logs and stores before the broker: what is logged meanwhile was there before.
-        held: dict[str, Held] = {}
         for topic, log in logs.items():
             mine = {at.partition: position for at, position in positions.items() if at.topic == topic}
             size = max((number + 1 for number in mine if number < FIRST_IMPORT), default=0)
@@ -217,22 +221,26 @@ def settle_topics(
                 {number: position.record_ts_us for number, position in mine.items()},
             )
         broker = _broker_topics(watch, infos)
-        histories = {
-            topic: settled(
-                topic,
-                begun.get(topic) or _first(topic, catalogue, broker[topic], held[topic], now),
-                broker[topic],
-                held[topic],
-                accept,
-                is_embedded=is_embedded,
-                now=now,
-            )
-            for topic in logs
-        }
+        histories.update(
+            {
+                topic: settled(
+                    topic,
+                    begun.get(topic) or _first(topic, catalogue, broker[topic], held[topic], now),
+                    broker[topic],
+                    held[topic],
+                    accept,
+                    is_embedded=is_embedded,
+                    now=now,
+                )
+                for topic in logs
+            }
+        )
         for topic, history in histories.items():
             if topic in begun and len(history.live.identities) > len(begun[topic].live.identities):
                 _check_moved(watch.bootstrap, history, logs[topic])
-        notes.write(histories)
+        return histories
+
+    notes.update(settle)
     is_behind = False
     for topic, history in histories.items():
         logged = held[topic].logged

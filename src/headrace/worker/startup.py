@@ -167,7 +167,7 @@ def prepare(
     store = _open(project.store_url)
     try:
         topics, is_behind = settle_topics(
-            TopicNotes(project.log_path),
+            TopicNotes(project.log_notes),
             store,
             logs,
             watch,
@@ -183,17 +183,17 @@ def prepare(
             _check_refillable(plan, logs, project, on_step)
             store.clear()
         _check_facts(store, plan, project, logs)
-        warn_of_half_undone(project.log_path, logs)
+        warn_of_half_undone(project.log_notes, logs)
         note_origin(store, project.log_path, plan.sources.values())
         store.change(topics.mirror())
-        erased = ErasureFilter(project.erasure_path, topics.lineages)
+        erased = ErasureFilter(project.erasures, topics.lineages)
         applier = Applier(_served(plan, store), store, project.repo)
         handoff = Handoff(
             plan,
             store,
             applier,
             logs,
-            project.requests_path,
+            project.requests,
             erased,
             project.repo,
             topics.sizes,
@@ -245,9 +245,9 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
     catalogue = store.catalogue()
     if catalogue.readiness is not Readiness.READY:
         return False
-    erased = ErasureFilter(project.erasure_path, _lineages(catalogue, logs))
+    erased = ErasureFilter(project.erasures, _lineages(catalogue, logs))
     applier = Applier(_served(plan, store), store, project.repo)
-    handoff = Handoff(plan, store, applier, logs, project.requests_path, erased, project.repo)
+    handoff = Handoff(plan, store, applier, logs, project.requests, erased, project.repo)
     while handoff.build():
         pass
     handoff.join()
@@ -300,7 +300,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     store.change(kept.serve(plan.views.values(), is_filling=True))
     note_origin(store, project.log_path, plan.sources.values())
     applier = Applier(plan, store, project.repo)
-    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasure_path, lineages))
+    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasures, lineages))
     keep_now(store, before)
     store.sync()
     store.end_filling()
