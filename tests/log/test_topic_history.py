@@ -96,5 +96,5 @@ def test_notes_read_back_as_they_were_written_and_keep_other_topics(tmp_path: Pa
 
 def test_notes_that_do_not_read_back_are_refused(tmp_path: Path) -> None:
     (tmp_path / "_topics.json").write_text('{"topics": {"rides": {"incarnations": [], "gaps": []}}}')
-    with pytest.raises(LogError, match="cannot be read"):
+    with pytest.raises(LogError, match="cannot be understood"):
         TopicNotes(LocalState(tmp_path)).read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.plan import read_plan
+from headrace.state import LocalState
 from tests.plan.examples import PLAN
 
 WRITTEN = Path(__file__).with_name("plan_before_formats.json")
@@ -12,7 +13,7 @@ WRITTEN = Path(__file__).with_name("plan_before_formats.json")
 
 
 def test_plan_written_before_sources_named_a_format_still_loads_with_its_hashes() -> None:
-    plan = read_plan(WRITTEN)
+    plan = read_plan(LocalState(WRITTEN.parent).file(WRITTEN.name))
     assert plan.hash == "6afcc2af7ca2832c"
     assert plan.views["v"].hash == "a3143c4667bcd680"
     assert plan.sources["s"].format == "json"

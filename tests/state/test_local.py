@@ -95,8 +95,9 @@ def test_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch
 
 _ADD = """
 import sys
+from pathlib import Path
 from headrace.state import ABSENT, LocalState, StateConflictError
-state = LocalState(sys.argv[1])
+state = LocalState(Path(sys.argv[1]))
 for _ in range(50):
     while True:
         stored = state.read("count")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -74,10 +75,10 @@ def test_something_else_is_said_to_be_damaged_and_is_not_replaced(data: bytes) -
     assert note.file.read() == (data, "1")
 
 
-def test_storage_that_cannot_be_used_is_said_to_be_away(tmp_path: object) -> None:
-    (file := LocalState(str(tmp_path)).root / "file").write_text("in the way")
+def test_storage_that_cannot_be_used_is_said_to_be_away(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
     with pytest.raises(AwayError):
-        note_of(LocalState(file)).update(adding(1))
+        note_of(LocalState(tmp_path / "file")).update(adding(1))
 
 
 def test_error_of_the_change_itself_passes_through() -> None:

@@ -95,11 +95,13 @@ class State(ABC):
         return StateFile(self, name)
 
 
+@dataclass(frozen=True)
 class _Below(State):
-    def __init__(self, state: State, folder: str) -> None:
-        folders_and_name(folder)
-        self._state = state
-        self._folder = folder
+    _state: State
+    _folder: str
+
+    def __post_init__(self) -> None:
+        folders_and_name(self._folder)
 
     def read(self, name: str) -> Stored | None:
         return self._state.read(f"{self._folder}/{name}")

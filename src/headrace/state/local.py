@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.state.base import ABSENT, State, StateConflictError, Stored, folders_and_name
@@ -23,15 +24,15 @@ __all__ = ["LocalState"]
 _LOCK = ".lock"
 
 
+@dataclass(frozen=True)
 class LocalState(State):
     """Files below a folder.
 
-    Args:
+    Attributes:
         root: The folder; the first write creates it.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root)
+    root: Path
 
     def read(self, name: str) -> Stored | None:
         try:

@@ -27,7 +27,8 @@ class MemoryState(State):
         return None if stored is None else stored.version
 
     def write(self, name: str, data: bytes, *, expected: str | None = None, is_secret: bool = False) -> str:
-        del is_secret
+        del is_secret  # memory knows no owners
+        folders_and_name(name)
         with self._lock:
             self._expect(name, expected)
             stored = Stored(bytes(data), str(next(self._versions)))
