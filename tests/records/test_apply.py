@@ -236,12 +236,21 @@ def histories(draw: st.DrawFn) -> list[Order]:
     return orders
 
 
+FEW_AND_MANY = pytest.mark.parametrize("examples", [12, pytest.param(150, marks=pytest.mark.slow)])
+
+
+@FEW_AND_MANY
 @pytest.mark.parametrize("kind", [MemoryStore, SoleStore])
-@given(orders=histories(), data=st.data())
-@settings(max_examples=150, deadline=None)
-def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(
-    kind: type[MemoryStore], orders: list[Order], data: st.DataObject
-) -> None:
+def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(kind: type[MemoryStore], examples: int) -> None:
+    @given(orders=histories(), data=st.data())
+    @settings(max_examples=examples, deadline=None)
+    def check(orders: list[Order], data: st.DataObject) -> None:
+        check_lookup(kind, orders, data)
+
+    check()
+
+
+def check_lookup(kind: type[MemoryStore], orders: list[Order], data: st.DataObject) -> None:
     store = new_store(kind)
     applier = Applier(PLAN, store)
     start = 0
@@ -271,9 +280,17 @@ def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(
     assert (status[0] is Status.UNKNOWN_KEY) == ("a" not in seen)
 
 
-@given(orders=histories(), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_lookup_in_the_past_is_exact_or_refused(orders: list[Order], data: st.DataObject) -> None:
+@FEW_AND_MANY
+def test_lookup_in_the_past_is_exact_or_refused(examples: int) -> None:
+    @given(orders=histories(), data=st.data())
+    @settings(max_examples=examples, deadline=None)
+    def check(orders: list[Order], data: st.DataObject) -> None:
+        check_lookup_in_the_past(orders, data)
+
+    check()
+
+
+def check_lookup_in_the_past(orders: list[Order], data: st.DataObject) -> None:
     store = new_store()
     Applier(PLAN, store).apply([batch_of(orders)], positions_of(orders))
     t = data.draw(st.integers(-200, 300), label="lookup at")
@@ -326,7 +343,7 @@ def test_write_of_a_worker_that_lost_its_partition_is_refused_and_changes_nothin
     assert answer.to_dict()[f"{VIEW.name}__count_all_lifetime"] == [2]
 
 
-def test_records_are_read_once_as_long_as_nobody_else_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_read_once_as_long_as_nobody_else_writes() -> None:
     store = SoleStore()
     applier = Applier(PLAN, store)
     rounds = [[order(2 * n, n, shop="a"), order(2 * n + 1, n, shop=f"b{n}")] for n in range(5)]
@@ -336,9 +353,15 @@ def test_records_are_read_once_as_long_as_nobody_else_writes(monkeypatch: pytest
     store.now = object()
     applier.apply([batch_of(rounds[3])], positions_of(rounds[3]))
     assert store.reads == 6
-    monkeypatch.setattr("headrace.records.apply._HOT_BYTES", 0)
-    applier.apply([batch_of(rounds[4])], positions_of(rounds[4]))
-    assert store.reads == 8
+
+
+def test_cache_that_is_too_large_is_discarded_and_read_again() -> None:
+    store = SoleStore()
+    applier = Applier(PLAN, store, cache_bytes=0)
+    for n in range(3):
+        orders = [order(2 * n, n, shop="a"), order(2 * n + 1, n, shop=f"b{n}")]
+        applier.apply([batch_of(orders)], positions_of(orders))
+    assert store.reads == 6
 
 
 def test_version_that_is_filled_is_read_again() -> None:

