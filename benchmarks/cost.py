@@ -102,7 +102,7 @@ def cost_us(
         pipeline.feed(rounds[:-last])
         seconds = pipeline.feed(rounds[-last:])
         _check(payments, *pipeline.features(payments.sample(_SAMPLE)), windows)
-    return seconds / sum(len(fetch.records) for fetches in rounds[-last:] for fetch in fetches) * 1e6
+    return seconds / sum(map(len, rounds[-last:])) * 1e6
 
 
 def _check(

@@ -1,10 +1,10 @@
-"""Records per second through a Faust agent: headrace's transport, one message per fetch, beside stock Faust, one event per record.
+"""Records per second through Faust: headrace's transport, which reads rounds past it, beside stock Faust, one event per record.
 
     python -m benchmarks.fetch_transport [--quick] [--json] [--rounds N]
 
 Both read the same topic of raw bytes on the embedded broker with the same settings, each run in a process and a consumer group of its own, and
-must count the records that they were given and the sum of their offsets; stock Faust is given fewer. The agents do nothing else, so this is what
-the transport costs.
+must count the records that they were given and the sum of their offsets; stock Faust is given fewer. Nothing else is done, so this is what the
+transport costs.
 """
 
 from __future__ import annotations
@@ -14,20 +14,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 from confluent_kafka import Producer
 
 from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
+from headrace.events.source_partition import SourcePartition
 from headrace.kafka import EmbeddedBroker
-from headrace.worker.faust_transport import FetchApp
+from headrace.worker.faust_driver import StreamApp
+from headrace.worker.liveness import Life
+from headrace.worker.rounds import Round
+from headrace.worker.worker import Place, Worker
 
-_OURS, _STOCK = "headrace FetchApp", "stock Faust"
+_OURS, _STOCK = "headrace StreamApp", "stock Faust"
 _ROOT = Path(__file__).parents[1]
 _TOPIC = "numbers"
 _VALUE = b"x" * 200
@@ -53,7 +58,7 @@ def run(options: Options) -> Report:
             counted = answer["records"], answer["offsets"]
             assert counted == right, f"{side} counted (records, sum of offsets) {counted}, not {right}"
     rates = {side: [answer["rate"] for answer in answers] for side, answers in found.items()}
-    measure = Measure("records through an agent", "records/s", rates, _OURS, _STOCK, more_is_better=True)
+    measure = Measure("records through Faust", "records/s", rates, _OURS, _STOCK, more_is_better=True)
     told: dict[str, int | str] = {f"records for {side}": events for side, events in sizes.items()}
     return Report("fetch_transport", {**told, "rounds": options.rounds}, [measure])
 
@@ -83,41 +88,74 @@ def _in_a_process(side: str, broker: str, events: int) -> dict[str, Any]:
 
 
 def _consume(side: str, broker: str, group: str, events: int) -> dict[str, Any]:
-    """Read the topic to its end with one side's agent."""
-    kind = FetchApp if side == _OURS else faust.App
-    app = kind(
-        group,
-        broker=f"kafka://{broker}",
-        store="memory://",
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        web_enabled=False,
-        stream_wait_empty=False,
-        consumer_auto_offset_reset="earliest",
-        broker_max_poll_records=min(5_000, events // 5),  # several polls, as the first only starts the clock
-        broker_session_timeout=3.0,
-        broker_heartbeat_interval=0.5,
-    )
+    """Read the topic to its end with one side."""
+    settings: dict[str, Any] = {
+        "broker": f"kafka://{broker}",
+        "store": "memory://",
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "web_enabled": False,
+        "stream_wait_empty": False,
+        "consumer_auto_offset_reset": "earliest",
+        "broker_max_poll_records": min(5_000, events // 5),  # several polls, as the first only starts the clock
+        "broker_session_timeout": 3.0,
+        "broker_heartbeat_interval": 0.5,
+    }
     tally = _Tally(events)
+
+    def add(records: int, offsets: int) -> None:
+        if tally.add(records, offsets):
+            worker.end()
+
+    app: faust.App
+    if side == _OURS:
+        ours = _Counting(group, worker=cast(Worker, _FromTheBeginning()), **settings)
+        ours.count, app = add, ours
+        app.topics.add(app.topic(_TOPIC))
+    else:
+        app = faust.App(group, **settings)
+
+        async def read_records(stream: Any) -> None:
+            async for event in stream.events():
+                add(1, event.message.offset)
+
+        app.agent(app.topic(_TOPIC, key_serializer="raw", value_serializer="raw"))(read_records)
     worker = _Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
-
-    async def read_fetches(stream: Any) -> None:
-        async for event in stream.events():
-            records = event.value.records
-            if tally.add(len(records), int(records.offsets.sum())):
-                worker.end()
-
-    async def read_records(stream: Any) -> None:
-        async for event in stream.events():
-            if tally.add(1, event.message.offset):
-                worker.end()
-
-    topic = app.topic(_TOPIC, key_serializer="raw", value_serializer="raw")
-    app.agent(topic)(read_fetches if side == _OURS else read_records)
     with suppress(SystemExit):  # Faust ends its worker this way
         worker.execute_from_commandline()
     return {"records": tally.records, "offsets": tally.offsets, "rate": tally.rate}
+
+
+class _Counting(StreamApp):
+    """Counts rounds as they are read."""
+
+    count: Callable[[int, int], None]
+
+    def queue(self, round_: Round) -> None:
+        """Count a round."""
+        self.count(len(round_), sum(int(read.records.offsets.sum()) for read in round_.reads.values()))
+
+
+class _FromTheBeginning:
+    """What the transport asks of a worker, where everything is read once from the beginning."""
+
+    def __init__(self) -> None:
+        self.life = Life()
+        self.epoch = 0
+        self.durable: dict[SourcePartition, int] = {}
+
+    def assigned(self, sources: object) -> None:
+        """They are read from their beginning."""
+
+    revoked = assigned
+
+    def resume(self, sources: Iterable[SourcePartition]) -> Place:
+        """The beginning."""
+        return Place(self.epoch, dict.fromkeys(sources, 0))
+
+    def end_waits(self) -> None:
+        """It waits for nothing."""
 
 
 class _Worker(faust.Worker):

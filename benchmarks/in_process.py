@@ -17,10 +17,11 @@ from headrace.events.dead_letter import DeadLetter
 from headrace.events.decode import EventDecoder
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka.fetch_reader import Read
 from headrace.plan import Plan
 from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.worker.pipeline import Pipeline
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
 
 __all__ = ["Local", "Record", "local", "rounds_of"]
 
@@ -64,7 +65,7 @@ class Local:
         decoders = {source.topic: EventDecoder(source, Payment)}
         self._pipeline = Pipeline(plan, decoders, store, {}, Clock.RECORD, _NoLetters())
 
-    def feed(self, rounds: Sequence[list[Fetch]]) -> float:
+    def feed(self, rounds: Sequence[Round]) -> float:
         """Apply rounds.
 
         Args:
@@ -74,8 +75,8 @@ class Local:
             How long it took, in seconds.
         """
         begun = time.perf_counter()
-        for fetches in rounds:
-            self._pipeline.process(fetches)
+        for round_ in rounds:
+            self._pipeline.process(round_)
         return time.perf_counter() - begun
 
     def features(self, users: Sequence[int]) -> tuple[int, list[list[float | None]]]:
@@ -105,7 +106,7 @@ def local(folder: Path, windows: Sequence[tuple[int, int]] = WINDOWS) -> Iterato
         yield Local(payments_plan(_TOPIC, windows), store)
 
 
-def rounds_of(payments: Payments, size: int = 5_000, partitions: int = PARTITIONS) -> list[list[Fetch]]:
+def rounds_of(payments: Payments, size: int = 5_000, partitions: int = PARTITIONS) -> list[Round]:
     """The events as a worker's rounds.
 
     Args:
@@ -113,7 +114,7 @@ def rounds_of(payments: Payments, size: int = 5_000, partitions: int = PARTITION
         size: How many are in a round.
         partitions: Over how many partitions they are spread, by user.
     """
-    rounds: list[list[Fetch]] = []
+    rounds: list[Round] = []
     offsets = [0] * partitions
     records = zip(payments.user.tolist(), payments.arrival_ms.tolist(), payments.values(), strict=True)
     gathered: list[list[Record]] = [[] for _ in range(partitions)]
@@ -122,11 +123,16 @@ def rounds_of(payments: Payments, size: int = 5_000, partitions: int = PARTITION
         gathered[at].append(Record(at, offsets[at], arrival, user_id(user).encode(), value))
         offsets[at] += 1
         if number % size == 0 or number == payments.events:
-            rounds.append(_round(gathered, len(rounds)))
+            rounds.append(_round(gathered))
             gathered = [[] for _ in range(partitions)]
     return rounds
 
 
-def _round(gathered: list[list[Record]], number: int) -> list[Fetch]:
-    held = [(SourcePartition(_TOPIC, at), RawRecords.of(records)) for at, records in enumerate(gathered) if records]
-    return [Fetch(source, records, number, source is held[-1][0]) for source, records in held]
+def _round(gathered: list[list[Record]]) -> Round:
+    return Round(
+        {
+            SourcePartition(_TOPIC, number): Read(RawRecords.of(records), records[-1].offset + 1)
+            for number, records in enumerate(gathered)
+            if records
+        }
+    )

@@ -34,10 +34,10 @@ from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.log.log_columns import laid_out, table_schema
 from headrace.stores import CatalogueChange, open_store
-from headrace.worker.faust_app import FLUSH_EVENTS
 from headrace.worker.log_rows import log_rows
 from headrace.worker.pipeline import Pipeline
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
+from headrace.worker.worker import FLUSH_EVENTS
 
 OURS, DELTA, PARQUET = "headrace", "write_deltalake", "pyarrow Parquet"
 WITH, WITHOUT = "with the log", "without"
@@ -69,16 +69,16 @@ class _NoLetters:
         """There are none."""
 
 
-def appends_of(rounds: list[list[Fetch]], rows: int) -> list[Append]:
+def appends_of(rounds: list[Round], rows: int) -> list[Append]:
     """What a worker appends, with at least so many rows each."""
     decoder, found = EventDecoder(_SOURCE, Payment), list[Append]()
     batches, positions = [], dict[int, int]()
-    for number, fetches in enumerate(rounds, 1):
-        for fetch in fetches:
-            batch, dead = decoder.decode(fetch.records, None)
+    for number, round_ in enumerate(rounds, 1):
+        for source, read in round_.reads.items():
+            batch, dead = decoder.decode(read.records, None)
             assert not dead
             batches.append(batch)
-            positions[fetch.source.partition] = int(batch.offset[-1])
+            positions[source.partition] = int(batch.offset[-1])
         if sum(map(len, batches)) >= rows or number == len(rounds):
             found.append(Append(log_rows(_SOURCE, batches), dict(positions)))
             batches = []
@@ -153,7 +153,7 @@ def _write_rate(root: Path, write: Callable[[Path, list[Append]], None], appends
         return rows / (time.perf_counter() - begun)
 
 
-def _worker_rate(root: Path, rounds: list[list[Fetch]], *, logged: bool) -> float:
+def _worker_rate(root: Path, rounds: list[Round], *, logged: bool) -> float:
     """A worker's rounds as it runs them: applied in one thread, flushed in another once enough wait."""
     with _folder(root) as folder, open_store(f"lmdb:{folder / 'online'}", writable=True) as store:
         store.change(CatalogueChange().clock(Clock.RECORD).serve(_PLAN.views.values()))
@@ -162,8 +162,8 @@ def _worker_rate(root: Path, rounds: list[list[Fetch]], *, logged: bool) -> floa
         pipeline = Pipeline(_PLAN, decoders, store, logs, Clock.RECORD, _NoLetters())
         flushing: threading.Thread | None = None
         begun = time.perf_counter()
-        for fetches in rounds:
-            pipeline.process(fetches)
+        for round_ in rounds:
+            pipeline.process(round_)
             if pipeline.unlogged_events >= FLUSH_EVENTS and (flushing is None or not flushing.is_alive()):
                 flushing = threading.Thread(target=pipeline.flush)
                 flushing.start()
@@ -171,7 +171,7 @@ def _worker_rate(root: Path, rounds: list[list[Fetch]], *, logged: bool) -> floa
             flushing.join()
         pipeline.flush()
         seconds = time.perf_counter() - begun
-        events = sum(len(fetch.records) for fetches in rounds for fetch in fetches)
+        events = sum(map(len, rounds))
         if logged:
             assert EventLog(folder / "log", _SOURCE).snapshot().rows == events, "The log lacks events."
         return events / seconds

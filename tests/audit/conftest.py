@@ -15,7 +15,7 @@ from headrace.lookup import FeatureClient
 from headrace.plan import write_plan
 from headrace.stores import OnlineStore, open_store
 from headrace.worker.pipeline import Pipeline
-from tests.worker.shop import NAMES, PLAN, SOURCE, fetches, new_pipeline, record
+from tests.worker.shop import NAMES, PLAN, SOURCE, new_pipeline, one_round, record
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Shop:
 
     def sell(self, *records: Any, logged: bool = True) -> Pipeline:
         pipeline = self.pipeline()
-        pipeline.process(fetches(*records))
+        pipeline.process(one_round(*records))
         if logged:
             pipeline.flush()
         self.sold += records

@@ -24,7 +24,7 @@ from headrace.lookup import FeatureClient
 from headrace.plan import DType, Feature, Plan, Source, View, write_plan
 from headrace.stores import CatalogueChange, open_store
 from headrace.worker.pipeline import Pipeline
-from tests.worker.shop import KeptLetters, fetches, raw
+from tests.worker.shop import KeptLetters, one_round, raw
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 DAY = date(2026, 1, 5)
@@ -69,7 +69,7 @@ def hotel(tmp_path: Path) -> Project:
         store.change(CatalogueChange().clock(Clock.RECORD).serve([VIEW]))
         decoders, logs = {"sales": EventDecoder(SOURCE, Stay)}, {"sales": EventLog(project.log_path, SOURCE)}
         pipeline = Pipeline(PLAN, decoders, store, logs, Clock.RECORD, KeptLetters())
-        pipeline.process(fetches(*(raw(n, value) for n, value in enumerate(values))))
+        pipeline.process(one_round(*(raw(n, value) for n, value in enumerate(values))))
         pipeline.flush()
     return project
 

@@ -15,7 +15,7 @@ from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_p
 from headrace.stores import CatalogueChange, open_store
 from headrace.transforms import function_code
 from headrace.worker.pipeline import Pipeline
-from tests.worker.shop import MINUTE, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
+from tests.worker.shop import MINUTE, SHOPS, SOURCE, KeptLetters, Sale, one_round, record
 
 FUNCTION = """
 def taxed(events):
@@ -62,7 +62,7 @@ def test_they_match(tmp_path: Path) -> None:
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
         pipeline = Pipeline(plan, decoders, store, {"sales": log}, Clock.RECORD, KeptLetters(), repo=project.repo)
         prices = [1.0, 100.0, 2.5, 4.0]
-        pipeline.process(fetches(*(record(n, "a", n, price=price) for n, price in enumerate(prices))))
+        pipeline.process(one_round(*(record(n, "a", n, price=price) for n, price in enumerate(prices))))
         pipeline.flush()
         with FeatureClient(project, store=store) as client:
             served = client.get_online_features(["sold:*"], [{"shop": "a"}, {"shop": "nobody"}])

@@ -32,7 +32,7 @@ from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
 from tests.audit.edits import edit_by_hand
 from tests.erasure.shop import PLAN, RECORDS, Shop
-from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, fetches, record
+from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, one_round, record
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
@@ -144,7 +144,7 @@ def test_lookups_before_the_first_append_of_a_project_are_compared(tmp_path: Pat
         shop = Shop(project, store)
         start(shop)
         worker = shop.start()
-        worker.process(fetches(*RECORDS))
+        worker.process(one_round(*RECORDS))
         serve(shop, *of_shops("a", "b"))
         assert outcome(shop) == ({"pending": 2}, 0, 0)
         worker.flush()
@@ -231,7 +231,7 @@ def test_erasure_cut_short_explains_what_it_took_until_it_is_finished(
 def test_append_still_to_come_is_pending_and_a_difference_beside_it_is_found(shop: Shop) -> None:
     edit_by_hand(shop.store, "b", 1)
     worker = shop.start()
-    worker.process(fetches(record(4, "c", 60 * 24 + 1)))
+    worker.process(one_round(record(4, "c", 60 * 24 + 1)))
     serve(shop, *of_shops("a", "b", "c"))
     assert outcome(shop) == ({"pending": 1}, 1, 1)
     worker.flush()
@@ -240,13 +240,13 @@ def test_append_still_to_come_is_pending_and_a_difference_beside_it_is_found(sho
 
 def test_view_that_is_pending_does_not_hide_a_difference_in_another_view_of_the_lookup(shop: Shop) -> None:
     edit_by_hand(shop.store, "b", 1)
-    shop.start().process(fetches(record(4, "d", 60 * 24 + 1, pieces=7)))
+    shop.start().process(one_round(record(4, "d", 60 * 24 + 1, pieces=7)))
     serve(shop, {"shop": "b", "pieces": 7}, features=["shop_sales:*", "by_pieces:*"])
     assert outcome(shop) == ({}, 0, 1)
 
 
 def test_lookup_that_knew_events_of_an_accepted_gap_is_counted_apart(shop: Shop) -> None:
-    shop.start().process(fetches(record(4, "c", 60 * 24 + 1)))  # online, and lost before it was logged
+    shop.start().process(one_round(record(4, "c", 60 * 24 + 1)))  # online, and lost before it was logged
     serve(shop, *of_shops("b", "c"))
     accept_gap(shop, first=4, last=9)
     assert outcome(shop) == ({"gap": 1}, 1, 0)
@@ -278,7 +278,7 @@ def test_import_that_was_taken_back_explains_only_what_knew_it(shop: Shop) -> No
 
 
 def test_events_that_a_topic_took_with_it_are_never_pending(shop: Shop) -> None:
-    shop.start().process(fetches(record(4, "c", 60 * 24 + 1)))
+    shop.start().process(one_round(record(4, "c", 60 * 24 + 1)))
     serve(shop, *of_shops("b", "c"))
     history = TopicHistory.begun("cluster/topic", 2, {}, "2026-01-01T00:00:00Z")
     TopicNotes(shop.project.log_notes).update(
@@ -354,7 +354,7 @@ def test_python_function_that_was_edited_since_is_counted_apart(tmp_path: Path) 
     shop = Shop(project, store)
     serving(store, plan)
     pipeline = Pipeline(plan, decoders, store, {"sales": shop.log}, Clock.RECORD, KeptLetters(), repo=project.repo)
-    pipeline.process(fetches(record(0, "a", 0, price=3.0), record(1, "b", 1)))
+    pipeline.process(one_round(record(0, "a", 0, price=3.0), record(1, "b", 1)))
     pipeline.flush()
 
     def serve_all(*names: str) -> None:
@@ -396,7 +396,7 @@ def test_compaction_and_vacuum_of_the_log_change_nothing(shop: Shop) -> None:
 def test_command_names_each_reason_with_what_it_means_and_what_to_do(shop: Shop) -> None:
     serve(shop, *of_shops("a", "b"))
     make_log_anew(shop, record(0, "a", 0))
-    shop.start().process(fetches(record(1, "b", 1)))
+    shop.start().process(one_round(record(1, "b", 1)))
     serve(shop, *of_shops("a", "b"))
     arguments = ["audit", "--project", str(shop.project.root)]
     told = runner.invoke(app, arguments)

@@ -25,7 +25,7 @@ from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
 from tests.audit.edits import edit_by_hand
 from tests.erasure.shop import PLAN, Shop
-from tests.worker.shop import SHOPS, SOURCE, fetches, record
+from tests.worker.shop import SHOPS, SOURCE, one_round, record
 
 SHOP_NAMES = ["a", "b", "c", "d"]
 PIECES = [1, 2, 3]
@@ -68,7 +68,7 @@ class History:
             self.offsets[partition] += 1
         self.flush()
         worker = self.shop.start()
-        worker.process(fetches(*records))
+        worker.process(one_round(*records))
         self.waiting = worker
         if self.dice.random() < 0.7:
             self.flush()

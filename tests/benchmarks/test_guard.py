@@ -16,7 +16,7 @@ from benchmarks.peers.protocol import PACKED
 from benchmarks.peers.tiles import Tiles, add, features
 from benchmarks.side_by_side import in_turns
 from benchmarks.workload import Payments, assert_features, user_id
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
 
 END_MS = 1_790_000_000_000
 ROUNDS = 5
@@ -47,7 +47,7 @@ def test_pipeline_keeps_up_with_a_loop_of_pure_python(keys: str, tmp_path: Path)
     )
 
 
-def pipeline(payments: Payments, rounds: list[list[Fetch]], folder: Path) -> float:
+def pipeline(payments: Payments, rounds: list[Round], folder: Path) -> float:
     with local(folder / str(time.monotonic_ns())) as ours:
         seconds = ours.feed(rounds)
         users = payments.sample(20)
@@ -57,16 +57,16 @@ def pipeline(payments: Payments, rounds: list[list[Fetch]], folder: Path) -> flo
     return seconds
 
 
-def loop(payments: Payments, rounds: list[list[Fetch]]) -> float:
+def loop(payments: Payments, rounds: list[Round]) -> float:
     """Decode with the standard library, add to tiles in dicts, and compute the features of the users of each round."""
     begun = time.perf_counter()
     users: dict[str, Tiles] = {}
     store: dict[str, bytes] = {}
     newest = 0
-    for fetches in rounds:
+    for round_ in rounds:
         touched = set()
-        for fetch in fetches:
-            for value in fetch.records.values:
+        for read in round_.reads.values():
+            for value in read.records.values:
                 event = json.loads(value or b"")
                 user, ts = event["user_id"], event["ts"]
                 newest = max(newest, ts)

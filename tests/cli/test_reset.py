@@ -15,7 +15,7 @@ from headrace.plan import write_plan
 from headrace.stores import open_store
 from headrace.worker.heartbeat import Heart
 from tests.servers.redis import RedisServer
-from tests.worker.shop import PLAN, SOURCE, fetches, new_pipeline, record
+from tests.worker.shop import PLAN, SOURCE, new_pipeline, one_round, record
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
@@ -33,7 +33,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     with open_store(made.store_url, writable=True) as opened:
         opened.clear()
         pipeline = new_pipeline(opened, EventLog(made.log_path, SOURCE))
-        pipeline.process(fetches(record(0, "a", 0), record(1, "a", 1)))
+        pipeline.process(one_round(record(0, "a", 0), record(1, "a", 1)))
         pipeline.flush()
     TopicNotes(made.log_notes).update(
         lambda _: {"sales": TopicHistory.begun("c/1", 1, {}, "2024-05-01T12:00:00+00:00")}
@@ -93,7 +93,7 @@ def test_nothing_is_removed_while_a_worker_runs_on_lmdb(tmp_path: Path) -> None:
     write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         pipeline = new_pipeline(store, EventLog(project.log_path, SOURCE))
-        pipeline.process(fetches(record(0, "a", 0)))
+        pipeline.process(one_round(record(0, "a", 0)))
         pipeline.flush()
         code, said = reset(project, "--yes")
     assert code != 0
@@ -118,7 +118,7 @@ def test_keys_of_others_in_the_same_redis_stay(tmp_path: Path, shared_redis: Red
     client = shared_redis.client()
     client.set("somebody:else", "1")
     with open_store(project.store_url, writable=True) as store:
-        new_pipeline(store, EventLog(project.log_path, SOURCE)).process(fetches(record(0, "a", 0)))
+        new_pipeline(store, EventLog(project.log_path, SOURCE)).process(one_round(record(0, "a", 0)))
     assert reset(project, "--yes")[0] == 0
     assert client.get("somebody:else") == b"1"
     assert client.keys("headrace:*") == []

@@ -13,7 +13,7 @@ from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, View
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.pipeline import Pipeline
-from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, fetches, record
+from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, one_round, record
 
 SHOP = Column(name="shop", dtype=DType.STRING, nullable=False)
 PIECES = Column(name="pieces", dtype=DType.INT64, nullable=False)
@@ -48,7 +48,7 @@ class Shop:
     def deliver(self, *records: Any, clock: Clock = Clock.RECORD, **more: Any) -> None:
         """A worker starts, applies these records and flushes."""
         worker = self.start(clock, **more)
-        worker.process(fetches(*records))
+        worker.process(one_round(*records))
         worker.flush()
 
     def forget(self, **entity: Any) -> Forgotten:

@@ -31,7 +31,7 @@ from headrace.worker.log_rows import batch_of_rows
 from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
 from tests.erasure.shop import BOTH, IDENTITY, PLAN, RECORDS, Shop
-from tests.worker.shop import NOON, SHOPS, SOURCE, Renewed, fetches, record
+from tests.worker.shop import NOON, SHOPS, SOURCE, Renewed, one_round, record
 
 forgetting = sys.modules["headrace.erasure.forget"]  # `headrace.erasure.forget` is the function
 
@@ -172,9 +172,9 @@ def test_late_event_from_before_the_erasure_stays_out_and_a_newer_one_starts_afr
 
 def test_running_worker_reads_the_ledger_when_it_changes(shop: Shop) -> None:
     worker = shop.start()
-    worker.process(fetches(record(4, "a", 60 * 24 + 1), record(5, "b", 60 * 24 + 1)))
+    worker.process(one_round(record(4, "a", 60 * 24 + 1), record(5, "b", 60 * 24 + 1)))
     shop.forget(shop="a")  # the worker has events of it that are not in the log yet
-    worker.process(fetches(record(6, "a", 5, late=60 * 24, pieces=9)))
+    worker.process(one_round(record(6, "a", 5, late=60 * 24, pieces=9)))
     worker.flush()
     assert shop.counts("shop_sales", shop="a") == 0
     assert shop.logged() == [("b", 0, 1), ("b", 0, 5), ("c", 1, 1)]
@@ -226,7 +226,7 @@ def test_other_entities_lose_nothing_to_a_ledger(shop: Shop) -> None:
     shop.forget(shop="a")
     shop.forget(shop="c", pieces=7)
     worker = shop.start()
-    worker.process(fetches(record(4, "b", 0, late=1500, pieces=7), record(5, "aa", 0, late=1500)))
+    worker.process(one_round(record(4, "b", 0, late=1500, pieces=7), record(5, "aa", 0, late=1500)))
     worker.flush()
     assert shop.logged() == [("b", 0, 1), ("b", 0, 4), ("aa", 0, 5)]
 
@@ -409,7 +409,7 @@ def test_beside_workers_a_round_under_way_is_waited_for_and_removed_too(
 
     def another_round(seconds: float) -> None:
         waited.append(seconds)
-        worker.process(fetches(record(4, "a", 60 * 24 + 1), record(5, "b", 60 * 24 + 1)))
+        worker.process(one_round(record(4, "a", 60 * 24 + 1), record(5, "b", 60 * 24 + 1)))
 
     monkeypatch.setattr(forgetting.time, "sleep", another_round)
     done = forget(shop.project, PLAN, shop.store, {"shop": "a"}, alone=False)

@@ -10,14 +10,14 @@ import pytest
 from headrace.errors import LogError, LogUnavailableError
 from headrace.log import EventLog
 from headrace.stores.memory import MemoryStore
-from tests.worker.shop import SOURCE, KeptLetters, fetches, new_pipeline, record
+from tests.worker.shop import SOURCE, KeptLetters, new_pipeline, one_round, record
 
 
 def sold(tmp_path: Path) -> EventLog:
     log = EventLog(tmp_path / "log", SOURCE)
     pipeline = new_pipeline(MemoryStore(), log, KeptLetters())
     for offset in range(3):
-        pipeline.process(fetches(record(offset, "ab"[offset % 2], offset)))
+        pipeline.process(one_round(record(offset, "ab"[offset % 2], offset)))
         pipeline.flush()
     return log
 

@@ -32,7 +32,7 @@ from tests.worker.shop import (
     KeptLetters,
     Sale,
     brute_force,
-    fetches,
+    one_round,
     record,
 )
 
@@ -66,7 +66,6 @@ class Deployment:
     sent: list[Any] = field(default_factory=list)
     owned: set[int] = field(default_factory=lambda: set(range(PARTITIONS)))
     objection_s: float = 0.0
-    rounds: int = 0
     topics: Numbers = field(default_factory=Numbers)
     partitions: int = PARTITIONS
 
@@ -121,8 +120,7 @@ class Deployment:
         self.process(records)
 
     def process(self, records: list[Any]) -> None:
-        self.rounds += 1
-        self.pipeline.process(fetches(*records, round_=self.rounds))
+        self.pipeline.process(one_round(*records))
 
     def ask(self, window: int) -> None:
         ask(self.requests, Request(view=VERSIONS[window], source=SOURCE))

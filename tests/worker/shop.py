@@ -15,12 +15,13 @@ from headrace.events.dead_letter import DeadLetter
 from headrace.events.decode import EventDecoder
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka.fetch_reader import Read
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.partition_numbers import Numbers
 from headrace.worker.pipeline import Pipeline
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = 1_700_000_000_000  # milliseconds
@@ -114,16 +115,18 @@ def raw(offset: int, value: bytes | None, *, minute: float = 0, partition: int =
     return SimpleNamespace(partition=partition, offset=offset, timestamp=timestamp, key=b"k", value=value)
 
 
-def fetches(*records: Any, round_: int = 1) -> list[Fetch]:
-    """One round of records, a fetch per partition."""
+def one_round(*records: Any, epoch: int = 0) -> Round:
+    """A round of records of the shop's topic; those of each partition in offset order."""
     by_partition: dict[int, list[Any]] = {}
     for one in records:
         by_partition.setdefault(one.partition, []).append(one)
-    last = len(by_partition) - 1
-    return [
-        Fetch(SourcePartition("sales", partition), RawRecords.of(found), round_, number == last)
-        for number, (partition, found) in enumerate(sorted(by_partition.items()))
-    ]
+    return Round(
+        {
+            SourcePartition("sales", partition): Read(RawRecords.of(found), found[-1].offset + 1)
+            for partition, found in by_partition.items()
+        },
+        epoch,
+    )
 
 
 def new_pipeline(

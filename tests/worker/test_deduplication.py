@@ -21,6 +21,7 @@ from headrace.events.decode import EventDecoder
 from headrace.events.event_batch import EventBatch
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka.fetch_reader import Read
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Source, View
@@ -29,7 +30,7 @@ from headrace.stores.memory import MemoryStore
 from headrace.worker.deduplication import Deduplicator
 from headrace.worker.partition_numbers import Numbers
 from headrace.worker.pipeline import Pipeline
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
 from tests.worker.shop import KeptLetters, Renewed
 
 MINUTE_MS = 60_000
@@ -92,7 +93,7 @@ class Worker:
 
     def process(self, records: Sequence[Any]) -> None:
         source = SourcePartition("clicks", records[0].partition)
-        self.pipeline.process([Fetch(source, RawRecords.of(records), 1, True)])
+        self.pipeline.process(Round({source: Read(RawRecords.of(records), records[-1].offset + 1)}))
 
     def counted(self) -> tuple[int, list[int]]:
         self.pipeline.flush()

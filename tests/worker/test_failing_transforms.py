@@ -12,7 +12,7 @@ from headrace.stores import CatalogueChange
 from headrace.stores.memory import MemoryStore
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.stats import WorkerStats
-from tests.worker.shop import PLAN, SHOPS, SOURCE, KeptLetters, Sale, fetches, record
+from tests.worker.shop import PLAN, SHOPS, SOURCE, KeptLetters, Sale, one_round, record
 
 
 def plan_with(expression: str) -> Plan:
@@ -32,7 +32,7 @@ def test_failures_are_counted_in_the_summary_and_in_the_store(tmp_path: Path) ->
     store, log, stats = MemoryStore(), EventLog(tmp_path, SOURCE), WorkerStats()
     pipeline = pipeline_of(plan_with("10 // (pieces - 1)"), store, log)
     for first in (0, 2):
-        round_ = fetches(record(first, "a", 1, pieces=1), record(first + 1, "a", 2, pieces=3))
+        round_ = one_round(record(first, "a", 1, pieces=1), record(first + 1, "a", 2, pieces=3))
         stats.begin_round()
         stats.end_round(pipeline.process(round_), {})
     failures = stats.to_json()["transform_failures"]
@@ -50,6 +50,6 @@ def test_a_worker_that_fails_on_nothing_takes_back_what_the_one_before_it_told(t
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     store.change(CatalogueChange().failures({"shop_sales.each": {"failed": 1}}))
     pipeline = pipeline_of(plan_with("pieces + 1"), store, log)
-    pipeline.process(fetches(record(0, "a", 1)))
+    pipeline.process(one_round(record(0, "a", 1)))
     pipeline.flush()
     assert store.catalogue().failures == {}

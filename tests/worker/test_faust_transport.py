@@ -1,12 +1,11 @@
-"""The consumer hands on every record that it reads after it has been moved, and none from before."""
+"""The consumer queues every record that it reads after it has been moved, and none from before."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import IllegalStateError
@@ -15,157 +14,176 @@ from faust.types import TP
 
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka.fetch_reader import Read, RecordsGone
-from headrace.worker.faust_transport import FetchConsumer
+from headrace.kafka.fetch_reader import Read, RecordReader, RecordsGone
+from headrace.worker.faust_transport import RoundConsumer
+from headrace.worker.liveness import Life
+from headrace.worker.round_reader import RoundReader
+from headrace.worker.rounds import Round
+from headrace.worker.worker import Place
 from tests.worker.shop import record
 
 SALES = TP("sales", 0)
+END = 40
 
 
 class Broker:
-    """A partition, and the readers of it that were opened."""
+    """A partition, and how many readers of it are open."""
 
-    def __init__(self, records: int, committed: int) -> None:
-        self.records = records
-        self.committed = committed
+    def __init__(self) -> None:
         self.open = 0
 
-    def opened(self, brokers: str, starts: dict[SourcePartition, int]) -> Reader:
+    def opened(self, starts: Mapping[SourcePartition, int]) -> RecordReader:
         self.open += 1
-        return Reader(self, starts[SourcePartition(*SALES)])
+        return cast(RecordReader, Reader(self, starts[SourcePartition(*SALES)]))
 
 
 class Reader:
-    """Reads two records at a time, slowly."""
+    """Reads two records at a time."""
+
+    gone: list[RecordsGone] = []
 
     def __init__(self, broker: Broker, place: int) -> None:
         self.broker = broker
         self.place = place
-        self.held: list[Any] = []
+        self.waiting: list[int] = []
 
     def fetch(self, wanted: set[SourcePartition], timeout_s: float) -> None:
-        time.sleep(0.01)
-        if not self.held:
-            first, self.place = self.place, min(self.place + 2, self.broker.records)
-            self.held = [record(offset, "a", offset) for offset in range(first, self.place)]
+        del wanted, timeout_s
+        if not self.waiting:
+            first, self.place = self.place, min(self.place + 2, END)
+            self.waiting = list(range(first, self.place))
 
     def take(self, wanted: set[SourcePartition]) -> dict[SourcePartition, Read]:
-        held, self.held = self.held, []
-        return {SourcePartition(*SALES): Read(RawRecords.of(held), self.place)} if held else {}
-
-    gone: list[RecordsGone] = []
+        del wanted
+        taken, self.waiting = self.waiting, []
+        records = RawRecords.of(record(offset, "a", offset) for offset in taken)
+        return {SourcePartition(*SALES): Read(records, self.place)} if taken else {}
 
     def end(self, source: SourcePartition) -> int:
-        return self.broker.records
+        del source
+        return END
 
     def close(self) -> None:
         self.broker.open -= 1
 
 
+class Worker:
+    """Says where to read on, and lets a test in while it looks."""
+
+    def __init__(self) -> None:
+        self.life = Life()
+        self.epoch = 0
+        self.resume_at = 10
+        self.durable: dict[SourcePartition, int] = {}
+        self.while_it_looks: Callable[[], None] = lambda: None
+
+    def revoked(self, sources: Any = ()) -> None:
+        del sources
+        self.epoch += 1
+
+    assigned = revoked
+
+    def resume(self, sources: list[SourcePartition]) -> Place:
+        self.epoch += 1
+        place = Place(self.epoch, dict.fromkeys(sources, self.resume_at))
+        looking, self.while_it_looks = self.while_it_looks, lambda: None
+        looking()
+        return place
+
+
+class App:
+    by_record_time = False
+
+    def __init__(self) -> None:
+        self.worker = Worker()
+        self.rounds: list[Round] = []
+
+    async def room(self) -> None:
+        pass
+
+    def queue(self, round_: Round) -> None:
+        self.rounds.append(round_)
+
+    @property
+    def offsets(self) -> list[int]:
+        """The offsets that the worker applies: those of rounds from before the last move are left."""
+        found = [
+            (round_.epoch, offset)
+            for round_ in self.rounds
+            for read in round_.reads.values()
+            for offset in read.records.offsets.tolist()
+        ]
+        return [offset for epoch, offset in found if epoch == self.worker.epoch]
+
+
 @pytest.fixture
 def broker() -> Broker:
-    return Broker(records=40, committed=10)
+    return Broker()
 
 
 @pytest.fixture
 def consumer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Any:
-    async def next_records(timeout: float) -> Any:
-        if not made.flow_active:
-            await made.flow.wait()
-        return await made._getmany({SALES}, timeout), {SALES}  # noqa: SLF001 as Faust's own does
+    async def nothing(*_: Any) -> None:
+        await asyncio.sleep(0)
 
-    async def resume_offsets(sources: list[SourcePartition]) -> dict[SourcePartition, int]:
-        await asyncio.sleep(0.03)  # it reads the log
-        return dict.fromkeys(sources, made.resume_at)
+    def begin(self: Any, *_: Any) -> None:
+        self.app, self.transport = App(), SimpleNamespace(url=[])
 
-    class Consumer(FetchConsumer):
+    monkeypatch.setattr(driver.Consumer, "__init__", begin)
+    for name in ("perform_seek", "on_partitions_revoked", "on_partitions_assigned"):
+        monkeypatch.setattr(driver.Consumer, name, nothing)
+
+    class Consumer(RoundConsumer):
         flow_active = True
-        should_stop = False
-        resume_at = 10
-
-        def __init__(self) -> None:
-            self.flow = asyncio.Event()
-            track = SimpleNamespace(track_tp_end_offset=lambda *_: None)
-            self.app = SimpleNamespace(  # type: ignore[assignment]
-                by_record_time=False,
-                consumer_generation_id=1,
-                monitor=track,
-                resume_offsets=resume_offsets,
-                read_ahead=lambda _: None,
-                turned=lambda: None,
-                partitions_assigned=lambda _: None,
-            )
-            self._brokers = "broker:9092"
-            self._begin()
-            self._open_reader = broker.opened  # type: ignore[assignment]
-            self._committed_offset = {SALES: broker.committed}
-            self._buffered_partitions = set()
+        can_resume_flow = asyncio.Event()
 
         def assignment(self) -> set[TP]:
             return {SALES}
 
-    async def nothing(*_: Any) -> dict[TP, Any]:
-        await asyncio.sleep(0.01)
-        return {}
+        async def wait(self, *_: Any, **__: Any) -> Any:
+            await asyncio.sleep(0)
 
-    monkeypatch.setattr(driver.Consumer, "_getmany", nothing)
-    monkeypatch.setattr(driver.Consumer, "perform_seek", nothing)
-    monkeypatch.setattr(driver.Consumer, "on_partitions_revoked", nothing)
-    monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", nothing)
-    monkeypatch.setattr(Consumer, "_wait_next_records", lambda _, timeout: next_records(timeout))
     made: Any = Consumer()
+    made.rounds = RoundReader(broker.opened, by_record_time=False)
     return made
 
 
-async def read(consumer: Any, enough: Callable[[list[int]], bool]) -> list[int]:
-    """The offsets handed on, those of before the last move left out as the app leaves them."""
-    found: list[tuple[int, int]] = []
-    while not enough([offset for _, offset in found]):
-        async for _, message in consumer.getmany(1.0):
-            found += [(message.value.epoch, offset) for offset in message.value.records.offsets.tolist()]
-    return [offset for epoch, offset in found if epoch >= consumer.epoch]
+async def turn(consumer: Any) -> None:
+    async for _ in consumer.getmany(1.0):
+        pytest.fail("Faust is given no messages")
 
 
-@pytest.mark.parametrize("resume_at", [10, 14])
-def test_records_read_after_a_rebalance_by_a_poll_that_began_before_it_are_kept(
-    consumer: Any, broker: Broker, resume_at: int
-) -> None:
-    consumer.resume_at = resume_at
-
-    async def rebalance() -> list[int]:
-        consumer.flow_active = False
-        reading = asyncio.create_task(read(consumer, lambda offsets: 39 in offsets))
-        await asyncio.sleep(0.01)  # the poll waits for the flow
-        await consumer.perform_seek()
-        consumer.flow_active = True
-        consumer.flow.set()
-        return await asyncio.wait_for(reading, 10)
-
-    assert asyncio.run(rebalance()) == list(range(resume_at, 40))
+async def read_to_the_end(consumer: Any) -> list[int]:
+    while END - 1 not in consumer.app.offsets:
+        await turn(consumer)
+    offsets: list[int] = consumer.app.offsets
+    return offsets
 
 
 @pytest.mark.parametrize("moves", [1, 2])
-def test_consumer_that_is_moved_while_it_reads_skips_nothing(consumer: Any, broker: Broker, moves: int) -> None:
+def test_consumer_that_is_moved_while_it_reads_skips_nothing(consumer: Any, moves: int) -> None:
     async def move() -> list[int]:
-        reading = asyncio.create_task(read(consumer, lambda offsets: 39 in offsets))
-        await asyncio.sleep(0.025)
+        reading = asyncio.create_task(read_to_the_end(consumer))
+        while not consumer.app.rounds:
+            await asyncio.sleep(0)
         await asyncio.gather(*(consumer.perform_seek() for _ in range(moves)))
-        return await asyncio.wait_for(reading, 10)
+        await reading
+        return await read_to_the_end(consumer)
 
-    assert asyncio.run(move()) == list(range(10, 40))
+    assert asyncio.run(move()) == list(range(10, END))
 
 
-def test_poll_that_is_cancelled_loses_nothing(consumer: Any, broker: Broker) -> None:
+def test_turn_that_is_cancelled_loses_nothing(consumer: Any) -> None:
     async def cancelled() -> list[int]:
         await consumer.perform_seek()
         for _ in range(5):
-            polling = asyncio.create_task(consumer._getmany({SALES}, 1.0))  # noqa: SLF001 what a fetcher that restarts leaves
-            await asyncio.sleep(0.003)
-            polling.cancel()
-            await asyncio.sleep(0.02)
-        return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
+            turning = asyncio.create_task(turn(consumer))
+            await asyncio.sleep(0)
+            turning.cancel()
+            await asyncio.gather(turning, return_exceptions=True)
+        return await read_to_the_end(consumer)
 
-    assert asyncio.run(cancelled()) == list(range(10, 40))
+    assert asyncio.run(cancelled()) == list(range(10, END))
 
 
 @pytest.mark.parametrize("comes", ["on_partitions_revoked", "on_partitions_assigned"])
@@ -173,17 +191,18 @@ def test_rebalance_while_the_consumer_is_moved_leaves_it_without_a_place_until_i
     consumer: Any, broker: Broker, comes: str
 ) -> None:
     async def rebalance() -> list[int]:
-        moving = asyncio.create_task(consumer.perform_seek())
-        await asyncio.sleep(0.025)  # it asks the log where to go on
-        await getattr(consumer, comes)({SALES})
-        await moving
-        assert broker.open == 0
-        assert await consumer._getmany({SALES}, 1.0) == {}  # noqa: SLF001
-        consumer.resume_at = 20  # whoever had the partition meanwhile got so far
-        await consumer.perform_seek()
-        return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
+        loop = asyncio.get_running_loop()
 
-    assert asyncio.run(rebalance()) == list(range(20, 40))
+        def in_the_loop() -> None:
+            asyncio.run_coroutine_threadsafe(getattr(consumer, comes)({SALES}), loop).result()
+
+        consumer.app.worker.while_it_looks = in_the_loop
+        await consumer.perform_seek()
+        assert broker.open == 0
+        consumer.app.worker.resume_at = 20  # whoever had the partition meanwhile got so far
+        return await read_to_the_end(consumer)
+
+    assert asyncio.run(rebalance()) == list(range(20, END))
 
 
 def test_rebalance_that_takes_a_partition_while_the_consumer_seeks_ends_nothing(
@@ -192,7 +211,6 @@ def test_rebalance_that_takes_a_partition_while_the_consumer_seeks_ends_nothing(
     seeks = [IllegalStateError("No current assignment for partition 0"), AssertionError("No partitions are assigned")]
 
     async def seek(_: Any) -> None:
-        await asyncio.sleep(0.01)
         if seeks:
             raise seeks.pop()
 
@@ -201,43 +219,21 @@ def test_rebalance_that_takes_a_partition_while_the_consumer_seeks_ends_nothing(
     async def rebalance() -> list[int]:
         await consumer.perform_seek()
         assert broker.open == 0
-        return await asyncio.wait_for(read(consumer, lambda offsets: 39 in offsets), 10)
+        return await read_to_the_end(consumer)
 
-    assert asyncio.run(rebalance()) == list(range(10, 40))
+    assert asyncio.run(rebalance()) == list(range(10, END))
     assert seeks == []
 
 
-def test_records_that_came_when_the_flow_had_stopped_come_again(consumer: Any, broker: Broker) -> None:
+def test_nothing_is_queued_while_the_flow_is_stopped_and_nothing_is_lost(consumer: Any) -> None:
     async def stop() -> list[int]:
         await consumer.perform_seek()
-        waiting = asyncio.create_task(read(consumer, lambda offsets: 39 in offsets))
+        await turn(consumer)
+        consumer.flow_active = False
         for _ in range(5):
-            await asyncio.sleep(0.013)
-            consumer.flow_active = False
-            await asyncio.sleep(0.03)
-            consumer.flow_active = True
-            consumer.flow.set()
-        return await asyncio.wait_for(waiting, 10)
+            await turn(consumer)
+        assert consumer.app.offsets == [10, 11]
+        consumer.flow_active = True
+        return await read_to_the_end(consumer)
 
-    assert sorted(set(asyncio.run(stop()))) == list(range(10, 40))
-
-
-def test_what_faust_notes_late_drops_nothing_after_a_move(consumer: Any) -> None:
-    """It asks for this offset before each message, and drops those below it."""
-
-    async def move() -> None:
-        await consumer.perform_seek()
-        consumer._read_offset[SALES] = 30  # noqa: SLF001 of a message that was on its way meanwhile
-        assert consumer._read_offset.__getitem__(SALES) is None  # noqa: SLF001
-
-    asyncio.run(move())
-
-
-def test_each_move_closes_what_was_read_from_before(consumer: Any, broker: Broker) -> None:
-    async def move() -> None:
-        for _ in range(3):
-            await consumer.perform_seek()
-        await asyncio.sleep(0.05)
-        assert broker.open == 1
-
-    asyncio.run(move())
+    assert asyncio.run(stop()) == list(range(10, END))

@@ -19,7 +19,7 @@ from headrace.stores.lmdb.store import LmdbStore
 from headrace.stores.memory import MemoryStore
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.record_origin import note_origin
-from tests.worker.shop import SOURCE, KeptLetters, brute_force, fetches, looked_up, new_pipeline, raw, record
+from tests.worker.shop import SOURCE, KeptLetters, brute_force, looked_up, new_pipeline, one_round, raw, record
 
 SHOPS = ["a", "b", "ü"]
 
@@ -57,7 +57,7 @@ def test_round_is_readable_online_and_flush_makes_it_durable(tmp_path: Path) -> 
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     pipeline = new_pipeline(store, log)
     records = [record(0, "a", 1), record(1, "b", 2), record(0, "a", 3, partition=1)]
-    summary = pipeline.process(fetches(*records))
+    summary = pipeline.process(one_round(*records))
     assert (summary.events, summary.dead) == (3, 0)
     assert looked_up(store, SHOPS, 4) == brute_force(records, SHOPS, 4)
     assert logged(log) == []
@@ -72,7 +72,7 @@ def test_bad_events_become_dead_letters_and_the_good_ones_of_the_fetch_count(tmp
     good = [record(1, "a", 1), record(4, "a", 2)]
     future = record(5, "a", 3 + 61, late=-61)
     bad = [raw(0, b"{"), raw(2, None), raw(3, b'{"shop": "a"}'), future, raw(6, b"\xff\xfe")]
-    pipeline.process(fetches(*sorted([*good, *bad], key=lambda one: int(one.offset))))
+    pipeline.process(one_round(*sorted([*good, *bad], key=lambda one: int(one.offset))))
     assert looked_up(store, ["a"], 5) == brute_force(good, ["a"], 5)
     assert pipeline.flush() == {SourcePartition("sales", 0): 7}
     assert [letter.offset for letter in letters.stored] == [0, 2, 3, 6, 5]
@@ -84,7 +84,7 @@ def test_bad_events_become_dead_letters_and_the_good_ones_of_the_fetch_count(tmp
 def test_fetch_of_nothing_but_dead_letters_moves_the_position(tmp_path: Path) -> None:
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     pipeline = new_pipeline(store, log)
-    pipeline.process(fetches(raw(0, b"?"), raw(1, b"?")))
+    pipeline.process(one_round(raw(0, b"?"), raw(1, b"?")))
     assert pipeline.flush() == {SourcePartition("sales", 0): 2}
     assert store.positions()[SourcePartition("sales", 0)].offset == 1
     assert log.last_offsets([0]) == {0: 1}
@@ -147,7 +147,7 @@ def run(records: list[Any], committed: dict[int, int], pipeline: Pipeline, dice:
     while left:
         count = dice.randrange(1, 12)
         fetch, left = left[:count], left[count:]
-        pipeline.process(fetches(*fetch))
+        pipeline.process(one_round(*fetch))
         if dice.random() < 0.4 or not left:
             committed.update({source.partition: offset for source, offset in pipeline.flush().items()})
 
@@ -193,11 +193,11 @@ def approximately(expected: dict[str, list[Any]]) -> Any:
 def test_known_at_of_a_replay_is_that_of_the_first_acknowledged_write(tmp_path: Path) -> None:
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     records = [record(0, "a", 0), record(1, "a", 1), record(2, "a", 2)]
-    new_pipeline(store, log, clock=Clock.SYSTEM, now_us=lambda: 111).process(fetches(*records[:2]))
+    new_pipeline(store, log, clock=Clock.SYSTEM, now_us=lambda: 111).process(one_round(*records[:2]))
     # The worker dies before the log has anything; another starts later and reads other fetches.
     pipeline = new_pipeline(store, log, clock=Clock.SYSTEM, now_us=lambda: 999)
-    pipeline.process(fetches(records[0]))
-    pipeline.process(fetches(*records[1:]))
+    pipeline.process(one_round(records[0]))
+    pipeline.process(one_round(*records[1:]))
     pipeline.flush()
     assert known_at(log) == {0: 111, 1: 111, 2: 999}
     assert store.journal() == []
@@ -207,7 +207,7 @@ def test_record_clock_knows_an_event_at_its_records_timestamp(tmp_path: Path) ->
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     pipeline = new_pipeline(store, log)
     late = record(0, "a", 0, late=5)
-    pipeline.process(fetches(late))
+    pipeline.process(one_round(late))
     pipeline.flush()
     assert known_at(log) == {0: late.timestamp * 1000}
 
@@ -224,10 +224,10 @@ def test_log_that_is_away_is_tried_again_with_everything_that_came_meanwhile(tmp
 
     store, log = MemoryStore(), AwayLog(tmp_path, SOURCE)
     pipeline = new_pipeline(store, log)
-    pipeline.process(fetches(record(0, "a", 0)))
+    pipeline.process(one_round(record(0, "a", 0)))
     with pytest.raises(LogUnavailableError):
         pipeline.flush()
-    pipeline.process(fetches(record(1, "a", 1)))
+    pipeline.process(one_round(record(1, "a", 1)))
     log.away = False
     assert pipeline.flush() == {SourcePartition("sales", 0): 2}
     assert logged(log) == [(0, 0), (0, 1)]
@@ -249,12 +249,12 @@ def test_what_a_rebalance_has_read_again_before_it_was_logged_is_logged_once(tmp
     sales = [record(offset, "a", offset, pieces=2) for offset in range(8)]
     store, log = MemoryStore(), SlowLog(tmp_path, SOURCE)
     pipeline = new_pipeline(store, log)
-    pipeline.process(fetches(*sales[:5]))
+    pipeline.process(one_round(*sales[:5]))
 
     def read_again() -> None:
         pipeline.reload()
-        pipeline.process(fetches(*sales[:3]))
-        pipeline.process(fetches(*sales[3:8]))
+        pipeline.process(one_round(*sales[:3]))
+        pipeline.process(one_round(*sales[3:8]))
 
     if flush_fails:
         log.meanwhile = read_again
@@ -280,7 +280,7 @@ def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -
 
     store, log = AwayStore(), EventLog(tmp_path, SOURCE)
     pipeline: Pipeline = new_pipeline(store, log)
-    round_ = fetches(record(0, "a", 0), raw(1, b"?"))
+    round_ = one_round(record(0, "a", 0), raw(1, b"?"))
     with pytest.raises(StoreUnavailableError):
         pipeline.process(round_)
     assert not pipeline.has_unlogged
@@ -292,13 +292,13 @@ def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -
 def test_now_of_the_record_clock_does_not_go_back_where_a_partitions_timestamps_do(tmp_path: Path) -> None:
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     pipeline = new_pipeline(store, log)
-    pipeline.process(fetches(record(0, "a", 0), record(1, "a", 60)))
+    pipeline.process(one_round(record(0, "a", 0), record(1, "a", 60)))
     newest = store.positions()[SourcePartition("sales", 0)]
-    pipeline.process(fetches(record(2, "b", 5), round_=2))  # windows at this time were pruned of what counts there
+    pipeline.process(one_round(record(2, "b", 5)))  # windows at this time were pruned of what counts there
     later = store.positions()[SourcePartition("sales", 0)]
     assert (later.offset, later.record_ts_us, later.event_ts_us) == (2, newest.record_ts_us, newest.event_ts_us)
     crashed = new_pipeline(store, log)
-    crashed.process(fetches(record(3, "b", 6), round_=1))
+    crashed.process(one_round(record(3, "b", 6)))
     assert store.positions()[SourcePartition("sales", 0)].record_ts_us == newest.record_ts_us
 
 
@@ -313,6 +313,6 @@ def test_log_that_the_first_append_makes_is_noted_in_the_store_from_then_on(tmp_
     pipeline = new_pipeline(store, log, first_logged=note)
     note()
     for offset in range(3):
-        pipeline.process(fetches(record(offset, "a", offset), round_=offset + 1))
+        pipeline.process(one_round(record(offset, "a", offset)))
         pipeline.flush()
     assert noted == [None, (log.table_id(),)]

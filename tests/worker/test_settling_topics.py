@@ -90,7 +90,7 @@ def test_a_log_from_before_there_were_notes_is_what_its_store_says(start: Start)
         start.settle()
     start.store.change(CatalogueChange().topic(start.topic, start.identity))
     topics, is_behind = start.settle()
-    assert (topics.history(start.topic).next_offset(0, 1), is_behind) == (2, False)
+    assert (topics.next_offset(SourcePartition(start.topic, 0), 1), is_behind) == (2, False)
 
 
 def test_an_emptied_store_does_not_make_another_topic_the_logs(start: Start) -> None:
@@ -108,7 +108,6 @@ def test_notes_that_went_with_the_log_are_taken_from_the_store(start: Start, tmp
     topics, is_behind = start.settle()
     assert topics.number(start.at(0)) == start.at(1)
     assert is_behind  # the store holds what the log of now never will
-    assert start.notes.read()[start.topic] == topics.history(start.topic)
 
 
 @pytest.mark.parametrize(("applied", "is_behind"), [(1, False), (2, True)])
@@ -117,7 +116,7 @@ def test_store_that_is_ahead_of_a_topic_that_ended_is_filled_anew(start: Start, 
     start.store.commit([], {start.at(0): Position(applied, NOON * 1000, 0)})
     topics, found = start.settle(is_embedded=True)
     assert found is is_behind
-    assert topics.history(start.topic).incarnations[0].sealed_us == NOON * 1000
+    assert start.notes.read()[start.topic].incarnations[0].sealed_us == NOON * 1000
     start.store.clear()  # as the worker does, which then fills it from the log
     assert start.settle()[1] is False
 
@@ -130,7 +129,7 @@ def test_store_that_is_ahead_of_the_topic_that_goes_on_stays(start: Start) -> No
 def test_another_cluster_with_the_same_record_where_the_log_ends_is_gone_on_with(start: Start) -> None:
     start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     topics, _ = start.settle(Accept(cluster=True))
-    assert topics.history(start.topic).live.identities == ("c/1", start.identity)
+    assert start.notes.read()[start.topic].live.identities == ("c/1", start.identity)
     assert topics.number(start.at(0)) == start.at(0)
 
 

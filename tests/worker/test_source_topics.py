@@ -17,7 +17,7 @@ from headrace.state import LocalState
 from headrace.stores import Position
 from headrace.stores.memory import MemoryStore
 from headrace.worker.source_topics import SourceTopics
-from tests.worker.shop import SOURCE, KeptLetters, brute_force, fetches, looked_up, new_pipeline, raw, record
+from tests.worker.shop import SOURCE, KeptLetters, brute_force, looked_up, new_pipeline, one_round, raw, record
 
 NOW = "2024-05-01T12:00:00+00:00"
 FIRST = TopicHistory.begun("c/1", 2, {}, NOW)
@@ -109,11 +109,11 @@ def test_events_of_a_topic_made_anew_count_beside_those_before_online_and_in_the
     store, log, letters = MemoryStore(), EventLog(tmp_path / "log", SOURCE), KeptLetters()
     first = [record(n, "a", n, price=n + 1.0, partition=n % 2) for n in range(6)]
     before = new_pipeline(store, log, letters, topics=topics(tmp_path, FIRST))
-    before.process(fetches(*first))
+    before.process(one_round(*first))
     assert before.flush() == {sales(0): 5, sales(1): 6}
     second = [record(n, "a", 6 + n, price=n + 50.0, partition=n % 2) for n in range(4)]
     after = new_pipeline(store, log, letters, topics=topics(tmp_path, ANEW))
-    after.process(fetches(*second, raw(9, b"bad", minute=9)))
+    after.process(one_round(*second, raw(9, b"bad", minute=9)))
     assert after.flush() == {sales(0): 10, sales(1): 4}  # what Kafka is told has Kafka's numbers
     assert [letter.position for letter in letters.stored] == [("sales", 0, 9)]
     for one in second:
@@ -127,10 +127,10 @@ def test_round_of_a_topic_made_anew_is_not_applied_and_what_was_read_before_is_l
     watch, now = Watch("c/1"), [0.0]
     store, log = MemoryStore(), EventLog(tmp_path / "log", SOURCE)
     pipeline = new_pipeline(store, log, topics=topics(tmp_path, FIRST, watch, monotonic=lambda: now[0]))
-    pipeline.process(fetches(record(0, "a", 0), record(1, "a", 1)))
+    pipeline.process(one_round(record(0, "a", 0), record(1, "a", 1)))
     watch.identity, now[0] = "c/2", 1.0
     with pytest.raises(TopicError, match="not the one"):
-        pipeline.process(fetches(record(2, "a", 2)))
+        pipeline.process(one_round(record(2, "a", 2)))
     assert store.positions()[sales(0)].offset == 1
     assert log.last_offsets() == {0: 1}
 
@@ -139,9 +139,9 @@ def test_nothing_is_logged_that_was_read_after_the_last_answer(tmp_path: Path) -
     watch, now = Watch("c/1"), [0.0]
     store, log = MemoryStore(), EventLog(tmp_path / "log", SOURCE)
     pipeline = new_pipeline(store, log, topics=topics(tmp_path, FIRST, watch, monotonic=lambda: now[0]))
-    pipeline.process(fetches(record(0, "a", 0)))
+    pipeline.process(one_round(record(0, "a", 0)))
     watch.identity, now[0] = "c/2", 0.01
-    pipeline.process(fetches(record(1, "a", 1)))  # too soon after the last answer to ask again
+    pipeline.process(one_round(record(1, "a", 1)))  # too soon after the last answer to ask again
     with pytest.raises(TopicError, match="not the one"):
         pipeline.flush()
     assert log.last_offsets() == {}
@@ -167,12 +167,12 @@ def test_what_is_logged_when_a_topic_was_made_anew_comes_behind_what_is_being_lo
     store, log, letters = MemoryStore(), EventLog(tmp_path / "log", SOURCE), HeldUpLetters()
     pipeline = new_pipeline(store, log, letters, topics=topics(tmp_path, FIRST, watch, monotonic=lambda: now[0]))
     with ThreadPoolExecutor(2) as threads:
-        pipeline.process(fetches(record(0, "a", 0)))
+        pipeline.process(one_round(record(0, "a", 0)))
         flushed = threads.submit(pipeline.flush)
         assert letters.waits.wait(30)
-        pipeline.process(fetches(record(1, "a", 1)))
+        pipeline.process(one_round(record(1, "a", 1)))
         watch.identity, now[0] = "c/2", 1.0
-        refused = threads.submit(pipeline.process, fetches(record(2, "a", 2)))
+        refused = threads.submit(pipeline.process, one_round(record(2, "a", 2)))
         wait([refused], timeout=0.5)  # overtaking would take no longer
         letters.goes_on.set()
         assert flushed.result(30) == {sales(0): 1}

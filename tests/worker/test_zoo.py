@@ -25,9 +25,9 @@ from tests.worker.shop import (
     KeptLetters,
     Sale,
     brute_force,
-    fetches,
     looked_up,
     new_pipeline,
+    one_round,
     raw,
     record,
 )
@@ -152,8 +152,8 @@ def test_good_events_around_a_zoo_of_records_count(
         plain += around
         rounds += [[*around[:50], animal, *around[50:]]] if together else [around, [animal]]
         offset += 102
-    for number, one in enumerate(rounds):
-        pipeline.process(fetches(*sorted(one, key=lambda found: found.offset), round_=number))
+    for one in rounds:
+        pipeline.process(one_round(*sorted(one, key=lambda found: found.offset)))
     assert pipeline.flush() == {SourcePartition("sales", 0): offset}
     assert {letter.offset for letter in letters.stored} == {offsets[name] for name in BAD}
     assert sum(rows.num_rows for rows in log.scan()) == len(plain) + len(GOOD)
@@ -170,7 +170,7 @@ def test_record_timestamp_of_any_kind_moves_no_clock_off_the_calendar(
     odd = record(1, "a", 1)
     odd.timestamp = timestamp
     good = [record(0, "a", 1), record(2, "a", 2)]
-    pipeline.process(fetches(good[0], odd, good[1]))
+    pipeline.process(one_round(good[0], odd, good[1]))
     pipeline.flush()
     assert [letter.offset for letter in letters.stored] == [1]
     assert store.positions()[SourcePartition("sales", 0)].record_ts_us == good[1].timestamp * 1_000

@@ -1,4 +1,4 @@
-"""A worker's life inside a test bed: the real pipeline over one online store, fed from memory instead of Kafka."""
+"""A worker inside a test bed: the real worker over one online store, driven from memory instead of by Kafka."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.config import Clock
+from headrace.errors import WorkerError
 from headrace.events.dead_letter import DeadLetter
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka.fetch_reader import Read
 from headrace.lookup import FeatureClient
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.testing.sent_events import KnownDecoder, Sent
+from headrace.worker.partition_numbers import Numbers
 from headrace.worker.pipeline import Pipeline
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
+from headrace.worker.worker import Worker
 
 if TYPE_CHECKING:
     from headrace.log import EventLog
     from headrace.plan import Source
     from headrace.testing.definitions import Definitions
 
-__all__ = ["KeptLetters", "Worker"]
+__all__ = ["KeptLetters", "SimulatedWorker"]
 
 
 class KeptLetters:
@@ -41,8 +45,8 @@ class KeptLetters:
         return [self._kept[position] for position in sorted(self._kept)]
 
 
-class Worker:
-    """The pipeline over a store, and what it has been given.
+class SimulatedWorker:
+    """A worker over a store, and what it has been given.
 
     Args:
         definitions: The plan and models.
@@ -64,6 +68,7 @@ class Worker:
         }
         self.store = store
         self._pipeline = Pipeline(plan, self._decoders, store, logs, Clock.RECORD, letters, repo=definitions.repo)
+        self._worker = Worker(plan, store, lambda source: logs[source.topic], Numbers(), self._pipeline)
         self.client = FeatureClient(plan=plan, store=store)
         self._held: set[tuple[SourcePartition, int]] = set()
         self._ends: dict[SourcePartition, int] = {}
@@ -83,22 +88,19 @@ class Worker:
             self._held.add((record.at, record.offset))
             self._ends[record.at] = max(self._ends.get(record.at, -1), record.offset)
             self._newest_known_us[topic] = max(self._newest_known_us.get(topic, record.known_us), record.known_us)
-        last = len(by_partition) - 1
-        fetches = [
-            Fetch(at, RawRecords.of(fetched), 0, number == last)
-            for number, (at, fetched) in enumerate(sorted(by_partition.items()))
-        ]
-        if fetches:
-            self._pipeline.process(fetches)
+        reads = {at: Read(RawRecords.of(sent), sent[-1].offset + 1) for at, sent in by_partition.items()}
+        if reads and not self._worker.apply(Round(reads, self._worker.epoch)):
+            msg = "A write to the test bed's store was refused."
+            raise WorkerError(msg)
 
-    def takes_over(self, from_worker: Worker) -> None:
+    def takes_over(self, from_worker: SimulatedWorker) -> None:
         """Stand in for a worker that died: the store holds what that one had applied."""
         self._held, self._ends = from_worker._held, from_worker._ends
         self._newest_known_us = from_worker._newest_known_us
 
     def is_reassigned(self) -> None:
         """Its partitions were taken away and come back: it remembers nothing of them."""
-        self._pipeline.reload()
+        self._worker.resume(self._ends)
 
     @property
     def failures(self) -> dict[str, dict[str, Any]]:
@@ -107,7 +109,7 @@ class Worker:
 
     def flush(self) -> None:
         """Make what was applied durable in the log."""
-        self._pipeline.flush()
+        self._worker.flush()
 
     def catches_up(self, at_us: int, rounds: Sequence[Sequence[Sent]]) -> bool:
         """Make the store hold exactly the events known at a time, if it can be done by adding events.
@@ -133,7 +135,7 @@ class Worker:
         """Empty the store, and fill it with the events known at a time, in one round."""
         self.store.clear()
         self.store.change(self._serving)
-        self._pipeline.reload()
+        self._worker.resume(())
         self._held, self._ends, self._newest_known_us = set(), {}, {}
         self.deliver(one for sent in _known(at_us, rounds) for one in sent)
 

@@ -24,7 +24,7 @@ from headrace.stores import OnlineStore, open_store
 from headrace.stores.memory import MemoryStore
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sent_events import Event, Sent, SourceSends
-from headrace.testing.simulated_worker import KeptLetters, Worker
+from headrace.testing.simulated_worker import KeptLetters, SimulatedWorker
 from headrace.training.spine import Spine, spine_for
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Testbed:
         self._letters = KeptLetters()
         self._logs = {source.topic: self._open_log(source) for source in self.plan.sources.values()}
         self._worker = self._new_worker(self._new_store())
-        self._past: Worker | None = None
+        self._past: SimulatedWorker | None = None
         self._problems: Sequence[Problem] = ()
 
     def send(
@@ -240,7 +240,7 @@ class Testbed:
         for sent in self._rounds:
             self._worker.deliver([one for one in sent if one.offset > held[one.at.topic].get(one.at.partition, -1)])
 
-    def _worker_at(self, at_us: int, topics: set[str]) -> Worker:
+    def _worker_at(self, at_us: int, topics: set[str]) -> SimulatedWorker:
         """A worker whose store holds exactly what was known at a time: the one that runs, or one kept for the past."""
         rounds = [sent for sent in self._rounds if sent and sent[0].at.topic in topics]
         if self._worker.catches_up(at_us, rounds):
@@ -249,7 +249,7 @@ class Testbed:
             if self.plan.source_for_topic(topic).event_id is not None:
                 rounds = self._counted(topic, rounds)
         if self._past is None:
-            self._past = Worker(self._definitions, self._new_store(), {}, KeptLetters())
+            self._past = SimulatedWorker(self._definitions, self._new_store(), {}, KeptLetters())
         if not self._past.catches_up(at_us, rounds):
             self._past.starts_over(at_us, rounds)
         return self._past
@@ -267,8 +267,8 @@ class Testbed:
         ]
         return [sent for sent in kept if sent]
 
-    def _new_worker(self, store: OnlineStore) -> Worker:
-        return Worker(self._definitions, store, self._logs, self._letters)
+    def _new_worker(self, store: OnlineStore) -> SimulatedWorker:
+        return SimulatedWorker(self._definitions, store, self._logs, self._letters)
 
     def _new_store(self) -> OnlineStore:
         self._stores += 1

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from headrace.extras import lazy_names
 
 if TYPE_CHECKING:
-    from headrace.worker.faust_app import StreamApp
-    from headrace.worker.faust_setup import create_app
-    from headrace.worker.run_worker import run_worker
+    from headrace.worker.faust_driver import StreamApp, create_app
+    from headrace.worker.worker_process import run_worker
 
 __all__ = ["StreamApp", "create_app", "run_worker"]
 
-_APP, _CREATE, _RUN = "headrace.worker.faust_app", "headrace.worker.faust_setup", "headrace.worker.run_worker"
+_APP, _RUN = "headrace.worker.faust_driver", "headrace.worker.worker_process"
 
-__getattr__ = lazy_names(__name__, {"StreamApp": _APP, "create_app": _CREATE, "run_worker": _RUN}, extra="stream")
+__getattr__ = lazy_names(__name__, {"StreamApp": _APP, "create_app": _APP, "run_worker": _RUN}, extra="stream")

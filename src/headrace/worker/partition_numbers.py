@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from headrace.events.source_partition import SourcePartition
 
@@ -31,6 +31,34 @@ class Numbers:
             at: Topic, and source partition.
         """
         return at
+
+    def first_of(self, topic: str, number: int) -> SourcePartition:
+        """Kafka's partition whose worker builds a source partition.
+
+        Args:
+            topic: The topic.
+            number: The source partition.
+        """
+        return SourcePartition(topic, number)
+
+    def assigned(self, wanted: Iterable[SourcePartition]) -> None:
+        """Take in what others have noted, before any record of these partitions is read.
+
+        Args:
+            wanted: Kafka's partitions.
+        """
+
+    def next_offset(self, at: SourcePartition, logged: int | None) -> int:
+        """The next offset to read of one of Kafka's partitions.
+
+        Args:
+            at: The partition.
+            logged: The last offset that the log holds of it; None where there is none.
+        """
+        return 0 if logged is None else logged + 1
+
+    def check(self) -> None:
+        """Ask whether the topics are still those that are read."""
 
     def sealed(self, topic: str) -> list[tuple[range, int | None]]:
         """The source partitions of each incarnation that ended, and the newest record timestamp in it, in µs; None where that is not known.

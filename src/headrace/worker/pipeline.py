@@ -1,4 +1,4 @@
-"""One round of fetches on its way through both stores: decode → dead letters | columns → tiles → online commit → journal → log → offsets.
+"""One round on its way through both stores: decode → dead letters | columns → tiles → online commit → journal → log → offsets.
 
 `process` makes events readable online; `flush` makes them durable and says which offsets Kafka may be told. They run in two threads: while the
 log writes one batch of rounds, the next ones are applied. A crash anywhere between loses and doubles nothing: what Kafka delivers again is
@@ -24,17 +24,18 @@ from headrace.events.dead_letter import DeadLetter
 from headrace.events.decode import EventDecoder
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka.fetch_reader import Read
 from headrace.plan import Plan
 from headrace.records.apply import Applier
 from headrace.stores import CatalogueChange, OnlineStore, Position
 from headrace.transforms import failures_summary
 from headrace.worker import failpoints
-from headrace.worker.decode_ahead import DecodedAhead
+from headrace.worker.decode_ahead import RoundDecoder
 from headrace.worker.deduplication import Deduplicator
 from headrace.worker.known_at_journal import KnownAt
 from headrace.worker.log_rows import log_rows
 from headrace.worker.partition_numbers import Numbers
-from headrace.worker.rounds import Fetch
+from headrace.worker.rounds import Round
 
 if TYPE_CHECKING:
     from headrace.log import EventLog
@@ -86,12 +87,12 @@ class _Unlogged:
     events: int = 0
 
     def add(self, batches: Iterable[EventBatch], offsets: Mapping[SourcePartition, int]) -> None:
-        """Take in what comes next, but for what is here: a rebalance has a worker read what it has not logged yet again."""
+        """Take in what comes next, without what is here already: after a rebalance a worker reads what it has not logged yet again."""
         for batch in batches:
             topic, keep = batch.source.topic, np.ones(len(batch), np.bool_)
-            for partition in np.unique(batch.partition).tolist():
-                held = self.offsets.get(SourcePartition(topic, partition), -1)
-                keep &= (batch.partition != partition) | (batch.offset > held)
+            for source, last in self.offsets.items():
+                if source.topic == topic and source in offsets:
+                    keep &= (batch.partition != source.partition) | (batch.offset > last)
             fresh = batch.where(keep)
             self.batches.setdefault(topic, []).append(fresh)
             self.events += len(fresh)
@@ -100,7 +101,7 @@ class _Unlogged:
 
 
 class Pipeline:
-    """Applies rounds of fetches to the online store and the log.
+    """Applies rounds to the online store and the log.
 
     Args:
         plan: The plan.
@@ -134,7 +135,6 @@ class Pipeline:
     ) -> None:
         self._topics = topics or Numbers()
         self._erased = erased
-        self._decoders = decoders
         self._store = store
         self._logs = logs
         self._clock = clock
@@ -143,9 +143,9 @@ class Pipeline:
         self._applier = applier or Applier(plan, store, repo)
         self._known_at = KnownAt(store.journal())
         self._deduplicator = Deduplicator(logs, self._topics)
-        self._ahead = DecodedAhead(decoders)
+        self._decoder = RoundDecoder(decoders)
         self._unlogged = _Unlogged()
-        self._held: dict[SourcePartition, Position] = {}
+        self._positions: dict[SourcePartition, Position] = {}
         self._noted_failures = store.catalogue().failures
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
@@ -172,25 +172,20 @@ class Pipeline:
         with self._lock:
             self._known_at = KnownAt(self._store.journal())
             self._deduplicator.forget()
-            self._held.clear()
-        self._ahead.forget()
+            self._positions.clear()
 
-    def read_ahead(self, fetches: Sequence[Fetch]) -> None:
-        """Begin to decode a round that will be processed once those before it have been; it waits for nothing.
+    def decode_ahead(self, round_: Round) -> None:
+        """Begin to decode a round that will be processed after those before it; returns at once."""
+        self._decoder.begin(round_)
 
-        Args:
-            fetches: The round, as `process` will be given it.
-        """
-        self._ahead.begin(fetches)
-
-    def process(self, fetches: Sequence[Fetch]) -> RoundSummary:
+    def process(self, round_: Round) -> RoundSummary:
         """Make a round readable online.
 
         Args:
-            fetches: The round: at most one fetch per source partition.
+            round_: The round.
 
         Returns:
-            What it held.
+            What was in it.
 
         Raises:
             StaleWriteError: The worker has lost one of the partitions; no position moves, and a replay passes over what a long commit had written.
@@ -200,28 +195,29 @@ class Pipeline:
         """
         is_same_topic = self._topics.begin_check(_CHECK_S)
         now = self._now_us() if self._clock is Clock.SYSTEM else None
-        batches, dead = self._decode(fetches, now)
-        fetches = [replace(fetch, source=self._topics.number(fetch.source)) for fetch in fetches]
+        batches, dead = self._decode(round_, now)
+        reads = {self._topics.number(at): read for at, read in round_.reads.items()}
         batches = self._deduplicator.first_ones(self._kept(batches))
         self._dead_letters.send(dead)
-        positions = {fetch.source: self._position(fetch, batches) for fetch in fetches}
+        positions = {at: self._position(at, read, batches) for at, read in reads.items()}
         writes = self._applier.writes(batches, now)
         self._refuse_other_topics(is_same_topic)
         failpoints.reach("before-online-write")
-        self._applier.commit(writes, positions, {at: self._held[at].offset for at in positions if at in self._held})
-        self._held.update(positions)
+        before = {at: self._positions[at].offset for at in positions if at in self._positions}
+        self._applier.commit(writes, positions, before)
+        self._positions.update(positions)
         failpoints.reach("after-online-write")
         if self._clock is Clock.SYSTEM:
-            self._note_known_at(fetches, batches)
+            self._note_known_at(reads, batches)
         with self._lock:
-            self._unlogged.add(batches, {fetch.source: fetch.last_offset for fetch in fetches})
+            self._unlogged.add(batches, {at: position.offset for at, position in positions.items()})
         # Last: where the journal could not be written the round comes again, and its own ids must not be taken for repetitions.
         self._deduplicator.accept()
         newest = max(position.record_ts_us for position in positions.values())
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest, self.failures)
 
-    def _decode(self, fetches: Sequence[Fetch], now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
-        batches, dead = self._ahead.decoded(fetches, now)
+    def _decode(self, round_: Round, now: int | None) -> tuple[list[EventBatch], list[DeadLetter]]:
+        batches, dead = self._decoder.decoded(round_, now)
         for letter in dead:
             where = f"{letter.topic}[{letter.partition}]@{letter.offset}"
             logger.warning("Dead letter %s: %s: %s", where, letter.field or "event", letter.reason)
@@ -241,25 +237,28 @@ class Pipeline:
             self._flush(lambda: None)  # each round before this one was checked
             raise
 
-    def _position(self, fetch: Fetch, batches: Iterable[EventBatch]) -> Position:
-        """How far a fetch brings its partition. One without records moves the offset, and no time; older records move no time back."""
-        before = self._held.get(fetch.source) or self._store.positions().get(fetch.source)
-        before = before or Position(fetch.last_offset, 0, _NEVER)
-        if not len(fetch.records):
-            return replace(before, offset=fetch.last_offset)
+    def _position(self, at: SourcePartition, read: Read, batches: Iterable[EventBatch]) -> Position:
+        """How far a round brings a partition. Without records only the offset moves; older records move no time back."""
+        last = read.next_offset - 1
+        before = self._positions.get(at) or self._store.positions().get(at)
+        before = before or Position(last, 0, _NEVER)
+        if not len(read.records):
+            return replace(before, offset=last)
         newest_event = before.event_ts_us
         for batch in batches:
-            if batch.source.topic == fetch.source.topic:
-                mine = batch.ts_us[batch.partition == fetch.source.partition]
+            if batch.source.topic == at.topic:
+                mine = batch.ts_us[batch.partition == at.partition]
                 newest_event = int(mine.max(initial=newest_event))
-        times = fetch.records.timestamps
+        times = read.records.timestamps
         newest_record = max(before.record_ts_us, int(times.max(initial=0, where=times <= _LAST_MS)) * 1000)
-        return Position(fetch.last_offset, newest_record, newest_event)
+        return Position(last, newest_record, newest_event)
 
-    def _note_known_at(self, fetches: Sequence[Fetch], batches: Sequence[EventBatch]) -> None:
+    def _note_known_at(self, reads: Mapping[SourcePartition, Read], batches: Sequence[EventBatch]) -> None:
         """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
         acknowledged = self._now_us()
-        ranges = [(fetch.source, fetch.first_offset, fetch.last_offset) for fetch in fetches if len(fetch.records)]
+        ranges = [
+            (at, int(read.records.offsets[0]), read.next_offset - 1) for at, read in reads.items() if len(read.records)
+        ]
         with self._lock:
             noted = self._known_at.note(ranges, acknowledged)
             self._store.add_journal(noted)

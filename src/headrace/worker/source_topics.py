@@ -64,14 +64,6 @@ class SourceTopics(Numbers):
         self._away_until = float("-inf")
         self.sizes = {topic: history.size for topic, history in self._histories.items()}
 
-    def history(self, topic: str) -> TopicHistory:
-        """The history of a topic.
-
-        Args:
-            topic: The topic.
-        """
-        return self._histories[topic]
-
     @property
     def lineages(self) -> dict[str, str]:
         """By topic, what source partitions and offsets mean the same for."""
@@ -87,13 +79,12 @@ class SourceTopics(Numbers):
         partition = self._histories[at.topic].kafka(at.partition)
         return None if partition is None else SourcePartition(at.topic, partition)
 
-    def first_of(self, topic: str, number: int) -> SourcePartition:
-        """Whose the building of a source partition is: that of its Kafka partition; of the first one where it is sealed or imported.
+    def next_offset(self, at: SourcePartition, logged: int | None) -> int:
+        """The next offset to read of one of Kafka's partitions: after what is logged and after gaps that were accepted."""
+        return self._histories[at.topic].next_offset(at.partition, logged)
 
-        Args:
-            topic: The topic.
-            number: The source partition.
-        """
+    def first_of(self, topic: str, number: int) -> SourcePartition:
+        """Kafka's partition whose worker builds a source partition; the first one where it is sealed or imported."""
         return self.kafka(SourcePartition(topic, number)) or SourcePartition(topic, 0)
 
     def sealed(self, topic: str) -> list[tuple[range, int | None]]:

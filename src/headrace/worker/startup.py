@@ -10,7 +10,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -34,95 +33,16 @@ from headrace.worker.handoff import Handoff
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.record_origin import check_refillable_from, note_origin
 from headrace.worker.recovery import catch_up, catch_up_beside_others, keep_now
-from headrace.worker.source_topics import SourceTopics, settle_topics
+from headrace.worker.source_topics import settle_topics
 from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept
+from headrace.worker.worker import Worker
 
-__all__ = ["Runtime", "hand_off_alone", "prepare", "refill"]
+__all__ = ["hand_off_alone", "prepare", "refill"]
 
 logger = logging.getLogger(__name__)
 
 _OBJECTION_S = 5.0
 _REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
-
-
-@dataclass
-class Runtime:
-    """Everything a worker runs on, open and checked.
-
-    Attributes:
-        project: The project.
-        plan: Its plan.
-        bootstrap: The broker's address.
-        topics: Its topics: which source partitions they are, and whether they are still the same.
-        store: The online store, writable.
-        pipeline: The pipeline over both stores.
-        dead_letters: Where dead letters go.
-        handoff: What builds other versions of views, and has the store serve them.
-    """
-
-    project: Project
-    plan: Plan
-    bootstrap: str
-    topics: SourceTopics
-    store: OnlineStore
-    pipeline: Pipeline
-    dead_letters: KafkaDeadLetters
-    handoff: Handoff
-
-    def resume_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
-        """The next offset to read of each of Kafka's partitions: behind the last one that both stores hold.
-
-        The stores know this better than Kafka does: what the group committed may lag behind them, and runs ahead of
-        them where a store was lost.
-
-        Args:
-            sources: Kafka's partitions.
-
-        Returns:
-            Offsets; where nothing is held, that from which on the partition is read.
-
-        Raises:
-            TopicError: Another worker has gone on with a topic that was made anew.
-            StoreBehindError: The online store holds less than the log: it has lost writes since the worker started.
-        """
-        wanted = sorted(sources)
-        self.topics.assigned(wanted)
-        offsets, logged = self._logged(wanted)
-        # After the log: what another worker logs meanwhile it has applied before.
-        self.store.commit([], {}, logged)
-        return offsets
-
-    def logged_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
-        """How far other workers have logged their partitions.
-
-        Args:
-            sources: Kafka's partitions.
-
-        Returns:
-            The next offset of each.
-        """
-        return self._logged(sources)[0]
-
-    def _logged(
-        self, wanted: Iterable[SourcePartition]
-    ) -> tuple[dict[SourcePartition, int], dict[SourcePartition, int]]:
-        """By Kafka's partition the next offset, and by source partition the last one that the log holds."""
-        sources = list(wanted)
-        offsets: dict[SourcePartition, int] = {}
-        logged: dict[SourcePartition, int] = {}
-        for source in self.plan.sources.values():
-            numbers = {at: self.topics.number(at).partition for at in sources if at.topic == source.topic}
-            held = EventLog(self.project.log_path, source).last_offsets(numbers.values()) if numbers else {}
-            logged.update({SourcePartition(source.topic, number): last for number, last in held.items()})
-            history = self.topics.history(source.topic)
-            offsets.update({at: history.next_offset(at.partition, held.get(number)) for at, number in numbers.items()})
-        return offsets, logged
-
-    def close(self) -> None:
-        """Let go of the stores."""
-        self.dead_letters.close()
-        self.topics.close()
-        self.store.close()
 
 
 def prepare(
@@ -133,7 +53,7 @@ def prepare(
     rebuild: bool = False,
     accept: Accept = NOTHING_ACCEPTED,
     on_step: Callable[[], None] = lambda: None,
-) -> Runtime:
+) -> Worker:
     """Open and check everything a worker runs on.
 
     Args:
@@ -145,7 +65,7 @@ def prepare(
         on_step: Called for each batch of the log that is read or applied.
 
     Returns:
-        The runtime; close it.
+        The worker; close it.
 
     Raises:
         PlanMismatchError: The store was filled under another plan or clock.
@@ -220,7 +140,13 @@ def prepare(
         watch.close()
         store.close()
         raise
-    return Runtime(project, plan, bootstrap, topics, store, pipeline, dead_letters, handoff)
+
+    def close() -> None:
+        dead_letters.close()
+        topics.close()
+        store.close()
+
+    return Worker(plan, store, partial(EventLog, project.log_path), topics, pipeline, handoff, close)
 
 
 def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import os
@@ -11,8 +10,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-
-import faust
 
 from headrace.config import Project
 from headrace.errors import HeadraceError, RetryableError, WorkerError
@@ -23,23 +20,21 @@ from headrace.kafka.topics import end_offsets
 from headrace.plan import read_plan
 from headrace.worker import failpoints
 from headrace.worker.exit_reasons import explained
-from headrace.worker.faust_app import StreamApp
-from headrace.worker.faust_setup import create_app
+from headrace.worker.faust_driver import FaustWorker, StreamApp, create_app
 from headrace.worker.heap import keep_heap
 from headrace.worker.heartbeat import Heart
 from headrace.worker.liveness import Life
-from headrace.worker.startup import Runtime, prepare
+from headrace.worker.startup import prepare
 from headrace.worker.stats import WorkerStats
 from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept
 from headrace.worker.watchdog import Watchdog
+from headrace.worker.worker import Worker
 
 __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
 _WATCH_S = 0.25
-_LEAVE_S = 8.0
-"""How long the last rounds may take to the log and their offsets to the broker, in seconds, before the group is left without."""
 _START_S = 90.0
 """How long the group may take to give a worker its partitions, in seconds: it waits up to 60 s for members that are silent."""
 _LOOP_S = 30.0
@@ -47,44 +42,6 @@ _LOOP_S = 30.0
 _AWAY = 4
 _GC_THRESHOLDS = 100_000, 20, 20
 """Events are freed by reference counting; Python's default (700) walks the young objects of a fetch some thirty times for nothing."""
-
-
-class _Worker(faust.Worker):
-    """Faust's worker without its banner and spinner; it can be asked to end as a signal would."""
-
-    logger = logging.getLogger("faust.headrace.worker")
-
-    app: StreamApp
-
-    def __init__(self, app: StreamApp, watchdog: Watchdog) -> None:
-        super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
-        self.spinner = None
-        self._watchdog = watchdog
-        self._left: asyncio.Future[None] | None = None
-        app.on_end = self._on_sigterm
-
-    async def on_startup_finished(self) -> None:
-        """Leave what was made while starting (both stores, the plan, models) out of every later look for cycles."""
-        await super().on_startup_finished()
-        gc.collect()
-        gc.freeze()
-
-    def _on_sigint(self) -> None:
-        self._on_sigterm()  # Faust's own shouts on standard error
-
-    def _on_sigterm(self) -> None:
-        if self._left is None:
-            self._watchdog.end()
-            self._left = asyncio.ensure_future(self._leave())
-
-    async def _leave(self) -> None:
-        try:
-            await asyncio.wait_for(self.app.leave(), _LEAVE_S)
-        except (
-            Exception
-        ) as error:  # whatever it is, it must not keep the worker from ending; the next start does what is left
-            logger.warning("The last rounds are left to the next start: %s", explained(error, self.app.project, ""))
-        super()._on_sigterm()
 
 
 def run_worker(
@@ -122,7 +79,7 @@ def run_worker(
     logger.info("Worker %s starts: project %r, plan %s, broker %s.", heart.worker, plan.project, plan.hash, bootstrap)
     try:
         opens = partial(prepare, project, plan, bootstrap, rebuild=rebuild, accept=accept, on_step=life.recovering)
-        stats = _run_until_it_ends(opens, life, guard, watch, until_end=until_end)
+        stats = _run_until_it_ends(opens, project, bootstrap, life, guard, watch, until_end=until_end)
     except Exception as error:
         told = explained(error, project, bootstrap)
         guard.end(told)
@@ -143,31 +100,33 @@ def run_worker(
 
 
 def _run_until_it_ends(
-    opens: Callable[[], Runtime],
+    opens: Callable[[], Worker],
+    project: Project,
+    bootstrap: str,
     life: Life,
     watchdog: Watchdog,
     watch: Callable[[WorkerStats], None] | None,
     *,
     until_end: bool,
 ) -> WorkerStats:
-    runtime = opens()
-    project, plan, bootstrap = runtime.project, runtime.plan, runtime.bootstrap
+    worker = opens()
     try:
-        until = _ends(bootstrap, [source.topic for source in plan.sources.values()]) if until_end else None
-        app = create_app(project, plan=plan, runtime=runtime, until=until)
-        # Not the store's positions: a worker that was killed may have left events there that the log lacks.
-        app.stats.next_offsets.update(runtime.resume_offsets(until or ()))
-        app.life = life
+        worker.life = life
+        if until_end:
+            worker.until = _ends(bootstrap, [source.topic for source in worker.plan.sources.values()])
+            # Not the store's positions: a worker that was killed may have left events there that the log lacks.
+            worker.resume(worker.until)
+        app = create_app(project, plan=worker.plan, worker=worker)
         app.on_failure = lambda error: watchdog.end(explained(error, project, bootstrap))
-        with _watching(app.stats, watch):
-            _run(app, watchdog)
+        with _watching(worker.stats, watch):
+            _run(app, project, bootstrap, watchdog)
         failure = app.failure or watchdog.error
         if failure is not None:
             raise failure
-        runtime.pipeline.flush()
+        worker.pipeline.flush()
     finally:
-        runtime.close()
-    return app.stats
+        worker.close()
+    return worker.stats
 
 
 def _say(error: HeadraceError) -> int:
@@ -175,16 +134,16 @@ def _say(error: HeadraceError) -> int:
     return _AWAY if isinstance(error, RetryableError) else 1
 
 
-def _run(app: StreamApp, watchdog: Watchdog) -> None:
+def _run(app: StreamApp, project: Project, bootstrap: str, watchdog: Watchdog) -> None:
     keep_heap()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    worker = _Worker(app, watchdog)
-    watchdog.watch(partial(what_is_wrong, app, worker))
-    app.life.joining(app.project.group)
+    runner = FaustWorker(app, on_leave=watchdog.end)
+    watchdog.watch(partial(what_is_wrong, app, runner, project, bootstrap))
+    app.worker.life.joining(project.group)
     code: object = 0
     try:
-        worker.execute_from_commandline()
+        runner.execute_from_commandline()
     except SystemExit as ended:  # Faust ends its worker this way, whatever the reason
         code = ended.code
     except Exception as error:
@@ -192,29 +151,27 @@ def _run(app: StreamApp, watchdog: Watchdog) -> None:
     finally:
         gc.unfreeze()  # what is still frozen at the interpreter's end is never freed, and DuckDB's binding complains of it
 
-    app.failure = app.failure or worker.crash_reason or app.crash_reason
+    app.failure = app.failure or runner.crash_reason or app.crash_reason
     if app.failure is None and code:
         app.failure = WorkerError(f"Faust ended the worker with code {code}, and said no more.")
 
 
-def what_is_wrong(app: StreamApp, worker: _Worker) -> HeadraceError | None:
+def what_is_wrong(app: StreamApp, runner: FaustWorker, project: Project, bootstrap: str) -> HeadraceError | None:
     """What the worker cannot recover from, as far as can be seen from outside its event loop."""
     if app.failure is not None:
-        return explained(app.failure, app.project, app.running.bootstrap)
-    crashed = next((one for one in (app, worker) if one.crashed), None)
+        return explained(app.failure, project, bootstrap)
+    crashed = next((one for one in (app, runner) if one.crashed), None)
     if crashed is not None:
-        return explained(
-            crashed.crash_reason or WorkerError("A part of the worker has crashed."), app.project, app.running.bootstrap
-        )
+        reason = crashed.crash_reason or WorkerError("A part of the worker has crashed.")
+        return explained(reason, project, bootstrap)
     if app.pulse is not None and time.monotonic() - app.pulse > _LOOP_S:
         return WorkerError(f"The worker's event loop has stood still for {_LOOP_S:g} s.")
-    if not app.life.was_assigned:
-        if app.life.age_s > _START_S:
-            return unavailable(
-                app.running.bootstrap,
-                f"the group {app.project.group!r} has given this worker no partitions in {_START_S:g} s",
-            )
-        app.life.still_joining()  # Faust starts its tasks, the beating one among them, with the first partitions
+    life = app.worker.life
+    if not life.was_assigned:
+        if life.age_s > _START_S:
+            why = f"the group {project.group!r} has given this worker no partitions in {_START_S:g} s"
+            return unavailable(bootstrap, why)
+        life.still_joining()  # Faust starts its tasks, the beating one among them, with the first partitions
     return None
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from headrace.worker.heartbeat import Heart, WorkerState, read_heartbeats
 from headrace.worker.liveness import Life
-from headrace.worker.run_worker import what_is_wrong
+from headrace.worker.worker_process import what_is_wrong
 
 SOUND: Any = SimpleNamespace(crashed=False)
+PROJECT: Any = SimpleNamespace(group="workers")
 
 
 @pytest.fixture
@@ -21,8 +22,7 @@ def app(tmp_path: Path) -> Any:
     """A worker that has asked its group for partitions."""
     life = Life(Heart(tmp_path))
     life.joining("workers")
-    project, running = SimpleNamespace(group="workers"), SimpleNamespace(bootstrap="broker:9092")
-    return SimpleNamespace(failure=None, crashed=False, pulse=None, life=life, project=project, running=running)
+    return SimpleNamespace(failure=None, crashed=False, pulse=None, worker=SimpleNamespace(life=life))
 
 
 def test_worker_that_its_group_lets_wait_gives_signs_of_life(
@@ -31,7 +31,7 @@ def test_worker_that_its_group_lets_wait_gives_signs_of_life(
     now = time.time() + 30
     later = SimpleNamespace(time=lambda: now, monotonic=lambda: time.monotonic() + 30)
     monkeypatch.setattr("headrace.worker.heartbeat.time", later)
-    assert what_is_wrong(app, SOUND) is None
+    assert what_is_wrong(app, SOUND, PROJECT, "broker:9092") is None
     (told,) = read_heartbeats(tmp_path)
     assert told.state is WorkerState.JOINING
     assert not told.is_stale(now)
@@ -40,5 +40,5 @@ def test_worker_that_its_group_lets_wait_gives_signs_of_life(
 def test_worker_that_its_group_gives_nothing_for_long_ends(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     since = time.monotonic()
     monkeypatch.setattr("headrace.worker.liveness.time.monotonic", lambda: since + 91)
-    error = what_is_wrong(app, SOUND)
+    error = what_is_wrong(app, SOUND, PROJECT, "broker:9092")
     assert "'workers' has given this worker no partitions in 90 s" in str(error)
