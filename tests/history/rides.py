@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from headrace.history import PointInTimeJoin
+from headrace.history.limits import Limits
 from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from tests.history.conftest import EPOCH
@@ -107,17 +108,24 @@ def spine_of(rows: Sequence[Row]) -> pa.Table:
     return pa.table({"event_timestamp": pa.array([row.t for row in rows], pa.timestamp("us", "UTC")), **keys})
 
 
-def join(view: View, log: LogSnapshot, rows: Sequence[Row], as_of: str = "known") -> pa.Table:
+def join(
+    view: View, log: LogSnapshot, rows: Sequence[Row], as_of: str = "known", limits: Limits | None = None
+) -> pa.Table:
     plan = plan_of(view)
     evidence = [{view.name: row.applied} for row in rows] if as_of == "evidence" else None
-    engine = PointInTimeJoin(plan, {"rides": log}, threads=1)
+    engine = PointInTimeJoin(plan, {"rides": log}, threads=1, limits=limits)
     return engine.join(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence).table
 
 
 def assert_as_brute_force(
-    view: View, log: LogSnapshot, events: Sequence[Event], rows: Sequence[Row], as_of: str
+    view: View,
+    log: LogSnapshot,
+    events: Sequence[Event],
+    rows: Sequence[Row],
+    as_of: str,
+    limits: Limits | None = None,
 ) -> None:
-    found = join(view, log, rows, as_of)
+    found = join(view, log, rows, as_of, limits)
     for feature in view.features:
         values = found.column(f"{view.name}__{feature.name}").to_pylist()
         for number, row in enumerate(rows):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +13,9 @@ from hypothesis import strategies as st
 from headrace.aggregates import AGGREGATES as AGGREGATE_KINDS
 from headrace.aggregates import Problem
 from headrace.aggregates.sum import Sum
+from headrace.errors import PlanError
 from headrace.history import PointInTimeJoin
+from headrace.history.limits import Limits
 from headrace.plan import DType, Feature, View
 from tests.history.conftest import LogOf
 from tests.history.oracle import Event, Row
@@ -32,6 +33,19 @@ from tests.history.rides import (
 )
 
 DELAYS = st.sampled_from([0, 0, 0, 0, 1, 3, 17, 60, 1000, -1, -5, -30])
+LIMITS = st.builds(
+    Limits,
+    pairs=st.sampled_from([2, 1_000_000]),
+    dense=st.sampled_from([0, 4]),
+    settle_us=st.sampled_from([None, 0, 2, 20, 2000]),
+    displaced=st.sampled_from([None, 0, 2]),
+)
+"""How an answer is found; never the answer."""
+
+EXAMPLES = pytest.mark.parametrize(
+    "examples", [pytest.param(3, id="few"), pytest.param(40, id="many", marks=pytest.mark.slow)]
+)
+
 WINDOWS = st.sampled_from([(1, 1), (9, 1), (7, 7), (30, 10), (60, 15), (500, 5), None])
 
 
@@ -73,60 +87,54 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
     return events, draw(st.lists(row, min_size=1, max_size=25))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    history=histories(),
-    windows=st.lists(WINDOWS, min_size=1, max_size=2, unique=True),
-    settle_us=st.sampled_from([None, 0, 2, 20, 2000]),
-    composite=st.booleans(),
-)
-def test_every_aggregate_is_what_brute_force_finds(
-    log_of: LogOf,
-    history: tuple[list[Event], list[Row]],
-    windows: list[tuple[int, int] | None],
-    settle_us: int | None,
-    composite: bool,
-) -> None:
-    events, rows = history
-    view = view_of(*windows, entities=("city", "zone") if composite else ("city",))
-    log = log_of(SOURCE, events)
-    for as_of in ("known", "event", "evidence"):
-        if settle_us is None or as_of != "known":
-            assert_as_brute_force(view, log, events, rows, as_of)
-        else:  # how long the frame waits changes how an answer is found, never the answer
-            with patch("headrace.history.timeline.settle_of", return_value=settle_us):
-                assert_as_brute_force(view, log, events, rows, as_of)
-
-
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    history=histories(),
-    windows=st.lists(WINDOWS, min_size=1, max_size=2, unique=True),
-    lag=st.integers(0, 3),
-    portion=st.sampled_from([2, 1_000_000]),
-)
-def test_filters_and_offsets_are_what_brute_force_finds(
-    log_of: LogOf,
-    history: tuple[list[Event], list[Row]],
-    windows: list[tuple[int, int] | None],
-    lag: int,
-    portion: int,
-) -> None:
-    events, rows = history
-    plain = view_of(*windows, entities=("city",))
-    features = tuple(
-        one.model_copy(update={"where": "shared" if number % 2 else None, "offset_us": lag * (one.slide_us or 0)})
-        for number, one in enumerate(plain.features)
+@EXAMPLES
+def test_every_aggregate_is_what_brute_force_finds(log_of: LogOf, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        history=histories(),
+        windows=st.lists(WINDOWS, min_size=1, max_size=2, unique=True),
+        limits=LIMITS,
+        composite=st.booleans(),
     )
-    view = plain.model_copy(update={"features": features})
-    log = log_of(SOURCE, events)
-    # Runs of pairs that are cut anywhere are put together again.
-    with (
-        patch("headrace.history.gathered_features._PAIRS", portion),
-        patch("headrace.history.evidence_join._PAIRS", portion),
-    ):
+    def check(
+        history: tuple[list[Event], list[Row]],
+        windows: list[tuple[int, int] | None],
+        limits: Limits,
+        composite: bool,
+    ) -> None:
+        events, rows = history
+        view = view_of(*windows, entities=("city", "zone") if composite else ("city",))
+        log = log_of(SOURCE, events)
         for as_of in ("known", "event", "evidence"):
-            assert_as_brute_force(view, log, events, rows, as_of)
+            assert_as_brute_force(view, log, events, rows, as_of, limits)
+
+    check()
+
+
+@EXAMPLES
+def test_filters_and_offsets_are_what_brute_force_finds(log_of: LogOf, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        history=histories(),
+        windows=st.lists(WINDOWS, min_size=1, max_size=2, unique=True),
+        lag=st.integers(0, 3),
+        limits=LIMITS,
+    )
+    def check(
+        history: tuple[list[Event], list[Row]], windows: list[tuple[int, int] | None], lag: int, limits: Limits
+    ) -> None:
+        events, rows = history
+        plain = view_of(*windows, entities=("city",))
+        features = tuple(
+            one.model_copy(update={"where": "shared" if number % 2 else None, "offset_us": lag * (one.slide_us or 0)})
+            for number, one in enumerate(plain.features)
+        )
+        view = plain.model_copy(update={"features": features})
+        log = log_of(SOURCE, events)
+        for as_of in ("known", "event", "evidence"):
+            assert_as_brute_force(view, log, events, rows, as_of, limits)
+
+    check()
 
 
 @pytest.mark.parametrize("as_of", ["known", "event"])
@@ -154,16 +162,10 @@ def test_gathering_by_blocks_is_gathering_event_by_event(log_of: LogOf, as_of: s
     )
     view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=features)
     log = log_of(SOURCE, events)
-    with patch("headrace.history.gathered_features._DENSE", 1_000_000):
-        wanted = join(view, log, rows, as_of)
+    wanted = join(view, log, rows, as_of, Limits(dense=1_000_000))
     assert wanted.column("rides__first_1").to_pylist() == [_first(events, row, as_of) for row in rows]
-    for dense, settle_us, portion in ((0, 0, 1_000), (0, 5, 7), (2, 50, 1_000_000)):
-        with (
-            patch("headrace.history.gathered_features._DENSE", dense),
-            patch("headrace.history.gathered_features._SETTLE_US", settle_us),
-            patch("headrace.history.gathered_features._PAIRS", portion),
-        ):
-            found = join(view, log, rows, as_of)
+    for dense, settle_us, pairs in ((0, 0, 1_000), (0, 5, 7), (2, 50, 1_000_000)):
+        found = join(view, log, rows, as_of, Limits(dense=dense, gather_settle_us=settle_us, pairs=pairs))
         for name in wanted.column_names:
             for one, other in zip(found.column(name).to_pylist(), wanted.column(name).to_pylist(), strict=True):
                 assert same(one, other), name
@@ -196,25 +198,7 @@ def test_late_events_are_found_in_gaps_of_any_length(
     chosen = tuple(one for one in view.features if one.name.rpartition("_")[0] in wanted)
     view = View(name="rides", source="rides", entities=view.entities, features=chosen)
     log = log_of(SOURCE, events)
-    if settle_us is None:
-        assert_as_brute_force(view, log, events, rows, "known")
-    else:
-        with patch("headrace.history.timeline.settle_of", return_value=settle_us):
-            assert_as_brute_force(view, log, events, rows, "known")
-
-
-def test_evidence_reaches_to_the_offset_it_names(log_of: LogOf) -> None:
-    random = Random(5)
-    events = []
-    for offset in range(60):
-        ts, partition = random.randrange(-40, 120), random.randrange(3)
-        events.append(ride(ts, offset, partition=partition, price=random.random(), driver=str(offset)))
-    view = view_of((30, 10), (1, 1), None, entities=("city",))
-    rows = []
-    for t in range(-40, 130):
-        applied = {random.randrange(3): random.randrange(60) for _ in range(random.randrange(4))}
-        rows.append(Row(t, {"city": "a"}, applied))
-    assert_as_brute_force(view, log_of(SOURCE, events), events, rows, "evidence")
+    assert_as_brute_force(view, log, events, rows, "known", Limits(settle_us=settle_us))
 
 
 def test_window_slides_by_its_slide(log_of: LogOf) -> None:
@@ -315,9 +299,8 @@ def test_sum_of_integers_past_64_bits_is_null_alone(log_of: LogOf, as_of: str) -
     assert found.table.column("rides__mean_seats_0").to_pylist() == [2.0**62, 2.0**62, None]
     assert found.problems == [Problem(1, "rides__sum_seats_0", str(Sum.null_reason))]
     # In parts from disk, rows keep their places.
-    parts = PointInTimeJoin(plan, {"rides": log_of(SOURCE, events)}, threads=1)
-    with patch("headrace.history.join.parts_needed", return_value=3):
-        again = parts.join(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence)
+    parts = PointInTimeJoin(plan, {"rides": log_of(SOURCE, events)}, threads=1, limits=Limits(parts=3))
+    again = parts.join(spine_of(rows), plan.resolve(f"{view.name}:*"), as_of=as_of, evidence=evidence)
     assert again.problems == found.problems
     assert again.table.equals(found.table)
 
@@ -336,3 +319,10 @@ def test_small_values_are_exact_beside_huge_ones(log_of: LogOf) -> None:
     found = join(view, log_of(SOURCE, events), [Row(t, {"city": "a"}) for t in (0, 10, 20, 30)])
     assert found.column("rides__sum_price_0").to_pylist() == prices
     assert found.column("rides__sum_price_1").to_pylist() == [1e300, 1e300, 0.1, 0.1 + 0.2]
+
+
+def test_function_of_another_version_is_refused(log_of: LogOf) -> None:
+    feature = Feature(name="a", function="mode", column="seats", window_us=30, slide_us=10, dtype=DType.INT64)
+    view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(feature,))
+    with pytest.raises(PlanError, match="does not know: mode"):
+        join(view, log_of(SOURCE, []), [Row(6, {"city": "a"})])

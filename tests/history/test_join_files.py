@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.errors import HeadraceError, LogError, PlanError, SpineError
+from headrace.errors import HeadraceError, LogError, SpineError
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.history import PointInTimeJoin
+from headrace.history.limits import Limits
 from headrace.history.spill import spill
 from headrace.plan import Column, DType, Feature, Plan, View
 from tests.history.conftest import EPOCH, LogOf
@@ -33,27 +34,29 @@ from tests.history.rides import (
 )
 
 
-def test_same_bits_however_entities_are_dealt(log_of: LogOf, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("as_of", ["known", "evidence"])
+def test_same_bits_however_entities_are_dealt(log_of: LogOf, as_of: str) -> None:
     random = Random(4)
     events = [
         ride(ts % 997, ts, price=random.gauss(0, 1) * 10.0 ** random.randrange(-20, 20), known_at=ts % 997 + ts % 7,
-             city=random.choice("abcdefg"))
+             city=random.choice("abcdefg"), partition=ts % 3)
         for ts in range(3000)
     ]  # fmt: skip
     log = log_of(SOURCE, events)
     plan = plan_of(view_of((100, 10), None, entities=("city",)))
     spine = spine_of([Row(t, {"city": city}) for t in range(0, 1000, 7) for city in "abcdefg"])
     refs = plan.resolve("rides:*")
-    whole = PointInTimeJoin(plan, {"rides": log}, threads=1).join(spine, refs).table
-    monkeypatch.setattr("headrace.history.view_features._LEAST_SHARD", 1)
-    for threads in (2, 4):
-        assert PointInTimeJoin(plan, {"rides": log}, threads=threads).join(spine, refs).table.equals(whole)
-    monkeypatch.setattr("headrace.history.view_features._SHARD_EVENTS", 1)
-    assert PointInTimeJoin(plan, {"rides": log}).join(spine, refs).table.equals(whole)
-    monkeypatch.setattr(
-        "headrace.history.view_features._PACKED", 2_000
-    )  # as if times and entities hardly fit one number
-    assert PointInTimeJoin(plan, {"rides": log}).join(spine, refs).table.equals(whole)
+    evidence = [{"rides": {row % 4: 3 * row, 2: row}} for row in range(spine.num_rows)]
+    one = PointInTimeJoin(plan, {"rides": log}, threads=1)
+    whole = one.join(spine, refs, as_of=as_of, evidence=evidence).table
+    for threads, limits in (
+        (2, Limits(least_shard=1)),
+        (4, Limits(least_shard=1)),
+        (2, Limits(shard_events=1)),
+        (2, Limits(packed=2_000)),  # as if times and entities hardly fit one number
+    ):
+        join = PointInTimeJoin(plan, {"rides": log}, threads=threads, limits=limits)
+        assert join.join(spine, refs, as_of=as_of, evidence=evidence).table.equals(whole)
 
 
 def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,11 +79,12 @@ def test_spills_to_disk_where_memory_is_short(log_of: LogOf, tmp_path: Path, mon
         return made
 
     monkeypatch.setattr("headrace.history.join.spill", spilling)
-    for as_of in ("known", "event"):
-        whole = PointInTimeJoin(plan, {"rides": log}).join(spine, refs, as_of=as_of).table
-        parted = PointInTimeJoin(plan, {"rides": log}, memory_limit="200KB").join(spine, refs, as_of=as_of).table
-        assert parted.equals(whole)
-    assert [number > 5 for number in seen] == [True, True]
+    evidence = [{"rides": {0: random.randrange(-1, 3_000)}} for _ in range(spine.num_rows)]
+    for as_of in ("known", "event", "evidence"):
+        whole = PointInTimeJoin(plan, {"rides": log}).join(spine, refs, as_of=as_of, evidence=evidence).table
+        small = PointInTimeJoin(plan, {"rides": log}, memory_limit="200KB")
+        assert small.join(spine, refs, as_of=as_of, evidence=evidence).table.equals(whole)
+    assert [number > 5 for number in seen] == [True, True, True]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,16 +162,8 @@ def test_log_that_was_not_given_is_a_log_error(log_of: LogOf) -> None:
 
 
 def test_unknown_as_of_is_refused(log_of: LogOf) -> None:
-    with pytest.raises(SpineError, match="as_of is 'processing'"):
+    with pytest.raises(SpineError, match="as_of must be 'known' or 'event', not 'processing'"):
         join(view_of(None), log_of(SOURCE, []), [Row(6, {"city": "a", "zone": 1})], "processing")
-
-
-def test_columns_that_differ_only_in_case_are_refused(log_of: LogOf) -> None:
-    twin = SOURCE.model_copy(update={"columns": (*SOURCE.columns, Column(name="Price", dtype=DType.FLOAT64))})
-    plan = Plan(project="test", sources={"rides": twin}, views={"rides": view_of(None)})
-    spine = spine_of([Row(6, {"city": "a", "zone": 1})])
-    with pytest.raises(PlanError, match="differ only in case: price, Price"):
-        PointInTimeJoin(plan, {"rides": log_of(SOURCE, [])}).join(spine, plan.resolve("rides:*"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.aggregates import Order, Values
 from headrace.aggregates.registry import AGGREGATES
-from headrace.history.merged_blocks import Blocks, expanded
+from headrace.history.merged_blocks import Blocks
+from headrace.history.timeline import expanded
 from headrace.plan import DType
 
 

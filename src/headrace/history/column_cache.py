@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from threading import Lock
 
 from headrace.aggregates import BoolArray, IntArray
-from headrace.history.join_plan import StateKind, ViewMatch
+from headrace.history.join_plan import JoinPlan, StateKind
 from headrace.history.log_events import Cells, Events
 from headrace.plan import Feature
 
@@ -18,33 +18,33 @@ class Held:
 
     Args:
         events: The events.
-        match: What is asked of the view: the columns it needs are read at once.
-        trusting: Whether a column of which only last values are asked is taken to have no nulls where one would have to look. That is right where
-            no value found so is null: the last event that has one is then the last event.
+        plan: What is asked of the view: the columns it needs are read at once.
+        trusting: Whether a column of which only last values are asked is taken to have no nulls where one would have to
+            look. That is right where no value found so is null: the last event that has one is then the last event.
 
     Attributes:
         trusted: The columns that were taken to have none.
     """
 
-    def __init__(self, events: Events, match: ViewMatch, *, trusting: bool = False) -> None:
+    def __init__(self, events: Events, plan: JoinPlan, *, trusting: bool = False) -> None:
         self.events = events
         self.key_id = events.key_id
         self.ts_us = events.ts_us
         self.known_us = events.known_us
         self._lock = Lock()
         self._position: IntArray | None = None
-        summed = _needed(match, (StateKind.SUM, StateKind.MIN, StateKind.MAX))
+        summed = _needed(plan, (StateKind.SUM, StateKind.MIN, StateKind.MAX))
         self._cells: dict[str, Cells] = {column: events.cells(column) for column in summed}
-        counted = [column for column in _needed(match, (StateKind.COUNT,)) if column not in summed]
+        counted = [column for column in _needed(plan, (StateKind.COUNT,)) if column not in summed]
         self.trusted: list[str] = []
-        for column in _needed(match, (StateKind.LAST,)):
+        for column in _needed(plan, (StateKind.LAST,)):
             if trusting and column not in (*summed, *counted) and events.is_full(column) is None:
                 self.trusted.append(column)
             elif column not in (*summed, *counted):
                 counted.append(column)
         self._valid = {column: events.valid(column) for column in counted} | dict.fromkeys(self.trusted)
         self._valid |= {column: cells.valid for column, cells in self._cells.items()}
-        filters = dict.fromkeys(feature.where for feature in match.queried if feature.where is not None)
+        filters = dict.fromkeys(feature.where for feature in plan.state_features if feature.where is not None)
         self._passes = {column: _true(events.cells(column)) for column in filters}
 
     def cells(self, column: str) -> Cells:
@@ -72,9 +72,9 @@ class Held:
             return self._position
 
 
-def _needed(match: ViewMatch, kinds: Iterable[StateKind]) -> list[str]:
+def _needed(plan: JoinPlan, kinds: Iterable[StateKind]) -> list[str]:
     wanted = tuple(kinds)
-    return list(dict.fromkeys(s.column for s in match.states if s.kind in wanted and s.column is not None))
+    return list(dict.fromkeys(s.column for s in plan.states if s.kind in wanted and s.column is not None))
 
 
 def _true(cells: Cells) -> BoolArray:

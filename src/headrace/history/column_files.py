@@ -15,11 +15,10 @@ from headrace.events.event_batch import ARROW_TYPES
 from headrace.events.logged_columns import declared_column
 from headrace.history.join_plan import TimeBounds
 from headrace.log import LogSnapshot
+from headrace.log.log_columns import KNOWN_AT, OFFSET, PARTITION, TS
 from headrace.plan import DType, Source
 
-__all__ = ["KNOWN_AT", "OFFSET", "PARTITION", "TS", "LogFiles", "Unit", "in_threads", "plain"]
-
-TS, KNOWN_AT, PARTITION, OFFSET = "_ts_us", "_known_at_us", "_partition", "_offset"
+__all__ = ["LogFiles", "Unit", "in_threads", "plain"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -1,14 +1,15 @@
-"""Aggregates that do not add up: the events that count at each row are gathered, and the stream's own code aggregates them.
+"""Aggregates that do not add up: the events of each row are gathered, and the stream's own code aggregates them.
 
-Each event's state was made once. The (row, event) pairs come a portion at a time, sorted by row; a portion picks the states of its pairs and merges
-every row's run of them, as a record's tiles are merged at lookup. Where an entity's windows hold many events, blocks of them are merged once for all
-rows (`blocks.py`). States are canonical, so one pass over the events, blocks of them and the stream's tiles come to the same.
+Each event's state is made once. The (row, event) pairs come in chunks. A chunk picks the states of its pairs and merges
+each row's run of them, as a record's tiles are merged at lookup. Where an entity's windows hold many events, blocks of
+them are merged once for all rows (`merged_blocks.py`). States are canonical, so one pass over the events, blocks of
+them and the stream's tiles give the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,87 +19,68 @@ from headrace.events.columns import decimal_of
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.history.cell_values import FeatureCells
 from headrace.history.column_cache import Held
-from headrace.history.join_plan import Group, ViewMatch
+from headrace.history.join_plan import Group, JoinPlan
+from headrace.history.limits import Limits
 from headrace.history.log_events import Events
-from headrace.history.merged_blocks import Blocks, Items, expanded
-from headrace.history.timeline import Rows, Timeline
-from headrace.history.view_features import Deal, deals
+from headrace.history.merged_blocks import Blocks
+from headrace.history.shards import Asked, deals
+from headrace.history.timeline import Items, Singles, Timeline, chunks_of, counted, expanded
 from headrace.plan import DType, Feature
 from headrace.windows import Accumulator, accumulated
 
-__all__ = ["Gatherer", "Pairs", "gather_features", "run_starts", "typed_cells"]
-
-_PAIRS = 1_000_000
-"""About how many pairs are aggregated at a time."""
-
-_DENSE = 4
-"""From how many pairs per event on an entity's events are merged in blocks."""
-
-_SETTLE_US = 10_000_000
-"""Events known within ten seconds are merged in blocks; the last ten seconds before a row are looked at one by one."""
+__all__ = ["gather_features"]
 
 
-class Pairs(NamedTuple):
-    """Rows and the events that count at them.
-
-    Attributes:
-        row: Each row's pairs stand together, shape (pairs,).
-        event: The events' numbers, or those of blocks behind them.
-        starts: Where each row's run starts.
-    """
-
-    row: IntArray
-    event: IntArray
-    starts: IntArray
-
-
-def gather_features(
-    match: ViewMatch, events: Events, key_id: IntArray, t_us: IntArray, entities: int
-) -> dict[str, FeatureCells]:
+def gather_features(plan: JoinPlan, events: Events, asked: Asked, limits: Limits) -> dict[str, FeatureCells]:
     """The gathered features of a view at the rows of a spine.
 
     Args:
-        match: What is asked of the view.
+        plan: What is asked of the view.
         events: Its events.
-        key_id: Each row's entity, shape (rows,).
-        t_us: Each row's moment.
-        entities: How many entities there are.
+        asked: The rows.
+        limits: How it works.
 
     Returns:
         By feature, its values in the rows' order.
     """
-    if not match.gathered:
+    if not plan.gathered:
         return {}
-    held, order = Held(events, match), Order(events.ts_us, events.position())
-    dealt = deals(events, key_id, t_us, entities, 1)
+    held = Held(events, plan.only(()))
+    order = Order(events.ts_us, held.position())
+    dealt = deals(held, asked, 1, limits)
     found: dict[str, FeatureCells] = {}
-    for group in match.gathered:
+    for group in plan.gathered:
         columns = {name: _values(events, name) for feature in group.features for name in feature.columns}
-        gatherer = Gatherer(match, group, columns, order)
+        gatherer = _Gatherer(plan, group, columns, order)
         for deal in dealt:
-            _gather(held, deal(), group, gatherer)
-        for feature, values in gatherer.values(t_us):
-            found[feature.name] = typed_cells(values, feature.dtype)
+            # In order of positions too: doubles are merged in one order, however entities were dealt.
+            settle_us, windowed = limits.gather_settle_us, group.window_us is not None
+            timeline = deal().timeline(limits, windowed=windowed, in_order=True, settle_us=settle_us)
+            if len(timeline.rows.key):
+                _gather(timeline, group, gatherer, len(held.key_id), limits)
+        for feature, values in gatherer.values(asked.t_us):
+            found[feature.name] = FeatureCells(_typed_array(values, feature.dtype), values.problems)
     return found
 
 
-class Gatherer:
-    """The states of a group's features at every row, filled portion by portion.
+class _Gatherer:
+    """The states of a group's features at every row, filled chunk by chunk.
 
     Args:
-        match: What is asked of the view.
+        plan: What is asked of the view.
         group: The group.
         columns: The columns of events that its features read.
         order: The events' order.
     """
 
-    def __init__(self, match: ViewMatch, group: Group, columns: Mapping[str, Values], order: Order) -> None:
+    def __init__(self, plan: JoinPlan, group: Group, columns: Mapping[str, Values], order: Order) -> None:
         self._group = group
         self._accumulators: dict[str, Accumulator] = {}
         self._single: dict[str, State] = {}
-        self._filled: dict[str, list[tuple[IntArray, State]]] = {}
+        self._filled: dict[str, list[State]] = {}
+        self._rows: list[IntArray] = []
         for feature in group.features:
-            aggregate = aggregate_of(feature, match.source)
+            aggregate = aggregate_of(feature, plan.source)
             accumulator = Accumulator(feature.column, aggregate, feature.where)
             read = {name: columns[name] for name in feature.columns}
             self._accumulators[feature.name] = accumulator
@@ -107,39 +89,48 @@ class Gatherer:
         self._pools = dict(self._single)
 
     def pool(self, blocks: Blocks | None) -> None:
-        """Have the states of blocks behind those of single events."""
+        """Put the states of blocks behind those of single events."""
         for name, accumulator in self._accumulators.items():
             single = self._single[name]
             self._pools[name] = single if blocks is None else blocks.pooled(accumulator.aggregate, single)
 
-    def add(self, pairs: Pairs) -> None:
-        """Merge the states of some rows, whose pairs are all here."""
-        if not len(pairs.row):
+    def add(self, spine_row: IntArray, *items: Items) -> None:
+        """Merge states of the pool at some rows.
+
+        Args:
+            spine_row: Each row's place in the spine.
+            items: Which states each row merges; those of one row are all here.
+        """
+        row, at = (np.concatenate(parts) for parts in zip(*items, strict=True))
+        if not len(row):
             return
+        if len(items) > 1:
+            order = np.argsort(row, kind="stable")
+            row, at = row[order], at[order]
+        starts = _run_starts(row)
+        self._rows.append(spine_row[row[starts]])
         for name, accumulator in self._accumulators.items():
-            picked = tuple(column[pairs.event] for column in self._pools[name])
-            merged = accumulator.aggregate.merge(picked, pairs.starts)
-            self._filled[name].append((pairs.row[pairs.starts], merged))
+            picked = tuple(column[at] for column in self._pools[name])
+            self._filled[name].append(accumulator.aggregate.merge(picked, starts))
 
     def values(self, t_us: IntArray) -> Iterator[tuple[Feature, Cells]]:
-        """Each feature's values at the rows' moments."""
+        """Each feature's values at the rows' times."""
+        rows = np.concatenate([np.zeros(0, np.int64), *self._rows])
+        order = np.argsort(rows, kind="stable")  # a row has several states where it asks by source partition
+        starts = _run_starts(rows[order])
         for feature in self._group.features:
             aggregate = self._accumulators[feature.name].aggregate
             state = aggregate.init(len(t_us))
-            for rows, merged in self._filled[feature.name]:
-                for whole, part in zip(state, merged, strict=True):
-                    whole[rows] = part
+            if len(rows):
+                filled = tuple(np.concatenate(parts)[order] for parts in zip(*self._filled[feature.name], strict=True))
+                for whole, part in zip(state, aggregate.merge(filled, starts), strict=True):
+                    whole[rows[order][starts]] = part
             yield feature, cells_of(aggregate, state, At(t_us, feature.window_us))
 
 
-def run_starts(sorted_ids: IntArray) -> IntArray:
+def _run_starts(sorted_ids: IntArray) -> IntArray:
     """Where the runs of equal numbers start."""
     return np.flatnonzero(np.append(True, sorted_ids[1:] != sorted_ids[:-1])[: len(sorted_ids)])
-
-
-def typed_cells(values: Cells, dtype: DType) -> FeatureCells:
-    """Results as an Arrow array of a feature's type, with the cells that cannot be given."""
-    return FeatureCells(_typed_array(values, dtype), values.problems)
 
 
 def _typed_array(values: Cells, dtype: DType) -> pa.Array:
@@ -157,80 +148,41 @@ def _typed_array(values: Cells, dtype: DType) -> pa.Array:
     return pa.array(listed, wanted)
 
 
-def _gather(held: Held, deal: Deal, group: Group, gatherer: Gatherer) -> None:
-    """Merge what counts at a shard's rows: event by event where windows hold few, else by blocks."""
-    rows = deal.rows
-    # In order of positions too: doubles are merged in one order, however entities were dealt.
-    line = Timeline(held, deal.number, deal.key, rows, in_order=True, settle_us=_SETTLE_US)
-    start, end = line.candidates(group)
-    entities = int(rows.key.max()) + 1
+def _gather(timeline: Timeline, group: Group, gatherer: _Gatherer, pool: int, limits: Limits) -> None:
+    """Merge what counts at a shard's rows: event by event where windows hold few events, else by blocks."""
+    rows, number = timeline.rows, timeline.number
+    start, _, _, end = timeline.ranges(group)
+    entities = int(max(rows.key.max(), timeline.key.max(initial=0))) + 1
     pairs_of = np.bincount(rows.key, weights=np.maximum(end - start, 0), minlength=entities)
-    dense = pairs_of > _DENSE * np.bincount(line.key, minlength=entities)
+    dense: BoolArray = pairs_of > limits.dense * np.bincount(timeline.key, minlength=entities)
     few = np.flatnonzero(~dense[rows.key])
-    for some in _portions(few, (end - start)[few]):
+    for some in chunks_of(few, np.maximum(end - start, 0)[few], limits.pairs):
         of_row, place = expanded(start[some], end[some])
-        gatherer.add(_pairs(rows, _known(held, line, Items(some[of_row], place))))
+        items = counted(timeline, Items(some[of_row], place))
+        gatherer.add(rows.spine_row, Items(items.row, number[items.at]))
     if dense.any():
-        _gather_dense(held, line, _Ranges(start, line.reach(group).settled, end), dense, gatherer)
+        _gather_dense(timeline, group, dense, gatherer, pool, limits)
 
 
-class _Ranges(NamedTuple):
-    """By row, where its window opens, where it ends for the frame, and where events end that can count."""
-
-    start: IntArray
-    settled: IntArray
-    end: IntArray
-
-
-def _gather_dense(held: Held, line: Timeline, ranges: _Ranges, dense: BoolArray, gatherer: Gatherer) -> None:
-    """Merge what counts at the rows of some entities: blocks of what the frame holds, and the other events one by one."""
-    rows, mine = line.rows, dense[line.key]
-    framed = np.flatnonzero(mine if line.in_frame is None else mine & line.in_frame)
-    others = np.zeros(0, np.int64) if line.in_frame is None else np.flatnonzero(mine & ~line.in_frame)
+def _gather_dense(
+    timeline: Timeline, group: Group, dense: BoolArray, gatherer: _Gatherer, pool: int, limits: Limits
+) -> None:
+    """Merge what counts at the rows of some entities: blocks of what ranges hold, and the other events one by one."""
+    rows, mine = timeline.rows, dense[timeline.key]
+    framed = np.flatnonzero(mine if timeline.in_frame is None else mine & timeline.in_frame)
     every = np.flatnonzero(dense[rows.key])
-    start, settled = ranges.start[every], np.maximum(ranges.settled, ranges.start)[every]
-    first, last = np.searchsorted(framed, start), np.searchsorted(framed, settled)
-    other_first, other_last = np.searchsorted(others, start), np.searchsorted(others, settled)
-    end = ranges.end[every]
+    ranges = timeline.ranges(group)
+    first, last = np.searchsorted(framed, ranges.start[every]), np.searchsorted(framed, ranges.settled[every])
     longest = int((last - first).max(initial=0))
-    blocks = Blocks(line.number[framed], line.key[framed], len(dense), longest, len(held.key_id))
+    blocks = Blocks(timeline.number[framed], timeline.key[framed], len(dense), longest, pool)
+    singles = Singles(timeline, ranges)
     gatherer.pool(blocks)
-    single = np.maximum(end - settled, 0) + (other_last - other_first) + 2 * max(1, longest.bit_length())
-    for some in _portions(np.arange(len(every)), single):
+    sizes = singles.sizes[every] + 2 * max(1, longest.bit_length())
+    for some in chunks_of(np.arange(len(every)), sizes, limits.pairs):
         row = every[some]
-        of_other, other = expanded(other_first[some], other_last[some])
-        of_recent, recent = expanded(settled[some], end[some])
-        candidates = Items(row[np.append(of_other, of_recent)], np.append(others[other], recent))
-        whole = blocks.items(row, rows.key[row], first[some], last[some])
-        gatherer.add(_pairs(rows, whole, _known(held, line, candidates)))
+        whole, single = blocks.items(row, rows.key[row], first[some], last[some]), singles.of(row)
+        gatherer.add(rows.spine_row, whole, Items(single.row, timeline.number[single.at]))
     gatherer.pool(None)
-
-
-def _portions(rows: IntArray, sizes: IntArray) -> Iterator[IntArray]:
-    """Rows in portions of about so many pairs."""
-    total = np.cumsum(sizes)
-    first = 0
-    while first < len(rows):
-        reach = (int(total[first - 1]) if first else 0) + _PAIRS
-        after = max(first + 1, int(np.searchsorted(total, reach, side="right")))
-        yield rows[first:after]
-        first = after
-
-
-def _known(held: Held, line: Timeline, candidates: Items) -> Items:
-    """Of rows and places in the timeline, the rows and events' numbers where the event is known."""
-    number = line.number[candidates.at]
-    known = held.known_us[number] <= line.rows.t_us[candidates.row]
-    return Items(candidates.row[known], number[known])
-
-
-def _pairs(rows: Rows, *items: Items) -> Pairs:
-    """Items by row."""
-    row, at = (np.concatenate(parts) for parts in zip(*items, strict=True))
-    if len(items) > 1:
-        order = np.argsort(row, kind="stable")
-        row, at = row[order], at[order]
-    return Pairs(rows.spine_row[row], at, run_starts(row))
 
 
 def _values(events: Events, column: str) -> Values:

@@ -1,28 +1,32 @@
-"""What to join, and by which bounds: the plan of a point-in-time join, before any SQL.
+"""What to join, and by which bounds: the plan of one view's point-in-time join, as data that any engine can run.
 
 A view's features fall into groups that share a window. Each group needs a few states (how many events, the sum of a
-column, its greatest value), and each feature is read off the states of its group.
+column, its greatest value), and each feature is read from the states of its group. Features that have no such states
+are aggregated by the code that the stream runs.
+
+The plan is JSON (`JoinPlan.model_dump_json`). This module imports neither numpy nor Arrow nor DuckDB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from headrace.aggregates import AGGREGATES
-from headrace.errors import PlanError
+from pydantic import BaseModel, ConfigDict
+
 from headrace.plan import DType, Feature, FeatureRef, Plan, Source, View
 
-__all__ = ["AsOf", "Group", "State", "StateKind", "TimeBounds", "ViewMatch", "match_views"]
+__all__ = ["AsOf", "Group", "JoinPlan", "State", "StateKind", "TimeBounds", "plan_joins"]
 
 
 class AsOf(StrEnum):
-    """By what an event counts as known at a moment.
+    """What makes an event count at a row, beside the window.
 
-    `known`: its `known_at`, what a lookup at that moment would have been served. `event`: its own time, what an ideal
-    pipeline without delay would have served. `evidence`: its offset, what a lookup that was served says it knew.
+    `known`: the event was known by the row's time. It gives what a lookup at that time would have been served.
+    `event`: the event happened by the row's time. It gives what a pipeline without delay would have served.
+    `evidence`: the row's evidence covers the event's offset. It gives what the lookup with this evidence should have
+    been served.
     """
 
     KNOWN = "known"
@@ -47,17 +51,12 @@ class State(NamedTuple):
     Attributes:
         kind: What it keeps.
         column: Of which column; None for the number of events.
-        where: The filter that events must pass; None is none.
+        where: The filter that events must pass; None is no filter.
     """
 
     kind: StateKind
     column: str | None = None
     where: str | None = None
-
-    @property
-    def is_total(self) -> bool:
-        """Whether an event that stops counting can be taken away again."""
-        return self.kind in (StateKind.ROWS, StateKind.COUNT, StateKind.SUM)
 
 
 _STATES: dict[str, tuple[StateKind, ...]] = {
@@ -77,8 +76,7 @@ class TimeBounds(NamedTuple):
     until_us: int | None
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(BaseModel):
     """Features of one window.
 
     Attributes:
@@ -89,10 +87,12 @@ class Group:
         offset_us: How far back the window ends, in µs.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     number: int
     window_us: int | None
     slide_us: int | None
-    features: tuple[Feature, ...]
+    features: tuple[Feature, ...] = ()
     offset_us: int = 0
 
     @property
@@ -101,35 +101,25 @@ class Group:
         return tuple(dict.fromkeys(state for feature in self.features for state in states_of(feature)))
 
     @property
-    def totals(self) -> tuple[State, ...]:
-        """The states from which an event can be taken away."""
-        return tuple(state for state in self.states if state.is_total)
-
-    @property
-    def extremes(self) -> tuple[State, ...]:
-        """The states from which it cannot: least, greatest, last."""
-        return tuple(state for state in self.states if not state.is_total)
-
-    @property
     def opens_us(self) -> int:
-        """Where a windowed group's window opens, from the start of the moment's tile, in µs."""
+        """Where a windowed group's window opens, in µs from the start of the row's tile."""
         return self.closes_us - (self.window_us or 0)
 
     @property
     def closes_us(self) -> int:
-        """Where it closes: with the moment's tile, unless it has an offset."""
+        """Where it closes: with the row's tile, unless it has an offset."""
         return (self.slide_us or 0) - self.offset_us
 
     def bounds(self, first_us: int, last_us: int, as_of: AsOf) -> TimeBounds:
         """The event times that can count.
 
         Args:
-            first_us: The first moment asked for.
+            first_us: The first time asked for.
             last_us: The last.
-            as_of: By what events are known.
+            as_of: What makes an event count.
         """
         if self.window_us is None or self.slide_us is None:
-            # By its own time no event after the last moment is known; by another measure it may be dated ahead.
+            # An event may be dated after the row's time and still be known by then, unless its own time decides.
             return TimeBounds(None, last_us if as_of is AsOf.EVENT else None)
         end_of_last = last_us - last_us % self.slide_us + self.closes_us - 1
         return TimeBounds(
@@ -138,38 +128,46 @@ class Group:
         )
 
 
-@dataclass(frozen=True)
-class ViewMatch:
+class JoinPlan(BaseModel):
     """What is asked of one view.
 
     Attributes:
         view: The view.
         source: Its source, as the view sees it.
-        groups: Those of its features that are read off running totals and frames, by window.
-        gathered: The others, by window: their events are gathered, and aggregated by the code that the stream runs.
+        as_of: What makes an event count at a row.
+        groups: By window, the features that are read from states.
+        gathered: By window, the others: their events are gathered and aggregated by the code that the stream runs.
         features: The features asked for, in their order.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     view: View
     source: Source
+    as_of: AsOf
     groups: tuple[Group, ...]
     gathered: tuple[Group, ...]
     features: tuple[Feature, ...]
 
     @property
-    def queried(self) -> tuple[Feature, ...]:
+    def state_features(self) -> tuple[Feature, ...]:
         """The features of its groups, in the order asked for."""
         names = {feature.name for group in self.groups for feature in group.features}
         return tuple(feature for feature in self.features if feature.name in names)
 
-    def only(self, features: Collection[str]) -> ViewMatch:
-        """The match of some of its groups' features."""
+    def only(self, features: Collection[str]) -> JoinPlan:
+        """The plan of some of its groups' features."""
         groups = (
-            replace(group, features=tuple(one for one in group.features if one.name in features))
+            group.model_copy(update={"features": tuple(one for one in group.features if one.name in features)})
             for group in self.groups
         )
-        chosen = tuple(one for one in self.queried if one.name in features)
-        return ViewMatch(self.view, self.source, tuple(group for group in groups if group.features), (), chosen)
+        return self.model_copy(
+            update={
+                "groups": tuple(group for group in groups if group.features),
+                "gathered": (),
+                "features": tuple(one for one in self.state_features if one.name in features),
+            }
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -184,12 +182,12 @@ class ViewMatch:
 
     @property
     def needs_order(self) -> bool:
-        """Whether events must be put in order, for ``last``."""
+        """Whether events of one time must be put in order, for ``last``."""
         return any(state.kind is StateKind.LAST for state in self.states)
 
-    def bounds(self, first_us: int, last_us: int, as_of: AsOf) -> TimeBounds:
+    def bounds(self, first_us: int, last_us: int) -> TimeBounds:
         """The event times that can count for any of its features; see ``Group.bounds``."""
-        every = [group.bounds(first_us, last_us, as_of) for group in (*self.groups, *self.gathered)]
+        every = [group.bounds(first_us, last_us, self.as_of) for group in (*self.groups, *self.gathered)]
         starts = [bounds.from_us for bounds in every if bounds.from_us is not None]
         ends = [bounds.until_us for bounds in every if bounds.until_us is not None]
         return TimeBounds(
@@ -198,49 +196,45 @@ class ViewMatch:
         )
 
 
-def is_queried(feature: Feature, *, by_evidence: bool = False) -> bool:
-    """Whether a feature is read off running totals and frames; by evidence, only of all events in a window that ends now."""
-    plain = feature.where is None and not feature.offset_us
+def has_states(feature: Feature) -> bool:
+    """Whether a feature is read from states; the others need their events gathered."""
     is_extreme_text = feature.function in ("min", "max") and feature.dtype is DType.STRING
-    is_number = not is_extreme_text and feature.dtype.scale is None
-    return feature.function in _STATES and not feature.params and is_number and (plain or not by_evidence)
+    return feature.function in _STATES and not feature.params and not is_extreme_text and feature.dtype.scale is None
 
 
 def states_of(feature: Feature) -> tuple[State, ...]:
-    """The states that a queried feature is read off."""
+    """The states that a feature is read from."""
     if feature.function == "count" and feature.column == "*":
         return (State(StateKind.ROWS, None, feature.where),)
     return tuple(State(kind, feature.column, feature.where) for kind in _STATES[feature.function])
 
 
-def match_views(plan: Plan, refs: Iterable[FeatureRef], *, by_evidence: bool = False) -> list[ViewMatch]:
+def plan_joins(plan: Plan, refs: Iterable[FeatureRef], as_of: AsOf) -> list[JoinPlan]:
     """Sort the features asked for by view and by window.
 
     Args:
         plan: The plan.
         refs: The features, as ``Plan.resolve`` gives them.
-        by_evidence: Whether events count by what a lookup says it knew.
+        as_of: What makes an event count.
 
     Returns:
-        One match per view, in the order in which the views first appear.
+        One join plan per view, in the order in which the views first appear.
     """
     asked: dict[str, list[Feature]] = {}
     for ref in refs:
         asked.setdefault(ref.view, []).append(plan.views[ref.view].feature(ref.feature))
-    return [_match(plan, plan.views[name], features, by_evidence=by_evidence) for name, features in asked.items()]
+    return [_plan_of(plan, plan.views[name], features, as_of) for name, features in asked.items()]
 
 
-def _match(plan: Plan, view: View, features: Sequence[Feature], *, by_evidence: bool) -> ViewMatch:
-    source = view.sees(plan.source_of(view))
-    for feature in features:
-        if feature.function not in AGGREGATES:
-            msg = f"The plan's feature {feature.name!r} has a function that this headrace does not know: {feature.function}."
-            raise PlanError(msg, hint="Run `headrace apply` with this version.")
-    queried = _by_window([feature for feature in features if is_queried(feature, by_evidence=by_evidence)])
-    gathered = _by_window([feature for feature in features if not is_queried(feature, by_evidence=by_evidence)])
-    match = ViewMatch(view, source, queried, gathered, tuple(features))
-    _refuse_names_alike(source, {*match.columns, *view.join_keys})
-    return match
+def _plan_of(plan: Plan, view: View, features: Sequence[Feature], as_of: AsOf) -> JoinPlan:
+    return JoinPlan(
+        view=view,
+        source=view.sees(plan.source_of(view)),
+        as_of=as_of,
+        groups=_by_window(feature for feature in features if has_states(feature)),
+        gathered=_by_window(feature for feature in features if not has_states(feature)),
+        features=tuple(features),
+    )
 
 
 def _by_window(features: Iterable[Feature]) -> tuple[Group, ...]:
@@ -248,17 +242,6 @@ def _by_window(features: Iterable[Feature]) -> tuple[Group, ...]:
     for feature in features:
         found.setdefault((feature.window_us, feature.slide_us, feature.offset_us), []).append(feature)
     return tuple(
-        Group(number, window, slide, tuple(members), offset)
+        Group(number=number, window_us=window, slide_us=slide, offset_us=offset, features=tuple(members))
         for number, ((window, slide, offset), members) in enumerate(found.items(), 1)
     )
-
-
-def _refuse_names_alike(source: Source, needed: Iterable[str]) -> None:
-    """DuckDB does not tell names apart that differ only in case."""
-    alike: Mapping[str, list[str]] = {name.lower(): [] for name in needed}
-    for column in source.columns:
-        alike.get(column.name.lower(), []).append(column.name)
-    for names in alike.values():
-        if len(names) > 1:
-            msg = f"The source {source.name!r} has columns that differ only in case: {', '.join(names)}."
-            raise PlanError(msg, hint="Rename one of them in the event's model and run `headrace apply`.")

@@ -1,7 +1,8 @@
 """The log's events of a spine's entities, as columns that are read when they are needed.
 
-First only join keys and times are read, to know which rows of which row groups count. Other columns follow one at a time: whole, where they are
-aggregated, or of single events, where only the value of a last one is wanted. What a file's statistics exclude is not read at all.
+First only join keys and times are read, to know which rows of which row groups count. Other columns follow one at a
+time: whole, where they are aggregated, or of single events, where only the value of a last one is wanted. What a file's
+statistics exclude is not read at all.
 """
 
 from __future__ import annotations
@@ -15,18 +16,23 @@ import pyarrow as pa
 
 from headrace.aggregates import Array, BoolArray, IntArray
 from headrace.events.event_batch import ARROW_TYPES, column_values
-from headrace.history.column_files import KNOWN_AT, OFFSET, PARTITION, TS, LogFiles, Unit, in_threads, plain
+from headrace.history.column_files import LogFiles, Unit, in_threads, plain
 from headrace.history.entity_index import KeyIndex
-from headrace.history.join_plan import TimeBounds, ViewMatch
+from headrace.history.join_plan import JoinPlan, TimeBounds
+from headrace.log.log_columns import KNOWN_AT, OFFSET, PARTITION, TS
 
-__all__ = ["Cells", "Events", "LogEvents", "Selected", "TableEvents", "derived", "positions", "select"]
+__all__ = ["OFFSET_BITS", "Cells", "Events", "LogEvents", "Selected", "TableEvents", "derived", "positions", "select"]
+
+OFFSET_BITS = 48
+"""A position is partition << 48 | offset."""
 
 
 class Cells(NamedTuple):
     """A column of events.
 
     Attributes:
-        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); what stands at a null is undefined.
+        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); what stands at a
+            null is undefined.
         valid: False where the value is null; None where none is.
     """
 
@@ -111,7 +117,7 @@ def select(table: pa.Table, join_keys: Sequence[str], keys: KeyIndex, bounds: Ti
 
 def positions(table: pa.Table) -> IntArray:
     """Source positions as one number that orders like (partition, offset)."""
-    return (_ints(table, PARTITION) << 48) | _ints(table, OFFSET)
+    return (_ints(table, PARTITION) << OFFSET_BITS) | _ints(table, OFFSET)
 
 
 @dataclass(frozen=True)
@@ -269,16 +275,16 @@ class TableEvents:
         return self._table.select(list(columns)).combine_chunks().take(pa.array(numbers, mask=numbers < 0))
 
 
-def derived(logged: LogEvents, derive: Callable[[pa.Table], pa.Table], match: ViewMatch) -> TableEvents:
+def derived(logged: LogEvents, derive: Callable[[pa.Table], pa.Table], plan: JoinPlan) -> TableEvents:
     """Events with the columns that a view derives from them.
 
     Args:
         logged: The events as they were logged.
         derive: Appends the derived columns to a table.
-        match: What is asked of the view.
+        plan: What is asked of the view.
     """
-    needed = list(match.columns)
-    empty = pa.schema([(name, ARROW_TYPES[match.source.column(name).dtype]) for name in needed]).empty_table()
+    needed = list(plan.columns)
+    empty = pa.schema([(name, ARROW_TYPES[plan.source.column(name).dtype]) for name in needed]).empty_table()
     tables = [derive(table).select(needed).cast(empty.schema) for table in logged.tables()]
     table = pa.concat_tables([empty, *tables]).combine_chunks()
     return TableEvents(table, logged.key_id, logged.ts_us, logged.known_us, logged.position)

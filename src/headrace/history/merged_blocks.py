@@ -1,31 +1,18 @@
 """Blocks of an entity's events whose states are merged once, for all rows whose windows hold the whole block.
 
-Level k has a block per 2^k neighbouring events of an entity, counted from its first. A window is the union of at most two blocks per level: a row
-merges some twenty states where its window holds a thousand events. Blocks start at the entity's first event, so they are the same however entities
-are dealt.
+Level k has a block per 2^k neighbouring events of an entity, counted from its first. A window is the union of at most
+two blocks per level: a row merges some twenty states where its window holds a thousand events. Blocks start at the
+entity's first event, so they are the same however entities are dealt.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from headrace.aggregates import Aggregate, IntArray, State
+from headrace.history.timeline import Items, expanded
 
-__all__ = ["Blocks", "Items", "expanded"]
-
-
-class Items(NamedTuple):
-    """States that rows merge.
-
-    Attributes:
-        row: The rows, shape (items,).
-        at: Where the states stand in the pool.
-    """
-
-    row: IntArray
-    at: IntArray
+__all__ = ["Blocks"]
 
 
 class Blocks:
@@ -95,10 +82,3 @@ class Blocks:
 
     def _at(self, level: int, block: IntArray) -> IntArray:
         return self._number[block] if level == 0 else self._pools[level] + block
-
-
-def expanded(start: IntArray, end: IntArray) -> tuple[IntArray, IntArray]:
-    """Every place of some ranges: which range it is of, and the place."""
-    size = np.maximum(end - start, 0)
-    of_range = np.repeat(np.arange(len(size)), size)
-    return of_range, np.arange(len(of_range)) - np.repeat(np.cumsum(size) - size, size) + np.repeat(start, size)

@@ -1,18 +1,20 @@
-"""Columns to be summed, as integers: what was added can be taken away again, and no order of adding matters.
+"""Running totals of columns, as integers: what was added can be subtracted again, in any order.
 
-Integers of 64 bits are summed as they are where no sum of them can outgrow 64 bits, else as two halves. Doubles are cut into limbs (`exact.py`), and
-NaN and infinities are counted beside them. A sum is put together, and rounded, once: when it is read.
+Integers of 64 bits are summed as they are where no sum of them can overflow 64 bits, else as two halves. A double is a
+whole multiple of a power of two. Each one is cut into integers ("limbs") of its higher and lower bits, narrow enough
+that no sum of a limb overflows 64 bits. NaN and infinities are counted beside them. A sum is put together, and rounded,
+once: when it is read. So a training set is the same to the last bit however many threads made it.
 """
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from headrace.aggregates import Array, BoolArray, IntArray
-from headrace.history.exact_sums import DoubleShape, shape_of
 
 __all__ = ["Sums", "Tracks", "double_sum", "integer_sum", "prefix", "tracks_of"]
 
@@ -21,9 +23,31 @@ _LOW = np.int64((1 << _HALF) - 1)
 _FITS = 1 << 63
 _LIMB_BITS = 62
 _MANTISSA_BITS = 53
+_LEAST_EXPONENT = -1074
+"""The smallest positive double is 2^-1074."""
 
 Sums = list[IntArray]
 """One sum per track, shape (rows,) each."""
+
+
+class DoubleShape(NamedTuple):
+    """How a column of doubles is cut into integers.
+
+    Attributes:
+        exponent: The lowest limb counts multiples of 2^exponent.
+        width: How many bits a limb takes from each value.
+        limbs: How many limbs there are.
+        finite: Whether every value is finite.
+    """
+
+    exponent: int
+    width: int
+    limbs: int
+    finite: bool
+
+    def exponent_of(self, limb: int) -> int:
+        """The limb counts multiples of two to this power."""
+        return self.exponent + self.width * limb
 
 
 class Tracks(NamedTuple):
@@ -76,7 +100,8 @@ def integer_sum(sums: Sums) -> tuple[IntArray, BoolArray, Array]:
 def double_sum(sums: Sums, shape: DoubleShape) -> Array:
     """Put a sum of doubles together, NaN and infinities as IEEE 754 adds them.
 
-    The result is the double nearest to the exact sum: the same however a column was cut, and so however entities were dealt to shards.
+    The result is the double nearest to the exact sum: the same however a column was cut, and so however entities were
+    dealt to shards.
     """
     limbs = _carried(list(sums[: shape.limbs]), shape.width)
     negative = limbs[-1] < 0
@@ -155,11 +180,29 @@ def _shape(values: Array, *, finite: bool) -> DoubleShape:
     greatest = float(sizes.max(initial=0.0))
     bits = min(_LIMB_BITS, _MANTISSA_BITS + len(values).bit_length())  # so that a limb is a double without rounding
     if not greatest:
-        return shape_of(None, None, len(values), finite=finite, bits=bits)
+        return _shape_of(None, None, len(values), finite=finite, bits=bits)
     least = float(sizes.min())
     if not least:
         least = float(sizes.min(where=sizes > 0, initial=greatest))
-    return shape_of(least, greatest, len(values), finite=finite, bits=bits)
+    return _shape_of(least, greatest, len(values), finite=finite, bits=bits)
+
+
+def _shape_of(least: float | None, greatest: float | None, rows: int, *, bits: int, finite: bool = True) -> DoubleShape:
+    """The shape that holds any sum of a column's values exactly.
+
+    Args:
+        least: The least absolute value that is finite and not zero; None where there is none.
+        greatest: The greatest absolute value that is finite.
+        rows: How many values there are.
+        finite: Whether every value is finite.
+        bits: How many bits a sum of limbs may take.
+    """
+    width = bits - rows.bit_length()
+    if least is None or not greatest:
+        return DoubleShape(0, width, 1, finite)
+    exponent = max(math.frexp(least)[1] - _MANTISSA_BITS, _LEAST_EXPONENT)
+    span = math.frexp(greatest)[1] - exponent
+    return DoubleShape(exponent, width, -(-span // width), finite)
 
 
 def _scaled(values: Array, power: int) -> Array:

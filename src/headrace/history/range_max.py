@@ -1,8 +1,8 @@
 """The greatest of many ranges, and ranges that raise what they cover: two uses of one pyramid of blocks.
 
-Level k of a pyramid has one number per aligned block of 2^k neighbours. A range is the union of at most two blocks per level, so the greatest of
-each of a million ranges costs two looks per level, however long the ranges are; and a value that counts for a range of rows is noted in as few
-blocks, where each of the rows finds it again.
+Level k of a pyramid has one number per aligned block of 2^k neighbours. A range is the union of at most two blocks per
+level, so the greatest of each of a million ranges costs two looks per level, however long the ranges are; and a value
+that counts for a range of rows is noted in as few blocks, where each of the rows finds it again.
 
     rows       0 1 2 3 4 5 6 7 8 9
     range            ├───────┤          rows 3 to 6

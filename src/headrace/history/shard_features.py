@@ -1,10 +1,7 @@
-"""The features of some entities at their rows, from the entities' events.
+"""The features of some entities at their rows, from a timeline of the entities' events.
 
-Counts and sums are differences of running totals. Those of events known the moment they happen are taken between two places of the timeline; a late
-event adds itself where it starts to count, and takes itself away where its window leaves it: two more running totals, over the late ones alone.
-
-The least and greatest of a window are looked up in a pyramid over the timeline, and the last is the last place before the row. What these frames do
-not hold (`Timeline.gaps`) is noted at the rows where it counts.
+A count or a sum is a total over the events that count, the least and greatest are the greatest of values in an order of
+their own, and the last is an event. The timeline knows which events count (`timeline.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +12,10 @@ import numpy as np
 
 from headrace.aggregates import Array, BoolArray, IntArray
 from headrace.history.column_cache import Held
-from headrace.history.join_plan import Group, StateKind, ViewMatch
-from headrace.history.prefix_sums import Sums, Tracks, double_sum, integer_sum, prefix, tracks_of
-from headrace.history.range_max import NONE, Pyramid, ordered, raised, unordered
-from headrace.history.timeline import Gaps, Reach, Rows, Timeline
+from headrace.history.join_plan import Group, StateKind
+from headrace.history.prefix_sums import Sums, Tracks, double_sum, integer_sum, tracks_of
+from headrace.history.range_max import NONE, ordered, unordered
+from headrace.history.timeline import Timeline
 from headrace.plan import Feature
 
 __all__ = ["Answer", "Shard"]
@@ -41,73 +38,56 @@ class Shard:
 
     Args:
         held: All events.
-        match: What is asked of the view.
-        number: Which events are of these entities; None is all.
-        key: Their entities, from 0.
-        rows: The entities' rows.
+        timeline: The entities' events and rows.
     """
 
-    def __init__(self, held: Held, match: ViewMatch, number: IntArray | None, key: IntArray, rows: Rows) -> None:
+    def __init__(self, held: Held, timeline: Timeline) -> None:
         self._held = held
-        self._line = Timeline(held, number, key, rows, in_order=match.needs_order)
+        self._timeline = timeline
         self._columns: dict[str, Array] = {}
         self._ranks: dict[tuple[StateKind, str, str | None], tuple[IntArray, bool]] = {}
         self._counts: dict[tuple[str | None, str | None], BoolArray | None] = {}
         self._tracks: dict[tuple[str, str | None], Tracks] = {}
         self._ones: dict[tuple[str | None, str | None], IntArray] = {}
-        self._totals: dict[int, tuple[IntArray, IntArray]] = {}
-        self._pyramids: dict[tuple[StateKind, str, str | None, bool], Pyramid] = {}
 
     def answers(self, group: Group) -> dict[str, Answer]:
         """Each of a group's features, by name."""
-        reach, gaps = self._line.reach(group), None
-        if any(feature.function in ("min", "max", "last") for feature in group.features):
-            gaps = self._line.gaps(group)
         answers: dict[str, Answer] = {}
         lasts: dict[tuple[str | None, str | None], Answer] = {}
         for feature in group.features:
             if feature.function == "last":
                 alike = self._held.alike(feature)
                 if alike not in lasts:
-                    lasts[alike] = self._last_event(feature, group, reach, gaps)
+                    has_value = self._counted(feature.column, feature.where)
+                    lasts[alike] = Answer(self._timeline.last(group, has_value), None)
                 answers[feature.name] = lasts[alike]
             else:
-                answers[feature.name] = self._answer(feature, group, reach, gaps)
+                answers[feature.name] = self._answer(feature, group)
         return answers
 
-    def _answer(self, feature: Feature, group: Group, reach: Reach, gaps: Gaps | None) -> Answer:
+    def _answer(self, feature: Feature, group: Group) -> Answer:
         column, where = feature.column, feature.where
         if feature.function == "count":
-            return Answer(self._count(None if column == "*" else column, where, reach), None)
+            return Answer(self._count(None if column == "*" else column, where, group), None)
         if feature.function in ("sum", "mean"):
-            return self._sum(feature, reach)
-        return self._extreme(feature, group, reach, gaps)
+            return self._sum(feature, group)
+        return self._extreme(feature, group)
 
-    def _last_event(self, feature: Feature, group: Group, reach: Reach, gaps: Gaps | None) -> Answer:
-        """The number of the last event that has a value; -1 where there is none."""
-        place = self._last(feature.column, feature.where, group, reach, gaps)
-        if not len(self._line):
-            return Answer(np.full(len(place), -1), None)
-        return Answer(np.where(place == NONE, -1, self._line.number[np.maximum(place, 0)]), None)
-
-    # ── what can be taken away ──────────────────────────────────────────────────────────────────────────────────────────
-
-    def _count(self, column: str | None, where: str | None, reach: Reach) -> IntArray:
+    def _count(self, column: str | None, where: str | None, group: Group) -> IntArray:
         counts = self._counted(column, where)
         if counts is None:
-            rows = reach.end - reach.start - reach.lates_between
-            return rows if reach.late is None else rows + (reach.late.started - reach.late.ended)
+            return self._timeline.count(group)
         key = (column, where)
         if key not in self._ones:
             self._ones[key] = counts.astype(np.int64)
-        return self._total(self._ones[key], reach)
+        return self._timeline.total(group, self._ones[key])
 
-    def _sum(self, feature: Feature, reach: Reach) -> Answer:
+    def _sum(self, feature: Feature, group: Group) -> Answer:
         column, where = feature.column, feature.where
         if (column, where) not in self._tracks:
             self._tracks[column, where] = tracks_of(self._data(column), self._counted(column, where))
         tracks = self._tracks[column, where]
-        sums: Sums = [self._total(track, reach) for track in tracks.tracks]
+        sums: Sums = [self._timeline.total(group, track) for track in tracks.tracks]
         if tracks.shape is not None:
             total, fits = double_sum(sums, tracks.shape), None
             whole: Array = total
@@ -115,49 +95,20 @@ class Shard:
             whole, fits, total = integer_sum(sums)
         if feature.function == "sum":
             return Answer(whole, None if fits is None or fits.all() else fits)
-        count = self._count(column, where, reach)
+        count = self._count(column, where, group)
         return Answer(total / np.maximum(count, 1), count > 0)
 
-    def _total(self, track: IntArray, reach: Reach) -> IntArray:
-        """The sum of a track over what counts at each row."""
-        before = self._running(track)
-        total: IntArray = before[reach.end] - before[reach.start]
-        if reach.late is not None:
-            late = track[reach.late.places]
-            total += prefix(late[reach.late.by_start])[reach.late.started] - prefix(late)[reach.late.ended]
-        return total
-
-    def _running(self, track: IntArray) -> IntArray:
-        """Running totals of a track over the events known the moment they happen."""
-        if id(track) not in self._totals:
-            punctual = self._line.punctual
-            # The track is kept beside its totals, so that no other can get its id.
-            self._totals[id(track)] = (track, prefix(track if punctual is None else np.where(punctual, track, 0)))
-        return self._totals[id(track)][1]
-
-    # ── what cannot ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _extreme(self, feature: Feature, group: Group, reach: Reach, gaps: Gaps | None) -> Answer:
+    def _extreme(self, feature: Feature, group: Group) -> Answer:
         kind, column, where = StateKind(feature.function), feature.column, feature.where
         values, unclear = self._ranked(kind, column, where)
-        windowed = group.window_us is not None
-        frame = self._line.in_frame if windowed else self._line.punctual
-        key = (kind, column, where, frame is self._line.punctual)
-        if key not in self._pyramids:
-            self._pyramids[key] = Pyramid(values if frame is None else np.where(frame, values, NONE))
-        best = self._pyramids[key].greatest(reach.start, reach.settled if windowed else reach.end)
-        if gaps is not None:
-            best = np.maximum(best, raised(len(best), gaps.first, gaps.end, values[gaps.places]))
-        elif not windowed and reach.late is not None:
-            late = Pyramid(values[reach.late.places[reach.late.by_start]])
-            best = np.maximum(best, late.greatest(reach.late.ended, reach.late.started))
+        best = self._timeline.greatest(group, values)
         valid = best != NONE
         if unclear:
-            valid = self._count(column, where, reach) > 0
+            valid = self._count(column, where, group) > 0
         return Answer(unordered(best if kind is StateKind.MAX else ~best, self._held.cells(column).data), valid)
 
     def _ranked(self, kind: StateKind, column: str, where: str | None) -> tuple[IntArray, bool]:
-        """A column's values such that the greatest is wanted; and whether one looks like nothing, which leaves what is there to the count."""
+        """Values of which the greatest is wanted; and whether one equals ``NONE``, so that only the count tells null."""
         key = (kind, column, where)
         if key not in self._ranks:
             values, counts = ordered(self._data(column)), self._counted(column, where)
@@ -166,35 +117,11 @@ class Shard:
             self._ranks[key] = (values if counts is None else np.where(counts, values, NONE), unclear)
         return self._ranks[key]
 
-    def _last(self, column: str, where: str | None, group: Group, reach: Reach, gaps: Gaps | None) -> IntArray:
-        """The place of the last event that has a value."""
-        counts = self._counted(column, where)
-        windowed = group.window_us is not None
-        frame = self._line.in_frame if windowed else self._line.punctual
-        end = reach.settled if windowed else reach.end
-        last = end - 1
-        if frame is not None or counts is not None:
-            seen = np.ones(len(self._line), np.bool_)
-            for mask in (frame, counts):
-                seen = seen if mask is None else seen & mask
-            last = _running_last(np.where(seen, np.arange(len(seen)), -1), end)
-        best = np.where(last >= reach.start, last, NONE)
-        if gaps is not None:
-            places = gaps.places
-            values = places if counts is None else np.where(counts[places], places, NONE)
-            best = np.maximum(best, raised(len(best), gaps.first, gaps.end, values))
-        elif not windowed and reach.late is not None:
-            places = reach.late.places[reach.late.by_start]
-            values = places if counts is None else np.where(counts[places], places, -1)
-            late = _running_last(values, reach.late.started)
-            best = np.maximum(best, np.where(late >= reach.start, late, NONE))
-        return best
-
-    # ── columns in the timeline's order ─────────────────────────────────────────────────────────────────────────────────
+    # ── columns in the timeline's order ──────────────────────────────────────────────────
 
     def _data(self, column: str) -> Array:
         if column not in self._columns:
-            self._columns[column] = self._held.cells(column).data[self._line.number]
+            self._columns[column] = self._held.cells(column).data[self._timeline.number]
         return self._columns[column]
 
     def _counted(self, column: str | None, where: str | None) -> BoolArray | None:
@@ -205,11 +132,5 @@ class Shard:
             if where is not None:
                 passes = self._held.passes(where)
                 valid = passes if valid is None else valid & passes
-            self._counts[key] = None if valid is None else valid[self._line.number]
+            self._counts[key] = None if valid is None else valid[self._timeline.number]
         return self._counts[key]
-
-
-def _running_last(values: IntArray, end: IntArray) -> IntArray:
-    """The greatest of the values before each place; -1 where there is none."""
-    running = np.append(np.maximum.accumulate(values), -1)
-    return running[end - 1]

@@ -1,7 +1,7 @@
 """Events that memory would not hold, on disk by entity: parts that are computed one after the other.
 
-Every row group is read once. Its events go to the parts of their entities, with the columns that are needed, as Arrow streams in a temporary folder.
-One entity's events stay together, so those of the busiest must fit in memory.
+Every row group is read once. Its events go to the parts of their entities, with the columns that are needed, as Arrow
+streams in a temporary folder. One entity's events stay together, so those of the busiest must fit in memory.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from pyarrow import ipc
 from headrace.aggregates import IntArray
 from headrace.errors import HeadraceError
 from headrace.events.event_batch import ARROW_TYPES
-from headrace.history.column_files import KNOWN_AT, OFFSET, PARTITION, TS, LogFiles, plain
+from headrace.history.column_files import LogFiles, plain
 from headrace.history.entity_index import KeyIndex
-from headrace.history.join_plan import ViewMatch
+from headrace.history.join_plan import AsOf, JoinPlan
 from headrace.history.log_events import Events, TableEvents, positions, select
+from headrace.log.log_columns import KNOWN_AT, OFFSET, PARTITION, TS
 from headrace.plan import DType
 
 __all__ = ["bytes_of", "parts_needed", "spill"]
@@ -32,7 +33,8 @@ _KEY = "_key_id"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _SHARE = 0.5
-"""Of the machine's memory, what is the limit where none is given; and of the limit, what is used without going to disk."""
+"""Of the machine's memory, what is the limit where none is given; and of the limit, what is used without going to
+disk."""
 
 _PER_EVENT = 80
 _PER_COLUMN = {DType.STRING: 40, DType.JSON: 40}
@@ -64,15 +66,15 @@ def bytes_of(memory_limit: str | None) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def parts_needed(files: LogFiles, match: ViewMatch, limit: int) -> int:
+def parts_needed(files: LogFiles, plan: JoinPlan, limit: int) -> int:
     """In how many parts a view's events are computed within a limit; 1 is all at once, in memory.
 
     Args:
         files: Where the events are.
-        match: What is asked of the view.
+        plan: What is asked of the view.
         limit: The limit in bytes.
     """
-    dtypes = [match.source.column(column).dtype for column in match.columns]
+    dtypes = [plan.source.column(column).dtype for column in plan.columns]
     each = _PER_EVENT + sum(_PER_COLUMN.get(dtype, _PER_NUMBER) for dtype in dtypes)
     needed = files.rows * each
     return 1 if needed <= limit * _SHARE else min(_MOST_PARTS, -(-needed // max(1, int(limit * _PART_SHARE))))
@@ -80,24 +82,21 @@ def parts_needed(files: LogFiles, match: ViewMatch, limit: int) -> int:
 
 def spill(
     files: LogFiles,
-    match: ViewMatch,
+    plan: JoinPlan,
     keys: KeyIndex,
     derive: Callable[[pa.Table], pa.Table] | None,
     parts: int,
     folder: Path,
-    *,
-    known: bool,
 ) -> list[Callable[[], Events]]:
     """Write events to disk, by entity.
 
     Args:
         files: Where the events are.
-        match: What is asked of the view.
+        plan: What is asked of the view.
         keys: The spine's entities; entity k goes to part k mod `parts`.
         derive: Appends derived columns to a table of events; None where the view has none.
         parts: How many parts to make.
         folder: Where to write.
-        known: Whether events count from ``_known_at_us`` on, and not from their own time.
 
     Returns:
         By part, what reads it.
@@ -106,8 +105,8 @@ def spill(
         LogError: A file does not read.
         HeadraceError: The disk does not suffice.
     """
-    schema = _schema(match)
-    join_keys = match.view.join_keys
+    schema = _schema(plan)
+    join_keys = plan.view.join_keys
     read = files.every_column if derive else list(dict.fromkeys([*schema.names[:-1], *join_keys]))
     paths = [folder / f"{part}.arrow" for part in range(parts)]
     try:
@@ -124,12 +123,12 @@ def spill(
         hint = "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or join the spine in parts."
         msg = f"The events do not fit the disk beside the point-in-time join: {error}"
         raise HeadraceError(msg, hint=hint) from error
-    return [partial(_read, path, known=known) for path in paths]
+    return [partial(_read, path, known=plan.as_of is AsOf.KNOWN) for path in paths]
 
 
-def _schema(match: ViewMatch) -> pa.Schema:
+def _schema(plan: JoinPlan) -> pa.Schema:
     times = {TS: pa.int64(), KNOWN_AT: pa.int64(), PARTITION: pa.int32(), OFFSET: pa.int64()}
-    columns = {name: ARROW_TYPES[match.source.column(name).dtype] for name in match.columns}
+    columns = {name: ARROW_TYPES[plan.source.column(name).dtype] for name in plan.columns}
     return pa.schema(list((columns | times).items()) + [(_KEY, pa.int64())])
 
 

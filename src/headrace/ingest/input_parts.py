@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.events.columns import IntArray
-from headrace.history.sql_text import quoted
+from headrace.ingest.sql_text import quoted
 from headrace.tabular.csv_file import BadRecord, CsvError, CsvFile, Dialect
 
 __all__ = ["Block", "CsvPart", "Part", "SqlPart"]

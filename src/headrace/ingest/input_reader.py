@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from headrace.errors import IngestError
-from headrace.history.sql_text import literal, unglobbed
 from headrace.ingest.input_parts import Block, CsvPart, Part, SqlPart
+from headrace.ingest.sql_text import literal, unglobbed
 from headrace.tabular.csv_file import CSV_ENDINGS, CsvError, Dialect
 from headrace.transforms.sql_keywords import with_names_quoted
 
