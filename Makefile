@@ -118,7 +118,7 @@ docs-site: $(DOCS_READY)
 
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
