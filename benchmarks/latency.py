@@ -25,6 +25,7 @@ from benchmarks.workload import PARTITIONS, Ints, payments_plan, user_id, write_
 from headrace import FeatureClient, Project
 from headrace.config import Clock
 from headrace.errors import HeadraceError
+from headrace.kafka import KafkaConnection
 from headrace.kafka.topics import ensure_topics
 from headrace.stores import OnlineStore, open_store
 
@@ -66,7 +67,7 @@ def run(options: Options) -> Report:
 def _latencies_ms(folder: Path, broker: str, topic: str, seconds: int) -> Ints:
     """Send for so long beside a worker; the latency of each event after the warm-up, in ms."""
     plan = payments_plan(topic)
-    ensure_topics(broker, plan.sources.values(), PARTITIONS)
+    ensure_topics(KafkaConnection.of(broker), plan.sources.values(), PARTITIONS)
     write_project(folder, plan, broker, clock=Clock.SYSTEM, group=topic, session_timeout=2.0)
     with running_workers(folder, 1), _opened(folder) as store:
         sender = _Sender(broker, topic)

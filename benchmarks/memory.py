@@ -28,7 +28,7 @@ from headrace import FeatureClient, Project
 from headrace.config import Clock
 from headrace.errors import HeadraceError
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka import end_offsets
+from headrace.kafka import KafkaConnection, end_offsets
 from headrace.stores import open_store
 
 _LIMIT_MIB = 2048.0
@@ -97,7 +97,9 @@ def _one_run(folder: Path, broker: str, topic: str, payments: Payments) -> dict[
     write_project(
         folder, payments_plan(topic), broker, clock=Clock.SYSTEM, group=f"bench-{time.time_ns()}", session_timeout=2.0
     )
-    ends = {SourcePartition(*source): end for source, end in end_offsets(broker, [topic]).items() if end}
+    ends = {
+        SourcePartition(*source): end for source, end in end_offsets(KafkaConnection.of(broker), [topic]).items() if end
+    }
     peaks = {"RssAnon + RssFile": 0.0, "RssAnon": 0.0, "RssFile": 0.0}
     begun = time.monotonic()
     with running_workers(folder, 1) as (worker,):

@@ -29,7 +29,7 @@ from benchmarks import servers
 from benchmarks.payments.events import Payment
 from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
 from benchmarks.workload import PARTITIONS, Payments, payments_plan, user_id
-from headrace.kafka import end_offsets, ensure_topics
+from headrace.kafka import KafkaConnection, end_offsets, ensure_topics
 from headrace.kafka.committed_records import read_records
 from headrace.produce import EventProducer
 
@@ -140,8 +140,8 @@ SIDES: dict[str, Callable[[Work, str], None]] = {
 def held(broker: str, topic: str) -> dict[int, list[tuple[bytes, int, Payment]]]:
     """What a topic holds: per partition key, timestamp and event of each record, in order."""
     found: dict[int, list[tuple[bytes, int, Payment]]] = {partition: [] for partition in range(PARTITIONS)}
-    ranges = {place: (0, end) for place, end in end_offsets(broker, [topic]).items()}
-    for record in read_records(broker, ranges):
+    ranges = {place: (0, end) for place, end in end_offsets(KafkaConnection.of(broker), [topic]).items()}
+    for record in read_records(KafkaConnection.of(broker), ranges):
         event = Payment.model_validate_json(record.value or b"")
         found[record.partition].append((record.key or b"", record.timestamp, event))
     return found
@@ -149,7 +149,7 @@ def held(broker: str, topic: str) -> dict[int, list[tuple[bytes, int, Payment]]]
 
 def _fresh_topic(broker: str) -> str:
     topic = f"produced-{next(_TOPICS)}"
-    ensure_topics(broker, [payments_plan(topic).sources["payments"]], PARTITIONS)
+    ensure_topics(KafkaConnection.of(broker), [payments_plan(topic).sources["payments"]], PARTITIONS)
     return topic
 
 

@@ -33,7 +33,7 @@ from benchmarks.workload import (
     write_project,
 )
 from headrace import FeatureClient, Project
-from headrace.kafka import end_offsets
+from headrace.kafka import KafkaConnection, end_offsets
 from headrace.kafka.topics import ensure_topics
 from headrace.stores import OnlineStore, open_store
 
@@ -122,14 +122,14 @@ def _rate(workers: int, scratch: Path, broker: str, socket: str, payments: Payme
     with Redis(unix_socket_path=socket) as redis:
         redis.flushall()
     plan = payments_plan(topic)
-    ensure_topics(broker, plan.sources.values(), PARTITIONS)
+    ensure_topics(KafkaConnection.of(broker), plan.sources.values(), PARTITIONS)
     write_project(folder, plan, broker, store=url, group=topic, session_timeout=session_s)
     with running_workers(folder, workers) as started, open_store(url, writable=False) as store:
         _share(broker, topic, started, payments)
         for worker in started:
             worker.process.send_signal(signal.SIGSTOP)
         send(broker, topic, payments)
-        end = sum(end_offsets(broker, [topic]).values())
+        end = sum(end_offsets(KafkaConnection.of(broker), [topic]).values())
         begun = time.perf_counter()
         for worker in started:
             worker.process.send_signal(signal.SIGCONT)

@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from benchmarks.peers.protocol import NO_VALUE, WINDOWS
 from headrace.config import Clock
+from headrace.kafka import KafkaConnection
 from headrace.kafka.topics import ensure_topics
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
 from headrace.state import LocalState
@@ -167,7 +168,7 @@ def fill(broker: str, topic: str, payments: Payments) -> None:
         topic: The topic's name.
         payments: The events.
     """
-    ensure_topics(broker, payments_plan(topic).sources.values(), PARTITIONS)
+    ensure_topics(KafkaConnection.of(broker), payments_plan(topic).sources.values(), PARTITIONS)
     send(broker, topic, payments)
 
 

@@ -15,7 +15,7 @@ import redis
 
 from headrace.config import Project
 from headrace.events.dead_letter import DeadLetter, dead_letter_topic
-from headrace.kafka import EmbeddedBroker, end_offsets, ensure_topics
+from headrace.kafka import EmbeddedBroker, KafkaConnection, end_offsets, ensure_topics
 from headrace.kafka.committed_records import read_records
 from headrace.plan import write_plan
 from headrace.worker.handoff_requests import Request, ask
@@ -53,7 +53,7 @@ class CrashBed:
             broker = stack.enter_context(EmbeddedBroker(folder / "broker.json"))
             store = stack.enter_context(_RedisServer(folder)).url if self._on_redis else "lmdb"
             write_project(root, broker.address, store, SESSION_TIMEOUT_S)
-            ensure_topics(broker.address, PLAN.sources.values(), PARTITIONS)
+            ensure_topics(broker.connection, PLAN.sources.values(), PARTITIONS)
             self.bootstrap = broker.address
             self.root = root
             self.producers = Producers(broker.address, self._seed, self._rate)
@@ -106,9 +106,11 @@ class CrashBed:
 
     def _letters(self) -> list[tuple[int, int]]:
         """The position of each dead letter, as often as it was written."""
-        ends = end_offsets(self.bootstrap, [dead_letter_topic(TOPIC)])
+        ends = end_offsets(KafkaConnection.of(self.bootstrap), [dead_letter_topic(TOPIC)])
         found: list[tuple[int, int]] = []
-        for record in read_records(self.bootstrap, {place: (0, end) for place, end in ends.items()}):
+        for record in read_records(
+            KafkaConnection.of(self.bootstrap), {place: (0, end) for place, end in ends.items()}
+        ):
             letter = DeadLetter.from_record(
                 key=record.key, value=record.value, headers=record.headers, timestamp_ms=record.timestamp
             )

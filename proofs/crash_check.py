@@ -18,7 +18,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from headrace.config import Project
-from headrace.kafka import end_offsets
+from headrace.kafka import KafkaConnection, end_offsets
 from headrace.kafka.committed_records import read_records
 from headrace.lookup import FeatureClient
 from headrace.training import TrainingClient
@@ -86,9 +86,11 @@ def truth_of(bootstrap: str) -> Truth:
     Args:
         bootstrap: The broker.
     """
-    ends = {partition: end for (_, partition), end in end_offsets(bootstrap, [TOPIC]).items()}
+    ends = {partition: end for (_, partition), end in end_offsets(KafkaConnection.of(bootstrap), [TOPIC]).items()}
     records: dict[int, list[Any]] = defaultdict(list)
-    for record in read_records(bootstrap, {(TOPIC, partition): (0, end) for partition, end in ends.items()}):
+    for record in read_records(
+        KafkaConnection.of(bootstrap), {(TOPIC, partition): (0, end) for partition, end in ends.items()}
+    ):
         records[record.partition].append(record)
     accepted: dict[tuple[int, int], Event] = {}
     dead: set[tuple[int, int]] = set()

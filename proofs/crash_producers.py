@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace.kafka.packages import KafkaProducer
+from headrace.kafka.clients import KafkaProducer
 from headrace.produce.partitioner import partition_of
 from proofs.crash_project import PARTITIONS, TOPIC
 

@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.servers.kafka import ApacheKafka
     from tests.servers.redis import RedisServer
+    from tests.servers.secured_kafka import SecuredKafka
 
 _TOPICS = itertools.count(1)
 
@@ -81,6 +82,21 @@ def apache_kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory)
     from tests.servers.kafka import ApacheKafka
 
     server = ApacheKafka(tmp_path_factory.mktemp("apache-kafka"), kafka_classpath)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """An Apache Kafka with TLS and sign-in that all tests share."""
+    from tests.servers.secured_kafka import SecuredKafka
+
+    if shutil.which("openssl") is None:
+        _without("openssl is not installed; on Debian: apt-get install openssl")
+    server = SecuredKafka(tmp_path_factory.mktemp("secured-kafka"), kafka_classpath)
     server.start()
     try:
         yield server

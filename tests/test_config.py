@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
 
-from headrace.config import Clock, Project
+from headrace.config import Clock, Project, SecurityProtocol
 from headrace.errors import ConfigError
 
 
@@ -141,7 +142,7 @@ def test_no_project_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
         ("headrace = 3", "`headrace` is 3"),
         ("[[headrace]]\n", "should be a table"),
         ('[headrace]\nclock = "sun"', "`clock` is wrong: Input should be 'system' or 'record'"),
-        ('[headrace]\nclocks = "system"', "`clocks` is wrong: Extra inputs are not permitted"),
+        ('[headrace]\nclocks = "system"', "no setting 'clocks' in [headrace]"),
         ("[headrace]\npartitions = 0", "`partitions` is wrong: Input should be greater than or equal to 1"),
         ("[headrace]\npartitions = 10001", "`partitions` is wrong"),
         ("[headrace]\npartitions = 1.5", "`partitions` is wrong"),
@@ -150,15 +151,22 @@ def test_no_project_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
         ('[headrace]\ngroup = ""', "`group` is wrong"),
         ('[headrace]\nstore = ""', "`store` is wrong"),
         ("audit = 1", "`audit` is 1, and it should be a table"),
-        ("[audit]\nsample = 1.5", "[audit]: `audit_sample` is wrong: Input should be less than or equal to 1"),
+        ("[audit]\nsample = 1.5", "[audit]: `sample` is wrong: Input should be less than or equal to 1"),
         ("[audit]\nrate = 0.5", "no setting 'rate'"),
         ("[headrace]\naudit_sample = 0.5", "no setting 'audit_sample'"),
-        ("[log]\nsmall_files = -1", "[log]: `log_small_files` is wrong"),
+        ("[log]\nsmall_files = -1", "[log]: `small_files` is wrong"),
         ("[log]\nfiles = 1", "no setting 'files'"),
         ("[headrace]\nlog_target_mb = 5", "no setting 'log_target_mb'"),
+        (
+            '[kafka]\nsecurity_protocol = "TLS"',
+            "[kafka]: `security_protocol` is wrong: Input should be 'PLAINTEXT', 'SSL'",
+        ),
+        ('[kafka]\nsasl_mechanism = "GSSAPI"', "[kafka]: `sasl_mechanism` is wrong: Input should be 'PLAIN'"),
+        ('[kafka]\npassword = "it is secret"', "[kafka]: `password` is a secret"),
+        ('[kafka]\nkey_password = "it is secret"', "[kafka]: `key_password` is a secret"),
     ],
 )
-def test_wrong_file_is_named_with_the_setting_and_a_cure(tmp_path: Path, text: str, message: str) -> None:
+def test_wrong_file_is_named_with_the_setting_and_a_hint(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         project_of(tmp_path, text)
     assert message in caught.value.what
@@ -189,3 +197,28 @@ def test_table_of_another_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("[headrase]\nclock = 'record'\n")
     with pytest.raises(ConfigError, match=r"headrase(?s:.*)\[headrace\]"):
         Project.load(tmp_path)
+
+
+def test_kafka_settings_have_a_table_and_variables_and_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_KAFKA_PASSWORD", "it is secret")
+    monkeypatch.setenv("HEADRACE_KAFKA_CHECK_HOSTNAME", "false")
+    settings = project_of(
+        tmp_path, '[kafka]\nsecurity_protocol = "SASL_SSL"\nca_file = "ca.pem"\nkey_file = "/keys/client.key"\n'
+    ).kafka
+    assert settings.security_protocol is SecurityProtocol.SASL_SSL
+    assert (settings.ca_file, settings.key_file) == (tmp_path / "ca.pem", Path("/keys/client.key"))
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == "it is secret"
+    assert not settings.check_hostname
+
+
+def test_secrets_are_never_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_KAFKA_PASSWORD", "it is secret")
+    monkeypatch.setenv("HEADRACE_KAFKA_KEY_PASSWORD", "it is secret")
+    settings = project_of(tmp_path).kafka
+    assert "it is secret" not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+    with pytest.raises(ConfigError) as caught:
+        project_of(tmp_path, '[kafka]\nsasl_mechanism = "it is wrong"')
+    assert "it is secret" not in "".join(traceback.format_exception(caught.value))

@@ -11,12 +11,17 @@ group = "headrace"          # the workers' consumer group
 session_timeout = 6.0       # seconds of silence after which a worker's partitions go to others
 metadata_refresh = 5.0      # seconds after which new partitions of a topic are noticed
 
+[kafka]                     # how to connect to the broker: docs/kafka.md has all settings
+security_protocol = "PLAINTEXT"
+
 [audit]
-sample = 0.0                # the share of lookups recorded for `headrace audit` (HEADRACE_AUDIT_SAMPLE)
+sample = 0.0                # the share of lookups recorded for `headrace audit`
 
 [log]
-small_files = 32            # that many files of a date and about one size are merged by the worker; 0 leaves them (HEADRACE_LOG_SMALL_FILES)
-target_mb = 64.0            # the size of file that merging aims at (HEADRACE_LOG_TARGET_MB)
+small_files = 32            # that many files of a date and about one size are merged by the worker; 0 leaves them
+target_mb = 64.0            # the size of file that merging aims at
+
+The variable of a setting of [headrace] is `HEADRACE_NAME`, of another table `HEADRACE_TABLE_NAME`: HEADRACE_AUDIT_SAMPLE.
 """
 
 from __future__ import annotations
@@ -28,12 +33,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from headrace.errors import ConfigError
 from headrace.state import LocalState, State, StateFile
 
-__all__ = ["CONFIG_FILE", "Clock", "Project"]
+__all__ = ["CONFIG_FILE", "Clock", "KafkaSettings", "Project", "SaslMechanism", "SecurityProtocol"]
 
 CONFIG_FILE = "headrace.toml"
 EMBEDDED = "embedded"
@@ -49,9 +54,28 @@ class Clock(StrEnum):
     RECORD = "record"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class SecurityProtocol(StrEnum):
+    """Whether a connection to Kafka is encrypted (SSL), and whether headrace signs in with a user and a password (SASL)."""
 
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class SaslMechanism(StrEnum):
+    """How the password is proved to the broker: sent as it is (PLAIN), or by a challenge (SCRAM)."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _Headrace(_Table):
     repo: Path = Path("feature_repo")
     state: Path = Path(".headrace")
     clock: Clock = Clock.SYSTEM
@@ -61,9 +85,56 @@ class _Settings(BaseModel):
     group: Annotated[str, Field(min_length=1)] = "headrace"
     session_timeout: Annotated[float, Field(ge=1, le=60)] = 6.0
     metadata_refresh: Annotated[float, Field(ge=0.1, le=300)] = 5.0
-    audit_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
-    log_small_files: Annotated[int, Field(ge=0, le=10_000)] = 32
-    log_target_mb: Annotated[float, Field(ge=0.01, le=10_000)] = 64.0
+
+
+class KafkaSettings(_Table):
+    """The table [kafka]. Its secrets come from the environment or from files, and are never printed.
+
+    Attributes:
+        client_id: The name of headrace's clients in the broker's logs, metrics and quotas.
+        security_protocol: Whether the connection is encrypted, and whether headrace signs in.
+        sasl_mechanism: How the password is proved.
+        username: The user.
+        password: The password.
+        password_file: The file that holds the password instead.
+        ca_file: Certificates (PEM) that may have signed a broker's certificate; None is those of the system.
+        certificate_file: The client's own certificate (PEM), for brokers that ask for one.
+        key_file: The certificate's private key (PEM); None is where the certificate is.
+        key_password: The password that the key is encrypted with.
+        key_password_file: The file that holds that password instead.
+        check_hostname: Whether a broker's certificate must name the host that headrace connects to.
+    """
+
+    client_id: Annotated[str, Field(min_length=1)] = "headrace"
+    security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    sasl_mechanism: SaslMechanism | None = None
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    key_password: SecretStr | None = None
+    key_password_file: Path | None = None
+    check_hostname: bool = True
+
+
+class _Audit(_Table):
+    sample: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class _Log(_Table):
+    small_files: Annotated[int, Field(ge=0, le=10_000)] = 32
+    target_mb: Annotated[float, Field(ge=0.01, le=10_000)] = 64.0
+
+
+class _Settings(_Table):
+    """The file: one field for each table."""
+
+    headrace: _Headrace = _Headrace()
+    kafka: KafkaSettings = KafkaSettings()
+    audit: _Audit = _Audit()
+    log: _Log = _Log()
 
 
 class Project:
@@ -103,12 +174,12 @@ class Project:
     @property
     def repo(self) -> Path:
         """The Feast repo's folder."""
-        return self.root / self._settings.repo
+        return self.root / self._settings.headrace.repo
 
     @property
     def state(self) -> Path:
         """The folder of everything headrace writes."""
-        return self.root / self._settings.state
+        return self.root / self._settings.headrace.state
 
     @property
     def state_files(self) -> State:
@@ -168,17 +239,17 @@ class Project:
     @property
     def audit_sample(self) -> float:
         """The share of lookups that clients record, 0 to 1."""
-        return self._settings.audit_sample
+        return self._settings.audit.sample
 
     @property
     def log_small_files(self) -> int:
         """How many files of a date and about one size the worker merges into one; 0 leaves them alone."""
-        return self._settings.log_small_files
+        return self._settings.log.small_files
 
     @property
     def log_target_bytes(self) -> int:
         """The size of file that merging aims at, in bytes."""
-        return int(self._settings.log_target_mb * 1_000_000)
+        return int(self._settings.log.target_mb * 1_000_000)
 
     @property
     def broker_state_path(self) -> Path:
@@ -188,78 +259,97 @@ class Project:
     @property
     def broker(self) -> str | None:
         """The Kafka bootstrap servers; None is the embedded broker."""
-        return None if self._settings.broker == EMBEDDED else self._settings.broker
+        return None if self._settings.headrace.broker == EMBEDDED else self._settings.headrace.broker
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """How to connect to Kafka, with absolute paths."""
+        settings = self._settings.kafka
+        files = {name: self.root / value for name, value in settings if isinstance(value, Path)}
+        return settings.model_copy(update=files)
 
     @cached_property
     def store_url(self) -> str:
         """The online store: `lmdb:PATH` or `redis://…`."""
-        return f"lmdb:{self.state / 'online'}" if self._settings.store == "lmdb" else self._settings.store
+        return (
+            f"lmdb:{self.state / 'online'}"
+            if self._settings.headrace.store == "lmdb"
+            else self._settings.headrace.store
+        )
 
     @property
     def clock(self) -> Clock:
         """What `known_at` is."""
-        return self._settings.clock
+        return self._settings.headrace.clock
 
     @property
     def partitions(self) -> int:
         """Partitions of topics that headrace creates."""
-        return self._settings.partitions
+        return self._settings.headrace.partitions
 
     @property
     def group(self) -> str:
         """The workers' consumer group."""
-        return self._settings.group
+        return self._settings.headrace.group
 
     @property
     def metadata_refresh(self) -> float:
         """How often a worker asks the broker for its topics' partitions, in seconds."""
-        return self._settings.metadata_refresh
+        return self._settings.headrace.metadata_refresh
 
     @property
     def session_timeout(self) -> float:
         """How long the broker waits for a silent worker before its partitions go to others, in seconds."""
-        return self._settings.session_timeout
+        return self._settings.headrace.session_timeout
 
 
 def _read_settings(path: Path) -> _Settings:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}."
         raise ConfigError(msg, hint="Fix the file; it is TOML.") from error
-    section, audit, log = (_section(path, table, name) for name in ("headrace", "audit", "log"))
-    unknown = sorted(set(table) - {"headrace", "audit", "log"})
-    if unknown:
-        msg = f"{path}: headrace knows no table or value {unknown[0]!r} at its top."
-        raise ConfigError(msg, hint="Settings stand below the line [headrace].")
-    elsewhere = set(section) & {"audit_sample", "log_small_files", "log_target_mb"}
-    misplaced = sorted((set(audit) - {"sample"}) | (set(log) - {"small_files", "target_mb"}) | elsewhere)
-    if misplaced:
-        msg = f"{path}: headrace knows no setting {misplaced[0]!r} there."
-        hint = "[audit] has one setting, `sample`: the share of lookups to record, 0 to 1. [log] has small_files and target_mb."
-        raise ConfigError(msg, hint=hint)
-    values = {**section, **{f"audit_{name}": value for name, value in audit.items()}}
-    values |= {f"log_{name}": value for name, value in log.items()}
-    for name in _Settings.model_fields:
-        variable = f"HEADRACE_{name.upper()}"
-        if variable in os.environ:
-            values[name] = os.environ[variable]
+    _refuse_secrets(path, tables)
+    for table, settings in _TABLES.items():
+        variables = {
+            name: variable for name in settings.model_fields if (variable := _variable(table, name)) in os.environ
+        }
+        if variables and isinstance(tables.setdefault(table, {}), dict):
+            tables[table] |= {name: os.environ[variable] for name, variable in variables.items()}
     try:
-        return _Settings.model_validate(values)
+        return _Settings.model_validate(tables)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        under = name.partition("_")[0] if name.startswith(("audit_", "log_")) else "headrace"
-        place = f"{path}, [{under}]"
-        source = f"${'HEADRACE_' + name.upper()}" if f"HEADRACE_{name.upper()}" in os.environ else place
-        hint = f"Settings are: {', '.join(_Settings.model_fields)}; `clock` is system or record."
-        msg = f"{source}: `{name}` is wrong: {first['msg']}."
-        raise ConfigError(msg, hint=hint) from error
+        raise _wrong_setting(path, tables, error) from error
 
 
-def _section(path: Path, table: dict[str, Any], name: str) -> dict[str, Any]:
-    section = table.get(name, {})
-    if not isinstance(section, dict):
-        msg = f"{path}: `{name}` is {section!r}, and it should be a table."
-        raise ConfigError(msg, hint=f"Write the line [{name}], and the settings below it.")
-    return section
+def _wrong_setting(path: Path, tables: dict[str, Any], error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    table, *names = (str(part) for part in first["loc"])
+    if table not in _TABLES:
+        msg = f"{path}: headrace knows no table or value {table!r} at its top."
+        return ConfigError(msg, hint=f"Tables are: {', '.join(f'[{name}]' for name in _TABLES)}.")
+    if not names:
+        msg = f"{path}: `{table}` is {tables[table]!r}, and it should be a table."
+        return ConfigError(msg, hint=f"Write the line [{table}], and the settings below it.")
+    hint = f"Settings of [{table}] are: {', '.join(_TABLES[table].model_fields)}."
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"{path}: headrace knows no setting {names[0]!r} in [{table}].", hint=hint)
+    variable = _variable(table, names[0])
+    place = f"${variable}" if variable in os.environ else f"{path}, [{table}]"
+    return ConfigError(f"{place}: `{names[0]}` is wrong: {first['msg']}.", hint=hint)
+
+
+def _refuse_secrets(path: Path, tables: dict[str, Any]) -> None:
+    """Passwords do not belong in a file that people share."""
+    for name in ("password", "key_password"):
+        if isinstance(tables.get("kafka"), dict) and name in tables["kafka"]:
+            msg = f"{path}, [kafka]: `{name}` is a secret and may not stand in this file."
+            hint = f"Set ${_variable('kafka', name)}, or write the secret to a file and name that as `{name}_file`."
+            raise ConfigError(msg, hint=hint)
+
+
+def _variable(table: str, name: str) -> str:
+    return f"HEADRACE_{name}".upper() if table == "headrace" else f"HEADRACE_{table}_{name}".upper()
+
+
+_TABLES: dict[str, type[_Table]] = {"headrace": _Headrace, "kafka": KafkaSettings, "audit": _Audit, "log": _Log}

@@ -43,7 +43,7 @@ def test_restart_of_the_embedded_broker_costs_nothing(tmp_path: Path) -> None:
     path = Project.load(rides.root).broker_state_path
     for first in (1, 11):
         with EmbeddedBroker(path) as broker:
-            ensure_topics(broker.address, sources, 2)
+            ensure_topics(broker.connection, sources, 2)
             rides.send(broker.address, first, first + 1)
             rides.send(broker.address, first + 2, partition=1)
             said = rides.run("stream", "--until-end")

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.apache_kafka]
 
 
 def described(server: ApacheKafka, topic: str) -> tuple[str, TopicInfo]:
-    return cluster_id(server.address), describe(server.address, [topic])[topic]
+    return cluster_id(server.connection), describe(server.connection, [topic])[topic]
 
 
 def test_a_topic_made_anew_has_another_id(apache_kafka: ApacheKafka, topic_name: str) -> None:
@@ -40,6 +40,6 @@ def test_a_topic_keeps_its_id_and_its_records_when_the_broker_is_killed(kafka_cl
         server.kill()
         server.start()
         assert described(server, "kept") == before
-        assert end_offsets(server.address, ["kept"]) == {("kept", 0): 1}
+        assert end_offsets(server.connection, ["kept"]) == {("kept", 0): 1}
     finally:
         server.stop()

@@ -9,7 +9,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
 from headrace.errors import BrokerUnavailableError, TopicError
-from headrace.kafka import end_offsets, ensure_topics
+from headrace.kafka import KafkaConnection, end_offsets, ensure_topics
 from headrace.kafka.committed_records import read_records
 from tests.produce.examples import source_of
 from tests.servers.kafka import ApacheKafka
@@ -37,12 +37,12 @@ def transaction(kafka: ApacheKafka, topic: str, *values: bytes) -> Producer:
 
 def both_ends(kafka: ApacheKafka, topic: str) -> tuple[int, int]:
     """The end of what can be read, and of all there is, of partition 0."""
-    stable = end_offsets(kafka.address, [topic], committed=True)
-    return stable[topic, 0], end_offsets(kafka.address, [topic])[topic, 0]
+    stable = end_offsets(kafka.connection, [topic], committed=True)
+    return stable[topic, 0], end_offsets(kafka.connection, [topic])[topic, 0]
 
 
 def values_of(kafka: ApacheKafka, topic: str, first: int, stop: int) -> list[bytes | None]:
-    return [record.value for record in read_records(kafka.address, {(topic, 0): (first, stop)})]
+    return [record.value for record in read_records(kafka.connection, {(topic, 0): (first, stop)})]
 
 
 def test_open_transaction_parts_the_end_of_what_can_be_read_from_the_end(
@@ -76,7 +76,7 @@ def test_last_batch_of_any_codec_has_an_end_and_is_read(apache_kafka: ApacheKafk
     send(apache_kafka, topic_name, values, compression_type=codec, linger_ms="50")
     assert both_ends(apache_kafka, topic_name) == (50, 50)
     assert values_of(apache_kafka, topic_name, 0, 50) == values
-    (last,) = read_records(apache_kafka.address, {(topic_name, 0): (49, 50)})
+    (last,) = read_records(apache_kafka.connection, {(topic_name, 0): (49, 50)})
     assert (last.offset, last.headers, last.is_append_time) == (49, [("n", values[-1])], False)
 
 
@@ -86,19 +86,19 @@ def test_range_whose_beginning_is_gone_is_refused(apache_kafka: ApacheKafka, top
     for done in apache_kafka.admin.delete_records([TopicPartition(topic_name, 0, 5)]).values():
         done.result(30)
     with pytest.raises(TopicError, match=rf"from offset 2 of topic '{topic_name}', partition 0 are gone(?s:.*)at 5"):
-        list(read_records(apache_kafka.address, {(topic_name, 0): (2, 7)}))
+        list(read_records(apache_kafka.connection, {(topic_name, 0): (2, 7)}))
 
 
 def test_broker_that_is_away_is_said() -> None:
     with pytest.raises(BrokerUnavailableError, match="No Kafka broker answers"):
-        list(read_records("127.0.0.1:1", {("t", 0): (0, 7)}))
+        list(read_records(KafkaConnection.of("127.0.0.1:1"), {("t", 0): (0, 7)}))
 
 
 @pytest.mark.parametrize(("keeps_history", "retention_ms"), [(True, "-1"), (False, "604800000")])
 def test_new_topic_keeps_history_or_has_the_brokers_retention(
     apache_kafka: ApacheKafka, topic_name: str, *, keeps_history: bool, retention_ms: str
 ) -> None:
-    ensure_topics(apache_kafka.address, [source_of(topic_name)], 1, keeps_history=keeps_history)
+    ensure_topics(apache_kafka.connection, [source_of(topic_name)], 1, keeps_history=keeps_history)
     for name in (topic_name, f"{topic_name}.dlq"):
         asked = ConfigResource(ConfigResource.Type.TOPIC, name)
         found = apache_kafka.admin.describe_configs([asked])[asked].result(30)

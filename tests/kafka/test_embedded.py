@@ -51,7 +51,7 @@ def comes_true(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 def test_broker_answers_says_where_it_is_and_stops_without_a_trace(state: Path) -> None:
     with EmbeddedBroker(state) as broker:
         info = broker.info
-        assert cluster_id(broker.address) == info.cluster_id
+        assert cluster_id(broker.connection) == info.cluster_id
         assert running_broker(state) == info
         assert json.loads(state.read_text()).keys() == {"address", "pid", "cluster_id", "started"}
         assert info.address.startswith("127.0.0.1:")

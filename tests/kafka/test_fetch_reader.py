@@ -11,7 +11,7 @@ import pytest
 
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka import ensure_topics
+from headrace.kafka import KafkaConnection, ensure_topics
 from headrace.kafka import fetch_reader as reader_module
 from headrace.kafka.fetch_reader import RecordReader
 from tests.produce.examples import source_of
@@ -29,7 +29,7 @@ def topic(broker: str) -> str:
     from kafka import KafkaProducer
 
     name = "reader-numbers"
-    ensure_topics(broker, [source_of(name)], PARTITIONS + 1)
+    ensure_topics(KafkaConnection.of(broker), [source_of(name)], PARTITIONS + 1)
     producer = KafkaProducer(bootstrap_servers=broker)
     for offset in range(EACH):
         for partition in range(PARTITIONS):
@@ -67,7 +67,7 @@ def check(found: dict[SourcePartition, list[RawRecords]], starts: dict[SourcePar
 @pytest.mark.parametrize("starts", [(0, 0, 0, 0), (2_999, 17, 1_000, 0), (3_000, 5)])
 def test_each_partition_is_read_from_its_place_to_its_end(broker: str, topic: str, starts: tuple[int, ...]) -> None:
     at = places(topic, *starts)
-    reader = RecordReader(broker, at)
+    reader = RecordReader(KafkaConnection.of(broker), at)
     found: dict[SourcePartition, list[RawRecords]] = {source: [] for source in at}
 
     def read() -> None:
@@ -90,7 +90,7 @@ def test_partitions_that_nobody_wants_are_held_back_and_come_later_as_they_are(
     monkeypatch.setattr(reader_module, "_FAR_AHEAD", 200)
     monkeypatch.setattr(reader_module, "_MOST", 150)
     dice, at = random.Random(seed), places(topic, 0, 40, 0)
-    reader = RecordReader(broker, at)
+    reader = RecordReader(KafkaConnection.of(broker), at)
     found: dict[SourcePartition, list[RawRecords]] = {source: [] for source in at}
     turns = dict.fromkeys(at, 0)
 
@@ -109,7 +109,7 @@ def test_partitions_that_nobody_wants_are_held_back_and_come_later_as_they_are(
 
 def test_what_was_fetched_and_not_taken_waits(broker: str, topic: str) -> None:
     at = places(topic, 0)
-    reader = RecordReader(broker, at)
+    reader = RecordReader(KafkaConnection.of(broker), at)
     for _ in range(100):
         reader.fetch(at, 0.05)
     (read,) = reader.take(at).values()
@@ -121,9 +121,9 @@ def test_what_was_fetched_and_not_taken_waits(broker: str, topic: str) -> None:
 def test_new_record_is_waited_for_and_comes_at_once(broker: str, topic_name: str) -> None:
     from kafka import KafkaProducer
 
-    ensure_topics(broker, [source_of(topic_name)], 1)
+    ensure_topics(KafkaConnection.of(broker), [source_of(topic_name)], 1)
     at = places(topic_name, 0)
-    reader = RecordReader(broker, at)
+    reader = RecordReader(KafkaConnection.of(broker), at)
     reader.fetch(at, 1.0)
     producer = KafkaProducer(bootstrap_servers=broker)
     producer.send(topic_name, b"first").get(10)
@@ -138,7 +138,7 @@ def test_new_record_is_waited_for_and_comes_at_once(broker: str, topic_name: str
 
 def test_reader_that_is_closed_while_it_fetches_ends(broker: str, topic: str) -> None:
     at = places(topic, EACH)
-    reader = RecordReader(broker, at)
+    reader = RecordReader(KafkaConnection.of(broker), at)
     fetching = threading.Thread(target=reader.fetch, args=(at, 1.0))
     fetching.start()
     reader.close()
@@ -153,7 +153,7 @@ def test_fetch_of_large_records_ends_early(broker: str, topic: str, monkeypatch:
     monkeypatch.setattr(reader_module, "_AT_A_TIME", 10)
     monkeypatch.setattr(reader_module, "_MOST_BYTES", 100)
     at = places(topic, 0)
-    reader = RecordReader(broker, at)
+    reader = RecordReader(KafkaConnection.of(broker), at)
     found: list[RawRecords] = []
 
     def read() -> None:

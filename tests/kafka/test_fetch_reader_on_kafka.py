@@ -27,7 +27,7 @@ class Reading:
     """A reader of one partition, and what it gave."""
 
     def __init__(self, kafka: ApacheKafka, at: SourcePartition, start: int = 0) -> None:
-        self.reader = RecordReader(kafka.address, {at: start})
+        self.reader = RecordReader(kafka.connection, {at: start})
         self.at = at
         self.offsets: list[int] = []
         self.values: list[bytes | None] = []

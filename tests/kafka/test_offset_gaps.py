@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka import KafkaConnection
 from headrace.kafka import fetch_reader as reader_module
 from headrace.kafka.fetch_reader import RecordReader
 from headrace.kafka.offset_gaps import PATIENCE_S, Holes
@@ -127,7 +128,7 @@ def test_reader_misses_nothing_that_becomes_visible_late(data: st.DataObject) ->
         left = data.draw(st.permutations(Broker.records), label="visible in this order")
         Broker.visible = set()
         clock = Clock()
-        reader = RecordReader("nowhere:1", {A: 0})
+        reader = RecordReader(KafkaConnection.of("nowhere:1"), {A: 0})
         reader._holes = Holes(clock)  # noqa: SLF001
         found: list[int] = []
         while left or len(found) < len(Broker.records):

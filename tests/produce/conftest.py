@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.kafka import end_offsets, ensure_topics
+from headrace.kafka import KafkaConnection, end_offsets, ensure_topics
 from headrace.kafka.committed_records import read_records
 from headrace.plan import Source
 from tests.produce.examples import source_of
@@ -17,7 +17,7 @@ from tests.produce.examples import source_of
 def source(broker: str, topic_name: str) -> Source:
     """A source of readings, its topic created with three partitions."""
     source = source_of(topic_name)
-    ensure_topics(broker, [source], 3)
+    ensure_topics(KafkaConnection.of(broker), [source], 3)
     return source
 
 
@@ -26,9 +26,9 @@ def records(broker: str) -> Callable[[str], dict[int, list[Any]]]:
     """Reads a topic: the records of each partition."""
 
     def read(topic: str) -> dict[int, list[Any]]:
-        ends = end_offsets(broker, [topic])
+        ends = end_offsets(KafkaConnection.of(broker), [topic])
         found: dict[int, list[Any]] = {partition: [] for _, partition in ends}
-        for record in read_records(broker, {place: (0, end) for place, end in ends.items()}):
+        for record in read_records(KafkaConnection.of(broker), {place: (0, end) for place, end in ends.items()}):
             found[record.partition].append(record)
         return found
 

@@ -5,6 +5,7 @@ from kafka import KafkaProducer
 
 from headrace.errors import BrokerUnavailableError, TopicError
 from headrace.events.dead_letter import DeadLetter
+from headrace.kafka import KafkaConnection
 from headrace.plan import Source
 from headrace.produce import read_dead_letters
 
@@ -40,15 +41,15 @@ def test_dead_letters_come_back_once_each_by_position(broker: str, source: Sourc
     topic = source.topic
     first, second, third = letter(topic, 0, 5), letter(topic, 0, 41, key=None), letter(topic, 2, 3, value=b"\xff\xfe")
     write(broker, [third, second, first, second, third])
-    assert read_dead_letters(broker, [topic]) == [first, second, third]
+    assert read_dead_letters(KafkaConnection.of(broker), [topic]) == [first, second, third]
 
 
 def test_dead_letters_of_several_topics_come_together(broker: str, source: Source, topic_name: str) -> None:
-    assert read_dead_letters(broker, [source.topic]) == []
-    assert read_dead_letters(broker, []) == []
+    assert read_dead_letters(KafkaConnection.of(broker), [source.topic]) == []
+    assert read_dead_letters(KafkaConnection.of(broker), []) == []
     letters = [letter(source.topic, 1, offset) for offset in range(1_200)]
     write(broker, letters[:50])
-    assert read_dead_letters(broker, [source.topic]) == letters[:50]
+    assert read_dead_letters(KafkaConnection.of(broker), [source.topic]) == letters[:50]
 
 
 def test_foreign_record_among_them_is_shown_and_hides_none(broker: str, source: Source) -> None:
@@ -56,7 +57,7 @@ def test_foreign_record_among_them_is_shown_and_hides_none(broker: str, source: 
     producer = KafkaProducer(bootstrap_servers=broker)
     producer.send(f"{source.topic}.dlq", b"hello").get(10)
     producer.close()
-    good, foreign = read_dead_letters(broker, [source.topic])
+    good, foreign = read_dead_letters(KafkaConnection.of(broker), [source.topic])
     assert good == letter(source.topic, 0, 1)
     assert (foreign.topic, foreign.partition, foreign.offset, foreign.value) == (f"{source.topic}.dlq", 0, 1, b"hello")
     assert "no header headrace.topic" in foreign.reason
@@ -64,9 +65,9 @@ def test_foreign_record_among_them_is_shown_and_hides_none(broker: str, source: 
 
 def test_topic_without_dead_letters_topic_is_named(broker: str, topic_name: str) -> None:
     with pytest.raises(TopicError, match=rf"{topic_name}\.dlq"):
-        read_dead_letters(broker, [topic_name])
+        read_dead_letters(KafkaConnection.of(broker), [topic_name])
 
 
 def test_broker_away_is_said() -> None:
     with pytest.raises(BrokerUnavailableError):
-        read_dead_letters("127.0.0.1:1", ["readings"])
+        read_dead_letters(KafkaConnection.of("127.0.0.1:1"), ["readings"])

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from headrace.cli import app
 from headrace.config import Project
 from headrace.events.dead_letter import DeadLetter
+from headrace.kafka import KafkaConnection
 from headrace.plan import Plan, Source, write_plan
 from headrace.produce import read_dead_letters, replay_dead_letters, why_not_replayed
 from tests.produce.test_dead_letter_reader import letter, write
@@ -38,7 +39,7 @@ def test_original_bytes_go_back_to_the_partition_they_came_from(
     before_ms = time.time_ns() // 1_000_000
     sent = [letter(source.topic, 2, 4, value=b"\xff{"), letter(source.topic, 0, 7, key=None)]
     write(broker, sent)
-    assert replay_dead_letters(project, read_dead_letters(broker, [source.topic])) == 2
+    assert replay_dead_letters(project, read_dead_letters(KafkaConnection.of(broker), [source.topic])) == 2
     found = records(source.topic)
     assert [(one.key, one.value) for one in found[2]] == [(b"s1", b"\xff{")]
     assert [(one.key, one.value) for one in found[0]] == [(None, b"{broken")]
@@ -49,23 +50,26 @@ def test_second_replay_sends_nothing_twice_and_says_when_it_was_sent(
     project: Project, broker: str, source: Source, records: Records
 ) -> None:
     write(broker, [letter(source.topic, 1, 4)])
-    letters = read_dead_letters(broker, [source.topic])
+    letters = read_dead_letters(KafkaConnection.of(broker), [source.topic])
     assert replay_dead_letters(project, letters) == 1
     write(broker, [letter(source.topic, 1, 9)])
-    again = read_dead_letters(broker, [source.topic])
+    again = read_dead_letters(KafkaConnection.of(broker), [source.topic])
     assert [one.offset for one in again] == [4, 9]
     assert again[0] == replace(letters[0], replayed_at_ms=again[0].replayed_at_ms)
     assert again[0].replayed_at_ms is not None
     assert replay_dead_letters(project, again) == 1
     assert len(records(source.topic)[1]) == 2
-    assert replay_dead_letters(project, read_dead_letters(broker, [source.topic])) == 0
+    assert replay_dead_letters(project, read_dead_letters(KafkaConnection.of(broker), [source.topic])) == 0
 
 
 def test_position_of_a_topic_made_anew_is_another_letter(project: Project, broker: str, source: Source) -> None:
     write(broker, [letter(source.topic, 1, 4)])
-    replay_dead_letters(project, read_dead_letters(broker, [source.topic]))
+    replay_dead_letters(project, read_dead_letters(KafkaConnection.of(broker), [source.topic]))
     write(broker, [replace(letter(source.topic, 1, 4), recorded_at_ms=9_000_000)])
-    assert [why_not_replayed(one) is None for one in read_dead_letters(broker, [source.topic])] == [False, True]
+    assert [why_not_replayed(one) is None for one in read_dead_letters(KafkaConnection.of(broker), [source.topic])] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

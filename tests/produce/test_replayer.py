@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.errors import BrokerUnavailableError, EventError, TopicError
-from headrace.kafka import EmbeddedBroker, end_offsets, ensure_topics
+from headrace.kafka import EmbeddedBroker, KafkaConnection, end_offsets, ensure_topics
 from headrace.plan import Source
 from headrace.produce import EventProducer, History, ReplayOptions, ReplayProgress, ReplaySummary, replay
 from headrace.produce.partitioner import partition_of
@@ -65,7 +65,7 @@ def test_table_and_mappings_send_the_same_bytes(broker: str, topic_name: str, re
     found = []
     for i, history in enumerate([EVENTS, iter(EVENTS), pa.Table.from_pylist(EVENTS)]):
         source = source_of(f"{topic_name}-{i}")
-        ensure_topics(broker, [source], 3)
+        ensure_topics(KafkaConnection.of(broker), [source], 3)
         with EventProducer(source, Reading, broker) as producer:
             replay(producer, history, ReplayOptions(late=0.1))
         found.append(contents(records(source.topic)))
@@ -98,7 +98,7 @@ def test_same_seed_sends_the_same_and_another_something_else(broker: str, topic_
     found = []
     for i, seed in enumerate([1, 1, 2]):
         source = source_of(f"{topic_name}-{i}")
-        ensure_topics(broker, [source], 3)
+        ensure_topics(KafkaConnection.of(broker), [source], 3)
         with EventProducer(source, Reading, broker) as producer:
             replay(producer, EVENTS, ReplayOptions(late=0.2, seed=seed))
         found.append(contents(records(source.topic)))
@@ -163,14 +163,14 @@ def test_resume_goes_on_within_partitions_that_got_ahead(
         for event in ahead:
             producer.send(event, timestamp=event["at"])
     assert 0 < len(ahead) < 600
-    assert list(end_offsets(broker, [source.topic]).values()) == [len(ahead), 0, 0]
+    assert list(end_offsets(KafkaConnection.of(broker), [source.topic]).values()) == [len(ahead), 0, 0]
     summary = run(resume=True)
     assert (summary.sent, summary.skipped) == (3_000 - len(ahead), len(ahead))
 
 
 def test_resume_without_keys_goes_on_in_every_partition(broker: str, topic_name: str, records: Records) -> None:
     source = source_of(topic_name, key=None)
-    ensure_topics(broker, [source], 3)
+    ensure_topics(KafkaConnection.of(broker), [source], 3)
     for limit in (100, None):
         with EventProducer(source, Reading, broker) as producer:
             replay(producer, EVENTS, ReplayOptions(limit=limit, resume=True))
@@ -191,10 +191,10 @@ def test_resume_of_something_else_is_refused_and_sends_nothing(
     broker: str, source: Source, run: Callable[..., ReplaySummary], options: dict[str, Any], said: str
 ) -> None:
     run(limit=500)
-    before = end_offsets(broker, [source.topic])
+    before = end_offsets(KafkaConnection.of(broker), [source.topic])
     with pytest.raises(TopicError, match=f"{said}(?s:.*)--late and --seed"):
         run(resume=True, **options)
-    assert end_offsets(broker, [source.topic]) == before
+    assert end_offsets(KafkaConnection.of(broker), [source.topic]) == before
 
 
 def test_resume_sees_other_record_timestamps(broker: str, source: Source, run: Callable[..., ReplaySummary]) -> None:
@@ -207,7 +207,7 @@ def test_resume_sees_other_record_timestamps(broker: str, source: Source, run: C
 def test_without_resume_events_come_on_top(run: Callable[..., ReplaySummary], broker: str, source: Source) -> None:
     run(limit=10)
     assert run(limit=10).already == 10
-    assert sum(end_offsets(broker, [source.topic]).values()) == 20
+    assert sum(end_offsets(KafkaConnection.of(broker), [source.topic]).values()) == 20
 
 
 def test_speed_spreads_events_as_they_happened(run: Callable[..., ReplaySummary]) -> None:
@@ -230,7 +230,7 @@ def test_bad_event_of_a_history_stops_it_with_its_row(
     events = [*readings(2_000), reading(at=START + 2_000 * STEP, value=5_000)]
     with pytest.raises(EventError, match=r"Reading\.value of row 2,000 is 5000"):
         run(events)
-    assert sum(end_offsets(broker, [source.topic]).values()) == 0
+    assert sum(end_offsets(KafkaConnection.of(broker), [source.topic]).values()) == 0
     with pytest.raises(EventError, match=r"Reading\.value of row 2,000 is 5000"):
         run(pa.Table.from_pylist(events))
 
@@ -238,7 +238,7 @@ def test_bad_event_of_a_history_stops_it_with_its_row(
 def test_replay_that_lost_its_broker_says_so_and_resumes(tmp_path: Path) -> None:
     source = source_of("readings")
     with EmbeddedBroker(tmp_path / "broker.json") as first:
-        ensure_topics(first.address, [source], 3)
+        ensure_topics(first.connection, [source], 3)
 
         def kill(_: ReplayProgress) -> None:
             if first.alive:
@@ -253,7 +253,7 @@ def test_replay_that_lost_its_broker_says_so_and_resumes(tmp_path: Path) -> None
             replay_an_hour()
         assert time.monotonic() - began < 10, "it does not wait for the end of the replay to say so"
     with EmbeddedBroker(tmp_path / "broker.json") as second:  # it has forgotten everything, so everything is sent
-        ensure_topics(second.address, [source], 3)
+        ensure_topics(second.connection, [source], 3)
         with EventProducer(source, Reading, second.address) as producer:
             assert replay(producer, EVENTS, ReplayOptions(resume=True)).sent == 3_000
-        assert sum(end_offsets(second.address, ["readings"]).values()) == 3_000
+        assert sum(end_offsets(second.connection, ["readings"]).values()) == 3_000

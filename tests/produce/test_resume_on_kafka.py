@@ -32,7 +32,7 @@ def test_resume_counts_committed_records_only(
     apache_kafka: ApacheKafka, topic_name: str, *, ends_aborted: bool
 ) -> None:
     source = source_of(topic_name)
-    ensure_topics(apache_kafka.address, [source], 3)
+    ensure_topics(apache_kafka.connection, [source], 3)
     abort(apache_kafka, topic_name)
     with EventProducer(source, Reading, apache_kafka.address) as producer:
         replay(producer, EVENTS, ReplayOptions(limit=170))
@@ -40,7 +40,7 @@ def test_resume_counts_committed_records_only(
             abort(apache_kafka, topic_name)
         summary = replay(producer, EVENTS, ReplayOptions(resume=True))
     assert (summary.sent, summary.skipped) == (130, 170)
-    ends = end_offsets(apache_kafka.address, [topic_name])
-    sent = read_records(apache_kafka.address, {place: (0, end) for place, end in ends.items()})
+    ends = end_offsets(apache_kafka.connection, [topic_name])
+    sent = read_records(apache_kafka.connection, {place: (0, end) for place, end in ends.items()})
     counts = [Reading.model_validate_json(record.value or b"").count for record in sent]
     assert sorted(counts) == sorted(event["count"] for event in EVENTS)

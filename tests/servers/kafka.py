@@ -15,6 +15,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from headrace.kafka import KafkaConnection
+
 __all__ = ["ApacheKafka", "KafkaMissingError", "resolve_jars"]
 
 _POM = Path(__file__).with_name("pom.xml")
@@ -74,31 +76,64 @@ class ApacheKafka:
         folder: Where its files go.
         classpath: See `resolve_jars`.
         settings: Broker settings, on top of those of all tests.
+        listeners: Listeners beside the plain one, each with its security protocol.
+        format_options: More words for Kafka's storage tool, which formats its folder.
+        java_options: More words for Java.
     """
 
     folder: Path
     classpath: str
     settings: dict[str, str] = field(default_factory=dict)
+    listeners: dict[str, str] = field(default_factory=dict)
+    format_options: tuple[str, ...] = ()
+    java_options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._port, self._controller_port = _free_ports(2)
+        self._protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **self.listeners}
+        self._ports = dict(zip(self._protocols, _free_ports(len(self._protocols)), strict=True))
 
     @property
     def address(self) -> str:
         """Its `host:port`, the same after a restart."""
-        return f"127.0.0.1:{self._port}"
+        return self.address_of("PLAINTEXT")
+
+    def address_of(self, listener: str) -> str:
+        """The `host:port` of a listener."""
+        return f"127.0.0.1:{self._ports[listener]}"
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """How headrace connects to it."""
+        return KafkaConnection.of(self.address)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         properties = self.folder / "server.properties"
         properties.write_text("\n".join(f"{name}={value}" for name, value in self._all_settings().items()))
         if not (self.folder / "data" / "meta.properties").exists():
-            self._tool("kafka.tools.StorageTool", "format", "-t", self._new_cluster_id(), "-c", str(properties))
+            self._tool(
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                self._new_cluster_id(),
+                "-c",
+                str(properties),
+                *self.format_options,
+            )
         log = (self.folder / "kafka.log").open("ab")
         with log:
-            command = ["java", "-Xmx512m", _QUIET, "-cp", self.classpath, "kafka.Kafka", str(properties)]
+            command = [
+                "java",
+                "-Xmx512m",
+                _QUIET,
+                *self.java_options,
+                "-cp",
+                self.classpath,
+                "kafka.Kafka",
+                str(properties),
+            ]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         deadline = time.monotonic() + _READY_S
         while not self._answers():
@@ -152,11 +187,12 @@ class ApacheKafka:
             time.sleep(0.05)
 
     def _all_settings(self) -> dict[str, str]:
-        listener, controller = f"PLAINTEXT://{self.address}", f"127.0.0.1:{self._controller_port}"
+        listeners = {name: f"{name}://{self.address_of(name)}" for name in self._protocols}
         own = {
-            "listeners": f"{listener},CONTROLLER://{controller}",
-            "advertised.listeners": listener,
-            "controller.quorum.voters": f"1@{controller}",
+            "listeners": ",".join(listeners.values()),
+            "advertised.listeners": ",".join(at for name, at in listeners.items() if name != "CONTROLLER"),
+            "listener.security.protocol.map": ",".join(f"{name}:{is_}" for name, is_ in self._protocols.items()),
+            "controller.quorum.voters": f"1@{self.address_of('CONTROLLER')}",
             "log.dirs": str(self.folder / "data"),
         }
         return _SETTINGS | own | self.settings
@@ -180,11 +216,11 @@ class ApacheKafka:
 
 
 def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
+    probes = [socket.socket() for _ in range(count)]
     try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in held]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
     finally:
-        for one in held:
-            one.close()
+        for probe in probes:
+            probe.close()

@@ -17,7 +17,7 @@ import pytest
 
 from headrace.config import Project
 from headrace.events.model_schema import columns_of, load_model
-from headrace.kafka import end_offsets
+from headrace.kafka import KafkaConnection, end_offsets
 from headrace.plan import DType, Plan, Source, write_plan
 from headrace.produce import EventEncoder
 from headrace.produce.command import main
@@ -161,7 +161,7 @@ def test_a_day_is_produced_limited_and_resumed_from_the_command_line(
     assert summary.keys() == {"topic", "sent", "skipped", "late", "already", "seconds", "events_per_second"}
     rest = json.loads(weather(*day, "--resume", "--json").out)
     assert (rest["sent"], rest["skipped"]) == (22, 50), "three airports, 24 hours"
-    assert sum(end_offsets(broker, ["weather"]).values()) == 72
+    assert sum(end_offsets(KafkaConnection.of(broker), ["weather"]).values()) == 72
     again = weather(*day, "--limit", "1")
     assert "1 events sent and confirmed" in again.out
     assert "weather held 72 records before" in again.err
@@ -174,7 +174,7 @@ def test_departures_are_produced_by_a_process_of_their_own(project: Project, bro
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["sent"] == 100
-    assert sum(end_offsets(broker, ["departures"]).values()) == 100
+    assert sum(end_offsets(KafkaConnection.of(broker), ["departures"]).values()) == 100
 
 
 @pytest.mark.kafka

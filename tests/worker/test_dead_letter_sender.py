@@ -35,7 +35,7 @@ def undelivered(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sink(apache_kafka: ApacheKafka, undelivered: Path) -> Iterator[KafkaDeadLetters]:
-    opened = KafkaDeadLetters(apache_kafka.address, undelivered)
+    opened = KafkaDeadLetters(apache_kafka.connection, undelivered)
     yield opened
     opened.close()
 
@@ -60,7 +60,7 @@ def stored(kafka: ApacheKafka, sink: KafkaDeadLetters, letters: list[DeadLetter]
     """What is read back of letters, all of one topic, that were sent and flushed."""
     sink.send(letters)
     sink.flush()
-    return read_dead_letters(kafka.address, [letters[0].topic])
+    return read_dead_letters(kafka.connection, [letters[0].topic])
 
 
 def test_letters_are_stored_as_they_are(apache_kafka: ApacheKafka, topic_name: str, sink: KafkaDeadLetters) -> None:
@@ -150,7 +150,7 @@ def test_writing_that_is_not_allowed_is_said_with_what_to_grant(kafka_classpath:
         denied = AclBinding(*topic, AclOperation.WRITE, AclPermissionType.DENY)
         for done in server.admin.create_acls([denied]).values():
             done.result(30)
-        sink = KafkaDeadLetters(server.address)
+        sink = KafkaDeadLetters(server.connection)
 
         def send_until_it_is_heeded() -> None:
             deadline = time.monotonic() + 30
@@ -183,7 +183,7 @@ def test_broker_that_is_away_is_waited_for_and_nothing_is_lost(
         server.start()
         server.create_topic("sales")
         server.create_topic("sales.dlq")
-        sink = KafkaDeadLetters(server.address)
+        sink = KafkaDeadLetters(server.connection)
         sink.send([letter("sales", 0)])
         sink.flush()
         server.kill()
@@ -198,7 +198,7 @@ def test_broker_that_is_away_is_waited_for_and_nothing_is_lost(
                 break
             except BrokerUnavailableError:
                 assert time.monotonic() < deadline
-        assert [found.offset for found in read_dead_letters(server.address, ["sales"])] == [0, 1]
+        assert [found.offset for found in read_dead_letters(server.connection, ["sales"])] == [0, 1]
         sink.close()
     finally:
         server.stop()

@@ -12,6 +12,7 @@ import pytest
 
 from headrace.errors import HeadraceError, StoreNotReadyError
 from headrace.ingest import Origin, import_history
+from headrace.kafka import KafkaConnection
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import read_plan, write_plan
@@ -70,7 +71,7 @@ def seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def start(shop: Shop, broker: str, *, rebuild: bool = False) -> None:
-    prepare(shop.project, read_plan(shop.project.plan_file), broker, rebuild=rebuild).close()
+    prepare(shop.project, read_plan(shop.project.plan_file), KafkaConnection.of(broker), rebuild=rebuild).close()
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -163,7 +164,7 @@ def test_rebuild_gives_signs_of_life_while_it_reads_the_log(
 
         monkeypatch.setattr(kind, "clear", clearing)
     plan = read_plan(shop.project.plan_file)
-    prepare(shop.project, plan, broker, rebuild=True, on_step=lambda: said.append("step")).close()
+    prepare(shop.project, plan, KafkaConnection.of(broker), rebuild=True, on_step=lambda: said.append("step")).close()
     assert said.index("step") < said.index("emptied")
 
 

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 
 from headrace.errors import TopicError
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka import describe, ensure_topics
+from headrace.kafka import KafkaConnection, describe, ensure_topics
 from headrace.kafka.topics import TopicWatch
 from headrace.log import EventLog, Gap, TopicHistory, TopicNotes
 from headrace.plan import Source
@@ -34,7 +34,7 @@ class Start:
         self.source: Source = SOURCE.model_copy(update={"topic": topic})
         self.broker, self.topic = broker, topic
         self.notes, self.store, self.log = TopicNotes(LocalState(folder)), MemoryStore(), EventLog(folder, self.source)
-        ensure_topics(broker, [self.source], 1)
+        ensure_topics(KafkaConnection.of(broker), [self.source], 1)
         self.send(0, 1, 2)
         self.append(1)
         self.store.commit([], {self.at(0): Position(1, NOON * 1000, 0)})
@@ -61,9 +61,9 @@ class Start:
         self.log.append(table, {0: last})
 
     def settle(self, accept: Accept = NOTHING_ACCEPTED, *, is_embedded: bool = False) -> tuple[SourceTopics, bool]:
-        infos = describe(self.broker, [self.topic])
+        infos = describe(KafkaConnection.of(self.broker), [self.topic])
         logs = {self.topic: self.log}
-        watch = TopicWatch(self.broker, [self.topic])
+        watch = TopicWatch(KafkaConnection.of(self.broker), [self.topic])
         try:
             topics, is_behind = settle_topics(
                 self.notes, self.store, logs, watch, infos, accept, is_embedded=is_embedded
@@ -75,7 +75,7 @@ class Start:
 
     @property
     def identity(self) -> str:
-        with closing(TopicWatch(self.broker, [self.topic])) as watch:
+        with closing(TopicWatch(KafkaConnection.of(self.broker), [self.topic])) as watch:
             return watch.identities()[self.topic]
 
 

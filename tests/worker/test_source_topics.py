@@ -11,6 +11,7 @@ import pytest
 
 from headrace.errors import BrokerUnavailableError, TopicError
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka import KafkaConnection
 from headrace.kafka.topics import TopicWatch
 from headrace.log import EventLog, TopicHistory, TopicNotes
 from headrace.state import LocalState
@@ -27,7 +28,7 @@ ANEW = FIRST.renewed("c/2", 2, {}, NOW, newest_us=0)
 class Watch:
     """What the broker says, and how often it was asked."""
 
-    bootstrap = "127.0.0.1:9"
+    connection = KafkaConnection.of("127.0.0.1:9")
 
     def __init__(self, identity: str) -> None:
         self.identity: str | None = identity

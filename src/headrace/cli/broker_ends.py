@@ -47,15 +47,15 @@ def broker_side(
         notes: What there is to know is added here.
     """
     try:
-        from headrace.kafka import beginning_offsets, broker_address, committed_offsets, end_offsets
+        from headrace.kafka import beginning_offsets, committed_offsets, end_offsets, project_connection
         from headrace.kafka.topics import TopicWatch
 
-        bootstrap = broker_address(project)
-        with closing(TopicWatch(bootstrap, topics)) as watch:
+        connection = project_connection(project)
+        with closing(TopicWatch(connection, topics)) as watch:
             found = watch.identities()
         reached = [topic for topic in topics if _is_live(topic, histories, found, notes)]
-        begins, ends = beginning_offsets(bootstrap, reached), end_offsets(bootstrap, reached)
-        committed = committed_offsets(bootstrap, project.group)
+        begins, ends = beginning_offsets(connection, reached), end_offsets(connection, reached)
+        committed = committed_offsets(connection, project.group)
     except (HeadraceError, ImportError) as error:
         notes.append(f"Ends and lag are not known. {error}")
         return BrokerSide(is_known=False)

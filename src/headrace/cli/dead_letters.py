@@ -42,13 +42,13 @@ def deadletters(
 ) -> None:
     """Show events that could not be used, and why; or send them back to their topics."""
     from headrace.cli.status import count_undelivered
-    from headrace.kafka import broker_address
+    from headrace.kafka import project_connection
     from headrace.plan import read_plan
     from headrace.produce import read_dead_letters
 
     project = Project.load(folder)
     wanted = topics or [source.topic for source in read_plan(project.plan_file).sources.values()]
-    letters = read_dead_letters(broker_address(project), wanted)
+    letters = read_dead_letters(project_connection(project), wanted)
     if (undelivered := count_undelivered(project)) is not None:
         note(undelivered)
     if replay:

@@ -63,7 +63,7 @@ def dev(
             highlight=False,
         )
         if project.plan_file.exists():
-            topics = ensure_topics(broker.address, read_plan(project.plan_file).sources.values(), project.partitions)
+            topics = ensure_topics(broker.connection, read_plan(project.plan_file).sources.values(), project.partitions)
             console.print(f"Topics: {', '.join(topics)}", highlight=False)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         broker.wait()

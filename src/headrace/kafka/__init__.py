@@ -1,10 +1,11 @@
-"""The Kafka broker: where it is, what it holds, and the embedded one for development."""
+"""Everything that speaks Kafka: how to connect, what the broker has, reading records, and the embedded broker for development."""
 
 from headrace.extras import needing
 
 with needing("stream"):
-    from headrace.kafka.address import broker_address
+    from headrace.kafka.connection import KafkaConnection
     from headrace.kafka.embedded import BrokerInfo, EmbeddedBroker, running_broker
+    from headrace.kafka.project_broker import project_connection
     from headrace.kafka.topics import (
         TopicInfo,
         beginning_offsets,
@@ -18,13 +19,14 @@ with needing("stream"):
 __all__ = [
     "BrokerInfo",
     "EmbeddedBroker",
+    "KafkaConnection",
     "TopicInfo",
     "beginning_offsets",
-    "broker_address",
     "cluster_id",
     "committed_offsets",
     "describe",
     "end_offsets",
     "ensure_topics",
+    "project_connection",
     "running_broker",
 ]

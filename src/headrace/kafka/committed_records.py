@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
+import confluent_kafka as librdkafka
+
 from headrace.errors import BrokerRefusedError, HeadraceError, TopicError
 from headrace.events.raw_records import Headers
-from headrace.kafka.clients import TIMEOUT_S, check_reachable, unavailable
-from headrace.kafka.packages import librdkafka
+from headrace.kafka.broker_errors import unavailable
+from headrace.kafka.connection import KafkaConnection
+from headrace.kafka.connection_check import TIMEOUT_S, check_connection
 from headrace.kafka.record_headers import headers_of
 
 __all__ = ["READ_COMMITTED", "Record", "partition_ends", "read_records"]
@@ -70,12 +73,12 @@ class _End(NamedTuple):
 
 
 def read_records(
-    bootstrap: str, ranges: Mapping[Place, tuple[int, int]], *, timeout_s: float = TIMEOUT_S
+    connection: KafkaConnection, ranges: Mapping[Place, tuple[int, int]], *, timeout_s: float = TIMEOUT_S
 ) -> Iterator[Record]:
     """Read the committed records of ranges of offsets.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         ranges: The first offset and the one to stop before, by topic and partition. A range that goes past what can be read (the end, or an
             open transaction) ends there.
         timeout_s: How long the broker may send nothing, in seconds.
@@ -90,9 +93,9 @@ def read_records(
     left = {place: stop for place, (first, stop) in ranges.items() if first < stop}
     if not left:
         return
-    with closing(_consumer(bootstrap)) as client:
+    with closing(_consumer(connection)) as client:
         client.assign([librdkafka.TopicPartition(*place, ranges[place][0]) for place in left])
-        for event in _events(client, bootstrap, timeout_s):
+        for event in _events(client, connection, timeout_s):
             place = event.place if isinstance(event, _End) else (event.topic, event.partition)
             if place not in left:
                 continue
@@ -106,12 +109,12 @@ def read_records(
 
 
 def partition_ends(
-    bootstrap: str, starts: Mapping[Place, int], *, timeout_s: float = TIMEOUT_S
+    connection: KafkaConnection, starts: Mapping[Place, int], *, timeout_s: float = TIMEOUT_S
 ) -> dict[Place, tuple[int, int]]:
     """Where partitions end, as fetches tell it.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         starts: By topic and partition, an offset at or near the end to fetch from.
         timeout_s: How long to wait for the broker, in seconds.
 
@@ -126,9 +129,9 @@ def partition_ends(
     found: dict[Place, tuple[int, int]] = {}
     if not starts:
         return found
-    with closing(_consumer(bootstrap)) as client:
+    with closing(_consumer(connection)) as client:
         client.assign([librdkafka.TopicPartition(*place, offset) for place, offset in starts.items()])
-        for event in _events(client, bootstrap, timeout_s):
+        for event in _events(client, connection, timeout_s):
             if isinstance(event, _End):
                 _, high = client.get_watermark_offsets(librdkafka.TopicPartition(*event.place), cached=True)
                 found[event.place] = event.offset, max(high, event.offset)
@@ -137,12 +140,12 @@ def partition_ends(
     return found
 
 
-def _consumer(bootstrap: str) -> Any:
-    check_reachable(bootstrap)
-    return librdkafka.Consumer({"bootstrap.servers": bootstrap, **_SETTINGS})
+def _consumer(connection: KafkaConnection) -> Any:
+    check_connection(connection)
+    return librdkafka.Consumer({**connection.librdkafka(), **_SETTINGS})
 
 
-def _events(client: Any, bootstrap: str, timeout_s: float) -> Iterator[Record | _End]:
+def _events(client: Any, connection: KafkaConnection, timeout_s: float) -> Iterator[Record | _End]:
     """Records and the ends of partitions as they come, without end."""
     deadline = time.monotonic() + timeout_s
     why = f"it has sent nothing for {timeout_s:g} s"
@@ -163,17 +166,17 @@ def _events(client: Any, bootstrap: str, timeout_s: float) -> Iterator[Record | 
                 )
             elif error.code() == _EOF:
                 yield _End((message.topic(), message.partition()), message.offset())
-            elif (refused := _refusal(client, bootstrap, message)) is not None:
+            elif (refused := _refusal(client, connection, message)) is not None:
                 raise refused
             else:  # librdkafka tries again by itself
                 why = error.str().rstrip(".")
                 continue
             deadline = time.monotonic() + timeout_s
         if time.monotonic() > deadline:
-            raise unavailable(bootstrap, why)
+            raise unavailable(connection, why)
 
 
-def _refusal(client: Any, bootstrap: str, message: Any) -> HeadraceError | None:
+def _refusal(client: Any, connection: KafkaConnection, message: Any) -> HeadraceError | None:
     """The error to raise for what librdkafka says of a partition; None where trying again may help."""
     code, topic, partition = message.error().code(), message.topic(), message.partition()
     if code == _GONE:
@@ -181,7 +184,7 @@ def _refusal(client: Any, bootstrap: str, message: Any) -> HeadraceError | None:
         msg = f"The records from offset {message.offset():,} of topic {topic!r}, partition {partition} are gone; it begins at {begin:,}."
         return TopicError(msg, hint="The topic's retention, or someone, has deleted them.")
     if code == librdkafka.KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        msg = f"The broker at {bootstrap} does not let headrace read topic {topic!r}."
+        msg = f"The broker at {connection} does not let headrace read topic {topic!r}."
         return BrokerRefusedError(
             msg, hint="Grant READ and DESCRIBE on the topic to the user that headrace connects as."
         )

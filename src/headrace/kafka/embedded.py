@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from headrace.errors import BrokerUnavailableError, ConfigError, RetryableError
+from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.topics import cluster_id
 
 __all__ = ["BrokerInfo", "EmbeddedBroker", "running_broker"]
@@ -128,6 +129,11 @@ class EmbeddedBroker:
         return self.info.address
 
     @property
+    def connection(self) -> KafkaConnection:
+        """How to connect to it."""
+        return KafkaConnection.of(self.address)
+
+    @property
     def log_path(self) -> Path:
         """The file that takes what the broker prints."""
         return self._state_path.with_suffix(".log")
@@ -227,7 +233,9 @@ class EmbeddedBroker:
         while self.alive and time.monotonic() < deadline:
             with contextlib.suppress(RetryableError):
                 # The id tells our broker from one that held the port before.
-                return cluster_id(info.address, timeout_s=_PROBE_S) == info.cluster_id and self.alive
+                return (
+                    cluster_id(KafkaConnection.of(info.address), timeout_s=_PROBE_S) == info.cluster_id and self.alive
+                )
             time.sleep(0.02)
         return False
 

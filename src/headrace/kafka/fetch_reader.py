@@ -23,10 +23,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from headrace.events.columns import IntArray
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka.broker_errors import is_refusal, refused
 from headrace.kafka.committed_records import READ_COMMITTED
+from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.offset_gaps import Holes
 from headrace.kafka.record_headers import headers_of
-from headrace.kafka.refusals import is_refusal, refused
 
 __all__ = ["RecordReader", "RecordsGone"]
 
@@ -99,11 +100,11 @@ class RecordReader:
     """Reads some partitions, each from an offset on.
 
     Args:
-        bootstrap: `host:port[,host:port]`.
+        connection: The broker.
         starts: By partition, the first offset to read.
     """
 
-    def __init__(self, bootstrap: str, starts: Mapping[SourcePartition, int]) -> None:
+    def __init__(self, connection: KafkaConnection, starts: Mapping[SourcePartition, int]) -> None:
         self._lock = threading.Lock()
         self._held: dict[SourcePartition, list[RawRecords]] = {source: [] for source in starts}
         self._next = dict(starts)
@@ -121,8 +122,8 @@ class RecordReader:
         self._numbers[self._partitions] = np.arange(len(self._sources))
         self._paused: set[SourcePartition] = set()
         self._complained: set[int] = set()
-        self._bootstrap = bootstrap
-        self._consumer: Consumer | None = Consumer({"bootstrap.servers": bootstrap, **_SETTINGS}, logger=logger)
+        self._connection = connection
+        self._consumer: Consumer | None = Consumer({**connection.librdkafka(), **_SETTINGS}, logger=logger)
         self._consumer.assign([self._place(source) for source in self._sources])
 
     def fetch(self, wanted: Collection[SourcePartition], timeout_s: float) -> None:
@@ -322,7 +323,7 @@ class RecordReader:
         """Say what librdkafka says, each once: it goes on trying by itself. What will be refused for good is raised: nobody would ever know."""
         for error in errors:
             if is_refusal(error.code()):
-                raise refused(self._bootstrap, error.str(), error.code())
+                raise refused(self._connection, error.str(), error.code())
             if error.code() not in self._complained:
                 self._complained.add(error.code())
                 logger.warning("Reading: %s", error)

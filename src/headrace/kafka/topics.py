@@ -10,9 +10,8 @@ from typing import Any
 
 from headrace.errors import ConfigError, TopicError
 from headrace.events.dead_letter import dead_letter_topic
-from headrace.kafka.clients import TIMEOUT_S, admin_client, broker_errors
-from headrace.kafka.committed_records import partition_ends
-from headrace.kafka.packages import (
+from headrace.kafka.broker_errors import TOPIC_REFUSED, is_refusal
+from headrace.kafka.clients import (
     InvalidConfigurationError,
     IsolationLevel,
     KafkaAdminClient,
@@ -21,8 +20,12 @@ from headrace.kafka.packages import (
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
     TopicPartition,
+    admin_client,
+    kafka_python_errors,
 )
-from headrace.kafka.refusals import TOPIC_REFUSED, is_refusal
+from headrace.kafka.committed_records import partition_ends
+from headrace.kafka.connection import KafkaConnection
+from headrace.kafka.connection_check import TIMEOUT_S
 from headrace.plan import Source
 
 __all__ = [
@@ -66,7 +69,7 @@ class TopicInfo:
 
 
 def ensure_topics(
-    bootstrap: str,
+    connection: KafkaConnection,
     sources: Iterable[Source],
     partitions: int,
     *,
@@ -78,7 +81,7 @@ def ensure_topics(
     They keep the producer's timestamps. A topic that exists is left as it is.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         sources: The sources.
         partitions: How many partitions a new topic gets; dead-letter topics get one.
         keeps_history: Whether new topics take records of any age and keep them for good, as replays and the record clock need; else the
@@ -106,7 +109,7 @@ def ensure_topics(
         wanted[dead_letter_topic(source.topic)] = 1
     if not wanted:
         return {}
-    with admin_client(bootstrap, timeout_s) as admin:
+    with admin_client(connection, timeout_s) as admin:
         found = _describe(admin, wanted)
         missing = [topic for topic in wanted if topic not in found]
         for topic in missing:
@@ -117,11 +120,13 @@ def ensure_topics(
     return {topic: found[topic] for topic in wanted}
 
 
-def describe(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, TopicInfo]:
+def describe(
+    connection: KafkaConnection, topics: Collection[str], *, timeout_s: float = TIMEOUT_S
+) -> dict[str, TopicInfo]:
     """Describe topics.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topics: Their names.
         timeout_s: How long to wait for the broker, in seconds.
 
@@ -132,21 +137,21 @@ def describe(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIME
         BrokerUnavailableError: No broker answers.
         TopicError: A topic does not exist.
     """
-    with admin_client(bootstrap, timeout_s) as admin:
-        return _require(admin, bootstrap, topics)
+    with admin_client(connection, timeout_s) as admin:
+        return _require(admin, connection, topics)
 
 
 class TopicWatch:
     """Asks a broker which topics it has, again and again, over one connection. Any number of threads may ask, one at a time.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topics: Their names.
         timeout_s: How long to wait for the broker, in seconds.
     """
 
-    def __init__(self, bootstrap: str, topics: Collection[str], *, timeout_s: float = _WATCH_S) -> None:
-        self.bootstrap = bootstrap
+    def __init__(self, connection: KafkaConnection, topics: Collection[str], *, timeout_s: float = _WATCH_S) -> None:
+        self.connection = connection
         self._topics = list(topics)
         self._timeout_s = timeout_s
         self._open = ExitStack()
@@ -163,9 +168,9 @@ class TopicWatch:
             TopicError: The broker refused.
         """
         try:
-            with broker_errors(self.bootstrap):
+            with kafka_python_errors(self.connection):
                 if self._admin is None:
-                    self._admin = self._open.enter_context(admin_client(self.bootstrap, self._timeout_s))
+                    self._admin = self._open.enter_context(admin_client(self.connection, self._timeout_s))
                     self._cluster = str(self._admin.describe_cluster()["cluster_id"])
                 found = _describe(self._admin, self._topics)
         except BaseException:
@@ -179,27 +184,27 @@ class TopicWatch:
         self._open.close()
 
 
-def cluster_id(bootstrap: str, *, timeout_s: float = TIMEOUT_S) -> str:
+def cluster_id(connection: KafkaConnection, *, timeout_s: float = TIMEOUT_S) -> str:
     """The cluster's id: another when the embedded broker was started anew, and so has forgotten its topics.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         timeout_s: How long to wait for the broker, in seconds.
 
     Raises:
         BrokerUnavailableError: No broker answers.
     """
-    with admin_client(bootstrap, timeout_s) as admin:
+    with admin_client(connection, timeout_s) as admin:
         return str(admin.describe_cluster()["cluster_id"])
 
 
 def end_offsets(
-    bootstrap: str, topics: Collection[str], *, committed: bool = False, timeout_s: float = TIMEOUT_S
+    connection: KafkaConnection, topics: Collection[str], *, committed: bool = False, timeout_s: float = TIMEOUT_S
 ) -> Offsets:
     """The offset that the next record of each partition will get.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topics: The topics.
         committed: Give the offset up to which committed records can be read instead: the two differ while a transaction is open.
         timeout_s: How long to wait for the broker, in seconds.
@@ -212,16 +217,16 @@ def end_offsets(
         TopicError: A topic does not exist.
     """
     # Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest, whatever the batch holds. Its fetches tell the truth.
-    listed = _offsets(bootstrap, topics, OffsetSpec.LATEST, timeout_s, IsolationLevel.READ_COMMITTED)
-    ends = partition_ends(bootstrap, listed, timeout_s=timeout_s)
+    listed = _offsets(connection, topics, OffsetSpec.LATEST, timeout_s, IsolationLevel.READ_COMMITTED)
+    ends = partition_ends(connection, listed, timeout_s=timeout_s)
     return {place: stable if committed else high for place, (stable, high) in sorted(ends.items())}
 
 
-def beginning_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> Offsets:
+def beginning_offsets(connection: KafkaConnection, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> Offsets:
     """The offset of the oldest record that each partition still has (its end offset where it has none).
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topics: The topics.
         timeout_s: How long to wait for the broker, in seconds.
 
@@ -232,14 +237,14 @@ def beginning_offsets(bootstrap: str, topics: Collection[str], *, timeout_s: flo
         BrokerUnavailableError: No broker answers.
         TopicError: A topic does not exist.
     """
-    return _offsets(bootstrap, topics, OffsetSpec.EARLIEST, timeout_s)
+    return _offsets(connection, topics, OffsetSpec.EARLIEST, timeout_s)
 
 
-def committed_offsets(bootstrap: str, group: str, *, timeout_s: float = TIMEOUT_S) -> Offsets:
+def committed_offsets(connection: KafkaConnection, group: str, *, timeout_s: float = TIMEOUT_S) -> Offsets:
     """The offsets that a consumer group has committed.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         group: The group's name.
         timeout_s: How long to wait for the broker, in seconds.
 
@@ -249,33 +254,33 @@ def committed_offsets(bootstrap: str, group: str, *, timeout_s: float = TIMEOUT_
     Raises:
         BrokerUnavailableError: No broker answers.
     """
-    with admin_client(bootstrap, timeout_s) as admin:
+    with admin_client(connection, timeout_s) as admin:
         found = admin.list_group_offsets(group)[group]
     return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
 
 def _offsets(
-    bootstrap: str,
+    connection: KafkaConnection,
     topics: Collection[str],
     spec: OffsetSpec,
     timeout_s: float,
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> Offsets:
-    with admin_client(bootstrap, timeout_s) as admin:
-        infos = _require(admin, bootstrap, topics)
+    with admin_client(connection, timeout_s) as admin:
+        infos = _require(admin, connection, topics)
         wanted = {TopicPartition(topic, i): spec for topic, info in infos.items() for i in range(info.partitions)}
         found = admin.list_partition_offsets(wanted, isolation) if wanted else {}
     return {(tp.topic, tp.partition): found[tp].offset for tp in wanted}
 
 
-def _require(admin: KafkaAdminClient, bootstrap: str, topics: Collection[str]) -> dict[str, TopicInfo]:
+def _require(admin: KafkaAdminClient, connection: KafkaConnection, topics: Collection[str]) -> dict[str, TopicInfo]:
     found = _describe(admin, topics)
     missing = [topic for topic in topics if topic not in found]
     if missing:
         names = ", ".join(repr(topic) for topic in missing)
         what = f"The topic {names} does" if len(missing) == 1 else f"The topics {names} do"
         hint = "`headrace produce` and `headrace stream` create the plan's topics. Is the name right, and the broker?"
-        msg = f"{what} not exist on the broker at {bootstrap}."
+        msg = f"{what} not exist on the broker at {connection}."
         raise TopicError(msg, hint=hint)
     return {topic: found[topic] for topic in topics}
 

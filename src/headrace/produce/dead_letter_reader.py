@@ -7,21 +7,23 @@ from dataclasses import replace
 
 from headrace.errors import EventError
 from headrace.events.dead_letter import DeadLetter, dead_letter_topic
-from headrace.kafka import beginning_offsets, end_offsets
-from headrace.kafka.clients import TIMEOUT_S
+from headrace.kafka import KafkaConnection, beginning_offsets, end_offsets
 from headrace.kafka.committed_records import Record, read_records
+from headrace.kafka.connection_check import TIMEOUT_S
 
 __all__ = ["read_dead_letters"]
 
 
-def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: float = TIMEOUT_S) -> list[DeadLetter]:
+def read_dead_letters(
+    connection: KafkaConnection, topics: Collection[str], *, timeout_s: float = TIMEOUT_S
+) -> list[DeadLetter]:
     """Read the dead letters of topics.
 
     A worker that was killed may write a dead letter twice; each position of the source is returned once. A record
     that is no dead letter but lies in a dead-letter topic is returned as one, with that for a reason.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topics: The topics of events (not of dead letters).
         timeout_s: How long to wait for the broker, in seconds.
 
@@ -35,11 +37,11 @@ def read_dead_letters(bootstrap: str, topics: Collection[str], *, timeout_s: flo
     names = [dead_letter_topic(topic) for topic in topics]
     if not names:
         return []
-    begin = beginning_offsets(bootstrap, names, timeout_s=timeout_s)
-    end = end_offsets(bootstrap, names, committed=True, timeout_s=timeout_s)
+    begin = beginning_offsets(connection, names, timeout_s=timeout_s)
+    end = end_offsets(connection, names, committed=True, timeout_s=timeout_s)
     replayed: dict[tuple[tuple[str, int, int], int], int] = {}
     found: dict[tuple[tuple[str, int, int], int], DeadLetter] = {}  # a topic made anew has the same positions again
-    for record in read_records(bootstrap, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
+    for record in read_records(connection, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
         letter = _letter(record)
         at = letter.position, letter.recorded_at_ms
         if letter.replayed_at_ms is not None:  # no letter, but the note that it was sent back

@@ -14,9 +14,9 @@ from itertools import groupby
 from headrace.config import Project
 from headrace.errors import BrokerUnavailableError
 from headrace.events.dead_letter import DeadLetter, dead_letter_topic
-from headrace.kafka import broker_address, describe
-from headrace.kafka.clients import TIMEOUT_S, broker_errors
-from headrace.kafka.packages import KafkaProducer
+from headrace.kafka import KafkaConnection, describe, project_connection
+from headrace.kafka.clients import KafkaProducer, kafka_python_errors
+from headrace.kafka.connection_check import TIMEOUT_S
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.partitioner import partition_of
 from headrace.produce.record_batches import Record
@@ -64,20 +64,20 @@ def replay_dead_letters(project: Project, letters: Sequence[DeadLetter]) -> int:
         EventError: A letter is larger than the broker takes.
         TopicError: A topic is missing, or the broker refuses what is sent.
     """
-    bootstrap = broker_address(project)
+    connection = project_connection(project)
     sent = 0
     ready = sorted((one for one in letters if why_not_replayed(one) is None), key=lambda one: one.position)
     for topic, of_topic in groupby(ready, key=lambda one: one.topic):
-        sent += _replay_topic(project, bootstrap, topic, list(of_topic))
+        sent += _replay_topic(project, connection, topic, list(of_topic))
     return sent
 
 
-def _replay_topic(project: Project, bootstrap: str, topic: str, letters: list[DeadLetter]) -> int:
+def _replay_topic(project: Project, connection: KafkaConnection, topic: str, letters: list[DeadLetter]) -> int:
     clock = clock_of(project)
-    partitions = describe(bootstrap, [topic], timeout_s=TIMEOUT_S)[topic].partitions
-    with broker_errors(bootstrap):
+    partitions = describe(connection, [topic], timeout_s=TIMEOUT_S)[topic].partitions
+    with kafka_python_errors(connection):
         sender = ConfirmedSender(
-            bootstrap, topic, partitions, timeout_s=TIMEOUT_S, patience_s=_PATIENCE_S, linger_ms=_LINGER_MS
+            connection, topic, partitions, timeout_s=TIMEOUT_S, patience_s=_PATIENCE_S, linger_ms=_LINGER_MS
         )
     try:
         for first in range(0, len(letters), _CHUNK):
@@ -92,17 +92,17 @@ def _replay_topic(project: Project, bootstrap: str, topic: str, letters: list[De
                 )
             sender.send_all(records)
             sender.flush()
-            _note(bootstrap, chunk)
+            _note(connection, chunk)
     finally:
         sender.close()
     return len(letters)
 
 
-def _note(bootstrap: str, letters: Sequence[DeadLetter]) -> None:
+def _note(connection: KafkaConnection, letters: Sequence[DeadLetter]) -> None:
     """Say in the dead-letter topic that letters were sent back."""
     now_ms = time.time_ns() // 1_000_000
-    with broker_errors(bootstrap):
-        producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), acks="all", enable_idempotence=True)
+    with kafka_python_errors(connection):
+        producer = KafkaProducer(**connection.kafka_python(), acks="all", enable_idempotence=True)
         try:
             noted = [
                 producer.send(

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, RetryableError, TopicError
-from headrace.kafka.packages import KafkaError, KafkaTimeoutError, TopicPartition
+from headrace.kafka.clients import KafkaError, KafkaTimeoutError, TopicPartition
+from headrace.kafka.connection import KafkaConnection
 from headrace.produce.record_batches import Batch, BatchingProducer, Record
 
 __all__ = ["ConfirmedSender"]
@@ -29,7 +30,7 @@ class ConfirmedSender:
     to it, which `--resume` builds on.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topic: The topic.
         partitions: How many partitions it has.
         timeout_s: How long to wait for the broker at the start, in seconds.
@@ -41,9 +42,16 @@ class ConfirmedSender:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, partitions: int, *, timeout_s: float, patience_s: float, linger_ms: int
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        partitions: int,
+        *,
+        timeout_s: float,
+        patience_s: float,
+        linger_ms: int,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._connection = connection
         self._topic = topic
         self._places = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._patience_s = patience_s
@@ -55,7 +63,7 @@ class ConfirmedSender:
         self._next_check = 0.0
         self._closed = False
         self._kafka = BatchingProducer(
-            bootstrap_servers=bootstrap.split(","),
+            **connection.kafka_python(),
             bootstrap_timeout_ms=int(timeout_s * 1000),
             max_block_ms=int(timeout_s * 1000),
             request_timeout_ms=int(max(patience_s, 1.0) * 1000),
@@ -213,7 +221,7 @@ class ConfirmedSender:
         """End sending for good, and say how much is not confirmed."""
         self._kafka.abandon()
         unconfirmed = self.sent - self.confirmed
-        where = f"topic {self._topic!r} at {self._bootstrap}"
+        where = f"topic {self._topic!r} at {self._connection}"
         what = f"{unconfirmed:,} of {self.sent:,} events sent to {where} are not confirmed: "
         if getattr(error, "retriable", False):
             why = f"the broker has confirmed nothing for {patience_s:g} s."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headrace.kafka.packages import murmur2
+from headrace.kafka.clients import murmur2
 
 __all__ = ["partition_of", "partitions_of"]
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from headrace.config import Clock, Project
 from headrace.errors import EventError, TopicError
 from headrace.events.model_schema import load_model
-from headrace.kafka import broker_address, describe, ensure_topics
-from headrace.kafka.clients import TIMEOUT_S, broker_errors
+from headrace.kafka import KafkaConnection, describe, ensure_topics, project_connection
+from headrace.kafka.clients import kafka_python_errors
+from headrace.kafka.connection_check import TIMEOUT_S
 from headrace.plan import Plan, Source, read_plan
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
@@ -42,7 +43,7 @@ class EventProducer:
     Args:
         source: The source.
         model: Its pydantic model.
-        bootstrap: Kafka, ``host:port[,host:port]``.
+        bootstrap: Kafka: ``host:port[,host:port]``, or a `KafkaConnection` where the broker asks for encryption or a sign-in.
         timeout_s: How long to wait for the broker at the start, in seconds.
         patience_s: How long the broker may stay away later before sending is given up, in seconds.
         linger_ms: How long an event may wait for others to share its batch, in milliseconds.
@@ -58,7 +59,7 @@ class EventProducer:
         self,
         source: Source,
         model: type[BaseModel],
-        bootstrap: str,
+        bootstrap: str | KafkaConnection,
         *,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = PATIENCE_S,
@@ -67,12 +68,12 @@ class EventProducer:
     ) -> None:
         self.source = source
         self._clock = clock or SystemClock()
-        self.bootstrap = bootstrap
+        self.connection = connection = KafkaConnection.of(bootstrap)
         self.encoder = EventEncoder(source, model)
-        self.partitions = describe(bootstrap, [source.topic], timeout_s=timeout_s)[source.topic].partitions
-        with broker_errors(bootstrap):
+        self.partitions = describe(connection, [source.topic], timeout_s=timeout_s)[source.topic].partitions
+        with kafka_python_errors(connection):
             self._sender = ConfirmedSender(
-                bootstrap,
+                connection,
                 source.topic,
                 self.partitions,
                 timeout_s=timeout_s,
@@ -107,12 +108,12 @@ class EventProducer:
         project = Project.load() if project is None else project
         source = find_source(read_plan(project.plan_file), topic_or_source)
         model = load_model(project.repo, source.model)
-        bootstrap = broker_address(project)
+        connection = project_connection(project)
         ensure_topics(
-            bootstrap, [source], project.partitions, keeps_history=keeps_history or project.clock is Clock.RECORD
+            connection, [source], project.partitions, keeps_history=keeps_history or project.clock is Clock.RECORD
         )
         options.setdefault("clock", clock_of(project))
-        return cls(source, model, bootstrap, **options)
+        return cls(source, model, connection, **options)
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from headrace.kafka.packages import KafkaProducer, MemoryRecordsBuilder, ProducerBatch, TopicPartition
+from headrace.kafka.clients import KafkaProducer, MemoryRecordsBuilder, ProducerBatch, TopicPartition
 
 __all__ = ["Batch", "BatchingProducer", "Record"]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from headrace.errors import TopicError
 from headrace.kafka.committed_records import Record, read_records
+from headrace.kafka.connection import KafkaConnection
 from headrace.produce.encode import EncodedEvent
 from headrace.produce.replay_past_topics import NOTHING_SEALED, Sealed
 
@@ -22,7 +23,7 @@ __all__ = ["already_sent"]
 
 
 def already_sent(
-    bootstrap: str,
+    connection: KafkaConnection,
     topic: str,
     ends: Mapping[int, int],
     events: Iterator[tuple[int, int, EncodedEvent]],
@@ -32,7 +33,7 @@ def already_sent(
     """Find the events of a replay that the topic holds, or held before it was made anew.
 
     Args:
-        bootstrap: ``host:port[,host:port]``.
+        connection: The broker.
         topic: The topic.
         ends: The end offset of each partition.
         events: Partition, record timestamp in ms and content of every event, in the order of sending.
@@ -49,7 +50,7 @@ def already_sent(
     sent = np.zeros(total, bool)
     left: Counter[int] = Counter({partition: count for partition, count in sealed.counts.items() if count})
     last: dict[int, Record] = {}
-    for record in read_records(bootstrap, {(topic, partition): (0, end) for partition, end in ends.items()}):
+    for record in read_records(connection, {(topic, partition): (0, end) for partition, end in ends.items()}):
         left[record.partition] += 1
         last[record.partition] = record
     if not left:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.config import Project
-from headrace.kafka import broker_address, end_offsets
+from headrace.kafka import end_offsets, project_connection
 from headrace.kafka.topics import TopicWatch
 from headrace.plan import read_plan
 from headrace.produce.encode import EncodedEvent
@@ -48,12 +48,12 @@ def produce(
         HeadraceError: As `EventProducer.for_project`, `load_history` and `replay`.
     """
     source = find_source(read_plan(project.plan_file), topic)
-    broker_address(project)  # says at once that no broker runs, before a history is read
+    project_connection(project)  # says at once that no broker runs, before a history is read
     history = load_history(project, source.topic)
     with EventProducer.for_project(source.name, project, keeps_history=True) as producer:
         sealed = NOTHING_SEALED
         if options is not None and options.resume:
-            with closing(TopicWatch(producer.bootstrap, [source.topic])) as watch:
+            with closing(TopicWatch(producer.connection, [source.topic])) as watch:
                 identity = watch.identities().get(source.topic, "")
             sealed = sealed_before(project, source, identity, producer.partitions)
         return replay(producer, history, options, report, sealed)
@@ -124,12 +124,12 @@ class _Run:
             until_us=options.until_us,
         )
         topic = producer.source.topic
-        ends = {partition: end for (_, partition), end in end_offsets(producer.bootstrap, [topic]).items()}
+        ends = {partition: end for (_, partition), end in end_offsets(producer.connection, [topic]).items()}
         self.already = sum(ends.values())
         everything = np.arange(len(self.plan.rows))
         done = np.zeros(len(everything), bool)
         if options.resume:
-            done = already_sent(producer.bootstrap, topic, ends, self.events(everything), len(everything), sealed)
+            done = already_sent(producer.connection, topic, ends, self.events(everything), len(everything), sealed)
         within = everything if options.limit is None else everything[: options.limit]
         self.places = within[~done[within]]
         self.skipped = len(within) - len(self.places)

@@ -23,6 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headrace.errors import BrokerUnavailableError, HeadraceError, TopicError
 from headrace.events.dead_letter import DeadLetter, Whole, dead_letter_topic
+from headrace.kafka.connection import KafkaConnection
 
 __all__ = ["KafkaDeadLetters"]
 
@@ -114,12 +115,12 @@ class KafkaDeadLetters:
     """Dead letters by librdkafka's producers; they connect when the first letter is sent.
 
     Args:
-        bootstrap: `host:port[,host:port]`.
+        connection: The broker.
         undelivered: The file that notes what could not be delivered; None is the log alone.
     """
 
-    def __init__(self, bootstrap: str, undelivered: Path | None = None) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, connection: KafkaConnection, undelivered: Path | None = None) -> None:
+        self._connection = connection
         self._undelivered = undelivered
         self._together: Producer | None = None
         self._alone: Producer | None = None
@@ -137,7 +138,7 @@ class KafkaDeadLetters:
             return
         with self._lock:
             if self._together is None:
-                self._together = Producer({"bootstrap.servers": self._bootstrap, **_SETTINGS}, logger=logger)
+                self._together = Producer({**self._connection.librdkafka(), **_SETTINGS}, logger=logger)
             for letter in letters:
                 attempt = _Attempt(letter)
                 self._produce(self._together, attempt)
@@ -193,7 +194,7 @@ class KafkaDeadLetters:
         topics = sorted({dead_letter_topic(attempt.whole.topic) for attempt in others})
         codes = Counter(attempt.code for attempt in others)
         why = next((attempt.why for attempt in others if attempt.why), f"no answer in {_CONFIRM_S:g} s").rstrip(".")
-        where = f"{len(others)} dead letters could not be stored in {', '.join(topics)} at {self._bootstrap}: {why}."
+        where = f"{len(others)} dead letters could not be stored in {', '.join(topics)} at {self._connection}: {why}."
         if any(code in _MAY_NOT for code in codes):
             return TopicError(
                 where, hint="Grant WRITE and DESCRIBE on that topic to the user that headrace connects as."
@@ -204,7 +205,7 @@ class KafkaDeadLetters:
 
     def _producer_alone(self) -> Producer:
         if self._alone is None:
-            self._alone = Producer({"bootstrap.servers": self._bootstrap, **_SETTINGS, **_ALONE}, logger=logger)
+            self._alone = Producer({**self._connection.librdkafka(), **_SETTINGS, **_ALONE}, logger=logger)
         return self._alone
 
     def _produce(self, producer: Producer, attempt: _Attempt) -> None:
@@ -228,7 +229,7 @@ class KafkaDeadLetters:
             except BufferError as error:  # its queue is full
                 producer.poll(_QUEUE_FULL_S)
                 if time.monotonic() > deadline:
-                    msg = f"Dead letters wait for the broker at {self._bootstrap}, and no more fit in memory."
+                    msg = f"Dead letters wait for the broker at {self._connection}, and no more fit in memory."
                     raise BrokerUnavailableError(msg) from error
             except KafkaException as error:
                 attempt.refused(error.args[0])

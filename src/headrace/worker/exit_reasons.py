@@ -9,30 +9,30 @@ from aiokafka.errors import KafkaError
 
 from headrace.config import Project
 from headrace.errors import HeadraceError, WorkerError
-from headrace.kafka.clients import unavailable
-from headrace.kafka.refusals import is_refusal, refused
+from headrace.kafka.broker_errors import is_refusal, refused, unavailable
+from headrace.kafka.connection import KafkaConnection
 
 __all__ = ["explained"]
 
 _INVALID_SESSION_TIMEOUT = 26
 
 
-def explained(error: BaseException, project: Project, bootstrap: str) -> HeadraceError:
+def explained(error: BaseException, project: Project, connection: KafkaConnection | str) -> HeadraceError:
     """What ended a worker, as the error that is told.
 
     Args:
         error: What was raised.
         project: The project, whose settings may be the reason.
-        bootstrap: The broker's address.
+        connection: The broker.
     """
     if isinstance(error, HeadraceError):
         return error
     if isinstance(error, KafkaError):
         code = getattr(error, "errno", None)
         if is_refusal(code):
-            return refused(bootstrap, _of_group(error, code, project), code)
+            return refused(connection, _of_group(error, code, project), code)
         if error.retriable:
-            return unavailable(bootstrap, _text(error))
+            return unavailable(connection, _text(error))
     msg = f"The worker cannot go on: {_text(error)}{_where(error)}."
     hint = "Started again, it goes on where it was. If it ends this way again, report it with what `headrace stream --verbose` says."
     return WorkerError(msg, hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +15,7 @@ import faust
 
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError, WorkerError
-from headrace.kafka import broker_address
+from headrace.kafka import KafkaConnection, project_connection
 from headrace.plan import Plan, read_plan
 from headrace.worker.faust_transport import RoundConsumer, RoundTransport
 from headrace.worker.rounds import Round
@@ -41,6 +42,7 @@ class StreamApp(faust.App):
 
     Attributes:
         opens: Opens the worker when the app starts, unless it was given.
+        connection: The broker.
         by_record_time: Whether rounds are cut at a common record time (the record clock).
         failure: Why it stopped by itself, if it did.
         on_end: What to call once everything asked for has been applied.
@@ -50,6 +52,7 @@ class StreamApp(faust.App):
 
     logger = logging.getLogger("faust.headrace.app")
     opens: Callable[[], Worker]
+    connection: KafkaConnection
     by_record_time: bool = False
     failure: BaseException | None = None
     on_end: Callable[[], None] = staticmethod(lambda: None)
@@ -146,11 +149,13 @@ def create_app(project: Project, *, plan: Plan | None = None, worker: Worker | N
         BrokerUnavailableError: No broker is configured or running.
     """
     plan = plan or read_plan(project.plan_file)
-    bootstrap = broker_address(project)
+    connection = project_connection(project)
     app = StreamApp(
         project.group,
         worker=worker,
-        broker=[f"kafka://{server}" for server in bootstrap.split(",")],
+        broker=[f"kafka://{server}" for server in connection.bootstrap.split(",")],
+        broker_client_id=connection.client_id,
+        broker_credentials=_credentials(connection),
         store="memory://",
         datadir=project.state / "faust",
         topic_disable_leader=True,
@@ -163,7 +168,8 @@ def create_app(project: Project, *, plan: Plan | None = None, worker: Worker | N
         broker_heartbeat_interval=project.session_timeout / 6,
         broker_commit_interval=0.5,
     )
-    app.opens = lambda: prepare(project, plan, bootstrap)
+    app.connection = connection
+    app.opens = lambda: prepare(project, plan, connection)
     app.by_record_time = project.clock is Clock.RECORD
     app.topics.add(app.topic(*(source.topic for source in plan.sources.values())))
 
@@ -268,3 +274,16 @@ class FaustWorker(faust.Worker):
         except Exception as error:  # whatever it is, it must not keep the worker from ending
             logger.warning("The last rounds are left to the next start: %s: %s", type(error).__name__, error)
         super()._on_sigterm()
+
+
+def _credentials(connection: KafkaConnection) -> faust.SASLCredentials | ssl.SSLContext | None:
+    """How aiokafka encrypts and signs in."""
+    context = connection.ssl_context()
+    if not connection.uses_sasl:
+        return context
+    return faust.SASLCredentials(
+        username=connection.username,
+        password=connection.secret_password,
+        mechanism=str(connection.sasl_mechanism),
+        ssl_context=context,
+    )

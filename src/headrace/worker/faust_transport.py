@@ -108,8 +108,7 @@ class RoundConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        brokers = ",".join(driver.server_list(self.transport.url, RoundTransport.default_port))
-        self.rounds = RoundReader(partial(RecordReader, brokers), by_record_time=self.app.by_record_time)
+        self.rounds = RoundReader(partial(RecordReader, self.app.connection), by_record_time=self.app.by_record_time)
         self._moving = asyncio.Lock()
         self._reading = ThreadPoolExecutor(1, "headrace-reader")
 

@@ -12,8 +12,9 @@ from functools import partial
 
 from headrace.errors import HeadraceError, TopicError
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka.clients import unavailable
+from headrace.kafka.broker_errors import unavailable
 from headrace.kafka.committed_records import read_records
+from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.topics import TopicInfo, TopicWatch, beginning_offsets, end_offsets
 from headrace.log import EventLog, TopicHistory, TopicNotes, newest_record
 from headrace.log.log_columns import FIRST_IMPORT
@@ -228,7 +229,7 @@ def settle_topics(
         )
         for topic, history in histories.items():
             if topic in begun and len(history.live.identities) > len(begun[topic].live.identities):
-                _check_moved(watch.bootstrap, history, logs[topic])
+                _check_moved(watch.connection, history, logs[topic])
         return histories
 
     notes.update(settle)
@@ -241,7 +242,7 @@ def settle_topics(
     return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind
 
 
-def _check_moved(bootstrap: str, history: TopicHistory, log: EventLog) -> None:
+def _check_moved(connection: KafkaConnection, history: TopicHistory, log: EventLog) -> None:
     """Refuse another cluster whose topic has other records at the offsets of the newest ones that are logged."""
     topic, snapshot = log.source.topic, log.snapshot()
     newest = {
@@ -250,7 +251,7 @@ def _check_moved(bootstrap: str, history: TopicHistory, log: EventLog) -> None:
         if (found := newest_record(snapshot, history.number(partition))) is not None
     }
     ranges = {(topic, partition): (offset, offset + 1) for partition, (offset, _) in newest.items()}
-    for record in read_records(bootstrap, ranges) if ranges else ():
+    for record in read_records(connection, ranges) if ranges else ():
         known_ms = newest[record.partition][1] // 1000
         if record.timestamp != known_ms and not record.is_append_time:
             shown = [iso_time(ms * 1000) for ms in (record.timestamp, known_ms)]
@@ -283,8 +284,8 @@ def _mirrored(catalogue: Catalogue, topic: str) -> TopicHistory | None:
 def _broker_topics(watch: TopicWatch, infos: Mapping[str, TopicInfo]) -> dict[str, BrokerTopic]:
     identities = watch.identities()
     for topic in infos.keys() - identities.keys():
-        raise unavailable(watch.bootstrap, f"it does not know the topic {topic!r} just now")
-    begins, ends = (offsets(watch.bootstrap, [*identities]) for offsets in (beginning_offsets, end_offsets))
+        raise unavailable(watch.connection, f"it does not know the topic {topic!r} just now")
+    begins, ends = (offsets(watch.connection, [*identities]) for offsets in (beginning_offsets, end_offsets))
     return {
         topic: BrokerTopic(
             identity,

@@ -19,6 +19,7 @@ from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamaged
 from headrace.events.decode import EventDecoder
 from headrace.events.model_schema import load_model
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka import KafkaConnection
 from headrace.kafka.topics import TopicWatch, ensure_topics
 from headrace.log import EventLog, TopicNotes, Upkeep
 from headrace.log.import_registry import warn_of_half_undone
@@ -48,7 +49,7 @@ _REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the lo
 def prepare(
     project: Project,
     plan: Plan,
-    bootstrap: str,
+    connection: KafkaConnection,
     *,
     rebuild: bool = False,
     accept: Accept = NOTHING_ACCEPTED,
@@ -59,7 +60,7 @@ def prepare(
     Args:
         project: The project.
         plan: The plan.
-        bootstrap: The broker's address.
+        connection: The broker.
         rebuild: Whether to fill the online store anew from the log.
         accept: What a person has said yes to.
         on_step: Called for each batch of the log that is read or applied.
@@ -80,10 +81,10 @@ def prepare(
     rule = Upkeep(project.log_small_files, project.log_target_bytes)
     logs = {source.topic: EventLog(project.log_path, source, rule) for source in plan.sources.values()}
     infos = ensure_topics(
-        bootstrap, plan.sources.values(), project.partitions, keeps_history=project.clock is Clock.RECORD
+        connection, plan.sources.values(), project.partitions, keeps_history=project.clock is Clock.RECORD
     )
     _check_writable(project)
-    watch = TopicWatch(bootstrap, [*logs])
+    watch = TopicWatch(connection, [*logs])
     store = _open(project.store_url)
     try:
         topics, is_behind = settle_topics(
@@ -122,7 +123,7 @@ def prepare(
         catch_up_beside_others(store, applier, logs, topics.sizes, erased, on_step)
         keep_now(store, before)
         store.end_filling()
-        dead_letters = KafkaDeadLetters(bootstrap, project.undelivered_path)
+        dead_letters = KafkaDeadLetters(connection, project.undelivered_path)
         pipeline = Pipeline(
             plan,
             decoders,

@@ -14,8 +14,8 @@ from typing import Any
 from headrace.config import Project
 from headrace.errors import HeadraceError, RetryableError, WorkerError
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka import broker_address
-from headrace.kafka.clients import unavailable
+from headrace.kafka import KafkaConnection, project_connection
+from headrace.kafka.broker_errors import unavailable
 from headrace.kafka.topics import end_offsets
 from headrace.plan import read_plan
 from headrace.worker import failpoints
@@ -72,16 +72,16 @@ def run_worker(
     """
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     plan = read_plan(project.plan_file)
-    bootstrap = broker_address(project)
+    connection = project_connection(project)
     guard = watchdog or Watchdog(_say)
     heart = Heart(project.workers_path)
     life = Life(heart)
-    logger.info("Worker %s starts: project %r, plan %s, broker %s.", heart.worker, plan.project, plan.hash, bootstrap)
+    logger.info("Worker %s starts: project %r, plan %s, broker %s.", heart.worker, plan.project, plan.hash, connection)
     try:
-        opens = partial(prepare, project, plan, bootstrap, rebuild=rebuild, accept=accept, on_step=life.recovering)
-        stats = _run_until_it_ends(opens, project, bootstrap, life, guard, watch, until_end=until_end)
+        opens = partial(prepare, project, plan, connection, rebuild=rebuild, accept=accept, on_step=life.recovering)
+        stats = _run_until_it_ends(opens, project, connection, life, guard, watch, until_end=until_end)
     except Exception as error:
-        told = explained(error, project, bootstrap)
+        told = explained(error, project, connection)
         guard.end(told)
         heart.end(told.what)
         if told is error:
@@ -102,7 +102,7 @@ def run_worker(
 def _run_until_it_ends(
     opens: Callable[[], Worker],
     project: Project,
-    bootstrap: str,
+    connection: KafkaConnection,
     life: Life,
     watchdog: Watchdog,
     watch: Callable[[WorkerStats], None] | None,
@@ -113,13 +113,13 @@ def _run_until_it_ends(
     try:
         worker.life = life
         if until_end:
-            worker.until = _ends(bootstrap, [source.topic for source in worker.plan.sources.values()])
+            worker.until = _ends(connection, [source.topic for source in worker.plan.sources.values()])
             # Not the store's positions: a worker that was killed may have left events there that the log lacks.
             worker.resume(worker.until)
         app = create_app(project, plan=worker.plan, worker=worker)
-        app.on_failure = lambda error: watchdog.end(explained(error, project, bootstrap))
+        app.on_failure = lambda error: watchdog.end(explained(error, project, connection))
         with _watching(worker.stats, watch):
-            _run(app, project, bootstrap, watchdog)
+            _run(app, project, connection, watchdog)
         failure = app.failure or watchdog.error
         if failure is not None:
             raise failure
@@ -134,12 +134,12 @@ def _say(error: HeadraceError) -> int:
     return _AWAY if isinstance(error, RetryableError) else 1
 
 
-def _run(app: StreamApp, project: Project, bootstrap: str, watchdog: Watchdog) -> None:
+def _run(app: StreamApp, project: Project, connection: KafkaConnection, watchdog: Watchdog) -> None:
     keep_heap()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     runner = FaustWorker(app, on_leave=watchdog.end)
-    watchdog.watch(partial(what_is_wrong, app, runner, project, bootstrap))
+    watchdog.watch(partial(what_is_wrong, app, runner, project, connection))
     app.worker.life.joining(project.group)
     code: object = 0
     try:
@@ -156,27 +156,27 @@ def _run(app: StreamApp, project: Project, bootstrap: str, watchdog: Watchdog) -
         app.failure = WorkerError(f"Faust ended the worker with code {code}, and said no more.")
 
 
-def what_is_wrong(app: StreamApp, runner: FaustWorker, project: Project, bootstrap: str) -> HeadraceError | None:
+def what_is_wrong(app: StreamApp, runner: FaustWorker, project: Project, connection: KafkaConnection) -> HeadraceError | None:
     """What the worker cannot recover from, as far as can be seen from outside its event loop."""
     if app.failure is not None:
-        return explained(app.failure, project, bootstrap)
+        return explained(app.failure, project, connection)
     crashed = next((one for one in (app, runner) if one.crashed), None)
     if crashed is not None:
         reason = crashed.crash_reason or WorkerError("A part of the worker has crashed.")
-        return explained(reason, project, bootstrap)
+        return explained(reason, project, connection)
     if app.pulse is not None and time.monotonic() - app.pulse > _LOOP_S:
         return WorkerError(f"The worker's event loop has stood still for {_LOOP_S:g} s.")
     life = app.worker.life
     if not life.was_assigned:
         if life.age_s > _START_S:
             why = f"the group {project.group!r} has given this worker no partitions in {_START_S:g} s"
-            return unavailable(bootstrap, why)
+            return unavailable(connection, why)
         life.still_joining()  # Faust starts its tasks, the beating one among them, with the first partitions
     return None
 
 
-def _ends(bootstrap: str, topics: list[str]) -> dict[SourcePartition, int]:
-    return {SourcePartition(*source): end for source, end in end_offsets(bootstrap, topics, committed=True).items()}
+def _ends(connection: KafkaConnection, topics: list[str]) -> dict[SourcePartition, int]:
+    return {SourcePartition(*source): end for source, end in end_offsets(connection, topics, committed=True).items()}
 
 
 class _watching:  # noqa: N801 a context manager, read as a verb

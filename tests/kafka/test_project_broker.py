@@ -6,7 +6,7 @@ import pytest
 
 from headrace.config import Project
 from headrace.errors import BrokerUnavailableError
-from headrace.kafka import EmbeddedBroker, broker_address
+from headrace.kafka import EmbeddedBroker, project_connection
 
 
 def project(root: Path, settings: str = "") -> Project:
@@ -15,13 +15,13 @@ def project(root: Path, settings: str = "") -> Project:
 
 
 def test_named_broker_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert broker_address(project(tmp_path, 'broker = "kafka:9092,kafka2:9092"')) == "kafka:9092,kafka2:9092"
+    assert str(project_connection(project(tmp_path, 'broker = "kafka:9092,kafka2:9092"'))) == "kafka:9092,kafka2:9092"
 
 
 @pytest.mark.kafka
 def test_embedded_broker_is_found_while_it_runs(tmp_path: Path) -> None:
     here = project(tmp_path)
     with EmbeddedBroker(here.broker_state_path) as broker:
-        assert broker_address(here) == broker.address
+        assert project_connection(here) == broker.connection
     with pytest.raises(BrokerUnavailableError, match="headrace dev"):
-        broker_address(here)
+        project_connection(here)
