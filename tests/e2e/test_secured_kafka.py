@@ -49,7 +49,7 @@ def test_events_go_from_producer_to_features_over_a_secured_listener(
     (letter,) = rides.json("deadletters")["dead_letters"]
     assert letter["topic"] == topic_name
     status = rides.run("status") + rides.run("status", "--json")
-    assert secured_kafka.address_of(listener) in status
+    assert '"lag": 0' in status
     assert PASSWORD not in said + status
     # Every client gave its name: those that produce, read, join the group and ask.
     assert {"PRODUCE", "FETCH", "JOIN_GROUP", "OFFSET_COMMIT", "CREATE_TOPICS"} <= secured_kafka.requests_of(CLIENT_ID)

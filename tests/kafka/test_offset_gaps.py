@@ -124,6 +124,7 @@ def test_reader_misses_nothing_that_becomes_visible_late(data: st.DataObject) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader_module, "Consumer", Broker)
         patch.setattr(reader_module, "Message", Message)
+        patch.setattr(reader_module, "headers_of", lambda _: None)
         Broker.records = sorted(data.draw(st.sets(st.integers(0, 12), min_size=1), label="records"))
         left = data.draw(st.permutations(Broker.records), label="visible in this order")
         Broker.visible = set()

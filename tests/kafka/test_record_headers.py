@@ -7,10 +7,10 @@ import logging
 import pytest
 
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka import ensure_topics
+from headrace.kafka import KafkaConnection, ensure_topics
+from headrace.kafka.clients import KafkaProducer
 from headrace.kafka.committed_records import read_records
 from headrace.kafka.fetch_reader import RecordReader
-from headrace.kafka.packages import KafkaProducer
 from tests.produce.examples import source_of
 
 pytestmark = pytest.mark.kafka
@@ -30,7 +30,7 @@ class NotText(str):
 
 @pytest.fixture(scope="module")
 def topic(broker: str) -> str:
-    ensure_topics(broker, [source_of(TOPIC)], 2)
+    ensure_topics(KafkaConnection.of(broker), [source_of(TOPIC)], 2)
     producer = KafkaProducer(bootstrap_servers=broker)
     producer.send(TOPIC, b"0", partition=0, headers=list(TRACE))
     producer.send(TOPIC, b"1", partition=0)
@@ -44,7 +44,7 @@ def topic(broker: str) -> str:
 
 def test_reader_of_fetches_keeps_headers(broker: str, topic: str, caplog: pytest.LogCaptureFixture) -> None:
     with_headers, without = SourcePartition(topic, 0), SourcePartition(topic, 1)
-    reader = RecordReader(broker, {with_headers: 0, without: 0})
+    reader = RecordReader(KafkaConnection.of(broker), {with_headers: 0, without: 0})
     found: dict[bytes | None, object] = {}
     try:
         with caplog.at_level(logging.WARNING, "headrace.kafka.record_headers"):
@@ -59,5 +59,5 @@ def test_reader_of_fetches_keeps_headers(broker: str, topic: str, caplog: pytest
 
 
 def test_records_read_back_have_their_headers(broker: str, topic: str) -> None:
-    found = list(read_records(broker, {(topic, 0): (0, 4)}))
+    found = list(read_records(KafkaConnection.of(broker), {(topic, 0): (0, 4)}))
     assert [record.headers for record in found] == [TRACE, (), (), (("last", b"3"),)]

@@ -14,6 +14,7 @@ from faust.types import TP
 
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
+from headrace.kafka import KafkaConnection
 from headrace.kafka.fetch_reader import Read, RecordReader, RecordsGone
 from headrace.worker.faust_transport import RoundConsumer
 from headrace.worker.liveness import Life
@@ -92,6 +93,7 @@ class Worker:
 
 
 class App:
+    connection = KafkaConnection.of("broker:9092")
     by_record_time = False
 
     def __init__(self) -> None:

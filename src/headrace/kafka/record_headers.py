@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from headrace.kafka.packages import librdkafka
+from confluent_kafka import Message
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from headrace.events.raw_records import Headers
 
 __all__ = ["headers_of"]
@@ -29,7 +27,7 @@ def headers_of(messages: Sequence[Message]) -> list[Headers] | None:
         messages: The records.
     """
     found: list[Headers] = []
-    rest: Any = map(librdkafka.Message.headers, messages)
+    rest: Any = map(Message.headers, messages)
     while len(found) < len(messages):
         try:
             found.extend(rest)

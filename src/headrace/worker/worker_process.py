@@ -156,7 +156,9 @@ def _run(app: StreamApp, project: Project, connection: KafkaConnection, watchdog
         app.failure = WorkerError(f"Faust ended the worker with code {code}, and said no more.")
 
 
-def what_is_wrong(app: StreamApp, runner: FaustWorker, project: Project, connection: KafkaConnection) -> HeadraceError | None:
+def what_is_wrong(
+    app: StreamApp, runner: FaustWorker, project: Project, connection: KafkaConnection
+) -> HeadraceError | None:
     """What the worker cannot recover from, as far as can be seen from outside its event loop."""
     if app.failure is not None:
         return explained(app.failure, project, connection)
