@@ -164,18 +164,18 @@ REFUSED = [
     ("rate(60)", "rate takes no parameters"),
     ("approx_count_distinct(9)", r"count_distinct\(bound\) is exact"),
     ("last_n", r"last_n takes k: write 'last_n\(5\)'"),
-    ("first_n(0)", "first_n: k is 0; it is a whole number of at least 1"),
-    ("distinct_n(1.5)", "distinct_n: k is 1.5; it is a whole number"),
+    ("first_n(0)", "first_n: k is 0; it must be a whole number of at least 1"),
+    ("distinct_n(1.5)", "distinct_n: k is 1.5; it must be a whole number"),
     ("last_n(1, 2)", "last_n takes k"),
     ("last_n(five)", "last_n: the parameter 'five' is not a number"),
     ("count_distinct(-1)", "count_distinct: bound is -1"),
     ("count_distinct(1, 2)", r"count_distinct takes bound: write 'count_distinct\(1000\)'"),
-    ("percentile", r"percentile takes p between 0 and 1, and perhaps a size: write 'percentile\(0.9\)'"),
+    ("percentile", r"percentile takes p between 0 and 1, and optionally a size: write 'percentile\(0.9\)'"),
     ("percentile(90)", r"percentile takes p between 0 and 1.*percentile\(0.9\)"),
     ("percentile(-0.1)", "percentile takes p between 0 and 1"),
     ("percentile(nan)", "percentile takes p between 0 and 1"),
     ("percentile(0.5, 0)", "percentile: size is 0"),
-    ("percentile(0.5, 10, 10)", r"percentile takes p between 0 and 1, and perhaps a size"),
+    ("percentile(0.5, 10, 10)", r"percentile takes p between 0 and 1, and optionally a size"),
     ("median(0.5)", "median: size is 0.5"),
     ("top_k", r"top_k takes k, bound: write 'top_k\(5, 1000\)'"),
     ("top_k(0)", "top_k: k is 0"),
@@ -227,7 +227,7 @@ def test_function_is_parsed_and_its_defaults_filled_in(text: str, parsed: tuple[
 @pytest.mark.parametrize("function", ["rate", "decayed_sum", "decayed_count", "time_since_last", "time_since_first"])
 def test_result_that_depends_on_the_lookup_is_not_given_without(function: str) -> None:
     aggregate = build(function, DType.INT64)
-    with pytest.raises(TypeError, match="ask for its value at a moment"):
+    with pytest.raises(TypeError, match="call `value`"):
         aggregate.result(aggregate.init(1))
 
 

@@ -115,7 +115,7 @@ def test_a_function_that_changed_makes_another_version_of_the_view(compiled: Com
         ('derived={"price": "items * 2"}, aggregations=[aggregation("count", name="n")]',
          "it makes a column 'price', and there is one of that name", "another name"),
         ('derived={"many": "[items]"}, aggregations=[aggregation("count", name="n")]',
-         "which no column has", "CAST it to BIGINT"),
+         "which no column can have", "CAST it to BIGINT"),
         ('udf=add_tax, aggregations=[aggregation("count", name="n")]',
          "it does not say which columns its udf makes", "udf_columns="),
         ('udf=add_tax, udf_columns={"taxed": bytes}, aggregations=[aggregation("count", name="n")]',

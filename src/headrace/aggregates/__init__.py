@@ -1,4 +1,4 @@
-"""The pure core, first half: aggregates, one per file. No I/O, no clock, no Kafka."""
+"""Aggregates, one per file. They do no I/O, read no clock and know nothing of Kafka."""
 
 from headrace.aggregates.base import Aggregate, Array, At, BoolArray, IntArray, Order, State, StateColumn, Values
 from headrace.aggregates.cell_problems import NO_PROBLEMS, Cells, Problem, cells_of, off_calendar

@@ -12,7 +12,7 @@ _FEW = 64
 
 
 class ApproxCountDistinct(CountDistinct):
-    """Count of distinct values by HyperLogLog, whose sketch takes 4.1 KB; a standard error of 1.6%, and none for 64 values or fewer.
+    """Count of distinct values by HyperLogLog in 4.1 KB; its standard error is 1.6%, and 0 up to 64 distinct values.
 
     >>> import numpy as np
     >>> from headrace.aggregates import Order, Values
@@ -34,4 +34,4 @@ class ApproxCountDistinct(CountDistinct):
 
     @property
     def bound(self) -> int:
-        return _FEW  # while they are few, the values take less room than a sketch
+        return _FEW  # up to here the values themselves take less room than a sketch

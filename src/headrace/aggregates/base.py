@@ -1,7 +1,8 @@
-"""What an aggregate is: a state that merges, kept as numpy columns so that a whole fetch is one call.
+"""The interface of an aggregate: a state that merges, kept as numpy columns so that a whole fetch is one call.
 
-A state of `n` groups is a tuple of arrays of length `n`, one per `StateColumn`. The same code merges the events of a fetch into tiles, tiles
-into records, and the tiles of all source partitions into a value at lookup, so there is one place where an aggregate's meaning is written.
+A state of `n` groups is a tuple of arrays of length `n`, one per `StateColumn`. The same code merges the events of a
+fetch into tiles, tiles into records, and the tiles of all source partitions into a value at lookup. So the meaning of
+an aggregate is written in one place.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ class StateColumn(NamedTuple):
     Attributes:
         name: Its name.
         kind: How it is stored.
-        merge: What merges two of its values where that takes nothing but them; None where it takes the whole state.
-        share: What it holds. Columns of aggregates of one column and filter that hold the same are kept once; empty for one that no other has.
+        merge: Merges two of its values, where these two suffice; None where merging needs the whole state.
+        share: A name for its contents. Aggregates of the same column and filter keep columns of the same name once;
+            empty for a column that no other aggregate has.
     """
 
     name: str
@@ -62,11 +64,11 @@ class StateColumn(NamedTuple):
 
 
 COUNT = StateColumn("n", "int64", np.add, "count")
-"""How many values there are, as `count_valid` says it of each event."""
+"""How many values there are: the sum of `count_valid`."""
 
 
 class Order(NamedTuple):
-    """What `last` orders by.
+    """The order of events: by time, then by position.
 
     Attributes:
         ts: Event times in µs.
@@ -78,7 +80,7 @@ class Order(NamedTuple):
 
 
 class At(NamedTuple):
-    """The moment that a value is asked for.
+    """The time that a value is computed for.
 
     Attributes:
         t_us: The time of each group's lookup, in µs, shape (groups,).
@@ -92,22 +94,22 @@ class At(NamedTuple):
 class Aggregate(ABC):
     """A mergeable aggregate of one column.
 
-    The state is canonical: the same events give the same state, in whatever order and portions they came. That is why
+    The state is canonical: the same events give the same state, in whatever order and chunks they came. That is why
     the stream's tiles and a training set's single pass agree.
 
     Args:
         dtype: The type of the column aggregated; None for ``"*"``.
-        params: What the definition gave the function.
+        params: The parameters that the definition gives, `(0.9,)` of `percentile(0.9)`.
     """
 
     name: ClassVar[str]
     accepts: ClassVar[frozenset[DType]]
     takes_all: ClassVar[bool] = False
-    """Whether it can be taken of ``"*"``, all events."""
+    """Whether it can aggregate ``"*"``, all events."""
     needs_window: ClassVar[bool] = False
-    """Whether it makes no sense of a lifetime."""
+    """Whether it has no meaning without a window."""
     null_reason: ClassVar[str | None] = None
-    """Why a value is null, for one that has a value where there is no event: then a null is a value that cannot be given."""
+    """Why a value is null, for aggregates that have a value even where there are no events."""
 
     def __init__(self, dtype: DType | None, params: tuple[int | float, ...] = ()) -> None:
         self.dtype = dtype
@@ -137,18 +139,18 @@ class Aggregate(ABC):
 
     @abstractmethod
     def init(self, n: int) -> State:
-        """The state of `n` groups that hold no event: merging it changes nothing."""
+        """The state of `n` groups without events: merging it changes nothing."""
 
     @abstractmethod
     def add(self, values: Values, order: Order) -> State:
-        """Each event as the state of a group of one; a null leaves `init` behind."""
+        """The state of each event as a group of its own; of a null it is that of `init`."""
 
     @abstractmethod
     def merge(self, state: State, starts: IntArray) -> State:
         """Merge runs of rows.
 
         Args:
-            state: Rows in which those of a group stand together.
+            state: Rows, those of a group next to each other.
             starts: The first row of each group, ascending; each run has at least one row.
 
         Returns:
@@ -160,10 +162,10 @@ class Aggregate(ABC):
         """The value of each group."""
 
     def value(self, state: State, at: At) -> Values:
-        """The value of each group at a moment; most depend on the state alone."""
+        """The value of each group at a time; most aggregates depend on the state only."""
         return self.result(state)
 
 
 def count_valid(values: Values) -> IntArray:
-    """1 where a value is there, 0 where it is null."""
+    """1 for a value, 0 for a null."""
     return values.valid.astype(np.int64)

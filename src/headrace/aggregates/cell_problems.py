@@ -1,6 +1,6 @@
-"""Values cell by cell: what cannot be given is null with a reason, and touches no other cell.
+"""Values cell by cell: a value that cannot be given is null with a reason, and changes no other cell.
 
-Lookups and history both come through here, so that a cell has the same reason on both sides.
+Lookups and history both call this module, so that a cell has the same reason on both sides.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Cells(NamedTuple):
     Attributes:
         data: The values; what stands at a null is undefined.
         valid: False where a value is null.
-        problems: By place, why that cell is null; a null that is not here says that no event counts.
+        problems: By place, why that cell is null; a null without a reason means that no event counts.
     """
 
     data: Array
@@ -56,16 +56,16 @@ def cells_of(aggregate: Aggregate, state: State, at: At | None = None) -> Cells:
     Args:
         aggregate: The aggregate.
         state: The groups' states.
-        at: The moment, for aggregates whose value depends on it.
+        at: The time, for aggregates whose value depends on it.
 
     Raises:
-        HeadraceError: It cannot work for any group, as where a package is missing.
+        HeadraceError: No group can be computed, for example because a package is missing.
     """
     try:
         data, valid = aggregate.result(state) if at is None else aggregate.value(state, at)
     except HeadraceError:
         raise
-    except Exception:  # noqa: BLE001 one group's trouble is that group's alone
+    except Exception:  # noqa: BLE001 one group that fails must not fail the others
         return _one_by_one(aggregate, state, at)
     if aggregate.null_reason is not None and b"\0" in valid.tobytes():
         return Cells(data, valid, dict.fromkeys(np.flatnonzero(~valid).tolist(), aggregate.null_reason))
@@ -75,12 +75,12 @@ def cells_of(aggregate: Aggregate, state: State, at: At | None = None) -> Cells:
 
 
 def off_calendar(us: IntArray) -> BoolArray:
-    """Which times, in µs, no calendar has."""
+    """Which times, in µs, are outside Python's calendar."""
     return (us < CALENDAR_US[0]) | (us > CALENDAR_US[1])
 
 
 def _on_calendar(data: Array, valid: BoolArray) -> Cells:
-    """Times that no calendar has are null: records made before such times were refused may hold some."""
+    """Null for times outside Python's calendar: records that were made before such times were refused may hold some."""
     if data.dtype == object:
         off = np.array(
             [ok and off_calendar(np.array(one, np.int64)).any() for one, ok in zip(data, valid, strict=True)], np.bool_
@@ -93,7 +93,7 @@ def _on_calendar(data: Array, valid: BoolArray) -> Cells:
 
 
 def _one_by_one(aggregate: Aggregate, state: State, at: At | None) -> Cells:
-    """Each group alone: those that raise have a problem."""
+    """Compute each group alone; a group that raises gets a problem."""
     groups = len(state[0])
     values: list[Any] = [None] * groups
     valid, problems = np.zeros(groups, np.bool_), {}
@@ -102,7 +102,7 @@ def _one_by_one(aggregate: Aggregate, state: State, at: At | None) -> Cells:
         moment = None if at is None else At(at.t_us[group : group + 1], at.window_us)
         try:
             cell = aggregate.result(one) if moment is None else aggregate.value(one, moment)
-        except Exception as error:  # noqa: BLE001 it is said at the cell
+        except Exception as error:  # noqa: BLE001 the cell says it
             problems[group] = f"{aggregate.name} cannot be computed: {type(error).__name__}: {error}"
         else:
             values[group], valid[group] = cell.data[0], bool(cell.valid[0])

@@ -17,10 +17,10 @@ from headrace.aggregates.base import (
     StateColumn,
     Values,
 )
-from headrace.aggregates.collected import packed, same, unpacked
-from headrace.aggregates.hll import estimate, sketch_of, union_of
-from headrace.aggregates.objects import objects
-from headrace.aggregates.parameters import whole_numbers
+from headrace.aggregates.hyperloglog import estimate, sketch_of, union_of
+from headrace.aggregates.item_lists import packed, same, unpacked
+from headrace.aggregates.object_arrays import objects
+from headrace.aggregates.whole_number_parameters import whole_numbers
 from headrace.plan import DType
 
 __all__ = ["CountDistinct"]
@@ -29,7 +29,9 @@ _SKETCH = b"S"
 
 
 class CountDistinct(Aggregate):
-    """Count of distinct values that are not null: exact up to a bound (1,000 unless given), past it a HyperLogLog estimate (1.6% standard error).
+    """Count of distinct values that are not null.
+
+    Exact up to a bound (1,000 by default); past it a HyperLogLog estimate with a standard error of 1.6%.
 
     >>> count = CountDistinct(DType.INT64, (1000,))
     >>> values = Values(np.array([5, 5, 7]), np.ones(3, bool))
@@ -84,7 +86,7 @@ class CountDistinct(Aggregate):
         return _SKETCH + union_of([*sketches, sketch_of(values)] if values else sketches)
 
     def _state(self, values: list[str]) -> bytes:
-        """The values themselves up to the bound, their sketch past it: which one depends on the set of values alone."""
+        """The values up to the bound, their sketch past it: which of both depends on the set of values only."""
         return packed(values) if len(values) <= self.bound else _SKETCH + sketch_of(values)
 
 

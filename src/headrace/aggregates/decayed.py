@@ -1,8 +1,9 @@
-"""What the decayed aggregates share: events weigh less the older they are.
+"""The base of the decayed aggregates: the older an event, the less it weighs.
 
-Forward decay (Cormode, Shkapenyuk, Srivastava and Xu, 2009): weights are kept relative to a landmark, so that a state needs no update as time
-passes. The landmark of a state is the latest event in it; merging moves the older state's weights to the later landmark, and a lookup moves them to
-its time. Weights are powers of two of time differences that are at most 0, so nothing overflows however long the history.
+Forward decay (Cormode, Shkapenyuk, Srivastava and Xu, 2009): weights are kept relative to a landmark, so that a state
+needs no update as time passes. The landmark of a state is its latest event. Merging moves the older state's weights to
+the later landmark, and a lookup moves them to its time. Weights are powers of two of time differences that are at most
+0, so nothing overflows however long the history is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from headrace.aggregates.base import (
     Values,
     count_valid,
 )
-from headrace.aggregates.numeric import NUMBERS, as_floats
+from headrace.aggregates.number_types import NUMBERS, as_floats
 from headrace.plan import DType
 
 __all__ = ["Decayed"]
@@ -67,9 +68,8 @@ class Decayed(Aggregate):
         with np.errstate(invalid="ignore", over="ignore"):
             fade = self._fade(n, np.repeat(latest, lengths), ts)
             moved = _faded(total, fade)
-            return (
-                np.add.reduceat(n, starts), latest, np.add.reduceat(weight * fade, starts), np.add.reduceat(moved, starts)
-            )  # fmt: skip
+            sums = (np.add.reduceat(column, starts) for column in (weight * fade, moved))
+            return (np.add.reduceat(n, starts), latest, *sums)
 
     def at(self, state: State, at: At) -> tuple[Array, Array]:
         """Weight and total as of the lookup."""
@@ -79,7 +79,7 @@ class Decayed(Aggregate):
             return weight * fade, _faded(total, fade)
 
     def _fade(self, n: IntArray, later: IntArray, ts: IntArray) -> Array:
-        """What is left of a weight at a later time."""
+        """The share of a weight that is left at a later time."""
         age_us = np.where(n > 0, later, 0) - np.where(n > 0, ts, 0)
         return np.exp2(-(age_us / 1e6) / float(self.params[0]))
 
@@ -88,5 +88,5 @@ class Decayed(Aggregate):
 
 
 def _faded(total: Array, fade: Array) -> Array:
-    """Totals that fade; infinity and zero stay what they are, also where a weight is beyond what a double holds."""
+    """Totals that fade; infinity and zero stay what they are, even where a weight is too small for a double."""
     return np.where(np.isfinite(total) & (total != 0), total * fade, total)

@@ -14,7 +14,9 @@ __all__ = ["DecayedCount"]
 
 
 class DecayedCount(Decayed):
-    """Count of events (of a column: that have a value), each halved for every half-life in seconds since; 0 where there are none.
+    """Count of events (of a column: that have a value), each halved for every half-life since; 0 of no events.
+
+    The half-life is in seconds.
 
     >>> from headrace.aggregates import Order
     >>> count = DecayedCount(None, (10,))
@@ -29,7 +31,7 @@ class DecayedCount(Decayed):
     takes_all: ClassVar[bool] = True
 
     def result(self, state: State) -> Values:
-        msg = "a decayed count depends on the lookup's time: ask for its value at a moment"
+        msg = "a decayed count depends on the time of the lookup: call `value`"
         raise TypeError(msg)
 
     def value(self, state: State, at: At) -> Values:

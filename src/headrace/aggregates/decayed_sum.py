@@ -27,7 +27,7 @@ class DecayedSum(Decayed):
     name: ClassVar[str] = "decayed_sum"
 
     def result(self, state: State) -> Values:
-        msg = "a decayed sum depends on the lookup's time: ask for its value at a moment"
+        msg = "a decayed sum depends on the time of the lookup: call `value`"
         raise TypeError(msg)
 
     def value(self, state: State, at: At) -> Values:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from headrace.aggregates.collected import same
-from headrace.aggregates.ordered import Ordered
+from headrace.aggregates.item_lists import same
+from headrace.aggregates.time_ordered_lists import TimeOrderedList
 
 __all__ = ["DistinctN"]
 
 
-class DistinctN(Ordered):
+class DistinctN(TimeOrderedList):
     """The k distinct values seen most recently, most recent first.
 
     >>> import numpy as np

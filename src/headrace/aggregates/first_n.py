@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from headrace.aggregates.ordered import Ordered
+from headrace.aggregates.time_ordered_lists import TimeOrderedList
 
 __all__ = ["FirstN"]
 
 
-class FirstN(Ordered):
+class FirstN(TimeOrderedList):
     """Values of the k earliest events that have one, oldest first.
 
     >>> import numpy as np
     >>> from headrace.aggregates import Order, Values
     >>> from headrace.plan import DType
     >>> aggregate = FirstN(DType.INT64, (2,))
-    >>> state = aggregate.add(Values(np.array([3, 1, 2]), np.ones(3, bool)), Order(np.array([30, 10, 20]), np.arange(3)))
+    >>> values, order = Values(np.array([3, 1, 2]), np.ones(3, bool)), Order(np.array([30, 10, 20]), np.arange(3))
+    >>> state = aggregate.add(values, order)
     >>> aggregate.result(aggregate.merge(state, np.array([0]))).data.tolist()
     [[1, 2]]
     """

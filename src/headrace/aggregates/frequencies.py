@@ -1,4 +1,4 @@
-"""How often each value occurs: what `top_k` and `value_counts` are read off."""
+"""How often each value occurs: the base of `top_k` and `value_counts`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
-from headrace.aggregates.collected import packed, unpacked
-from headrace.aggregates.objects import objects
-from headrace.aggregates.sample import hash_of, least
+from headrace.aggregates.hash_sample import hash_of, least
+from headrace.aggregates.item_lists import packed, unpacked
+from headrace.aggregates.object_arrays import objects
 from headrace.plan import DType
 
 __all__ = ["Frequencies"]
 
 _SAMPLE = 1024
-_TOO_MANY = b"[]"  # none is nothing at all, so this says something else
+_TOO_MANY = b"[]"  # differs from the state without values, which is empty
 
 
 class Frequencies(Aggregate):
     """Counts per value, exact up to a bound of distinct values; past it, of a sample of 1,024 events.
 
-    Whether the bound is passed depends on the set of values alone. The sample is kept from the start, so that it is there when it is needed.
+    Whether the bound is passed depends on the set of values only. The sample is kept from the start, so that it is
+    complete when it is needed.
     """
 
     accepts: ClassVar[frozenset[DType]] = frozenset(

@@ -8,14 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values
-from headrace.aggregates.objects import objects
+from headrace.aggregates.object_arrays import objects
 from headrace.plan import DType
 
 __all__ = ["Histogram"]
 
 
 class Histogram(Aggregate):
-    """Counts of values between given edges: below the first, from each edge to before the next, and from the last on (NaN there too).
+    """Counts of values between given edges: below the first, in each [edge, next edge), and from the last on (NaN too).
 
     >>> histogram = Histogram(DType.FLOAT64, (0, 10, 20))
     >>> values = Values(np.array([-1.0, 0.0, 9.9, 20.0]), np.ones(4, bool))
@@ -60,6 +60,6 @@ class Histogram(Aggregate):
     def _edges(self) -> Array:
         if self.dtype is DType.FLOAT64:
             return np.array(self.params, np.float64)
-        # A whole number is below an edge where it is below the next whole number; so all are compared as integers, and exactly.
+        # A whole number is below an edge if it is below the next whole number, so all compare exactly, as integers.
         edges = [math.ceil(edge) for edge in self.params]
         return np.array(edges, np.int64 if all(-(2**63) <= edge < 2**63 for edge in edges) else object)

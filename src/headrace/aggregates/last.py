@@ -6,7 +6,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import DECIMALS, EVERY_COLUMN, Aggregate, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.base import (
+    DECIMALS,
+    EVERY_COLUMN,
+    Aggregate,
+    IntArray,
+    Order,
+    State,
+    StateColumn,
+    StateKind,
+    Values,
+)
 from headrace.plan import DType
 
 __all__ = ["Last"]
@@ -37,8 +47,9 @@ class Last(Aggregate):
 
     @property
     def state(self) -> tuple[StateColumn, ...]:
-        kind = {DType.FLOAT64: "float64", DType.STRING: "string"}.get(self.result_dtype, "int64")
-        return (StateColumn("ts", "int64"), StateColumn("position", "int64"), StateColumn("value", kind))  # type: ignore[arg-type]
+        kinds: dict[DType, StateKind] = {DType.FLOAT64: "float64", DType.STRING: "string"}
+        kind = kinds.get(self.result_dtype, "int64")
+        return (StateColumn("ts", "int64"), StateColumn("position", "int64"), StateColumn("value", kind))
 
     def init(self, n: int) -> State:
         return (np.full(n, _NEVER, np.int64), np.full(n, -1, np.int64), self._no_values(n))

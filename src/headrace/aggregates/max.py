@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.extremum import Extremum
+from headrace.aggregates.min_max import Extremum
 
 __all__ = ["Max"]
 

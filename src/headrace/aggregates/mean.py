@@ -47,7 +47,8 @@ class Mean(Aggregate):
     def result(self, state: State) -> Values:
         n = state[0]
         if total_is_exact(self.dtype):
-            # Carry first: the high part then holds the sign and the low part is below 2³², so the two doubles add with one rounding.
+            # Carry first: then the high part holds the sign and the low part is below 2³², so adding the two doubles
+            # rounds once.
             total = (state[1] + (state[2] >> 32)).astype(np.float64) * 2.0**32 + (state[2] & 0xFFFFFFFF).astype(
                 np.float64
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from headrace.aggregates.parameters import whole_numbers
 from headrace.aggregates.percentile import SIZE, Percentile
+from headrace.aggregates.whole_number_parameters import whole_numbers
 
 __all__ = ["Median"]
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headrace.aggregates.extremum import Extremum
+from headrace.aggregates.min_max import Extremum
 
 __all__ = ["Min"]
 
@@ -27,4 +27,4 @@ class Min(Extremum):
     name: ClassVar[str] = "min"
     pick: ClassVar[np.ufunc] = np.fmin
     no_int: ClassVar[int] = np.iinfo(np.int64).max
-    no_float: ClassVar[float] = np.nan  # fmin prefers any number to it, and keeps it where all values are NaN
+    no_float: ClassVar[float] = np.nan  # fmin prefers any number to NaN, and keeps NaN where all values are NaN

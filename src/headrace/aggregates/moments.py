@@ -1,4 +1,4 @@
-"""Central moments: what variance, standard deviation and skewness are read off."""
+"""Central moments: the base of variance, standard deviation and skewness."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import COUNT, Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
-from headrace.aggregates.numeric import NUMBERS, as_floats
+from headrace.aggregates.number_types import NUMBERS, as_floats
 from headrace.plan import DType
 
-__all__ = ["TimeReader"]
+__all__ = ["Moments"]
 
 
-class TimeReader(Aggregate):
+class Moments(Aggregate):
     """Count, mean and sums of powers of deviations, merged without the cancellation that sums of squares suffer.
 
-    A run of rows is merged at once: its mean from the rows' means weighted by their counts, then each row's sums moved to that mean.
-    For two rows this is the update of Chan, Golub and LeVeque (1979), and for third powers that of Pébay (2008).
+    A run of rows is merged at once: its mean is the mean of the rows' means, weighted by their counts; then each row's
+    sums are moved to that mean. For two rows this is the update of Chan, Golub and LeVeque (1979), and for third powers
+    that of Pébay (2008).
     """
 
     accepts: ClassVar[frozenset[DType]] = NUMBERS
@@ -40,7 +41,7 @@ class TimeReader(Aggregate):
     def add(self, values: Values, order: Order) -> State:
         data = as_floats(values).data
         with np.errstate(invalid="ignore"):
-            # A value is no distance from itself, except for NaN and the infinities, whose distances are NaN.
+            # The deviation of a value from itself is 0, but NaN for NaN and the infinities.
             return (count_valid(values), data, *(data - data for _ in self.state[2:]))
 
     def merge(self, state: State, starts: IntArray) -> State:
@@ -51,11 +52,12 @@ class TimeReader(Aggregate):
             # Means are weighted by shares, which are at most 1: a product with the count could overflow.
             share = n / np.repeat(np.maximum(total, 1), lengths)
             merged = np.add.reduceat(share * mean, starts)
-            # Where all means are one number it is that number, whatever the shares' rounding.
+            # Where all means are equal, the merged mean is exactly that number, however the shares were rounded.
             low, high = _extent(n, mean, starts, lengths)
             merged = np.where(low == high, low, merged)
             off = np.where(n > 0, mean - np.repeat(merged, lengths), 0.0)
-            # The mean is rounded; what its rounding adds to the powers is known, and taken away (Chan's corrected two-pass).
+            # The mean is rounded. What its rounding adds to the powers is known and subtracted (Chan's corrected
+            # two-pass algorithm).
             slip = np.add.reduceat(n * off, starts) / np.maximum(total, 1)
             about = np.add.reduceat(m2 + n * off * off, starts)
             second = np.maximum(about - total * slip * slip, 0.0)

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import COUNT, Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
-from headrace.aggregates.numeric import as_floats
-from headrace.aggregates.objects import objects
-from headrace.aggregates.parameters import whole_numbers
-from headrace.aggregates.sample import hash_of
+from headrace.aggregates.hash_sample import hash_of
+from headrace.aggregates.number_types import as_floats
+from headrace.aggregates.object_arrays import objects
+from headrace.aggregates.whole_number_parameters import whole_numbers
 from headrace.plan import DType
 
 __all__ = ["Percentile"]
@@ -20,10 +20,10 @@ SIZE = 1024
 
 
 class Percentile(Aggregate):
-    """The p-quantile of values, interpolated between its neighbours; null where there are none, NaN above all.
+    """The p-quantile of values, interpolated between its neighbours; null of no values; NaN is the greatest.
 
-    Exact while the window holds no more than `size` values (1,024 unless given); past that, of a sample of `size` of them, whose rank is off by 1.6%
-    (standard error, for the median and 1,024).
+    Exact up to `size` values in the window (1,024 by default); past that, of a sample of `size` values, whose rank has
+    a standard error of 1.6% (for the median and 1,024).
 
     >>> percentile = Percentile(DType.FLOAT64, (0.9, 1024))
     >>> values = Values(np.arange(11.0), np.ones(11, bool))
@@ -38,7 +38,7 @@ class Percentile(Aggregate):
     @classmethod
     def parameters(cls, given: tuple[int | float, ...]) -> tuple[int | float, ...]:
         if not 1 <= len(given) <= 2 or not 0 <= given[0] <= 1:
-            msg = f"{cls.name} takes p between 0 and 1, and perhaps a size: write '{cls.name}(0.9)'"
+            msg = f"{cls.name} takes p between 0 and 1, and optionally a size: write '{cls.name}(0.9)'"
             raise ValueError(msg)
         return (float(given[0]), *whole_numbers(cls.name, given[1:], ("size",), (SIZE,)))
 

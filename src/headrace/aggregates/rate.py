@@ -31,7 +31,7 @@ class Rate(Count):
         return DType.FLOAT64
 
     def result(self, state: State) -> Values:
-        msg = "a rate depends on its window: ask for its value at a moment"
+        msg = "a rate depends on its window: call `value`"
         raise TypeError(msg)
 
     def value(self, state: State, at: At) -> Values:

@@ -86,7 +86,7 @@ _CALL = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?\s*")
 
 
 def canonical_name(function: str) -> str | None:
-    """The canonical name of an aggregate, its parameters left aside; None where there is none of that name.
+    """The canonical name of an aggregate, without its parameters; None if there is no such aggregate.
 
     >>> canonical_name("avg"), canonical_name("nonsense")
     ('mean', None)

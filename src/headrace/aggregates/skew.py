@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Array, IntArray, Values
-from headrace.aggregates.moments import TimeReader
+from headrace.aggregates.moments import Moments
 
 __all__ = ["Skew"]
 
 
-class Skew(TimeReader):
+class Skew(Moments):
     """Skewness of the population, g1 = (M3/n) / (M2/n)^1.5; null where all values are one.
 
     >>> from headrace.aggregates import Order

@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Array, IntArray, Values
-from headrace.aggregates.moments import TimeReader
+from headrace.aggregates.moments import Moments
 
 __all__ = ["StddevPop"]
 
 
-class StddevPop(TimeReader):
+class StddevPop(Moments):
     """Standard deviation of the population.
 
     >>> from headrace.aggregates import Order

@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Array, IntArray, Values
-from headrace.aggregates.moments import TimeReader
+from headrace.aggregates.moments import Moments
 
 __all__ = ["StddevSamp"]
 
 
-class StddevSamp(TimeReader):
+class StddevSamp(Moments):
     """Standard deviation of a sample; null of fewer than two values.
 
     >>> from headrace.aggregates import Order

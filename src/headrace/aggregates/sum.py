@@ -18,8 +18,8 @@ _HALF = np.int64(2**31)
 class Sum(Aggregate):
     """Sum of a column's values; 0 where there are none.
 
-    Integers are summed exactly: the state keeps the sums of the high and the low 32 bits apart, so neither can overflow below 2³¹ events.
-    A sum that does not fit 64 bits is null, with that as the reason.
+    Integers are summed exactly: the state keeps the sums of the high and the low 32 bits in two columns, so neither can
+    overflow below 2³¹ events. A sum that does not fit 64 bits is null, with that as the reason.
 
     >>> import numpy as np
     >>> total = Sum(DType.INT64)
@@ -74,7 +74,7 @@ def total_columns(dtype: DType | None) -> tuple[StateColumn, ...]:
 
 
 def init_total(dtype: DType | None, n: int) -> State:
-    """Totals of nothing."""
+    """Totals of no values."""
     return (np.zeros(n, np.int64), np.zeros(n, np.int64)) if total_is_exact(dtype) else (np.zeros(n, np.float64),)
 
 
@@ -85,6 +85,6 @@ def add_total(dtype: DType | None, values: Values) -> State:
 
 
 def merge_total(state: State, starts: IntArray) -> State:
-    """Totals of runs of totals; infinities of both signs give NaN, as everywhere."""
+    """Totals of runs of totals; infinities of both signs give NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         return tuple(np.add.reduceat(column, starts) for column in state)

@@ -1,4 +1,4 @@
-"""What `time_since_last` and `time_since_first` share."""
+"""The base of `time_since_last` and `time_since_first`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TimeSince(Aggregate):
         return (np.add.reduceat(state[0], starts), self.pick.reduceat(state[1], starts))
 
     def result(self, state: State) -> Values:
-        msg = "the time since an event depends on the lookup's: ask for its value at a moment"
+        msg = "the time since an event depends on the time of the lookup: call `value`"
         raise TypeError(msg)
 
     def value(self, state: State, at: At) -> Values:

@@ -8,15 +8,17 @@ import numpy as np
 
 from headrace.aggregates.base import State, Values
 from headrace.aggregates.frequencies import Frequencies
-from headrace.aggregates.objects import objects
-from headrace.aggregates.parameters import whole_numbers
+from headrace.aggregates.object_arrays import objects
+from headrace.aggregates.whole_number_parameters import whole_numbers
 from headrace.plan import DType
 
 __all__ = ["TopK"]
 
 
 class TopK(Frequencies):
-    """The k most frequent values, most frequent first, ties by value; exact up to a bound of distinct values (1,000 unless given).
+    """The k most frequent values, most frequent first, ties by value.
+
+    Exact up to a bound of distinct values (1,000 by default).
 
     >>> from headrace.aggregates import Order
     >>> top = TopK(DType.INT64, (1, 1000))

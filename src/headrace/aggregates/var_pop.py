@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Array, IntArray, Values
-from headrace.aggregates.moments import TimeReader
+from headrace.aggregates.moments import Moments
 
 __all__ = ["VarPop"]
 
 
-class VarPop(TimeReader):
+class VarPop(Moments):
     """Variance of the population: mean squared deviation.
 
     >>> from headrace.aggregates import Order

@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from headrace.aggregates.base import Array, IntArray, Values
-from headrace.aggregates.moments import TimeReader
+from headrace.aggregates.moments import Moments
 
 __all__ = ["VarSamp"]
 
 
-class VarSamp(TimeReader):
+class VarSamp(Moments):
     """Variance of a sample (divided by n − 1); null of fewer than two values.
 
     >>> from headrace.aggregates import Order

@@ -1,4 +1,4 @@
-"""Row-wise transforms: columns computed from an event's own columns, the same for the stream and for the log."""
+"""Row-wise transforms: columns computed from an event's own columns, for the stream and for the log alike."""
 
 from headrace.extras import needing
 

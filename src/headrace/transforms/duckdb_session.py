@@ -1,4 +1,4 @@
-"""DuckDB, as expressions run on it: one thread, in UTC."""
+"""The DuckDB connection that runs expressions: one thread, in UTC."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["cursor", "select"]
 
 
 def cursor() -> duckdb.DuckDBPyConnection:
-    """A cursor of the process's only connection: to open another takes as long as a hundred expressions."""
+    """A cursor of the process's only connection: opening another would take as long as a hundred expressions."""
     return _connection(os.getpid()).cursor()
 
 
 @cache
 def _connection(process: int) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(":memory:", config={"threads": 1})
-    con.execute("SET GLOBAL TimeZone = 'UTC'").complete()  # global, for cursors have settings of their own
+    con.execute("SET GLOBAL TimeZone = 'UTC'").complete()  # global, because cursors have their own settings
     return con
 
 
 def select(expressions: Mapping[str, str], table: pa.Table) -> pa.Table:
-    """Expressions over the rows of a table, by name.
+    """Compute expressions, given by name, for each row of a table.
 
     Raises:
-        duckdb.Error: One of them fails.
-        KeyboardInterrupt: It was interrupted, which says nothing of the expressions.
+        duckdb.Error: An expression fails.
+        KeyboardInterrupt: The user interrupted it; that is no failure of an expression.
     """
     con = cursor()
     con.register("events", table)

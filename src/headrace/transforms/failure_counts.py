@@ -1,4 +1,4 @@
-"""What transforms failed on: counted by column, and said without flooding a log."""
+"""Failures of transforms: counted by column, and logged without flooding the log."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["ColumnFailures", "Failures", "failures_summary"]
 logger = logging.getLogger(__name__)
 
 _QUIET_S = 60.0
-"""For how long a column is not warned of again."""
+"""How long no further warning is logged for a column."""
 _SEVERAL = 3
-"""On how many events an expression must have failed, without exception, to be called broken."""
+"""An expression is broken if it failed on all events, and those were at least this many."""
 _FRAMES = 2
-"""How many of the innermost calls are shown of where a function failed."""
+"""How many of the innermost calls a message shows of where a function failed."""
 
 
 @dataclass
 class ColumnFailures:
-    """How often a column could not be made.
+    """How often a column could not be computed.
 
     Attributes:
-        what: What makes it: an expression or a udf.
+        what: What computes it: an expression or a udf.
         is_function: Whether it is a udf.
-        events: How many events it was made of.
-        failed: How many of those it failed on; they have nulls.
-        error: What it failed with last; None where it never did.
+        events: How many events it was computed for.
+        failed: How many of those failed; they get nulls.
+        error: The last error; None if it never failed.
     """
 
     what: str
@@ -44,9 +44,10 @@ class ColumnFailures:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it is at fault itself, rather than some events: a function that fails on most, an expression that fails on all of several.
+        """Whether the definition is wrong rather than some events.
 
-        An expression was compiled, so that a failure is about an event's values; a function may have a mistake anywhere.
+        A function is broken if it fails on most events: it may have a mistake anywhere. An expression compiled, so its
+        failures come from values: it is broken if it fails on all of several events.
         """
         if self.is_function:
             return 2 * self.failed > self.events
@@ -54,17 +55,17 @@ class ColumnFailures:
 
     @property
     def reason(self) -> str:
-        """What it failed with last, in one line."""
+        """The last error, in one line."""
         return "" if self.error is None else _one_line(self.error)
 
 
 class Failures:
-    """Counts what the transforms of a view fail on, and warns of it.
+    """Counts the failures of a view's transforms, and logs warnings.
 
     Args:
         view: The view's name.
         monotonic: A clock in seconds.
-        warns: Whether to warn in the log.
+        warns: Whether to log warnings.
     """
 
     def __init__(self, view: str, monotonic: Callable[[], float] = time.monotonic, *, warns: bool = True) -> None:
@@ -76,7 +77,7 @@ class Failures:
         self._quiet_until: dict[str, float] = {}
 
     def note(self, column: str, what: str, made: Made, *, is_function: bool) -> None:
-        """Note what was made of some events."""
+        """Count a column that was computed for some events."""
         failed = 0 if made.failed is None else int(made.failed.sum())
         with self._lock:
             noted = self._columns.setdefault(column, ColumnFailures(what, is_function))
@@ -99,7 +100,7 @@ class Failures:
 
 
 def failures_summary(by_view: Mapping[str, Mapping[str, ColumnFailures]]) -> dict[str, dict[str, Any]]:
-    """Failures as JSON takes them: by ``view.column``, what failed on how many of how many events, and why the last time."""
+    """Failures for JSON: by ``view.column``, what failed on how many of how many events, and the last reason."""
     return {
         f"{view}.{column}": {
             "what": noted.what,
@@ -114,9 +115,9 @@ def failures_summary(by_view: Mapping[str, Mapping[str, ColumnFailures]]) -> dic
 
 
 def _one_line(error: Exception) -> str:
-    """An error and where it came from, in one line, as log collectors want it."""
-    said = str(error).strip()
-    what = f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__
+    """An error and where it came from, in one line, as log collectors need it."""
+    text = str(error).strip()
+    what = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)][-_FRAMES:]
     where = "; ".join(f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in reversed(frames))
     return f"{what} (at {where})" if where else what

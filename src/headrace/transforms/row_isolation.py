@@ -1,4 +1,4 @@
-"""Doing something with many rows where some of them fail: the others are not touched by it."""
+"""Computing a column for many rows when some rows fail: the other rows keep their values."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["Made", "array_of", "each", "fitted", "joined", "nothing", "salvaged"
 
 _T = TypeVar("_T")
 _FEW = 16
-"""So few rows are attempted one by one once they have failed together."""
+"""At most this many rows are tried one by one after they have failed together."""
 
 _CALENDAR = {DType.TIMESTAMP: CALENDAR_US, DType.DATE: CALENDAR_DAYS}
-"""The first and the last value, as numbers, of the types that have more than Python's calendar."""
+"""The first and the last value, as numbers, of types whose range is larger than Python's calendar."""
 
 
 class Made(NamedTuple):
-    """A column that a transform made of some events.
+    """A column that a transform computed for some events.
 
     Attributes:
         array: Its values, shape (n,); null where it failed.
-        failed: On which events it failed; None is none.
-        error: What it failed with on the first of them.
+        failed: The events that failed; None if none did.
+        error: The error of the first of them.
     """
 
     array: pa.Array
@@ -38,7 +38,7 @@ class Made(NamedTuple):
     error: Exception | None = None
 
     def after(self, before: Made) -> Made:
-        """The same, where some events had failed before it came to this."""
+        """The same column, with the failures of the step before added."""
         if before.failed is None:
             return self
         failed = before.failed if self.failed is None else before.failed | self.failed
@@ -46,23 +46,23 @@ class Made(NamedTuple):
 
 
 def salvaged(attempt: Callable[[int, int], _T], start: int, stop: int) -> Iterator[tuple[int, int, _T | Exception]]:
-    """Attempt all rows together, and by halves where that fails; a few row by row.
+    """Try all rows together, then in halves if that fails, and few rows one by one.
 
     Args:
-        attempt: What to do with the rows from one to before another.
+        attempt: Computes the rows from a start up to, but without, a stop.
         start: The first row.
         stop: The row after the last.
 
     Yields:
-        Ranges of rows, ascending, with what the attempt made of them; for a single row that fails, the exception.
+        Ranges of rows, ascending, with the result of the attempt; for a single row that fails, the exception.
     """
     try:
         made = attempt(start, stop)
-    except Exception as error:  # noqa: BLE001 a user's code and SQL raise what they like
+    except Exception as error:  # noqa: BLE001 a user's code and SQL may raise anything
         if stop - start <= 1:
             yield start, stop, error
             return
-        # What fails on all rows is attempted little more than once for each of them.
+        # Even if all rows fail, there is little more than one attempt per row.
         step = 1 if stop - start <= _FEW else (stop - start + 1) // 2
         for first in range(start, stop, step):
             yield from salvaged(attempt, first, min(first + step, stop))
@@ -76,10 +76,10 @@ def nothing(column: Column, rows: int, error: Exception) -> Made:
 
 
 def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
-    """What a function made as a column; a value of a wrong type fails alone.
+    """The result of a function as a column; a value of a wrong type fails alone.
 
     Args:
-        values: A list, or whatever Arrow takes for one.
+        values: A list, or anything that Arrow accepts as one.
         column: The column.
         is_pandas: Whether NaN stands for null, as in pandas.
     """
@@ -89,7 +89,8 @@ def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
     def attempt(start: int, stop: int) -> Made:
         part = values[start:stop]
         if column.dtype is DType.DATE and stop - start > 1 and not _are_of_one_kind(part):
-            # Beside dates Arrow takes numbers and times for dates, too: what one event has may not hang on the others.
+            # In a list with dates Arrow also accepts numbers and times as dates, so a value would depend on other
+            # events.
             msg = "the values are of several types"
             raise TypeError(msg)
         return fitted(pa.array(part, from_pandas=is_pandas), column)
@@ -98,7 +99,7 @@ def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
 
 
 def _are_of_one_kind(values: Any) -> bool:
-    """Whether values, but for nulls, are of one Python type and, where they are times, of one zone."""
+    """Whether all values but nulls have one Python type and, if they are times, one time zone."""
     if str(getattr(values, "dtype", "object")) != "object":
         return True
     there = (value for value in values if value is not None and value == value)
@@ -106,13 +107,13 @@ def _are_of_one_kind(values: Any) -> bool:
 
 
 def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
-    """An Arrow array as a column of the plan's type; a value that the type does not hold fails alone."""
+    """An Arrow array as a column of the plan's type; a value that does not fit the type fails alone."""
     wanted = ARROW_TYPES[column.dtype]
     whole = _plain(array)
 
     def attempt(start: int, stop: int) -> Made:
         part = whole[start:stop]
-        if part.null_count == len(part):  # whatever type it is of
+        if part.null_count == len(part):  # whatever its type
             return Made(pa.nulls(len(part), wanted))
         return Made(as_dates(part) if column.dtype is DType.DATE else part.cast(wanted))
 
@@ -121,7 +122,7 @@ def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
 
 
 def _on_calendar(made: Made, first: int, last: int) -> Made:
-    """Times and dates that no calendar has fail: Python could not hold them, and a lookup could not show them."""
+    """Times and dates outside Python's calendar fail: Python has no value for them, so a lookup could not show them."""
     held = made.array.cast(pa.int32()) if pa.types.is_date(made.array.type) else made.array
     numbers = held.cast(pa.int64())
     extent = pc.min_max(numbers)
@@ -145,7 +146,7 @@ def joined(parts: Iterable[Made], column: Column) -> Made:
 
 
 def each(attempt: Callable[[int, int], Made], rows: int, column: Column) -> Made:
-    """A column of what an attempt makes of ranges of rows; a row that it fails on fails alone."""
+    """A column from attempts at ranges of rows; a row that fails, fails alone."""
     parts = salvaged(attempt, 0, rows)
     return joined(
         (nothing(column, end - begin, part) if isinstance(part, Exception) else part for begin, end, part in parts),

@@ -1,4 +1,4 @@
-"""Names that DuckDB's SQL has for itself: a field called `at`, `order` or `end` is a field only in double quotes."""
+"""Keywords of DuckDB's SQL as field names: a field called `at`, `order` or `end` needs double quotes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _TOKENS = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\$\$.*
 
 
 def with_names_quoted(sql: str, names: Iterable[str]) -> str | None:
-    """SQL that does not parse, with names in double quotes so that it does.
+    """Put names in double quotes so that SQL that does not parse does.
 
     Args:
         sql: Statements.
-        names: The names that may be meant as columns.
+        names: The names of columns.
 
     Returns:
-        The SQL that parses; None where this does not help, or the SQL parses anyway.
+        The SQL that parses; None if quotes do not help, or if the SQL parses without them.
     """
     if _parses(sql):
         return None
     wanted = {name.lower() for name in names}
     places = [one for one in _TOKENS.finditer(sql) if one.group().lower() in wanted][:_MOST]
-    # Most likely all of them are names; else as many as can be: in `at AT TIME ZONE` one is.
+    # Most likely all of them are names; if not, as many as possible: in `at AT TIME ZONE` one is.
     for kept in range(len(places), 0, -1):
         for chosen in combinations(places, kept):
             found = _quoted(sql, chosen)

@@ -1,7 +1,7 @@
-"""The steps of a view's transforms: each makes columns of a table of events, and each column fails for itself.
+"""The steps of a view's transforms: each computes columns from a table of events, and each column fails alone.
 
-The fast way does all rows and all of a step's expressions at once. Only where that fails does a step find out which expression fails
-on which rows, so that what does not fail has the value that it would have alone.
+A step first computes all rows and all of its expressions at once. Only if that fails does it find out which expression
+fails on which rows, so that every other value is the same as if it had been computed alone.
 """
 
 from __future__ import annotations
@@ -26,26 +26,25 @@ _WORD = re.compile(r"\w+")
 
 
 class Step(ABC):
-    """Some columns that are made together.
+    """Some columns that are computed together.
 
     Attributes:
         columns: The columns.
-        what: What makes them, for messages.
     """
 
     columns: Sequence[Column]
 
     @abstractmethod
     def run(self, table: pa.Table) -> dict[str, Made]:
-        """Each column, of a table of events with the columns of the steps before."""
+        """Compute each column from a table of events, which has the columns of the steps before."""
 
     @abstractmethod
     def what(self, column: str) -> str:
-        """What makes a column, for messages."""
+        """What computes a column, for messages."""
 
 
 class SqlStep(Step):
-    """Expressions none of which uses another.
+    """SQL expressions that do not use one another.
 
     Args:
         columns: The columns.
@@ -69,7 +68,7 @@ class SqlStep(Step):
         return {column.name: fitted(made.column(column.name), column) for column in self.columns}
 
     def _tried(self, column: Column, table: pa.Table) -> Made:
-        """One expression alone, which may fail on some rows."""
+        """Compute one expression alone; it may fail on some rows."""
         name, expression = column.name, self._expressions[column.name]
 
         def attempt(start: int, stop: int) -> Made:
@@ -82,17 +81,17 @@ class SqlStep(Step):
             return self._salvaged(column, table, attempt, error)
 
     def _salvaged(self, column: Column, table: pa.Table, attempt: Callable[[int, int], Made], error: Exception) -> Made:
-        # TRY makes the whole struct null where the expression fails, and only its field where the expression is null.
+        # TRY makes the whole struct null if the expression fails, and only its field null if the expression is null.
         name = column.name
         try:
             made = select({name: f"TRY({{'v': ({self._expressions[name]})}})"}, table).column(name)
         except duckdb.Error:
-            # TRY does not catch all: a time zone that there is not (`t AT TIME ZONE zone`), an ESCAPE of two characters.
+            # TRY does not catch everything: an unknown time zone (`t AT TIME ZONE zone`), an ESCAPE of two characters.
             return each(attempt, table.num_rows, column)
         struct = made.combine_chunks()
         failed = struct.is_null().to_numpy(zero_copy_only=False)
         if failed.any():
-            # The error of the first row that fails, whatever rows came with it.
+            # The error of the first row that fails, whatever other rows are in the batch.
             first = int(np.argmax(failed))
             alone = [part for _, _, part in salvaged(attempt, first, first + 1) if isinstance(part, Exception)]
             error = alone[0] if alone else error
@@ -100,7 +99,7 @@ class SqlStep(Step):
 
 
 def sql_steps(transform: Transform) -> list[Step]:
-    """An SQL transform's expressions as steps: one that uses others' columns comes a step after them."""
+    """The expressions of an SQL transform as steps: an expression comes one step after the columns that it uses."""
     steps: list[list[Column]] = []
     step_of: dict[str, int] = {}
     for column in transform.columns:
@@ -137,7 +136,7 @@ class FunctionStep(Step):
         lists: dict[str, list[Any]] = {} if self._is_pandas else table.to_pydict()
 
         def attempt(start: int, stop: int) -> dict[str, Made]:
-            # pandas' own types have no null beside NaN; Arrow's keep integers and nulls apart.
+            # pandas' own types have no null besides NaN; Arrow's keep integers and nulls apart.
             given = (
                 table.slice(start, stop - start).to_pandas(types_mapper=_arrow_backed)
                 if self._is_pandas
@@ -164,14 +163,14 @@ def _of_each(parts: Iterable[tuple[int, int, dict[str, Made] | Exception]], colu
 
 
 def _column_of(made: Any, column: Column, rows: int, *, is_pandas: bool) -> Made:
-    """A column of what a function returned."""
+    """A column of the result of a function."""
     try:
         values = made[column.name]
         if len(values) != rows:
             msg = f"it made {len(values)} values of {column.name!r} for {rows} events"
             raise ValueError(msg)
     except Exception as error:
-        if rows > 1:  # then each row is tried alone
+        if rows > 1:  # the caller then tries each row alone
             raise
         return nothing(column, rows, error)
     return array_of(values, column, is_pandas=is_pandas)

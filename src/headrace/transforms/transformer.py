@@ -1,8 +1,8 @@
 """Running a view's transforms on a table of events.
 
-A transform is row by row: what it makes of an event may depend on nothing but that event, for a fetch of the stream and a training set's
-scan of the log cut the events differently. Each column fails for itself, event by event (`steps.py`): it is null there, on both sides, and no
-other column and no other event is touched by it.
+A transform works row by row: its value for an event may depend only on that event, because a fetch of the stream and a
+training set's scan of the log cut the events differently. Each column fails alone, event by event (`steps.py`): it is
+null there, online and in training, and no other column and no other event changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Transformer", "sql_dtype"]
 
 _CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _WORD = re.compile(r"[A-Za-z_]\w*")
-_UNSTEADY_WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+_CHANGING_KEYWORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 
 
 class Transformer:
@@ -39,14 +39,14 @@ class Transformer:
     Args:
         view: The view.
         repo: The feature repo's folder, where functions are found; None finds them on `sys.path`.
-        load: What gives a transform's function, where it is not found there.
-        warns: Whether failures are warned of in the log.
+        load: Returns a transform's function, instead of finding it there.
+        warns: Whether to log warnings about failures.
 
     Attributes:
-        failures: What failed on events so far.
+        failures: The failures so far.
 
     Raises:
-        PlanError: A function is missing, or is no longer the one that was applied.
+        PlanError: A function is missing, or has changed since it was applied.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Transformer:
             table: The events' columns, shape (n,).
 
         Returns:
-            The same rows, with each transform's columns typed as the plan has them.
+            The same rows, with each transform's columns, of the types in the plan.
         """
         for step in self._steps:
             made = step.run(table)
@@ -88,15 +88,15 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
 
     Args:
         expression: In DuckDB's SQL.
-        columns: The columns it may name.
+        columns: The columns that it may use.
 
     Raises:
-        HeadraceError: It does not compile, or makes a type that no column has.
+        HeadraceError: It does not compile, or its type is not that of any column.
     """
     columns = list(columns)
     _refuse_bare_keywords(expression, columns)
     nodes = _parsed(expression)
-    _refuse_unsteady(expression, nodes)
+    _refuse_changing(expression, nodes)
     _refuse_other_rows(nodes)
     empty = pa.table({column.name: pa.array([], ARROW_TYPES[column.dtype]) for column in columns})
     try:
@@ -105,44 +105,47 @@ def sql_dtype(expression: str, columns: Iterable[Column]) -> DType:
         msg = str(error).strip().splitlines()[0]
         raise HeadraceError(msg, hint="Expressions are DuckDB's SQL over the fields of the model.") from error
     if made.num_rows:
-        msg = "the expression is an aggregate, and an expression is computed row by row"
+        msg = "the expression is an aggregate, but expressions are computed row by row"
         raise HeadraceError(msg, hint="Aggregate with aggregations=[…].")
     found = made.schema.field("made").type
     for dtype, test in _ARROW_KINDS:
         if test(found):
             return dtype
-    msg = f"the expression makes {found}, which no column has"
+    msg = f"the expression has the type {found}, which no column can have"
     raise HeadraceError(msg, hint="CAST it to BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE or TIMESTAMPTZ.")
 
 
 def _refuse_bare_keywords(expression: str, columns: Iterable[Column]) -> None:
-    """Say that a field is called like a word of SQL's own, where DuckDB says no more than "syntax error"."""
+    """Name a field whose name is an SQL keyword; DuckDB says only "syntax error"."""
     quoted = with_names_quoted(f"SELECT {expression}", [column.name for column in columns])
     if quoted is not None:
-        msg = f"syntax error in {expression}: it names a field that is called like a word of SQL's own"
+        msg = f"syntax error in {expression}: it uses a field whose name is an SQL keyword"
         raise HeadraceError(msg, hint=f"Put the name in double quotes: {quoted.removeprefix('SELECT ')}")
 
 
-def _refuse_unsteady(expression: str, nodes: list[dict[str, Any]]) -> None:
-    """Refuse functions that give another value each time: the stream and the log would not agree."""
+def _refuse_changing(expression: str, nodes: list[dict[str, Any]]) -> None:
+    """Refuse functions whose value changes from call to call: the stream and the log would not agree."""
     called = {word.lower() for word in _CALLED.findall(expression)}
     called |= {str(node["function_name"]).lower() for node in nodes if "function_name" in node}
     bare = {word.lower() for word in _WORD.findall(expression)}
-    unsteady = sorted((called & _unsteady_functions()) | (bare & _UNSTEADY_WORDS))
-    if unsteady:
-        msg = f"the expression uses {unsteady[0]}, whose value depends on when it is computed"
+    changing = sorted((called & _changing_functions()) | (bare & _CHANGING_KEYWORDS))
+    if changing:
+        msg = f"the expression uses {changing[0]}, whose value depends on when it is computed"
         raise HeadraceError(msg, hint="Take times from the event's own fields.")
 
 
 @cache
-def _unsteady_functions() -> frozenset[str]:
-    """Listing DuckDB's functions takes 50 ms, and a view may have dozens of filters."""
+def _changing_functions() -> frozenset[str]:
+    """Functions whose value changes from call to call.
+
+    Listing them takes 50 ms, and a view may have dozens of filters.
+    """
     listed = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
     return frozenset(name for (name,) in cursor().sql(listed).fetchall())
 
 
 def _refuse_other_rows(nodes: list[dict[str, Any]]) -> None:
-    """Refuse what sees more than its own event: the stream's fetches and the log's scan hold different ones beside it."""
+    """Refuse expressions that read other events: a fetch and a scan of the log do not have the same ones."""
     for node in nodes:
         found = _OTHER_ROWS.get(node.get("class", ""))
         function = node.get("function_name")
@@ -151,12 +154,12 @@ def _refuse_other_rows(nodes: list[dict[str, Any]]) -> None:
         if function == "age" and len(node.get("arguments", node.get("children", []))) == 1:
             found = "age of one time, which counts to today"
         if found:
-            msg = f"the expression uses {found}, and an expression is computed row by row"
+            msg = f"the expression uses {found}, but expressions are computed row by row"
             raise HeadraceError(msg, hint="Take the event's own fields, and aggregate with aggregations=[…].")
 
 
 def _parsed(expression: str) -> list[dict[str, Any]]:
-    """The nodes of an expression's syntax tree; where it is no expression, what DuckDB says comes later."""
+    """The nodes of an expression's syntax tree; if it does not parse, compiling it later says why."""
     [(parsed,)] = cursor().execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()
     return list(_nodes(json.loads(parsed)))
 
@@ -192,6 +195,6 @@ def _function_of(view: View, repo: Path | None, transform: Transform) -> Callabl
         raise PlanError(msg, hint="Run `headrace apply`.")
     function = load_function(transform.function, repo)
     if transform.code is not None and function_code(function) != transform.code:
-        msg = f"The transform {transform.function!r} of the view {view.name!r} is no longer the one that was applied."
+        msg = f"The transform {transform.function!r} of the view {view.name!r} has changed since it was applied."
         raise PlanError(msg, hint="Run `headrace apply`: a changed transform makes another version of the view.")
     return function

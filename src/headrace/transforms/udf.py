@@ -1,4 +1,4 @@
-"""A user's transform function: finding it, and telling whether it changed."""
+"""A user's transform function: loading it, and detecting whether it changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["function_code", "load_function"]
 
 
 def function_code(function: Callable[..., Any]) -> str:
-    """A hash of a function's source text, its indentation aside: 16 hex digits.
+    """A hash of a function's source text without its indentation: 16 hex digits.
 
     Raises:
         PlanError: The source cannot be found, as with a lambda typed at a prompt.
@@ -41,7 +41,7 @@ def load_function(ref: str, repo: Path | None) -> Callable[[Any], Any]:
         The function.
 
     Raises:
-        PlanError: It is nowhere, or its module does not import.
+        PlanError: It does not exist, or its module cannot be imported.
     """
     module_name, _, name = ref.partition(":")
     try:
@@ -56,6 +56,6 @@ def load_function(ref: str, repo: Path | None) -> Callable[[Any], Any]:
         where, what = describe_import_failure(error, repo or Path())
         msg = f"{where}: the transform {ref!r} cannot be loaded: {what}"
         raise PlanError(msg, hint="Put the function there, or run `headrace apply` again.") from error
-    # Feast's decorators put a view in the function's place, which keeps the function.
+    # Feast's decorators replace the function by a view, which keeps the function as `udf`.
     function: Callable[[Any], Any] = getattr(found, "udf", None) or found
     return function

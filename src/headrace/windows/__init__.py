@@ -1,4 +1,4 @@
-"""The pure core, second half: windows, and the tiles that answer them. No I/O, no clock, no Kafka."""
+"""Windows, and the tiles that answer them. They do no I/O, read no clock and know nothing of Kafka."""
 
 from headrace.windows.tile_layout import Accumulator, Family, FeaturePlace, ViewLayout
 from headrace.windows.tile_update import update_tiles

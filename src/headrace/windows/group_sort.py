@@ -1,4 +1,4 @@
-"""Sorting rows by (group, tile) as one int64 key: one sort, and one array to compare and to search."""
+"""Sorting rows by (group, tile) as one int64 key: one sort, and one array to compare and search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def common_keys(parts: Sequence[tuple[IntArray, IntArray]]) -> list[IntArray]:
     """Numbers that order and compare like (group, tile), over all parts.
 
     Args:
-        parts: Groups, which are not negative, and tiles, which may be any.
+        parts: Groups, which are not negative, and tiles, which may be any int64.
     """
     there = [(group, tile) for group, tile in parts if len(group)]
     if not there:
@@ -28,20 +28,20 @@ def common_keys(parts: Sequence[tuple[IntArray, IntArray]]) -> list[IntArray]:
     groups = max(int(group.max()) for group, _ in there) + 1
     if span * groups < _ROOM:
         return [group * span + (tile - low) for group, tile in parts]
-    # Tiles too far apart to be told by their distance are told by their rank.
+    # Where tiles are too far apart for this, they are numbered by rank.
     known, rank = np.unique(np.concatenate([tile for _, tile in parts]), return_inverse=True)
     ends = np.cumsum([len(tile) for _, tile in parts])[:-1]
     return [group * len(known) + mine for (group, _), mine in zip(parts, np.split(rank, ends), strict=True)]
 
 
 def stable_order(keys: IntArray) -> IntArray:
-    """What `argsort(keys, kind="stable")` gives, for keys that are not negative."""
+    """The same as `argsort(keys, kind="stable")`, for keys that are not negative."""
     if len(keys) < 2:
         return np.arange(len(keys))
     bits = (len(keys) - 1).bit_length()
     if int(keys.max()) >= 1 << (62 - bits):
         return np.argsort(keys, kind="stable")
-    # Sorting numbers is several times faster than sorting places by them, so each number carries its place.
+    # Sorting numbers is several times faster than an argsort, so each number carries its place in its low bits.
     packed = (keys << bits) | np.arange(len(keys))
     packed.sort()
     return packed & ((1 << bits) - 1)

@@ -1,6 +1,6 @@
-"""How a view's features share tiles: one family of tiles per slide, one accumulator per function and column in it.
+"""How a view's features share tiles: one family of tiles per slide, with one accumulator per function and column.
 
-What accumulators of one column and filter keep alike, the count of values say, is kept once.
+State that accumulators of the same column and filter have in common, such as the count of values, is kept once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Accumulator", "Family", "FeaturePlace", "ViewLayout"]
 
 @dataclass(frozen=True)
 class Accumulator:
-    """One aggregate of one column, kept once per tile however many features read it.
+    """One aggregate of one column, kept once per tile, even if several features read it.
 
     Attributes:
         column: The column; ``"*"`` for all events.
         aggregate: The aggregate.
-        where: The column of booleans that says which events count; None for all.
+        where: A column of booleans: only events for which it is true count; None counts all.
     """
 
     column: str
@@ -39,8 +39,8 @@ class Family:
 
     Attributes:
         slide_us: The tile's width in µs; None is the one tile of a lifetime.
-        tiles: The most tiles that any window over them looks back, its offset included; None for a lifetime.
-        accumulators: What each tile holds.
+        tiles: How many tiles the longest window over them looks back, its offset included; None for a lifetime.
+        accumulators: The contents of each tile.
     """
 
     slide_us: int | None
@@ -49,27 +49,27 @@ class Family:
 
     @cached_property
     def columns(self) -> tuple[StateColumn, ...]:
-        """The state columns that are kept, in the order they are stored: those of all accumulators, shared ones once."""
+        """The state columns in the order they are stored: those of all accumulators, shared ones once."""
         return self._kept[0]
 
     @cached_property
     def slots(self) -> tuple[tuple[int, ...], ...]:
-        """For each accumulator, which of the columns its state is made of."""
+        """For each accumulator, the places of its state columns in `columns`."""
         return self._kept[1]
 
     @cached_property
     def objects(self) -> tuple[int, ...]:
-        """Which of the columns hold Python objects: strings or bytes."""
+        """The places of the columns that hold Python objects: strings or bytes."""
         return tuple(number for number, column in enumerate(self.columns) if column.kind in ("string", "bytes"))
 
     @cached_property
     def merged_alone(self) -> tuple[tuple[int, np.ufunc], ...]:
-        """The columns that merge by themselves, each with what merges two values."""
+        """The columns that merge independently of others: the place of each, and the ufunc that merges two values."""
         return tuple((number, column.merge) for number, column in enumerate(self.columns) if column.merge is not None)
 
     @cached_property
     def merged_together(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """The accumulators whose states merge as a whole, each with the columns that are taken from it."""
+        """The accumulators whose states merge only as a whole, each with the columns that it provides."""
         taken: set[int] = {number for number, _ in self.merged_alone}
         found = []
         for number, slots in enumerate(self.slots):
@@ -81,7 +81,7 @@ class Family:
 
     @cached_property
     def made_by(self) -> tuple[tuple[int, int], ...]:
-        """For each column, the first accumulator that has it, and its place in that one's state."""
+        """For each column, the first accumulator that has it, and its place in that accumulator's state."""
         first: dict[int, tuple[int, int]] = {}
         for number, slots in enumerate(self.slots):
             for place, slot in enumerate(slots):
@@ -127,7 +127,7 @@ class ViewLayout:
 
     @classmethod
     def of(cls, view: View, source: Source) -> ViewLayout:
-        """Lay out a view of a source; the same definition always gives the same layout, for it is how records are read."""
+        """Lay out a view of a source. The same definition always gives the same layout: records are read by it."""
         seen = view.sees(source)
         by_slide: dict[int | None, list[Feature]] = {}
         for feature in view.features:
@@ -157,7 +157,7 @@ class ViewLayout:
 
 
 class _Kept(NamedTuple):
-    """What features must agree in to share an accumulator."""
+    """Features share an accumulator if all of this is equal."""
 
     function: str
     params: tuple[int | float, ...]

@@ -1,4 +1,4 @@
-"""Putting a fetch's tiles into those that a record holds already: what is not touched is copied as it stands."""
+"""Merging the tiles of a fetch into those of the records; tiles that did not change are copied unchanged."""
 
 from __future__ import annotations
 
@@ -12,54 +12,55 @@ from headrace.windows.tiles import Tiles, merge_together, prune_tiles, unreachab
 __all__ = ["update_tiles"]
 
 
-def update_tiles(family: Family, held: Tiles, added: Tiles, now_us: IntArray) -> tuple[Tiles, IntArray]:
+def update_tiles(family: Family, old: Tiles, added: Tiles, now_us: IntArray) -> tuple[Tiles, IntArray]:
     """Merge tiles of the same groups, and drop those that no window can reach from now on.
 
-    It is merging all of them and then `prune_tiles`, at a cost that hangs on the tiles added and hardly on those held.
+    The result is that of merging all tiles and then `prune_tiles`. The cost depends on the tiles that are added, and
+    hardly on those that the records have.
 
     Args:
         family: Whose tiles they are.
-        held: Tiles, sorted.
-        added: Further tiles, sorted.
+        old: Tiles, sorted.
+        added: More tiles, sorted.
         now_us: Now, for each group, shape (groups,).
 
     Returns:
-        What is left, and for each group the newest tile dropped (`NEVER` where none was).
+        The tiles left, and for each group the newest tile dropped (`NEVER` where none was).
     """
-    gone, dropped = unreachable(family, held, now_us)
+    unreached, dropped = unreachable(family, old, now_us)
     added, dropped_too = prune_tiles(family, added, now_us)
-    left = None if gone is None else np.flatnonzero(~gone)
-    return _merged(family, held, left, added), np.maximum(dropped, dropped_too)
+    left = None if unreached is None else np.flatnonzero(~unreached)
+    return _merged(family, old, left, added), np.maximum(dropped, dropped_too)
 
 
-def _merged(family: Family, held: Tiles, left: IntArray | None, added: Tiles) -> Tiles:
-    """The tiles held that are left (None: all), merged with others."""
+def _merged(family: Family, old: Tiles, left: IntArray | None, added: Tiles) -> Tiles:
+    """The old tiles numbered by `left` (None: all of them), merged with the added ones."""
     if not len(added):
-        return held if left is None else held.take(left)
-    group, tile = (held.group, held.tile) if left is None else (held.group[left], held.tile[left])
+        return old if left is None else old.take(left)
+    group, tile = (old.group, old.tile) if left is None else (old.group[left], old.tile[left])
     if not len(group):
         return added
     keys, new_keys = common_keys([(group, tile), (added.group, added.tile)])
     at = np.searchsorted(keys, new_keys)
-    is_held = keys[np.minimum(at, len(keys) - 1)] == new_keys
-    place = at + np.cumsum(~is_held) - ~is_held
-    # Where each of the tiles that are held already comes to stand; the gaps are for new ones.
-    total = len(keys) + len(added) - int(np.count_nonzero(is_held))
+    is_there = keys[np.minimum(at, len(keys) - 1)] == new_keys
+    place = at + np.cumsum(~is_there) - ~is_there
+    # The place of each old tile in the result; the gaps are for new tiles.
+    total = len(keys) + len(added) - int(np.count_nonzero(is_there))
     is_old = np.ones(total, np.bool_)
-    is_old[place[~is_held]] = False
+    is_old[place[~is_there]] = False
     source = np.cumsum(is_old) - 1
     np.maximum(source, 0, out=source)
     if left is not None:
         source = left[source]
-    merged = held.take(source)
-    _put(merged, place[~is_held], added, np.flatnonzero(~is_held))
-    if is_held.any():
-        _put_pairs(family, merged, place[is_held], added.take(np.flatnonzero(is_held)))
+    merged = old.take(source)
+    _put(merged, place[~is_there], added, np.flatnonzero(~is_there))
+    if is_there.any():
+        _put_pairs(family, merged, place[is_there], added.take(np.flatnonzero(is_there)))
     return merged
 
 
 def _put(tiles: Tiles, places: IntArray, others: Tiles, numbers: IntArray) -> None:
-    """Write some tiles of others over those at these places."""
+    """Overwrite the tiles at some places with some of another's."""
     tiles.group[places] = others.group[numbers]
     tiles.rows[places] = others.rows[numbers]
     for column, other in zip(tiles.objects, others.objects, strict=True):
@@ -67,7 +68,7 @@ def _put(tiles: Tiles, places: IntArray, others: Tiles, numbers: IntArray) -> No
 
 
 def _put_pairs(family: Family, tiles: Tiles, places: IntArray, others: Tiles) -> None:
-    """Merge others, tile by tile, into those at these places."""
+    """Merge others, tile by tile, into the tiles at some places."""
     mine = tiles.take(places)
     columns: list[Array] = list(mine.columns)
     with np.errstate(invalid="ignore", over="ignore"):

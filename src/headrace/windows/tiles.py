@@ -1,4 +1,4 @@
-"""Tiles: the merged state of a slide's worth of events, for many groups (records, or rows of a lookup) in one call."""
+"""Tiles: the merged state of the events of one slide, for many groups (records, or rows of a lookup) in one call."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NEVER = int(np.iinfo(np.int64).min)
 
 @dataclass(frozen=True)
 class Events:
-    """What tiling needs of some events, each an array over them.
+    """Some events as arrays, with the columns that tiling needs.
 
     Attributes:
         group: The number of the record that the event belongs to.
         ts_us: Event times.
         position: Source positions (partition << 48 | offset).
-        known_us: When each became known, as far as the worker can say before the write.
+        known_us: When each became known, as the worker estimates it before the write.
         values: The columns aggregated, by name.
     """
 
@@ -52,13 +52,13 @@ class Events:
 class Tiles:
     """Tiles of one family, sorted by (group, tile), at most one row for each.
 
-    A row is a stretch of words, so that the many tiles of a record that a fetch leaves alone are copied and not looked at.
+    A row is a sequence of words, so that tiles which a fetch does not change are copied without being decoded.
 
     Attributes:
         family: The family.
         group: The number of the group (a record, or a row of a lookup).
-        rows: Per tile its number, the newest `known_at` merged into it, and a word per state column: floats by their bits, and whatever where
-            the column holds objects; shape (tiles, 2 + columns).
+        rows: Per tile its number, the newest `known_at` merged into it, and a word per state column: floats by their
+            bits; undefined where the column holds objects; shape (tiles, 2 + columns).
         objects: The columns of objects, in the family's order.
     """
 
@@ -105,7 +105,7 @@ class Tiles:
         return Tiles(self.family, self.group[numbers], self.rows.take(numbers, axis=0), objects)
 
     def regrouped(self, group: IntArray) -> Tiles:
-        """The tiles with other numbers for their groups; they may need sorting then."""
+        """The tiles with other group numbers; they may need sorting then."""
         return Tiles(self.family, group, self.rows, self.objects)
 
     @classmethod
@@ -149,7 +149,10 @@ def tile_batch(families: Sequence[Family], events: Events) -> list[Tiles]:
 def _added(
     family: Family, values: Mapping[str, Values], order: Order, states: dict[tuple[object, ...], State]
 ) -> list[Array]:
-    """The family's columns, each event as a tile of its own; accumulators that another family has too are added once."""
+    """The family's columns, each event as a tile of its own.
+
+    An accumulator that several families have is added once.
+    """
     columns = []
     for number, place in family.made_by:
         accumulator = family.accumulators[number]
@@ -162,7 +165,7 @@ def _added(
 
 
 def accumulated(accumulator: Accumulator, values: Mapping[str, Values], ts_us: IntArray) -> Values:
-    """What an accumulator takes of each event: its column, null where the event is filtered out."""
+    """The values that an accumulator adds: its column, null where the event is filtered out."""
     taken = Values(ts_us, np.ones(len(ts_us), np.bool_)) if accumulator.column == "*" else values[accumulator.column]
     if accumulator.where is None:
         return taken
@@ -171,11 +174,11 @@ def accumulated(accumulator: Accumulator, values: Mapping[str, Values], ts_us: I
 
 
 def merge_runs(family: Family, columns: Sequence[Array], starts: IntArray) -> list[Array]:
-    """Merge runs of rows, column by column where a column merges by itself.
+    """Merge runs of rows, column by column where a column merges independently.
 
     Args:
         family: Whose columns they are.
-        columns: The family's columns; rows of a group stand together.
+        columns: The family's columns; rows of a group are next to each other.
         starts: The first row of each group, ascending; each run has at least one row.
 
     Returns:
@@ -191,7 +194,7 @@ def merge_runs(family: Family, columns: Sequence[Array], starts: IntArray) -> li
 
 
 def merge_together(family: Family, columns: Sequence[Array], starts: IntArray) -> Iterator[tuple[int, Array]]:
-    """The columns that do not merge by themselves, with their numbers; see `merge_runs`."""
+    """The columns that do not merge independently, with their numbers; see `merge_runs`."""
     for number, new in family.merged_together:
         slots = family.slots[number]
         state = family.accumulators[number].aggregate.merge(tuple(columns[slot] for slot in slots), starts)
@@ -207,20 +210,20 @@ def prune_tiles(family: Family, tiles: Tiles, now_us: IntArray) -> tuple[Tiles, 
         now_us: Now, for each group, shape (groups,).
 
     Returns:
-        What is left, and for each group the newest tile dropped (`NEVER` where none was).
+        The tiles left, and for each group the newest tile dropped (`NEVER` where none was).
     """
-    gone, dropped = unreachable(family, tiles, now_us)
-    return (tiles if gone is None else tiles.where(~gone)), dropped
+    unreached, dropped = unreachable(family, tiles, now_us)
+    return (tiles if unreached is None else tiles.where(~unreached)), dropped
 
 
 def unreachable(family: Family, tiles: Tiles, now_us: IntArray) -> tuple[BoolArray | None, IntArray]:
-    """Which tiles no window can reach from now on (None where every tile may be), and for each group the newest of them."""
+    """Which tiles no window can reach from now on (None: all can be reached), and the newest of them in each group."""
     dropped = np.full(len(now_us), NEVER, np.int64)
     if family.tiles is None or not len(tiles):
         return None, dropped
     oldest_needed = tile_of(now_us, family.slide_us) - family.tiles + 1
-    gone = tiles.tile < oldest_needed[tiles.group]
-    if not gone.any():
+    unreached = tiles.tile < oldest_needed[tiles.group]
+    if not unreached.any():
         return None, dropped
-    np.maximum.at(dropped, tiles.group[gone], tiles.tile[gone])
-    return gone, dropped
+    np.maximum.at(dropped, tiles.group[unreached], tiles.tile[unreached])
+    return unreached, dropped

@@ -1,15 +1,15 @@
-"""The one definition of a window (DESIGN: what a feature means).
+"""The definition of a window.
 
-An event counts for a lookup at `t` iff it was known by `t` and `tile(t) − n < tile(ts) ≤ tile(t)`, where `tile(x) = floor(x / slide)` and
-`n = length / slide`:
+An event counts for a lookup at `t` iff it was known by `t` and `tile(t) − n < tile(ts) ≤ tile(t)`, where `tile(x) =
+floor(x / slide)` and `n = length / slide`:
 
     slide 15 min, length 1 h, n = 4                     t = 10:50, tile(t) = [10:45, 11:00)
     ───┬──────┬──────┬──────┬──────┬──────┬───▶
      09:45  10:00  10:15  10:30  10:45  11:00
               └──────── counted ────────┘
 
-No window is a lifetime: one tile, which is all of time. An offset moves the tiles that count back by as many as it spans; what is known is
-still what is known at `t`.
+A feature without a window counts a lifetime: one tile, which is all of time. An offset moves the counted tiles back by
+the tiles that it spans; which events are known is still decided at `t`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Window(NamedTuple):
         return self.offset_us // self.slide_us if self.slide_us else 0
 
     def oldest(self, t_us: IntArray) -> IntArray:
-        """The oldest tile that a lookup at each time counts; only of a window with a length."""
+        """The oldest tile that a lookup at each time counts; only for a window with a length."""
         return tile_of(t_us, self.slide_us) - self.lag - (self.tiles or 0) + 1
 
     def reaches(self, tile: IntArray, t_us: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -57,7 +57,7 @@ class Window(NamedTuple):
 
         Args:
             tile: Tile numbers, shape (n,).
-            t_us: The time of the lookup that each would count for, shape (n,), or one for all, shape (1,).
+            t_us: The time of each tile's lookup, shape (n,), or one time for all, shape (1,).
 
         Returns:
             True where the tile is counted, shape (n,).
@@ -69,7 +69,7 @@ class Window(NamedTuple):
 
 
 def tile_of(ts_us: IntArray, slide_us: int | None) -> IntArray:
-    """The number of the tile that each time lies in; it floors, also before 1970."""
+    """The number of the tile that each time is in; times before 1970 are floored too."""
     if slide_us is None:
         return np.zeros(len(ts_us), np.int64)
     return ts_us // slide_us

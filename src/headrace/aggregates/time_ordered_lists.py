@@ -1,17 +1,17 @@
-"""What the lists in time order share."""
+"""The base of `first_n`, `last_n` and `distinct_n`: lists of values in time order."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from headrace.aggregates.collected import Collected
-from headrace.aggregates.parameters import whole_numbers
+from headrace.aggregates.item_lists import ItemList
+from headrace.aggregates.whole_number_parameters import whole_numbers
 from headrace.plan import DType
 
-__all__ = ["Ordered"]
+__all__ = ["TimeOrderedList"]
 
 
-class Ordered(Collected):
+class TimeOrderedList(ItemList):
     """Values of events in the order of (event time, source position), cut to `k`."""
 
     @classmethod
@@ -20,7 +20,7 @@ class Ordered(Collected):
 
     @property
     def k(self) -> int:
-        """How many are kept."""
+        """How many values are kept."""
         return int(self.params[0])
 
     @property

@@ -1,4 +1,4 @@
-"""What aggregates of numbers share."""
+"""The types that can be added up, and their values as doubles."""
 
 from __future__ import annotations
 

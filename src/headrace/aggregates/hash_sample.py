@@ -1,7 +1,8 @@
-"""A sample of events that depends on the events alone: those with the least hashes of their source positions.
+"""A sample of events that depends on the events only: those with the least hashes of their source positions.
 
-A bottom-k sample (Cohen and Kaplan, 2007): uniform, because the hash has nothing to do with the values; mergeable, because the k least of a union are
-among the k least of its parts; and the same in whatever order and portions the events came, which is what lets online and offline agree.
+This is a bottom-k sample (Cohen and Kaplan, 2007). It is uniform, because the hash is independent of the values. It is
+mergeable, because the k least of a union are among the k least of its parts. And it is the same in whatever order and
+chunks the events came, so online and offline agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Columns of Python objects: results that are lists, and states that are bytes."""
+"""Arrays of Python objects: results that are lists, and states that are bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["objects"]
 
 
 def objects(values: Sequence[object]) -> Array:
-    """An array of objects; numpy would take a list of lists for a matrix.
+    """An array of objects; numpy would make a matrix of a list of lists.
 
     >>> objects([[1], [2, 3]]).shape
     (2,)

@@ -1,4 +1,4 @@
-"""Aggregates whose state is a list of items: what the ordered ones and the sets share."""
+"""Aggregates whose state is a list of items, as compact JSON."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any, ClassVar
 import numpy as np
 
 from headrace.aggregates.base import EVERY_COLUMN, Aggregate, Array, IntArray, Order, State, StateColumn, Values
-from headrace.aggregates.objects import objects
+from headrace.aggregates.object_arrays import objects
 from headrace.plan import DType
 
-__all__ = ["Collected", "packed", "same", "unpacked"]
+__all__ = ["ItemList", "packed", "same", "unpacked"]
 
 
 def packed(items: list[Any]) -> bytes:
-    """Items as compact JSON; none is nothing."""
+    """Items as compact JSON; no items are empty bytes."""
     return json.dumps(items, separators=(",", ":")).encode() if items else b""
 
 
 def unpacked(state: bytes) -> list[Any]:
-    """Items again."""
+    """The items of a state that `packed` wrote."""
     found: list[Any] = json.loads(state) if state else []
     return found
 
 
 def same(value: Any) -> Any:
-    """What two values share if they count as one: every NaN is one value, and so are the two zeros."""
-    return "nan" if isinstance(value, float) and value != value else value  # noqa: PLR0124 that is how NaN shows
+    """A value to compare by: every NaN is one value, and so are the two zeros."""
+    return "nan" if isinstance(value, float) and value != value else value  # noqa: PLR0124 only NaN differs from itself
 
 
-class Collected(Aggregate):
-    """A list of the items of events, kept in canonical order and cut to what can still matter."""
+class ItemList(Aggregate):
+    """A list of the items of events, in canonical order, without those that can no longer change the result."""
 
     accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN
 
@@ -62,11 +62,11 @@ class Collected(Aggregate):
 
     @abstractmethod
     def item(self, value: Any, ts_us: int, position: int) -> Any:
-        """What is kept of an event."""
+        """The item of an event."""
 
     @abstractmethod
     def kept(self, items: list[Any]) -> list[Any]:
-        """Items in canonical order, without those that can no longer matter."""
+        """Items in canonical order, without those that can no longer change the result."""
 
     @abstractmethod
     def read(self, items: list[Any]) -> Any:

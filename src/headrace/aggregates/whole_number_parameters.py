@@ -1,4 +1,4 @@
-"""Checking what definitions give to functions."""
+"""Checking parameters of functions that must be whole numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def whole_numbers(
     (3, 1000)
 
     Raises:
-        ValueError: There are too many or too few, or one is no such number.
+        ValueError: There are too many or too few, or one is not a whole number of at least 1.
     """
     required = sum(default is None for default in defaults)
     if not required <= len(given) <= len(named):
@@ -23,6 +23,6 @@ def whole_numbers(
     found = (*given, *defaults[len(given) :])
     for label, value in zip(named, found, strict=True):
         if not isinstance(value, int) or value < 1:
-            msg = f"{name}: {label} is {value}; it is a whole number of at least 1"
+            msg = f"{name}: {label} is {value}; it must be a whole number of at least 1"
             raise ValueError(msg)
     return tuple(int(value) for value in found if value is not None)

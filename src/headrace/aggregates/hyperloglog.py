@@ -1,8 +1,9 @@
 """HyperLogLog, by Apache DataSketches (Flajolet, Fusy, Gandouet and Meunier, 2007).
 
-A sketch's registers depend on the set of values alone, but DataSketches adds to them what depends on the order of their coming: an estimate made on
-the way (the HIP estimator) and, while the values are few, their places in a hash table. So every sketch is the result of a union, which leaves the
-first out (the composite estimator, which reads the registers alone, answers), with few values in ascending order: the same set, the same bytes.
+A sketch's registers depend on the set of values only, but DataSketches adds two things that depend on their order: a
+running estimate (the HIP estimator) and, while there are few values, their places in a hash table. So every sketch here
+is the result of a union, which leaves the running estimate out (the composite estimator answers from the registers),
+and few values are sorted: the same set gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ __all__ = ["estimate", "sketch_of", "union_of"]
 
 _LG_K = 12  # 4,096 registers: a standard error of 1.6%
 _FEW = {2: 8, 3: 12}
-"""Where the values (32 bits of their hashes) start in a sketch that still keeps them, as a list or a hash table, by the first byte."""
+"""By the first byte of a sketch that still keeps its values (32 bits of their hashes, as a list or a hash table): where
+they start."""
 _FLAGS = 5
 _OUT_OF_ORDER = 0x10
 
@@ -30,7 +32,7 @@ def sketch_of(values: Iterable[str]) -> bytes:
     library = _library()
     sketch = library.hll_sketch(_LG_K, library.tgt_hll_type.HLL_8)
     for value in values:
-        # As JSON it is never empty, which DataSketches would pass over, and ASCII whatever the text is.
+        # JSON is never empty (DataSketches ignores empty texts), and it is ASCII whatever the text is.
         sketch.update(json.dumps(value))
     alone = bytes(sketch.serialize_compact())
     return union_of([alone, alone])
@@ -45,7 +47,7 @@ def union_of(sketches: Iterable[bytes]) -> bytes:
     merged = bytes(union.get_result(library.tgt_hll_type.HLL_8).serialize_compact())
     if merged[0] in _FEW:
         return _in_order(merged)
-    # Registers that were filled from few values, rather than from other registers, still carry the estimate made on the way.
+    # Registers that were filled from few values, and not from other registers, still carry the running estimate.
     return merged if merged[_FLAGS] & _OUT_OF_ORDER else union_of([merged, merged])
 
 
@@ -56,7 +58,7 @@ def estimate(sketch: bytes) -> int:
 
 
 def _in_order(sketch: bytes) -> bytes:
-    """A sketch of few values with these in ascending order."""
+    """A sketch of few values, sorted."""
     start = _FEW[sketch[0]]
     return sketch[:start] + np.sort(np.frombuffer(sketch, "<u4", offset=start)).tobytes()
 

@@ -1,4 +1,4 @@
-"""What min and max share."""
+"""The base of `min` and `max`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from headrace.aggregates.base import (
     Values,
     count_valid,
 )
-from headrace.aggregates.objects import objects
+from headrace.aggregates.object_arrays import objects
 from headrace.plan import DType
 
 __all__ = ["Extremum"]
 
 
 class Extremum(Aggregate):
-    """The least or greatest value. NaN counts as the greatest, as in DuckDB and PostgreSQL; texts are compared by code points."""
+    """The least or greatest value. NaN counts as the greatest, as in DuckDB and PostgreSQL.
+
+    Texts are compared by code points.
+    """
 
     accepts: ClassVar[frozenset[DType]] = EVERY_COLUMN | DECIMALS
     pick: ClassVar[np.ufunc]
