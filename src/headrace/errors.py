@@ -1,37 +1,37 @@
-"""Every error headrace raises on purpose, in one tree.
+"""The errors that headrace raises on purpose, in one tree.
 
     HeadraceError
-    ├── RetryableError                   worth trying again, nothing was lost
+    ├── RetryableError                   may work on another try; nothing was lost
     │   ├── BrokerUnavailableError       no Kafka broker answers
     │   ├── StoreUnavailableError        the online store is away
     │   ├── StoreNotReadyError           the online store is empty, or is being filled
     │   └── LogUnavailableError          the log cannot be written just now (disk full, not writable)
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
-    │   └── MissingExtraError            what is needed comes with an extra that is not installed (also an ImportError)
+    │   └── MissingExtraError            a package comes with an extra that is not installed (also an ImportError)
     ├── DefinitionError                  a Feast definition that cannot work (raised by apply)
     ├── FeastStoreError                  Feast was asked for features that headrace serves
     ├── PlanError                        the compiled plan is missing, unreadable or of another version
     │   └── PlanMismatchError            the plan and the online store do not belong together
     ├── EventError                       an event (or a model of events) that cannot be used
-    │   └── EventChangesError            an event that would mean something else once the stream validates it again
+    │   └── EventChangesError            an event that changes its meaning when the stream validates it again
     ├── TransformError                   a udf or expression that fails on most events
     ├── IngestError                      history that cannot be imported
     ├── TopicError                       a topic is missing, or is not the one the store was built from
-    │   └── BrokerRefusedError           the broker refuses something until it is granted, or set otherwise
-    ├── WorkerError                      a worker ended by an error that headrace does not know
+    │   └── BrokerRefusedError           the broker refuses something, by its permissions or settings
+    ├── WorkerError                      a worker ended with an unexpected error
     ├── StoreError                       the online store cannot be used
-    │   ├── StoreDamagedError            a store or record file does not read back
-    │   ├── StoreLockedError             another worker holds the store
+    │   ├── StoreDamagedError            a store or record cannot be read back
+    │   ├── StoreLockedError             another worker has locked the store
     │   ├── StaleWriteError              a write by a worker that no longer owns the partition: refused
     │   └── StoreBehindError             the store has lost writes that it had acknowledged
     ├── LookupRequestError               a lookup that names something unknown or leaves out a key
     │   └── LookupTimeError              a lookup at a time the store can no longer answer: refused, not guessed
-    ├── LogError                         the log cannot be read or does not hold what it should
+    ├── LogError                         the log cannot be read or does not have what it should
     ├── SpineError                       a spine that cannot be joined
-    ├── DatasetError                     a dataset definition, manifest or rebuild that does not hold
-    └── NotConfirmedError                a command that destroys something was not told to go on: nothing was changed
+    ├── DatasetError                     a dataset definition, manifest or rebuild that is not valid
+    └── NotConfirmedError                a command that destroys something was not confirmed: nothing was changed
 
-Messages say what was wrong, where, and what to do about it. What is worth saying but stops nothing is a HeadraceWarning.
+Messages say what is wrong, where, and what to do about it. A HeadraceWarning stops nothing.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ __all__ = [
 
 
 class HeadraceError(Exception):
-    """Base of every error headrace raises on purpose.
+    """Base of the errors that headrace raises on purpose.
 
     Args:
-        what: What was wrong, and where.
+        what: What is wrong, and where.
         hint: What to do about it, if there is something to do.
     """
 
@@ -86,7 +86,7 @@ class HeadraceError(Exception):
 
 
 class RetryableError(HeadraceError):
-    """Worth trying again: nothing was lost, nothing was changed."""
+    """Another try may work: nothing was lost, nothing was changed."""
 
 
 class BrokerUnavailableError(RetryableError):
@@ -110,7 +110,7 @@ class ConfigError(HeadraceError):
 
 
 class MissingExtraError(ConfigError, ImportError):
-    """What is needed comes with an extra that is not installed.
+    """A package is needed that comes with an extra of headrace.
 
     Args:
         package: The package that cannot be imported.
@@ -144,11 +144,11 @@ class EventError(HeadraceError):
 
 
 class EventChangesError(EventError):
-    """An event that would mean something else once the stream validates it again."""
+    """An event that changes its meaning when the stream validates it again."""
 
 
 class TransformError(HeadraceError):
-    """A udf or expression of a view that fails on most events: what it makes is null there."""
+    """A udf or expression of a view that fails on most events, where its columns are null."""
 
 
 class IngestError(HeadraceError):
@@ -160,11 +160,11 @@ class TopicError(HeadraceError):
 
 
 class BrokerRefusedError(TopicError):
-    """The broker refuses something until it is granted, or set otherwise."""
+    """The broker refuses something, by its permissions or settings."""
 
 
 class WorkerError(HeadraceError):
-    """A worker ended by an error that headrace does not know."""
+    """A worker ended with an unexpected error."""
 
 
 class StoreError(HeadraceError):
@@ -172,11 +172,11 @@ class StoreError(HeadraceError):
 
 
 class StoreDamagedError(StoreError):
-    """A store or record does not read back."""
+    """A store or record cannot be read back."""
 
 
 class StoreLockedError(StoreError):
-    """Another worker holds the store."""
+    """Another worker has locked the store."""
 
 
 class StoreBehindError(StoreError):
@@ -196,7 +196,7 @@ class LookupTimeError(LookupRequestError):
 
 
 class LogError(HeadraceError):
-    """The log cannot be read, or does not hold what it should."""
+    """The log cannot be read, or does not have what it should."""
 
 
 class SpineError(HeadraceError):
@@ -204,12 +204,12 @@ class SpineError(HeadraceError):
 
 
 class DatasetError(HeadraceError):
-    """A dataset definition, manifest or rebuild that does not hold."""
+    """A dataset definition, manifest or rebuild that is not valid."""
 
 
 class NotConfirmedError(HeadraceError):
-    """A command that destroys something was not told to go on; nothing was changed."""
+    """A command that destroys something was not confirmed; nothing was changed."""
 
 
 class HeadraceWarning(UserWarning):
-    """Something worth saying that stops nothing: the message says what to do about it."""
+    """A warning: headrace goes on, and the message says what to do."""

@@ -1,4 +1,4 @@
-"""Which extra of `pip install 'headrace[…]'` brings which package, and how a missing one is told."""
+"""Which extra of `pip install 'headrace[…]'` brings which package, and the error for a missing one."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ EXTRAS = {
     "pandas": ("offline", "stream"),
     "redis": ("redis",),
 }
-"""By importable package, the extras that bring it; the first is named where the caller prefers none."""
+"""By importable package, the extras that bring it. The first is named where the caller asks for none of them."""
 
 
 @contextmanager
 def needing(extra: str | None = None) -> Iterator[None]:
-    """Import what an extra brings; where it is missing, say which extra to install.
+    """Around imports of packages that an extra brings: where one is missing, the error says which extra to install.
 
     Args:
-        extra: The extra to name where several bring the missing package: the one that the importing code is for.
+        extra: The extra to name where several bring the missing package.
 
     Yields:
         Nothing.
@@ -47,27 +47,24 @@ def needing(extra: str | None = None) -> Iterator[None]:
     try:
         yield
     except MissingExtraError as error:
-        told = None if extra is None else _told(error.package, extra)
-        if told is None or told.extra != extra or extra == error.extra:
+        better = None if extra is None else _missing(error.package, extra)
+        if better is None or better.extra != extra or extra == error.extra:
             raise
-        raise told from error.__cause__
+        raise better from error.__cause__
     except ImportError as error:
-        told = _told((error.name or "").partition(".")[0], extra)
-        if told is None:
+        missing = _missing((error.name or "").partition(".")[0], extra)
+        if missing is None:
             raise
-        raise told from error
+        raise missing from error
 
 
 def lazy_names(package: str, homes: Mapping[str, str], extra: str | None = None) -> Callable[[str], Any]:
-    """What a package takes as its `__getattr__`, so that a name is imported when it is used.
+    """A `__getattr__` for a package, so that a name is imported when it is first used.
 
     Args:
         package: The package's name.
         homes: By public name, the module that has it.
         extra: The extra that its modules are for.
-
-    Returns:
-        The function.
     """
 
     def find(name: str) -> Any:
@@ -80,8 +77,8 @@ def lazy_names(package: str, homes: Mapping[str, str], extra: str | None = None)
     return find
 
 
-def _told(package: str, preferred: str | None) -> MissingExtraError | None:
-    """The error that names the extra; None where the package is of no extra, or is installed and broken."""
+def _missing(package: str, preferred: str | None) -> MissingExtraError | None:
+    """The error that names the extra; None where no extra brings the package, or where it is installed and broken."""
     extras = EXTRAS.get(package)
     if extras is None or find_spec(package) is not None:
         return None

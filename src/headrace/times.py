@@ -1,4 +1,7 @@
-"""Times: int64 microseconds UTC inside, datetimes with a zone outside. Dates: days since 1970-01-01 inside."""
+"""Times are int64 microseconds UTC inside, and datetimes with a zone outside.
+
+Dates are days since 1970-01-01 inside.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ CALENDAR_US = (
     (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND,
     (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND,
 )
-"""The first and the last time, in µs, that Python's calendar has."""
+"""The first and the last time of Python's calendar, in µs."""
 
 _FIRST_DAY = date(1970, 1, 1)
 CALENDAR_DAYS = ((date.min - _FIRST_DAY).days, (date.max - _FIRST_DAY).days)
-"""The first and the last date, in days, that Python's calendar has."""
+"""The first and the last date of Python's calendar, in days."""
 
 OFF_CALENDAR = "the time is not on the calendar (years 1 to 9999)"
-"""Why such a value is null."""
+"""The reason given for a value that is null because of its time."""
 
 
 def datetime_of(us: int) -> datetime:
@@ -44,7 +47,7 @@ def us_of(moment: datetime) -> int:
 
 
 def date_of(days: int) -> date:
-    """The date of so many days since 1970-01-01."""
+    """The date that is a number of days after 1970-01-01."""
     return _FIRST_DAY + timedelta(days=days)
 
 
@@ -54,14 +57,14 @@ def days_of(day: date) -> int:
 
 
 def as_held(value: Any) -> Any:
-    """A value as keys and states hold it: times in µs, dates in days, and the others as they are."""
+    """A value as keys and states store it: times in µs, dates in days, other values unchanged."""
     if isinstance(value, datetime):
         return us_of(value)
     return days_of(value) if isinstance(value, date) else value
 
 
 def iso_time(us: int | None) -> str | None:
-    """A time in µs as ISO 8601 in UTC; None stays None, and a time that no calendar has is shown in µs."""
+    """A time in µs as ISO 8601 in UTC. None stays None; a time that is not on the calendar is shown in µs."""
     if us is None:
         return None
     try:

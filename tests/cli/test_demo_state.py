@@ -104,7 +104,7 @@ def test_demo_that_was_interrupted_has_said_what_it_wrote(root: Path) -> None:
 def test_nothing_is_emptied_where_both_folders_hold_something_else(root: Path) -> None:
     write(root / ".headrace", "online/data.mdb")
     write(root / ".headrace-demo", "log/a")
-    with pytest.raises(ConfigError, match="holds data that no demo made") as refused:
+    with pytest.raises(ConfigError, match="has data that no demo made") as refused:
         run_demo(root)
     assert "HEADRACE_STATE=" in (refused.value.hint or "")
     assert files(root) == {"headrace.toml", ".headrace/online/data.mdb", ".headrace-demo/log/a"}

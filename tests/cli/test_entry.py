@@ -160,7 +160,7 @@ def test_terminal_without_our_characters_shows_escapes() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_plan_takes_little_more_than_feasts_own_import(tmp_path: Path) -> None:
-    """Feast's import is measured beside it, by CPU time, as machines and their load differ; what Feast loads to read its configuration is its own."""
+    """Feast's import is measured beside it, by CPU time, because machines and their load differ."""
 
     def child_seconds(command: list[str]) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -141,7 +141,7 @@ def test_cancel_of_nothing_asks_nothing(project: Project) -> None:
     assert run(project, "backfill", NAME, "--cancel") == {"view": NAME, "cancelled": False}
 
 
-def test_ctrl_c_while_it_is_built_says_that_the_request_stands(
+def test_ctrl_c_while_it_is_built_says_that_the_request_remains(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from headrace.cli import backfill
@@ -154,7 +154,7 @@ def test_ctrl_c_while_it_is_built_says_that_the_request_stands(
         broken.setattr(backfill, "_done_alone", interrupt)
         stopped = invoke(project, "backfill", NAME)
     assert stopped.exit_code == 130
-    assert "stands; run the same command again" in stopped.output
+    assert "remains; run the same command again" in stopped.output
     assert len(stopped.output.strip().splitlines()) == 1
     assert run(project, "backfill", NAME)["version"] == VERSIONS[30].hash
 

@@ -252,7 +252,7 @@ def test_place_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     for name in ("a" * 300, "astray"):
         with pytest.raises(ConfigError, match="The project cannot be written to") as refused:
             scaffold(tmp_path / name)
-        assert "nothing was left behind" in (refused.value.hint or "")
+        assert "No file was left there" in (refused.value.hint or "")
     assert [path.name for path in tmp_path.iterdir()] == ["astray"]
 
 

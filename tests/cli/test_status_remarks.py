@@ -71,7 +71,7 @@ def test_erasure_that_was_cut_short_is_told_until_it_is_finished(shop: Shop, mon
         broken.setattr(LookupTable, "erase", fail)
         with pytest.raises(OSError):  # noqa: PT011 ours, without a text
             shop.forget(shop="a")
-    assert remarks(shop)[0] == "An erasure by shop was cut short: run the same `headrace forget` again to finish it."
+    assert remarks(shop)[0] == "An erasure by shop was interrupted: run the same `headrace forget` again to finish it."
     shop.forget(shop="a")
     refill(shop.store, shop.project, PLAN)
     assert remarks(shop) == []

@@ -51,7 +51,7 @@ orders = KafkaSource(
         ("events:Order", "events:Oder", "tags=", "has no class 'Oder'", "Did you mean 'Order'?"),
         ("events:Order", "event:Order", "tags=", "there is no event.py", "Did you mean 'events'?"),
         ("events:Order", "events.Order", "tags=", "'events.Order' is not written as module:Class", "'events:Order'"),
-        ("headrace.key", "headrace.keys", "tags=", "the tag 'headrace.keys' means nothing",
+        ("headrace.key", "headrace.keys", "tags=", "there is no tag 'headrace.keys'",
          "Did you mean 'headrace.key'?"),
         ('"customer"}', '"custmer"}', "tags=", "the key 'custmer' is not a field of its model",
          "Did you mean 'customer'?"),
@@ -105,7 +105,10 @@ def test_a_field_that_is_kept_as_json_text_is_told_where_a_feature_uses_it(refus
 
 
 def test_a_format_that_headrace_does_not_read(refused: Refuse, line_of: Where) -> None:
-    other = 'other = event_source(name="other", model=Order, topic="o", timestamp_field="placed_at",\n    format="msgpack")\n'
+    other = (
+        'other = event_source(name="other", model=Order, topic="o", timestamp_field="placed_at",\n'
+        '    format="msgpack")\n'
+    )
     message = refused(other)
     assert message.startswith(
         f"{line_of('format=')}: source 'other' has the format 'msgpack', and headrace reads: json"
@@ -194,7 +197,7 @@ SCHEMA = 'schema=[Field(name="customer", dtype=String), Field(name="mean_price",
         ('name="mean_price", dtype', 'name="price", dtype', "its schema has price, which no aggregation makes", SCHEMA),
         ("Float64", "Float32", "its schema says mean_price is FLOAT, and the aggregation makes float64", SCHEMA),
         ("aggregations=[", "udf=(lambda df: df), udf_string='x', aggregations=[",
-         "its udf is no function of a module", "Write it as a def at the top level"),
+         "its udf is not at the top level of a module", "Write it as a def at the top level"),
     ],
 )  # fmt: skip
 def test_plain_views(refused: Refuse, old: str, new: str, what: str, hint: str) -> None:
@@ -282,7 +285,7 @@ s = FeatureService(name="model", features=[v, batch])
 
 def test_service_names(refused: Refuse, line_of: Where) -> None:
     message = refused(f'{VIEW}\ns = FeatureService(name="a:b", features=[v])\n')
-    assert "feature service 'a:b': that is not a name that can be asked for" in message
+    assert "feature service 'a:b': that name cannot be used in a request" in message
     message = refused(
         f'{VIEW}\ns = FeatureService(name="m", features=[v])\nt = FeatureService(name="m", features=[v])\n'
     )

@@ -23,7 +23,7 @@ HOUR = "time_window=timedelta(hours=1)"
          "a positive one that divides 1h"),
         ("time_window=timedelta(0)", "time_window 0s is not a length", "leave it out for a lifetime"),
         ("time_window=-timedelta(hours=1)", "time_window -1h is not a length", "leave it out for a lifetime"),
-        ("time_window=timedelta.max", "is not a length of time that can be looked back", "leave it out for a lifetime"),
+        ("time_window=timedelta.max", "is not a length that a window can have", "leave it out for a lifetime"),
         ("slide_interval=timedelta(hours=1)", "slide_interval 1h without a time_window", "leave slide_interval out"),
     ],
 )  # fmt: skip
@@ -52,7 +52,8 @@ def test_windows(feature_refused: Refuse, line_of: Where, arguments: str, what: 
         ('column="price"', "it has no function", "Functions are: count"),
         ('function="count"', "count of no column", 'Write column="*"'),
         ('function="mean"', "mean of no column", "Write column=, one of: shop, price, items, paid."),
-        ('function="sum", column="*"', "sum of '*': only count, rate, time_since_last, time_since_first or decayed_count take it",
+        ('function="sum", column="*"',
+         "sum of '*': only count, rate, time_since_last, time_since_first or decayed_count take it",
          "Name the column: shop, price, items, paid."),
     ],
 )  # fmt: skip
@@ -77,7 +78,7 @@ def test_names_that_would_make_result_columns_ambiguous(
         )
         """
     )
-    assert f"{line_of('v = ')}: view '{name}': that is not a name that can be used" in message
+    assert f"{line_of('v = ')}: view '{name}': that name cannot be used" in message
 
 
 def test_a_default_name_can_be_no_name_either(refused: Refuse) -> None:
@@ -91,7 +92,7 @@ def test_a_default_name_can_be_no_name_either(refused: Refuse) -> None:
     """
     made = 'aggregations=[Aggregation("price__net", "mean")]'
     message = refused(f'v = stream_view(name="v", source=orders, entities=[customer], {made})', events__py=events)
-    assert "feature 'mean_price__net': 'mean_price__net' is not a name that can be used" in message
+    assert "feature 'mean_price__net': the name 'mean_price__net' cannot be used" in message
     assert "Write another name=." in message
 
 

@@ -1,4 +1,4 @@
-"""`plan` and `apply` try transforms on events made from the model: what fails on all of them is refused before any worker runs it."""
+"""`plan` and `apply` try transforms on events made from the model, and refuse those that fail on all of them."""
 
 from __future__ import annotations
 

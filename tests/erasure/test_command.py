@@ -144,7 +144,7 @@ def test_person_is_shown_what_is_held_before_the_question(shop: Shop, monkeypatc
     monkeypatch.setattr(output, "can_ask", lambda: True)
     refused = runner.invoke(app, ["forget", "shop", "a", "--project", str(shop.project.root)], input="n\n")
     assert refused.exit_code == 1
-    assert refused.output.index("events in the log of sales") < refused.output.index("Erase all of this for good?")
+    assert refused.output.index("events in the log of sales") < refused.output.index("Erase all of this permanently?")
     untouched(shop)
     agreed = runner.invoke(app, ["forget", "shop", "a", "--project", str(shop.project.root)], input="y\n")
     assert agreed.exit_code == 0, agreed.output
@@ -195,7 +195,7 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_finishes(shop: Shop, monkeypatch:
     assert "run the same command again to finish it" in stopped.output
     assert len(stopped.output.strip().splitlines()) == 1
     shown = run(shop, "shop", "a", "--dry-run")
-    assert "cut short" in shown.output
+    assert "was interrupted" in shown.output
     done = run(shop, "shop", "a", "--yes")
     assert done.exit_code == 0, done.output
     with open_store(shop.project.store_url, writable=True) as store:

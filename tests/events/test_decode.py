@@ -1,4 +1,4 @@
-"""A fetch becomes columns: good events stay in order, and each bad one becomes a dead letter that says what and where."""
+"""A fetch becomes columns: good events stay in order, each bad one becomes a dead letter that says what and where."""
 
 from __future__ import annotations
 

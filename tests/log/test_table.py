@@ -236,7 +236,7 @@ def test_integers_read_as_floats_once_the_field_is_one_and_floats_as_integers_to
 
 def test_integer_that_no_float_is_is_told_with_its_file(tmp_path: Path) -> None:
     EventLog(tmp_path, with_value(DType.INT64)).append(rows(0, range(1), value=pa.array([2**53 + 1])), {0: 0})
-    with pytest.raises(LogError, match=r"\.parquet holds integers in 'value' that no float is"):
+    with pytest.raises(LogError, match=r"\.parquet has integers in 'value' that a float cannot store exactly"):
         list(EventLog(tmp_path, with_value(DType.FLOAT64)).scan())
 
 

@@ -98,7 +98,7 @@ def test_feature_service_may_be_given_itself(filled: FeatureClient) -> None:
     by_name = filled.get_online_features("desk", rows).to_dict()
     assert filled.get_online_features(desk, rows).to_dict() == by_name
     assert filled.get_online_features([desk, "shops:count_60"], rows).to_dict() == by_name
-    with pytest.raises(LookupRequestError, match=r"(?s)takes other features of 'shops' than.*headrace apply"):
+    with pytest.raises(LookupRequestError, match=r"(?s)has other features of 'shops' than.*headrace apply"):
         filled.get_online_features(service(shops=["other"]), rows)
 
 

@@ -9,7 +9,10 @@ from headrace.state import LocalState
 from tests.plan.examples import PLAN
 
 WRITTEN = Path(__file__).with_name("plan_before_formats.json")
-"""Written by the last version whose sources named no format. It has a column `format` of type json, to be told from the field."""
+"""Written by the last version whose sources named no format.
+
+It has a column `format` of type json, to be told from the field.
+"""
 
 
 def test_plan_written_before_sources_named_a_format_still_loads_with_its_hashes() -> None:

@@ -1,4 +1,7 @@
-"""CSV is read as its standard says, whole; what breaks it is named by row and line. The oracle is Python's csv module."""
+"""CSV is read as its standard says, whole; what breaks it is named by row and line.
+
+The oracle is Python's csv module.
+"""
 
 from __future__ import annotations
 
@@ -216,7 +219,7 @@ def test_header_alone_has_no_rows(tmp_path: Path) -> None:
         (b"", Dialect(), "is empty"),
         (b"\n\n", Dialect(), "is empty"),
         (b'a "b",c\n', Dialect(), "header of .* cannot be read: a quote"),
-        (b"a;b\tc\n", Dialect(), "may be what stands between"),
+        (b"a;b\tc\n", Dialect(), "may be the delimiter"),
         ("a,b\n".encode("utf-16-le"), Dialect(), "header of .* is no text in utf-8"),
         (b"a,b\n\x81,1\n", Dialect(encoding="cp1252"), "not encoded in cp1252"),
         (b"a,b\n", Dialect(encoding="utf-99"), "no encoding 'utf-99'"),

@@ -1,6 +1,6 @@
 """The command line: `headrace`.
 
-This module is imported before anything can be done about Ctrl-C, so it imports next to nothing; `commands` has the commands.
+Until this module is imported, Ctrl-C cannot be handled. So it imports almost nothing; the commands are in `commands`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m headrace.cli` is `headrace`."""
+"""`python -m headrace.cli` runs `headrace`."""
 
 from headrace.cli import main
 

@@ -27,7 +27,7 @@ def audit(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Recompute recorded lookups from the log by their evidence; exit code 1 if any was served otherwise."""
+    """Recompute recorded lookups from the log by their evidence. The exit code is 1 if any was served differently."""
     from headrace.audit import audit_lookups, since_us
 
     project = Project.load(folder)
@@ -89,7 +89,7 @@ def _show(report: AuditReport, project: Project, since: str | None) -> None:
     if report.skews:
         _show_skews(report)
     if report.share is not None:
-        # Never rounded up to 100%: that would be a false promise.
+        # Never rounded up to 100%.
         shown = "100" if report.ok else f"{int(report.share * 10_000) / 100:.2f}"
         colour = "green" if report.ok else "red"
         console.print(

@@ -1,4 +1,4 @@
-"""Commands that change which version of a view is served: backfill, rollback."""
+"""Commands that change the served version of a view: backfill, rollback."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask the workers; d
 def backfill(
     view: ViewName,
     no_wait: NoWait = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Take back what was asked for and is not live yet.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel a request whose version is not live yet.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
@@ -54,7 +54,7 @@ def backfill(
         if as_json:
             print_json({"view": view, "cancelled": there})
         else:
-            console.print("Cancelled." if there else f"Nothing was asked for {view}.", highlight=False)
+            console.print("Cancelled." if there else f"There is no request for {view}.", highlight=False)
         return
     _confirm_giving_up(project, plan, view, yes=yes, instead=declared)
     _hand_off(project, plan, declared, wait=not no_wait, as_json=as_json)
@@ -67,13 +67,13 @@ def rollback(
         str | None,
         typer.Option("--to", help="The version to serve, by its hash or the hash's beginning.", show_default=False),
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Only show the versions that there are.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Only show the versions.")] = False,
     no_wait: NoWait = False,
     yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Serve the version that a view had before, once it has been brought up to date from the log."""
+    """Serve the version that a view had before, after it has been brought up to date from the log."""
     _require_log()
     project = Project.load(folder)
     plan = read_plan(project.plan_file)
@@ -85,30 +85,32 @@ def rollback(
     before = _before(view, versions) if to is None else _named(view, versions, to)
     why = unreadable(before, plan.source_of(declared))
     if why is not None:
-        msg = f"{before.versioned_name} can no longer be computed: {why}, and the plan says otherwise now."
+        msg = f"{before.versioned_name} can no longer be computed: {why}, and the plan differs now."
         raise PlanMismatchError(msg, hint="Change the source back, apply, and roll back again.")
     _confirm_giving_up(project, plan, view, yes=yes, instead=before)
     _hand_off(project, plan, before, wait=not no_wait, as_json=as_json)
     if before.hash != declared.hash and not as_json:
         note(
-            f"The plan still says {declared.versioned_name}, and training sets are made by the plan: change the definition back and apply it."
+            f"The plan still has {declared.versioned_name}, and training sets are made by the plan: change the "
+            "definition back and apply it."
         )
 
 
 def _require_log() -> None:
-    """Say at once which extra is missing; nothing was asked of anybody yet."""
+    """Fail at once where an extra is missing, before any request is made."""
     with needing("stream"):
         import headrace.log  # noqa: F401
 
 
 def _before(view: str, versions: list[KeptVersion]) -> View:
-    """The version before the live one; never one that came after it."""
+    """The version before the live one, never one after it."""
     by_role = {one.role: one.view for one in versions}
     if "before" in by_role:
         return by_role["before"]
     if "undone" in by_role:
         undone = by_role["undone"]
-        msg = f"{by_role['live'].versioned_name} was rolled back to, from {undone.versioned_name}, and nothing before it is kept."
+        live = by_role["live"].versioned_name
+        msg = f"{live} is the result of a rollback from {undone.versioned_name}, and no version before it is kept."
         raise LookupRequestError(
             msg, hint=f"`headrace rollback {view} --to {undone.hash}` serves {undone.versioned_name} again."
         )
@@ -121,8 +123,8 @@ def _named(view: str, versions: list[KeptVersion], to: str) -> View:
     found = [one.view for one in versions if one.role != "building" and wanted and one.view.hash.startswith(wanted)]
     if len(found) != 1:
         held = ", ".join(f"{one.view.versioned_name} ({one.role})" for one in versions)
-        msg = f"The store holds {'several versions' if found else 'no version'} {to!r} of {view!r}."
-        raise LookupRequestError(msg, hint=f"It holds {held or 'none'}.")
+        msg = f"The store has {'several versions' if found else 'no version'} {to!r} of {view!r}."
+        raise LookupRequestError(msg, hint=f"It has: {held or 'none'}.")
     return found[0]
 
 
@@ -144,24 +146,24 @@ def _show_versions(view: str, versions: list[KeptVersion], declared: View, *, as
         for one in found
     ]
     table(f"Versions of {view}", ["version", "role", "first live", "declared"], rows, whole=["version"])
-    note("undone: it was rolled back from; `headrace rollback VIEW --to VERSION` serves it again.")
+    note("undone: a rollback replaced it; `headrace rollback VIEW --to VERSION` serves it again.")
 
 
 def _confirm_giving_up(project: Project, plan: Plan, view: str, *, yes: bool, instead: View | None = None) -> None:
-    """Ask before a version that is being built is thrown away."""
+    """Ask before a version that is being built is discarded."""
     from headrace.log import EventLog
 
     try:
         catalogue = _catalogue(project)
     except StoreUnavailableError:
-        return  # nothing can be half built where no store answers
+        return  # without a store, nothing is being built
     building = catalogue.definition(catalogue.building.get(view))
     if building is None or (instead is not None and building.hash == instead.hash):
         return
     source = plan.sources.get(building.source)
     ends = {} if source is None else EventLog(project.log_path, source).last_offsets()
     share = catalogue.built_share(building.hash, ends)
-    confirm(f"{building.versioned_name} is being built ({share:.0%} done). Throw that away?", yes=yes)
+    confirm(f"{building.versioned_name} is being built ({share:.0%} done). Discard it?", yes=yes)
 
 
 def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json: bool) -> None:
@@ -178,15 +180,15 @@ def _hand_off(project: Project, plan: Plan, target: View, *, wait: bool, as_json
             _wait(project, plan, target)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(
-            f"the request for {target.versioned_name} stands; run the same command again to go on, "
-            f"or `headrace backfill {target.name} --cancel` to take it back"
+            f"the request for {target.versioned_name} remains; run the same command again to continue, "
+            f"or `headrace backfill {target.name} --cancel` to cancel it"
         )
         raise
     if not is_done and not wait:
         if as_json:
             print_json({"view": target.name, "version": target.hash, "live": False})
         else:
-            console.print(f"Asked for {target.versioned_name}; `headrace status` shows how far it is.", highlight=False)
+            console.print(f"Requested {target.versioned_name}; `headrace status` shows how far it is.", highlight=False)
         return
     _done(target, began, as_json, already=False)
 
@@ -203,7 +205,7 @@ def _done(target: View, began: float, as_json: bool, *, already: bool) -> None:
 
 
 def _done_alone(project: Project, plan: Plan) -> bool:
-    """Do it here and now, if the store is one that a worker locks and none runs."""
+    """Build it in this process, if the store is one that a worker locks and none runs."""
     if not project.store_url.startswith("lmdb:"):
         return False
     from headrace.worker.startup import hand_off_alone
@@ -243,10 +245,11 @@ def _give_up(catalogue: Catalogue, target: View, *, waited: bool) -> None:
     begun = catalogue.building.get(target.name) == target.hash
     if not begun and target.hash in catalogue.refused:
         msg = f"The worker does not build {target.versioned_name} yet: {catalogue.refused[target.hash]}"
-        raise HeadraceError(msg, hint="The request stands; `headrace backfill --cancel` takes it back.")
+        raise HeadraceError(msg, hint="The request remains; `headrace backfill --cancel` cancels it.")
     if not begun and waited:
         note(
-            f"No worker has begun to build {target.versioned_name}. The request stands: start one with `headrace stream`."
+            f"No worker has begun to build {target.versioned_name}. The request remains: start one with "
+            "`headrace stream`."
         )
         raise typer.Exit(AWAY)
 

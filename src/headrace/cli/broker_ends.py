@@ -1,4 +1,7 @@
-"""What `headrace status` can ask the broker, by source partition: nothing of a topic that is not the one the log was made from."""
+"""What `headrace status` asks the broker, by source partition.
+
+A topic that is not the one the log was made from is left out.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ Offsets = dict[tuple[str, int], int]
 
 @dataclass(frozen=True)
 class BrokerSide:
-    """What the broker has of each source partition; what is not known is left out.
+    """What the broker has, by source partition. A partition that is not known is left out.
 
     Attributes:
         begins: The offset of its oldest record.
-        ends: The offset that its next record will get.
-        committed: What the workers' group has committed.
-        is_known: Whether the broker could be asked.
+        ends: The offset of its next record.
+        committed: The offset that the workers' group has committed.
+        is_known: Whether the broker answered.
     """
 
     begins: Offsets = field(default_factory=dict)
@@ -42,9 +45,9 @@ def broker_side(
 
     Args:
         project: The project.
-        histories: Of each topic, what is noted with the log.
+        histories: By topic, its history as noted with the log.
         topics: The topics.
-        notes: What there is to know is added here.
+        notes: Remarks are added here.
     """
     try:
         from headrace.kafka import beginning_offsets, committed_offsets, end_offsets, project_connection
@@ -72,14 +75,14 @@ def _number(histories: Mapping[str, TopicHistory], topic: str, partition: int) -
 
 
 def _is_live(topic: str, histories: Mapping[str, TopicHistory], found: Mapping[str, str], notes: list[str]) -> bool:
-    """Whether the broker's topic is the one that the log was made from, or nothing was yet."""
+    """Whether the broker's topic is the one that the log was made from, or nothing is logged yet."""
     if topic not in found:
         notes.append(f"The topic {topic} does not exist on the broker, so its end and lag are not known.")
         return False
     if topic in histories and histories[topic].live.identity != found[topic]:
         notes.append(
             f"The topic {topic} on the broker is not the one that the log was made from, so its lag is not known. "
-            "`headrace stream` goes on with it, or says how."
+            "`headrace stream` continues with it, or says how to."
         )
         return False
     return True

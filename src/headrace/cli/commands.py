@@ -1,7 +1,7 @@
-"""The commands by name, each imported when it is called.
+"""The commands by name. Each is imported when it is called.
 
-`headrace --help`, completion and the suggestion for a mistyped name need names and one line each. They stand here, so that
-none of them imports a command.
+`headrace --help`, completion and the suggestion for a mistyped name need only the names and a line for each. These are
+here, so no command is imported for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["COMMANDS", "app"]
 
 
 class Entry(NamedTuple):
-    """Where a command is (a function, or a Typer application of several), and what it does, in a line of the help."""
+    """The place of a command (a function, or a Typer application of several) and its line in the help."""
 
     where: str
     does: str
@@ -33,24 +33,24 @@ COMMANDS = {
     "apply": Entry("definitions:apply", "Register the definitions with Feast and compile the plan."),
     "plan": Entry("definitions:plan", "Show what `apply` would change."),
     "list": Entry("show:list_", "Show what is declared: sources, views, services, datasets."),
-    "show": Entry("show:show", "Show one of them in words: windows, cost, freshness, versions."),
+    "show": Entry("show:show", "Explain one of them: windows, size, freshness, versions."),
     "dev": Entry("run_commands:dev", "Run the embedded broker, for development."),
     "produce": Entry("run_commands:produce", "Replay a history of events into its Kafka topic."),
     "stream": Entry("run_commands:stream", "Run a worker: from Kafka into online store and log."),
-    "lookup": Entry("features:lookup", "Look one entity's features up in the online store."),
-    "history": Entry("features:history", "Join features to a spine as of its times, from the log."),
+    "lookup": Entry("features:lookup", "Look up one entity's features in the online store."),
+    "history": Entry("features:history", "Join features to a spine at its times, from the log."),
     "dataset": Entry("features:dataset", "Build training sets, and prove that they can be built again."),
     "health": Entry("health:health", "Check that a worker runs and moves, for health checks."),
-    "status": Entry("run_commands:status", "Show how far each source partition has come."),
+    "status": Entry("run_commands:status", "Show how far each source partition is."),
     "deadletters": Entry("dead_letters:deadletters", "Show events that could not be used, or send them back."),
     "audit": Entry("audit:audit", "Recompute recorded lookups from the log, and compare."),
-    "forget": Entry("forget:forget", "Erase an entity, for good."),
+    "forget": Entry("forget:forget", "Erase an entity permanently."),
     "backfill": Entry("backfill:backfill", "Build a new or changed view from the log, and serve it."),
     "rollback": Entry("backfill:rollback", "Serve the version that a view had before."),
     "import": Entry("import_history:import_", "Load existing history into the log."),
-    "log": Entry("log:log", "Look after the log's files."),
+    "log": Entry("log:log", "Show and maintain the log's files."),
     "reset": Entry("reset:reset", "Empty online store and log, to start from nothing."),
-    "demo": Entry("demo:demo", "Run all of it on the embedded broker, ending with a proof."),
+    "demo": Entry("demo:demo", "Run everything on the embedded broker, with a proof at the end."),
 }
 
 
@@ -58,31 +58,31 @@ class Commands(TyperGroup):
     """The commands, each imported when it is called."""
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
-        """The command that the arguments begin with, imported."""
+        """Import the command that the arguments begin with."""
         name, found, rest = super().resolve_command(ctx, args)
         return name, None if found is None else _load(str(name)), rest
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Read the arguments before the command's name."""
         ctx.obj = "--json" in args
-        with _told_as_json(ctx.obj):
+        with _usage_errors_as_json(ctx.obj):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
-        with _told_as_json(ctx.obj):
+        with _usage_errors_as_json(ctx.obj):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told_as_json(wanted: bool) -> Iterator[None]:
-    """Tell a wrong call on standard output as well, as JSON, where JSON was asked for."""
+def _usage_errors_as_json(wanted: bool) -> Iterator[None]:
+    """Print a wrong call as JSON on standard output too, where JSON is wanted."""
     try:
         yield
     except TyperException as error:
         if wanted:
-            told = {"error": error.format_message(), "hint": None, "kind": "usage", "exit_code": error.exit_code}
-            typer.echo(json.dumps(told))
+            failure = {"error": error.format_message(), "hint": None, "kind": "usage", "exit_code": error.exit_code}
+            typer.echo(json.dumps(failure))
         raise
 
 
@@ -102,10 +102,13 @@ app = typer.Typer(
     cls=Commands,
     help="A streaming feature store: fresh online features and training data that provably agree.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # Rich would draw the help in colours, and take twice as long as everything else
+    rich_markup_mode=None,  # Rich's coloured help takes twice as long as everything else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed, 2 called wrongly, 3 a check found a difference, 4 away just now: try again, 130 interrupted.",
+    epilog=(
+        "Exit codes: 0 done, 1 failed, 2 called wrongly, 3 a check found a difference, "
+        "4 not available now: try again, 130 interrupted."
+    ),
 )
 
 
@@ -121,7 +124,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and end.")
     ] = False,
 ) -> None:
-    """Be the options that stand before a command."""
+    """Take the options that come before a command."""
 
 
 for _name, _entry in COMMANDS.items():

@@ -1,4 +1,4 @@
-"""Building and verifying datasets, as the commands and the demo do it."""
+"""Building and verifying datasets, for the commands and the demo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def build_dataset(project: Project, name: str, out: Path) -> dict[str, Any]:
     """Build a dataset of the project and write it to `out`.
 
     Returns:
-        JSON-ready: dataset, plan, manifest's path, log versions, and rows and files by split.
+        For JSON: dataset, plan, the manifest's path, log versions, and rows and files by split.
     """
     built = export_dataset(TrainingClient(project), load_dataset(project, name), out)
     splits: dict[str, dict[str, int]] = {}
@@ -38,7 +38,7 @@ def verify_dataset(project: Project, path: Path) -> dict[str, Any]:
     """Build a dataset again from its manifest and compare.
 
     Returns:
-        JSON-ready: dataset, whether the bytes are the same, how many files, what differs, and what else there is to know.
+        For JSON: dataset, whether the bytes are the same, how many files, what differs, and notes.
     """
     _, manifest = read_manifest(path)
     name = manifest["dataset"]

@@ -1,4 +1,4 @@
-"""The command for dead letters: what could not be used and why, and sending it back after a fix."""
+"""`headrace deadletters`: show dead letters, and send them back after a fix."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def deadletters(
     limit: Annotated[
         int | None,
         typer.Option(
-            help="Only the newest N; 50 are shown, and all sent back, if left out; 0 is all.", show_default=False
+            help="Only the newest N. If left out, 50 are shown, and all are sent back. 0 is all.", show_default=False
         ),
     ] = None,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Send them back to their topics, after a fix; what was sent back is noted.")
+        bool, typer.Option("--replay", help="Send them back to their topics, after a fix. Each is sent back once.")
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Show events that could not be used, and why; or send them back to their topics."""
+    """Show events that could not be used, and why. Or send them back to their topics."""
     from headrace.cli.status import count_undelivered
     from headrace.kafka import project_connection
     from headrace.plan import read_plan
@@ -105,7 +105,7 @@ def _replay(project: Project, letters: list[DeadLetter], *, yes: bool, as_json: 
         by_topic = Counter(letter.topic for letter in letters if why_not_replayed(letter) is None)
         what = ", ".join(f"{count:,} to {topic}" for topic, count in by_topic.items())
         confirm(
-            f"Send {ready:,} dead letters back ({what})? Those that are refused again become dead letters again.",
+            f"Send back {ready:,} dead letters ({what})? An event that is refused again becomes a new dead letter.",
             yes=yes,
         )
     sent = replay_dead_letters(project, letters) if ready else 0
@@ -114,7 +114,7 @@ def _replay(project: Project, letters: list[DeadLetter], *, yes: bool, as_json: 
         print_json({"sent": sent, "passed_over": left})
     else:
         console.print(
-            f"Sent {sent:,} dead letters back." if sent else "There is nothing to send back.", highlight=False
+            f"Sent back {sent:,} dead letters." if sent else "There is nothing to send back.", highlight=False
         )
 
 

@@ -1,4 +1,4 @@
-"""Definitions in words, as people are shown them."""
+"""Definitions as text for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s"
 
 
 def span(us: int) -> str:
-    """A duration in the largest unit that measures it whole.
+    """A duration in the largest unit of which it is a whole number.
 
     >>> span(5_400_000_000), span(86_400_000_000), span(0)
     ('90 min', '1 d', '0 s')
@@ -25,7 +25,7 @@ def span(us: int) -> str:
 
 
 def feature_words(feature: Feature) -> str:
-    """What a feature is: `mean of dep_delay where is_late, over the last 24 h, moving every 15 min`.
+    """A feature as text: `mean of dep_delay where is_late, over the last 24 h, moving every 15 min`.
 
     Args:
         feature: The feature.
@@ -49,7 +49,7 @@ def _window_words(feature: Feature) -> str:
 
 
 def keys_words(view: View) -> str:
-    """What a view's features are of.
+    """The entities of a view's features as text.
 
     Args:
         view: The view.
@@ -58,7 +58,7 @@ def keys_words(view: View) -> str:
 
 
 def source_words(source: Source) -> str:
-    """What a source is.
+    """A source as text.
 
     Args:
         source: The source.

@@ -18,12 +18,12 @@ __all__ = ["apply", "init", "plan"]
 
 @command
 def init(
-    name: Annotated[str, typer.Argument(help="The project's name; a folder of that name is made here.")],
+    name: Annotated[str, typer.Argument(help="The project's name; a folder with that name is made here.")],
     template: Annotated[
-        str, typer.Option(help="What it is about: shop (orders) or sensors (readings, with filters and event ids).")
+        str, typer.Option(help="The example: shop (orders) or sensors (readings, with filters and event ids).")
     ] = "shop",
 ) -> None:
-    """Start a project: a small working one to change, with tests of its features."""
+    """Make a small working project to change, with tests of its features."""
     from headrace.cli.scaffold import scaffold
 
     folder = Path(name)
@@ -83,6 +83,6 @@ def _show_changes(diff: PlanDiff) -> None:
     if diff.replaced_views:
         names = ", ".join(diff.replaced_views)
         note(
-            f"Changed views ({names}) are new to the online store: `headrace backfill VIEW` builds one from the log while the old version "
-            "serves; `headrace stream --rebuild` fills the whole store anew."
+            f"Changed views ({names}) are new to the online store: `headrace backfill VIEW` builds one from the log while "
+            "the old version serves; `headrace stream --rebuild` fills the whole store again."
         )

@@ -1,4 +1,4 @@
-"""`headrace demo`: the whole main job on the embedded default, with proof at the end."""
+"""`headrace demo`: everything on the embedded broker and store, with a proof at the end."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def demo(
     lookups: Annotated[int, typer.Option(help="How many lookups to record and prove.")] = _LOOKUPS,
     limit: Annotated[
         int | None,
-        typer.Option(help="Only about the first N events of each topic: all up to one moment.", show_default=False),
+        typer.Option(help="About the first N events of each topic; all topics end at one time.", show_default=False),
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Replay the project's histories through Kafka and Faust, serve features meanwhile, export training sets, and prove that both agree."""
+    """Replay histories through Kafka, serve features meanwhile, export training sets, and prove that both agree."""
     set_up_logging(verbose=False, ours=logging.WARNING)
     _require_all()
     asked_for = Project.load(folder).state
@@ -57,7 +57,7 @@ def _require_all() -> None:
 
 
 def _run(project: Project, late: float, lookups: int, limit: int | None) -> tuple[dict[str, Any], list[Path], bool]:
-    """The keys of a telling lookup, the training sets' folders, and whether every lookup wanted was made and matched."""
+    """The keys of a good example lookup, the training sets' folders, and whether all lookups were made and matched."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
@@ -75,8 +75,8 @@ def _run(project: Project, late: float, lookups: int, limit: int | None) -> tupl
             worker, recorded = stream_and_look_up(project, plan, lookups, progress)
     rates = ", ".join(f"{rate:,}" for rate in worker["events_per_second_by_quarter"])
     console.print(
-        f"\nThe worker applied [bold]{worker['events']:,}[/] events at [bold]{worker['events_per_second']:,} events/s[/] "
-        f"(by quarter of the events: {rates}), {worker['dead_letters']:,} dead letters.\n",
+        f"\nThe worker applied [bold]{worker['events']:,}[/] events at "
+        f"[bold]{worker['events_per_second']:,} events/s[/] (by quarter of the events: {rates}), {worker['dead_letters']:,} dead letters.\n",
         highlight=False,
     )
     show_live(project, plan)
@@ -92,7 +92,7 @@ def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[
     headrace = "headrace" if shutil.which("headrace") else str(_shown(Path(sys.executable).with_name("headrace")))
     commands = [
         ("features now, from the online store (add --json)", f"lookup --service {service} {keys}"),
-        ("how far each source partition came", "status"),
+        ("how far each source partition is", "status"),
         ("recompute from the log what was served", "audit"),
         ("what an edit under feature_repo/ would change", "plan"),
         *(
@@ -111,11 +111,9 @@ def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[
 
 
 def _example_keys(recorded: list[dict[str, Any]]) -> dict[str, Any]:
-    """The keys of the newest lookup that found the most to tell."""
-    telling = max(
-        recorded, key=lambda one: (sum(value is not None for value in one["features"].values()), one["at_us"])
-    )
-    return dict(telling["keys"])
+    """The keys of the newest lookup among those with the most values."""
+    best = max(recorded, key=lambda one: (sum(value is not None for value in one["features"].values()), one["at_us"]))
+    return dict(best["keys"])
 
 
 def _shown(path: Path) -> Path:

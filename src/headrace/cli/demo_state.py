@@ -1,4 +1,4 @@
-"""Where a demo may write: a state folder that holds nothing, or nothing but what an earlier demo left, untouched since."""
+"""Where a demo may write: an empty state folder, or one with only the data of an earlier demo, unchanged since."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["demo_project", "demo_state"]
 _MARKER = "demo.json"
 
 _MADE_AGAIN = {"plan.json", "registry.db", "broker.json", "broker.log", "worker.log", "faust", ".lock", _MARKER}
-"""What every command writes anew and no data is lost with."""
+"""Files that commands write again; removing them loses no data."""
 
 _OPENED = {"lock.mdb", "worker.lock", ".lock"}
 """Files that change when a store is merely opened."""
 
 
 def demo_project(start: Path | None) -> Project:
-    """The project as the demo runs it: on the embedded broker and LMDB, in a state folder that it may empty.
+    """The project for the demo: on the embedded broker and LMDB, in a state folder that the demo may empty.
 
-    Where the project's own state folder holds anything else, that is a folder beside it, whose name ends with -demo.
+    Where the project's own state folder has other data, it is a folder beside that one, whose name ends with -demo.
 
     Args:
         start: A folder in the project.
@@ -56,16 +56,16 @@ def demo_project(start: Path | None) -> Project:
     if also is not None:
         msg = f"The demo empties the folder that it runs in, and {why}. In {beside}, {also}."
         raise ConfigError(msg, hint=f"Move {beside} away, or name another folder: HEADRACE_STATE=FOLDER headrace demo")
-    note(f"{why[0].upper()}{why[1:]}: that stays, and the demo runs in {beside}.")
+    note(f"{why[0].upper()}{why[1:]}: it is not touched, and the demo runs in {beside}.")
     return own
 
 
 @contextmanager
 def demo_state(project: Project) -> Iterator[None]:
-    """Empty the folder of what an earlier demo left; note at the end, however that comes, what this one wrote.
+    """Remove the data of an earlier demo. At the end, also after an error, note what this demo wrote.
 
     Args:
-        project: What `demo_project` gave.
+        project: The project from `demo_project`.
 
     Yields:
         Nothing.
@@ -94,9 +94,9 @@ def _not_free(project: Project) -> str | None:
     try:
         noted = json.loads((project.state / _MARKER).read_text(encoding="utf-8"))["wrote"]
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{project.state} holds data that no demo made"
+        return f"{project.state} has data that no demo made"
     if noted != _fingerprint(project.state):
-        return f"{project.state} holds data that was written after the demo"
+        return f"{project.state} has data that was written after the demo"
     return None
 
 
@@ -107,7 +107,7 @@ def _data(state: Path) -> list[Path]:
 
 
 def _fingerprint(state: Path) -> dict[str, list[int]]:
-    """Every file that holds data, with its size and when it was last written."""
+    """Every data file with its size and the time of its last change."""
     files = [found for path in _data(state) for found in ([path] if path.is_file() else path.rglob("*"))]
     facts = {str(file.relative_to(state)): file.lstat() for file in files if not file.is_dir()}
     return {

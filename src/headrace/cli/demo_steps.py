@@ -1,4 +1,4 @@
-"""The steps of `headrace demo`, each through the same code that its own command runs."""
+"""The steps of `headrace demo`. Each runs the code of its own command."""
 
 from __future__ import annotations
 
@@ -40,12 +40,15 @@ def produce_histories(project: Project, plan: Plan, late: float, limit: int | No
             progress.update(task, completed=at.sent, total=at.total, more=f"{at.simulated:%Y-%m-%d}")
 
         summary = produce(project, source.topic, ReplayOptions(late=late, until=until, seed=_SEED), report)
-        told = f"{summary.events_per_second:,.0f} events/s, {summary.late:,} late"
-        progress.update(task, completed=summary.sent, total=summary.sent, more=told)
+        rate = f"{summary.events_per_second:,.0f} events/s, {summary.late:,} late"
+        progress.update(task, completed=summary.sent, total=summary.sent, more=rate)
 
 
 def _common_end(project: Project, plan: Plan, limit: int) -> datetime:
-    """The first moment by which some topic has had its share of events: histories that ended apart would leave one's features empty."""
+    """The first time at which some topic has had `limit` events.
+
+    With different ends, the features of one topic could be empty.
+    """
     ends = []
     for source in plan.sources.values():
         times = _history_table(project, source.topic)[source.timestamp_field].cast(pa.timestamp("us", "UTC"))
@@ -62,19 +65,19 @@ def _history_table(project: Project, topic: str) -> pa.Table:
 def stream_and_look_up(
     project: Project, plan: Plan, wanted: int, progress: Progress
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Run the worker as its own process and look features up while it runs.
+    """Run the worker as its own process and look up features while it runs.
 
     Returns:
-        The worker's closing summary, and the lookups recorded, which are also in `lookups.jsonl`.
+        The worker's summary, and the recorded lookups, which are also in `lookups.jsonl`.
     """
     entities = _entities(project, plan)
     command = [sys.executable, "-m", "headrace.cli", "stream", "--until-end", "--json", "--project", str(project.root)]
     task = progress.add_task("stream and look up", total=_produced(progress), more="starting the worker")
     log = project.state / "worker.log"
-    # The last tenth is kept for when the stream has ended, so that the newest state is proven as well.
+    # The last tenth is made after the stream has ended, so that the newest state is proven too.
     while_running = wanted * 9 // 10
     with log.open("wb") as worker_log, _Recorder(project, plan, entities) as recorder:
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=worker_log, text=True)  # noqa: S603 our own command
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=worker_log, text=True)
         try:
             while worker.poll() is None:
                 recorder.record(min(_AT_A_TIME, while_running - len(recorder.recorded)))
@@ -89,19 +92,20 @@ def stream_and_look_up(
         during = len(recorder.recorded)
         while len(recorder.recorded) < wanted and recorder.record(min(_AT_A_TIME, wanted - len(recorder.recorded))):
             pass
-    told = f"{summary['events_per_second']:,} events/s · {during} lookups recorded meanwhile, {len(recorder.recorded) - during} after"
-    progress.update(task, completed=summary["events"], more=told)
+    after = len(recorder.recorded) - during
+    rate = f"{summary['events_per_second']:,} events/s · {during} lookups recorded meanwhile, {after} after"
+    progress.update(task, completed=summary["events"], more=rate)
     return summary, recorder.recorded
 
 
 class _Recorder:
-    """Looks features up and keeps every answer with its evidence, in memory and in `lookups.jsonl`."""
+    """Looks up features and keeps every answer with its evidence, in memory and in `lookups.jsonl`."""
 
     def __init__(self, project: Project, plan: Plan, entities: dict[str, list[dict[str, Any]]]) -> None:
         self._project = project
         self._plan = plan
         self._entities = entities
-        self._dice = random.Random(_SEED)  # noqa: S311 which entities a demo asks for is no secret
+        self._random = random.Random(_SEED)  # noqa: S311 it chooses entities for a demo
         self._client: FeatureClient | None = None
         self.recorded: list[dict[str, Any]] = []
 
@@ -119,14 +123,14 @@ class _Recorder:
         client = self._filled_store()
         if client is None or count <= 0:
             return False
-        service = self._dice.choice(sorted(self._entities))
-        answers = client.get_online_features(service, self._dice.choices(self._entities[service], k=count)).records()
+        service = self._random.choice(sorted(self._entities))
+        answers = client.get_online_features(service, self._random.choices(self._entities[service], k=count)).records()
         self._lines.writelines(json.dumps(answer) + "\n" for answer in answers)
         self.recorded += answers
         return True
 
     def state(self) -> tuple[int, str]:
-        """How many records the store has applied, and the newest one's time."""
+        """How many records are applied, and the time of the newest."""
         client = self._filled_store()
         if client is None:
             return 0, "starting the worker"
@@ -151,8 +155,8 @@ def _produced(progress: Progress) -> int:
 def _summary(worker: subprocess.Popen[str], log: Path) -> dict[str, Any]:
     printed = worker.stdout.read() if worker.stdout else ""
     if worker.returncode != 0:
-        said = log.read_text(encoding="utf-8", errors="replace").strip()
-        msg = f"The worker ended with exit code {worker.returncode}:\n{said}"
+        lines = log.read_text(encoding="utf-8", errors="replace").strip()
+        msg = f"The worker ended with exit code {worker.returncode}:\n{lines}"
         raise HeadraceError(msg, hint=f"Its log is {log}.")
     return dict(json.loads(printed))
 
@@ -174,7 +178,7 @@ def _entities(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
 
 
 def show_live(project: Project, plan: Plan) -> None:
-    """Print the features of one entity per service, as they are now."""
+    """Print the current features of a few entities per service."""
     for name, entities in _entities(project, plan).items():
         with FeatureClient(project, plan=plan) as client:
             answer = client.get_online_features(name, entities)
@@ -194,7 +198,7 @@ def _is_known(record: dict[str, Any]) -> bool:
 
 
 def export_datasets(project: Project) -> list[Path]:
-    """Build every dataset under offline/datasets, and say what came out."""
+    """Build every dataset under offline/datasets, and print their sizes."""
     folders: list[Path] = []
     for definition in sorted((project.root / "offline" / "datasets").glob("[!_]*.py")):
         out = project.state / "datasets" / definition.stem

@@ -1,4 +1,4 @@
-"""How a run of the command line begins: how it prints, which warnings it shows, and then the command."""
+"""The start of the command line: set up output and warnings, then run the command."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def run() -> None:
     """Run the command that the arguments name."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # What is piped flows line by line, and what the terminal's encoding lacks is shown as an escape.
+            # Print piped output line by line, and characters that the encoding does not have as escapes.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     _show_only_own_warnings()
     from headrace.cli.commands import app
 
-    app(prog_name="headrace")  # by whatever path it was called: completion goes by this name
+    app(prog_name="headrace")  # shell completion needs this name, also where the program was called by a path
 
 
 def _show_only_own_warnings() -> None:
-    """What libraries warn of is for their callers, which are us: users see it where they ask for it (`python -W`, PYTHONWARNINGS)."""
+    """Show warnings of libraries only where the user asks for them (`python -W`, PYTHONWARNINGS)."""
     if sys.warnoptions:
         return
     warnings.simplefilter("ignore")

@@ -24,7 +24,7 @@ __all__ = ["build", "dataset", "entity_row", "history", "lookup", "verify"]
 Service = Annotated[
     str | None,
     typer.Option(
-        "--service", help="The feature service asked for; the plan's only one if left out.", show_default=False
+        "--service", help="The feature service; the plan's only one if left out.", show_default=False
     ),
 ]
 Features = Annotated[
@@ -43,22 +43,22 @@ def lookup(
     at: Annotated[
         str | None,
         typer.Option(
-            help="The time to look up at (ISO 8601; UTC unless it says otherwise); now if left out.", show_default=False
+            help="The time of the lookup (ISO 8601; UTC if it has no zone); now if left out.", show_default=False
         ),
     ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Look one entity's features up in the online store."""
+    """Look up one entity's features in the online store."""
     from headrace.lookup import FeatureClient
     from headrace.produce import parse_time
 
     project = Project.load(folder)
     with FeatureClient(project) as client:
-        asked = _asked(client.plan, service, feature)
-        views = [client.plan.views[name] for name in dict.fromkeys(ref.view for ref in client.plan.resolve(asked))]
+        wanted = _features(client.plan, service, feature)
+        views = [client.plan.views[name] for name in dict.fromkeys(ref.view for ref in client.plan.resolve(wanted))]
         row = entity_row(key, views)
-        answer = client.get_online_features(asked, [row], None if at is None else parse_time(at))
+        answer = client.get_online_features(wanted, [row], None if at is None else parse_time(at))
     record = answer.records()[0]
     problems = record.get("problems", {})
     if as_json:
@@ -77,7 +77,7 @@ def lookup(
         whole=["feature"],
     )
     seen = [[view, facts["status"], facts["newest_event"]] for view, facts in record["views"].items()]
-    table("of which", ["view", "status", "newest event"], seen)
+    table("By view", ["view", "status", "newest event"], seen)
     for cell, reason in problems.items():
         note(f"{cell} is null: {reason}")
 
@@ -88,7 +88,7 @@ def history(
     service: Service = None,
     feature: Features = None,
     as_of: Annotated[
-        str, typer.Option(help="known: what had been known by then; event: what an instant pipeline would have known.")
+        str, typer.Option(help="known: what was known at that time; event: what an instant pipeline would have known.")
     ] = "known",
     time_column: Annotated[str, typer.Option(help="The spine's time column.")] = "event_timestamp",
     out: Annotated[
@@ -105,7 +105,7 @@ def history(
     asked = _asked(read_plan(project.plan_file), service, feature)
     if out is not None:
         check_ending(out)
-    found = TrainingClient(project).get_historical_features(spine, asked, as_of=as_of, time_column=time_column)
+    found = TrainingClient(project).get_historical_features(spine, wanted, as_of=as_of, time_column=time_column)
     result = found.to_arrow()
     if out is not None:
         write_result(result, out)
@@ -133,7 +133,7 @@ def build(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Export a training set: Parquet shards by split, and a manifest that pins how to build them again."""
+    """Export a training set: Parquet shards by split, and a manifest with what is needed to build them again."""
     from headrace.cli.datasets import build_dataset
 
     project = Project.load(folder)
@@ -151,11 +151,11 @@ def build(
 
 @command
 def verify(
-    manifest: Annotated[Path, typer.Argument(help="A dataset's manifest.json, or the folder that holds it.")],
+    manifest: Annotated[Path, typer.Argument(help="A dataset's manifest.json, or its folder.")],
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Build a dataset again from its manifest and compare the bytes; exit code 1 if they differ."""
+    """Build a dataset again from its manifest and compare the bytes. The exit code is 1 if they differ."""
     from headrace.cli.datasets import verify_dataset
 
     report = verify_dataset(Project.load(folder), manifest)
@@ -169,15 +169,15 @@ def verify(
         for found in report["reasons"]:
             for problem in found["problems"]:
                 console.print("[red]differs:[/]", escape(problem), highlight=False, soft_wrap=True)
-            told = escape(f"{found['reason'].replace('_', ' ')}: {found['do']}")
-            console.print("  [cyan]→[/]", told, highlight=False, soft_wrap=True)
+            hint = escape(f"{found['reason'].replace('_', ' ')}: {found['do']}")
+            console.print("  [cyan]→[/]", hint, highlight=False, soft_wrap=True)
     if not report["ok"]:
         raise typer.Exit(FAILED)
 
 
-def _asked(plan: Plan, service: str | None, features: list[str] | None) -> str | list[str]:
+def _features(plan: Plan, service: str | None, features: list[str] | None) -> str | list[str]:
     if service and features:
-        msg = "--service and --feature exclude each other."
+        msg = "--service and --feature cannot be given together."
         raise LookupRequestError(msg, hint="Name a service, or the features one by one.")
     if features:
         return features
@@ -192,7 +192,7 @@ def _asked(plan: Plan, service: str | None, features: list[str] | None) -> str |
 
 
 def entity_row(keys: list[str], views: list[View]) -> dict[str, Any]:
-    """What `--key name=value` says, typed as the views are keyed; LookupRequestError where it names no join key of theirs."""
+    """The row of `--key name=value`, typed as the views' keys; LookupRequestError where it names no join key."""
     types = {entity.name: entity.dtype for view in views for entity in view.entities}
     row: dict[str, Any] = {}
     for pair in keys:
@@ -225,7 +225,7 @@ def _typed(name: str, text: str, dtype: DType) -> Any:
 
 
 def _note_problems(problems: Sequence[Problem]) -> None:
-    """How many cells of each feature could not be given, and why."""
+    """Print how many values of each feature are null because they cannot be given, and why."""
     counts = Counter((problem.feature, problem.reason) for problem in problems)
     for (feature, reason), rows in counts.items():
         note(f"{feature} is null in {rows:,} {'row' if rows == 1 else 'rows'}: {reason}")

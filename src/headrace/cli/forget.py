@@ -1,4 +1,4 @@
-"""The command that erases an entity."""
+"""`headrace forget`: erase an entity."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["forget"]
 def forget(
     entity: Annotated[str | None, typer.Argument(help="A join key's name.", show_default=False)] = None,
     keys: Annotated[
-        list[str] | None, typer.Argument(help="Its values: each is forgotten by itself.", show_default=False)
+        list[str] | None, typer.Argument(help="Its values; each is one entity.", show_default=False)
     ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", help="name=value; repeat: what has all of them is forgotten.", show_default=False),
+        typer.Option("--key", help="name=value; repeat for an entity of several keys.", show_default=False),
     ] = None,
     datasets: Annotated[
         Path | None,
@@ -42,21 +42,21 @@ def forget(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Erase an entity from online records, log and recorded lookups, for good; no replay brings it back."""
+    """Erase an entity permanently from online records, log and recorded lookups. No replay brings it back."""
     project = Project.load(folder)
     plan = read_plan(project.plan_file)
     folders = None if datasets is None else [datasets]
     entities = _entities(plan, entity, keys or [], key or [])
     if not dry_run and _is_alone(project) and Path(project.store_url.removeprefix("lmdb:")).exists():
         with _locked(project):
-            pass  # a worker that runs is told of before anybody is asked
+            pass  # where a worker runs, this fails before anybody is asked
     found = _held(project, plan, entities, folders)
     if dry_run:
         _show_held([held for _, held in found], as_json=as_json)
         return
     if not yes:
         _show_held([held for _, held in found], as_json=False)
-    confirm("Erase all of this for good?", yes=yes)
+    confirm("Erase all of this permanently?", yes=yes)
     try:
         done, stale = _erase(project, plan, [one for one, _ in found], folders)
     except KeyboardInterrupt as interrupt:
@@ -71,26 +71,26 @@ def forget(
     if stale:
         names = ", ".join(stale)
         if alone:
-            note(f"The online records were made anew from the log: {names} had counted erased events.")
+            note(f"The online records were built again from the log: {names} had counted erased events.")
         else:
             note(f"{names} still count erased events: stop the workers and start one with `headrace stream --rebuild`.")
 
 
 def _is_alone(project: Project) -> bool:
-    """Whether the store is one that a single worker locks, so that none runs while this command has it."""
+    """Whether one worker locks the store, so that none can run while this command has it."""
     return project.store_url.startswith("lmdb:")
 
 
 def _held(
     project: Project, plan: Plan, variants: list[list[Entity]], folders: list[Path] | None
 ) -> list[tuple[Entity, Held]]:
-    """What is held of each entity, in every type that its key has; LookupRequestError where nothing ever was of one."""
+    """The data of each entity, in every type of its key; LookupRequestError where there never was any of one."""
     from headrace.erasure import places_of, what_is_held
     from headrace.erasure.forget import never_held
     from headrace.stores import open_store
 
     found: list[tuple[Entity, Held]] = []
-    with console.status("Looking where it is held …"):
+    with console.status("Searching its data …"):
         try:
             store = open_store(project.store_url, writable=False)
         except StoreUnavailableError:
@@ -139,9 +139,9 @@ def _locked(project: Project) -> Iterator[Any]:
 
 
 def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str]) -> list[list[Entity]]:
-    """The entities asked for, each in every type that views have its keys in."""
+    """The requested entities, each in every type that its keys have in views."""
     if bool(entity) == bool(pairs) or (entity and not keys):
-        msg = "Forget whom?"
+        msg = "The entity to forget is not given."
         hint = (
             "Give a join key's name and values (`headrace forget carrier UA`), or --key name=value for each join key."
         )
@@ -156,7 +156,7 @@ def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str])
 
 
 def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
-    """What `name=value` says, in every type that views have these keys in."""
+    """The entity of `name=value`, in every type that its keys have in views."""
     names = {pair.partition("=")[0] for pair in pairs}
     kinds: dict[tuple[DType, ...], list[View]] = {}
     for view in views:
@@ -188,11 +188,11 @@ def _show_held(found: list[Held], *, as_json: bool) -> None:
         rows.append(["recorded lookups", held.lookups])
         table(f"Would be erased: {' and '.join(held.names)}", ["", "held"], rows, numbers=["held"])
         for holder in held.datasets:
-            note(f"A dataset holds it and is not touched: {holder.manifest} ({_rows(holder.rows)}).")
+            note(f"A dataset has it and is not touched: {holder.manifest} ({_rows(holder.rows)}).")
         if held.made_anew:
-            note(f"Online records would be made anew from the log: {', '.join(held.made_anew)} counted its events.")
+            note(f"Online records would be built again from the log: {', '.join(held.made_anew)} counted its events.")
         if held.is_cut_short:
-            note("An erasure of it was cut short; this finishes it.")
+            note("An erasure of it was interrupted; this finishes it.")
         elif held.erasure is not None:
             note(f"It was erased before, at {iso_time(held.erasure.erased_us)}.")
 
@@ -217,8 +217,8 @@ def _show(done: Forgotten) -> None:
     rows.append(["recorded lookups", done.lookups])
     table(f"Erased: {' and '.join(done.names)} {done.digest[:12]}…", ["", "removed"], rows, numbers=["removed"])
     for holder in done.datasets:
-        told = f"[yellow]still holds it:[/] {holder.manifest} ({_rows(holder.rows)})"
-        console.print(told, highlight=False, soft_wrap=True)
+        line = f"[yellow]still has it:[/] {holder.manifest} ({_rows(holder.rows)})"
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"Receipt: {done.receipt}", highlight=False, soft_wrap=True)
 
 

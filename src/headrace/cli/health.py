@@ -1,4 +1,7 @@
-"""`headrace health`: whether a worker runs and moves, for health checks; it asks no server, and imports next to nothing."""
+"""`headrace health`: whether a worker runs and makes progress, for health checks.
+
+It asks no server and imports almost nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from headrace.worker.heartbeat import Heartbeat, WorkerState, read_heartbeats
 __all__ = ["health", "worker_lines"]
 
 _FORGOTTEN_S = 3_600.0
-"""A worker on another machine that has been silent for so long is spoken of no more, in seconds."""
+"""A worker on another machine that is silent for longer is not shown any more, in seconds."""
 
 
 @command
@@ -27,7 +30,7 @@ def health(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Check that a worker runs here and moves: 0 yes, 1 none runs or one hangs, 4 it waits for something that is away."""
+    """Check that a worker runs here and makes progress: 0 yes, 1 none runs or one hangs, 4 it waits for a server."""
     now = time.time()
     beats = read_heartbeats(Project.load(folder).workers_path)
     if not everywhere:
@@ -53,16 +56,16 @@ def _verdict(running: Sequence[Heartbeat], now: float) -> tuple[int, str]:
     if hanging:
         return (
             FAILED,
-            f"Gives no sign of life: {', '.join(hanging)}. A supervisor should start it again; nothing is lost by it.",
+            f"Gives no sign of life: {', '.join(hanging)}. A supervisor should start it again; nothing is lost.",
         )
     waiting = [beat.note or "something is away" for beat in running if beat.state is WorkerState.WAITING]
     if waiting:
         return AWAY, f"Waiting: {waiting[0]}"
-    return 0, "Every worker moves."
+    return 0, "Every worker makes progress."
 
 
 def worker_lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
-    """What to say of workers: of those that run, a line each; where none does, why the last one ended.
+    """Text about workers: a line for each that runs; where none runs, why the last one ended.
 
     Args:
         beats: Their signs of life.
@@ -77,7 +80,7 @@ def worker_lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
     if gone.state is WorkerState.FAILED:
         how = f"failed: {gone.note}"
     elif gone.state is WorkerState.ENDED:
-        how = "ended as it should"
+        how = "ended normally"
     else:
         how = "was killed, or its machine went down"
     return [f"No worker runs. The last one, {gone.worker}, {how} ({_ago(gone.age_s(now))} ago)."]

@@ -1,4 +1,4 @@
-"""The command that imports history."""
+"""`headrace import`: load existing history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["import_"]
 @command
 def import_(
     source: Annotated[
-        str | None, typer.Argument(help="The source (or its topic) whose events these are.", show_default=False)
+        str | None, typer.Argument(help="The source (or its topic) of the events.", show_default=False)
     ] = None,
     files: Annotated[
         str | None,
@@ -35,12 +35,12 @@ def import_(
     ] = None,
     database: Annotated[
         Path | None,
-        typer.Option(help="The DuckDB file that the query is run in, opened to read only.", show_default=False),
+        typer.Option(help="The DuckDB file for the query, opened read-only.", show_default=False),
     ] = None,
     known_at: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="When each event became known; its event time if left out.", show_default=False
+            metavar="COLUMN", help="When each event became known; the event time if left out.", show_default=False
         ),
     ] = None,
     mapped: Annotated[
@@ -50,19 +50,19 @@ def import_(
     delimiter: Annotated[
         str | None,
         typer.Option(
-            help="Of CSV: what stands between fields; the comma, or the only one of ; tab | in the header, if left out.",
+            help="CSV: the character between fields; the comma, or the only one of ; tab | in the header, if left out.",
             show_default=False,
         ),
     ] = None,
-    quote: Annotated[str, typer.Option(help="Of CSV: what stands around fields; none where nothing does.")] = '"',
+    quote: Annotated[str, typer.Option(help="CSV: the character around fields; none for no quotes.")] = '"',
     escape: Annotated[
         str | None,
-        typer.Option(help="Of CSV: what stands before a quote within quotes, if not a quote.", show_default=False),
+        typer.Option(help="CSV: the character before a quote inside quotes; a quote if left out.", show_default=False),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of CSV: its encoding.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="CSV: its encoding.")] = "utf-8",
     null: Annotated[
         str | None,
-        typer.Option(help="Of CSV: what is written where there is no value, beside nothing.", show_default=False),
+        typer.Option(help="CSV: the text that means no value, besides an empty field.", show_default=False),
     ] = None,
     zone: Annotated[
         str | None,
@@ -71,41 +71,39 @@ def import_(
     epoch: Annotated[
         str | None,
         typer.Option(
-            help="What times that are numbers count since 1970: s, ms, us or ns; seconds or milliseconds if left out.",
+            help="The unit of times that are numbers since 1970: s, ms, us or ns; seconds or milliseconds if left out.",
             show_default=False,
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--id", help="A name for the import; made of its events' checksum if left out.", show_default=False
-        ),
+        typer.Option("--id", help="A name for the import; a checksum of its events if left out.", show_default=False),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Import events once more that were imported already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Import events again that were imported already.")] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave rows out that are no events, and write them to a file.")
+        bool, typer.Option("--skip-bad", help="Leave out rows that are no events, and write them to a file.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, and import nothing.")] = False,
     undo: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Instead: take the import of this id back.", show_default=False),
+        typer.Option(metavar="NAME", help="Instead: undo the import with this id.", show_default=False),
     ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Load existing history (Parquet, CSV, a query) into the log, as if it had been streamed; or take an import back."""
+    """Load existing history (Parquet, CSV, a query) into the log, as if it had been streamed; or undo an import."""
     from headrace.ingest import Origin, import_history
 
     project = Project.load(folder)
     if undo is not None:
         if files is not None or query is not None:
-            msg = "--undo takes an import back, and --from and --query make one."
+            msg = "--undo removes an import, and --from and --query make one."
             raise IngestError(msg, hint="Give --undo alone.")
         _undo(project, undo, source, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     if source is None:
-        msg = "It is not said whose events these are."
+        msg = "The source of the events is not given."
         raise IngestError(msg, hint="Name the source: headrace import SOURCE --from FILE.")
     dialect = _dialect(delimiter, quote, escape, encoding, null)
     origin = Origin(files=files, query=query, database=database, dialect=dialect)
@@ -139,17 +137,19 @@ def _undo(project: Project, name: str, source: str | None, *, dry_run: bool, yes
             [["topic", found.topic], ["imported at", found.begun_at], ["events", found.events]],
         )
         for manifest in found.datasets:
-            console.print(f"A dataset was built with it, and stays: {manifest}", highlight=False, soft_wrap=True)
+            console.print(
+                f"A dataset was built with it, and is not changed: {manifest}", highlight=False, soft_wrap=True
+            )
     if dry_run:
         if as_json:
             print_json({**asdict(found), "dry_run": True})
         return
-    confirm("Take it back, out of the log and the online store?", yes=yes)
+    confirm("Remove it from the log and the online store?", yes=yes)
     done = undo_import(project, name, source)
     if as_json:
         print_json({**asdict(done), "dry_run": False})
         return
-    console.print(f"Taken back: {done.removed:,} events of the log, {done.records:,} online records.", highlight=False)
+    console.print(f"Removed: {done.removed:,} events of the log, {done.records:,} online records.", highlight=False)
 
 
 def _pairs(mapped: list[str]) -> dict[str, str]:
@@ -188,7 +188,7 @@ def _moments(zone: str | None, epoch: str | None) -> TimeReader:
     from headrace.tabular.time_columns import EPOCH_UNITS, TimeReader
 
     if epoch is not None and epoch not in EPOCH_UNITS:
-        msg = f"--epoch {epoch} is no unit."
+        msg = f"--epoch {epoch} is not a unit."
         raise IngestError(msg, hint=f"Write one of {', '.join(EPOCH_UNITS)}.")
     try:
         return TimeReader(None if zone is None else ZoneInfo(zone), epoch)
@@ -229,7 +229,7 @@ def _show(done: Imported, *, dry_run: bool) -> None:
         for what, n in (
             ("bad rows", done.bad),
             ("repeated events", done.repeated),
-            ("events that the log has", done.held),
+            ("events already in the log", done.held),
         )
         if n
     ]
@@ -243,16 +243,16 @@ def _show(done: Imported, *, dry_run: bool) -> None:
     for unmatched in done.unmatched:
         note(str(unmatched))
     if done.quoted_query is not None:
-        note(f"Names that SQL has for itself were put in double quotes: {done.quoted_query}")
+        note(f"Names that are SQL keywords were put in double quotes: {done.quoted_query}")
     if done.bad_file:
         console.print(f"Bad rows: {done.bad_file}", highlight=False, soft_wrap=True)
     if done.imported_at is not None:
         note(
             f"These events were imported already, on {done.imported_at}, and nothing was added. "
-            f"`--again` counts them once more; `headrace import --undo {done.id}` takes them back."
+            f"`--again` counts them again; `headrace import --undo {done.id}` removes them."
         )
     if dry_run:
-        for row in done.first_bad:  # no file has them
+        for row in done.first_bad:  # a dry run writes no file of them
             note(f"Bad: {row}")
         note("Nothing was imported: this was a dry run.")
     elif done.online is not None and done.online.events is None:

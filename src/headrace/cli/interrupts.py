@@ -1,8 +1,9 @@
 """Ctrl-C at any moment: one line, exit code 130, no traceback.
 
-While commands are imported there is nothing to tidy up, so the process ends on the spot: raised inside the import of a compiled
-module, a KeyboardInterrupt may be swallowed, or come out as an ImportError. While a command works, KeyboardInterrupt is raised
-as ever, so that brokers are stopped and files closed; where the command is just importing something, once that is done.
+While commands are imported there is nothing to clean up, so the process ends at once. (A KeyboardInterrupt inside the
+import of a compiled module can be swallowed, or become an ImportError.) While a command works, KeyboardInterrupt is
+raised as usual, so that brokers are stopped and files are closed. If the command is importing a module at that moment,
+it is raised after the import.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ _AGAIN_S = 0.02
 
 
 def is_program() -> bool:
-    """Whether this process is the command line's own, which may be ended; not so in a test that calls a command."""
+    """Whether this process runs only the command line, and may be ended. A test that calls a command may not."""
     return signal.getsignal(signal.SIGINT) in (_end, _interrupt)
 
 
 def end_at_once() -> None:
-    """From now on, Ctrl-C ends the process on the spot; where our parent has us ignore it, it stays ignored."""
+    """From now on, Ctrl-C ends the process at once. Where the parent process made it ignored, it stays ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return
     signal.signal(signal.SIGINT, _end)
     waited, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-    if waited:  # it was pressed during an import, and the alarm would meet an interpreter that is ending
+    if waited:  # Ctrl-C was pressed during an import; the alarm would come while the interpreter ends
         _end(signal.SIGALRM, None)
 
 
 def raise_while_working() -> None:
-    """From now on, Ctrl-C raises KeyboardInterrupt; only where `end_at_once` was called before."""
+    """From now on, Ctrl-C raises KeyboardInterrupt, if `end_at_once` was called before."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, _interrupt)
 
@@ -46,7 +47,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if not _is_importing(frame):
         raise KeyboardInterrupt
-    signal.signal(signal.SIGINT, _end)  # a second Ctrl-C means: do not wait
+    signal.signal(signal.SIGINT, _end)  # a second Ctrl-C does not wait for the import
     signal.signal(signal.SIGALRM, _interrupt)
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 

@@ -1,4 +1,4 @@
-"""The commands that look after the files of the logs and of the recorded lookups."""
+"""`headrace log`: the files of the logs and of the recorded lookups."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Topics = Annotated[
 
 @command
 def show(topics: Topics = None, as_json: AsJson = False, folder: Folder = None) -> None:
-    """Show how many files, rows and bytes the logs hold, and what compact and vacuum could do about it."""
+    """Show the files, rows and bytes of the logs, and what compact and vacuum could change."""
     project = Project.load(folder)
     rows = [
         {"table": name, **held.facts()._asdict(), "pinned": sorted(_pins(project, held, []))}
@@ -59,7 +59,7 @@ def head(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Show the newest events that were logged, by event time, with their position and when they became known."""
+    """Show the newest logged events, by event time, with their position and when they became known."""
     from headrace.log import EventLog, log_head
     from headrace.log.log_columns import KNOWN_AT, OFFSET, PARTITION, RECORD_TS, TS
     from headrace.lookup.response import json_value
@@ -81,7 +81,7 @@ def head(
         return
     if not found:
         console.print(
-            f"Nothing of {source.topic} is logged yet: `headrace stream` logs what it applies.", highlight=False
+            f"No event of {source.topic} is logged yet: `headrace stream` logs what it applies.", highlight=False
         )
         return
     columns = list(found[0])
@@ -95,12 +95,14 @@ def compact(
     topics: Topics = None,
     target_mb: Annotated[
         float | None,
-        typer.Option(min=0.01, help="The size of file to aim at, in megabytes; the project's.", show_default=False),
+        typer.Option(
+            min=0.01, help="The wanted size of a file, in megabytes; the project's if left out.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Merge small files into larger ones, beside workers and readers; every row stays as it is."""
+    """Merge small files into larger ones, while workers and readers run. No row changes."""
     project = Project.load(folder)
     rows: list[dict[str, Any]] = []
     for name, held in _tables(project, topics):
@@ -124,13 +126,13 @@ def compact(
 def vacuum(
     topics: Topics = None,
     retention: Annotated[
-        float, typer.Option(min=0, help="How long versions that came to be replaced can still be read, in hours.")
+        float, typer.Option(min=0, help="How long replaced versions can still be read, in hours.")
     ] = 24.0,
     datasets: Annotated[
         list[Path] | None,
-        typer.Option(help="Where else datasets lie whose versions to keep; repeat.", show_default=False),
+        typer.Option(help="Another folder of datasets whose versions to keep; repeat for more.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
     folder: Folder = None,
@@ -144,12 +146,12 @@ def vacuum(
     for name, versions in broken.items():
         for version, manifests in versions.items():
             note(
-                f"{', '.join(manifests)} is gone, and was built from version {version} of {name}, which this removes. If the dataset was "
-                "moved, name its folder with --datasets."
+                f"{', '.join(manifests)} is missing. It was built from version {version} of {name}, which this "
+                "removes. If the dataset was moved, name its folder with --datasets."
             )
     given_up = [path for versions in broken.values() for paths in versions.values() for path in paths]
     if given_up and not dry_run:
-        confirm("Remove what those datasets would need to be built again?", yes=yes)
+        confirm("Remove what those datasets need to be built again?", yes=yes)
     for name, held in _tables(project, topics):
         with console.status(f"Vacuuming {name} …"):
             if isinstance(held, EventLog):
@@ -172,7 +174,7 @@ def vacuum(
     table("Would be removed" if dry_run else "Removed", ["table", *names], drawn, numbers=names, whole=["table"])
     for row in rows:
         for version, manifests in row["lost"].items():
-            note(f"Version {version} of {row['table']} was gone before: {', '.join(manifests)} pins it.")
+            note(f"Version {version} of {row['table']} was already missing: {', '.join(manifests)} needs it.")
 
 
 def _tables(project: Project, topics: list[str] | None) -> Iterator[tuple[str, EventLog | LookupTable]]:
@@ -207,7 +209,7 @@ def _pins(project: Project, held: EventLog | LookupTable, folders: list[Path]) -
 def _broken(
     project: Project, held: EventLog | LookupTable, retention_s: float, folders: list[Path]
 ) -> dict[int, list[str]]:
-    """The versions that a vacuum would remove though a dataset was built from them whose manifest is not where it was."""
+    """The versions that a dataset was built from and a vacuum would remove, because the dataset's manifest is missing."""
     from headrace.log import EventLog, missing_pins
 
     if not isinstance(held, EventLog):
@@ -231,7 +233,7 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 log = typer.Typer(
-    help="The log's files: how they lie, merging small ones, freeing old ones.",
+    help="The log's files: show them, merge small ones, remove old ones.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -1,7 +1,7 @@
-"""What commands share: how they print, for people and for machines, and how they end.
+"""Output and exit codes, the same for all commands.
 
-Exit codes: 0 done; 1 it could not be done (the message says why and what to do); 2 the command was called wrongly; 3 it was done and the
-answer is no (a check found a difference); 4 something is away just now (broker, store, disk) and trying again may help; 130 interrupted.
+Exit codes: 0 done; 1 failed (the message says why and what to do); 2 the command was called wrongly; 3 a check found a
+difference; 4 something is not available now (broker, store, disk), try again; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ __all__ = [
     "errors",
     "note",
     "print_json",
+    "report_failure",
     "table",
-    "tell_failure",
     "warn",
 ]
 
@@ -48,13 +48,13 @@ P = ParamSpec("P")
 FAILED, DIFFERENT, AWAY = 1, 3, 4
 
 _WIDE = 120
-"""Columns where the output is no terminal and COLUMNS says nothing: a pipe or a CI log has no width of its own."""
+"""The width where the output is no terminal and COLUMNS is not set, as in a pipe or a CI log."""
 
 _FOLDED = 24
-"""Columns that a column of text is at least given before a table turns on its side."""
+"""The least width of a column of text. A table that needs more width than there is prints one line per value."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that would do something to a terminal, or that it cannot be sent: producers choose what a value holds."""
+"""Characters that control a terminal, or that cannot be sent to it. Values from producers can have any character."""
 
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False)
@@ -66,30 +66,30 @@ Folder = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is destroyed; for scripts.")]
 
 
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-"""What a disk refuses, be it the state's or the one that the output goes to."""
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""Errors of a disk: of the state folder, or of where the output goes."""
 
 
 class DiskError(RetryableError):
-    """A file cannot be read or written just now."""
+    """A file cannot be read or written now."""
 
 
-class _Told:
-    """What the running command has printed so far."""
+class _Printed:
+    """What the running command has printed."""
 
     json = False
     note: str | None = None
 
     @classmethod
-    def forget(cls) -> None:
-        """Another command begins."""
+    def reset(cls) -> None:
+        """Begin another command."""
         cls.json, cls.note = False, None
 
 
 def command(run: Callable[P, None]) -> Callable[P, None]:
-    """Make a function a command that ends with the exit codes above and never with a traceback for what users can fix.
+    """Make a function a command, which ends with the exit codes above. Errors that users can fix give no traceback.
 
-    Where it takes `as_json` and is asked for JSON, a failure is JSON on standard output too: one document, whatever happens.
+    With `as_json`, a failure is printed as JSON on standard output too. So a command prints exactly one document.
     """
 
     @wraps(run)
@@ -98,29 +98,29 @@ def command(run: Callable[P, None]) -> Callable[P, None]:
             if not shown.is_terminal:
                 columns = os.environ.get("COLUMNS", "")
                 shown.width = int(columns) if columns.isdecimal() else _WIDE
-        _Told.forget()
+        _Printed.reset()
         as_json = bool(kwargs.get("as_json"))
         raise_while_working()
         try:
             with needing():
                 run(*args, **kwargs)
         except HeadraceError as error:
-            raise typer.Exit(tell_failure(error, as_json=as_json)) from None
+            raise typer.Exit(report_failure(error, as_json=as_json)) from None
         except KeyboardInterrupt as error:
-            told = "; ".join(getattr(error, "__notes__", []))
-            typer.echo(f"interrupted: {told}" if told else "interrupted", err=True)
-            _fail(as_json, INTERRUPTED, "interrupted", told or None, "interrupted")
+            hint = "; ".join(getattr(error, "__notes__", []))
+            typer.echo(f"interrupted: {hint}" if hint else "interrupted", err=True)
+            _fail(as_json, INTERRUPTED, "interrupted", hint or None, "interrupted")
         except typer.Exit as ended:
             if ended.exit_code:
-                _fail(as_json, ended.exit_code, _Told.note or "It was not done.", None, "HeadraceError")
+                _fail(as_json, ended.exit_code, _Printed.note or "It was not done.", None, "HeadraceError")
             raise
         except OSError as error:
-            if error.errno not in _OF_THE_DISK:
+            if error.errno not in _DISK_ERRORS:
                 raise
-            told_by = DiskError(f"{error.strerror}{f': {error.filename}' if error.filename else ''}.")
-            raise typer.Exit(tell_failure(told_by, as_json=as_json)) from None
+            disk_error = DiskError(f"{error.strerror}{f': {error.filename}' if error.filename else ''}.")
+            raise typer.Exit(report_failure(disk_error, as_json=as_json)) from None
         except Exception as error:
-            if as_json and not _Told.json:
+            if as_json and not _Printed.json:
                 traceback.print_exc()
                 _fail(as_json, FAILED, f"{type(error).__name__}: {error}", None, "unexpected")
             raise
@@ -128,18 +128,18 @@ def command(run: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-def tell_failure(error: HeadraceError, *, as_json: bool, one_line: bool = False) -> int:
-    """Say why a command fails, for people and where asked for machines; returns the exit code."""
-    _tell(error, one_line=one_line or isinstance(error, MissingExtraError))
+def report_failure(error: HeadraceError, *, as_json: bool, one_line: bool = False) -> int:
+    """Print why a command fails, as text and with `as_json` as JSON too; returns the exit code."""
+    _print_error(error, one_line=one_line or isinstance(error, MissingExtraError))
     code = AWAY if isinstance(error, RetryableError) else FAILED
-    _say_failure(as_json, code, error.what, error.hint, type(error).__name__)
+    _print_failure_json(as_json, code, error.what, error.hint, type(error).__name__)
     return code
 
 
-def _tell(error: HeadraceError, *, one_line: bool) -> None:
+def _print_error(error: HeadraceError, *, one_line: bool) -> None:
     what = Text.assemble(("error:", "bold red"), f" {_plain(error.what)}")
     hint = Text.assemble(("→", "cyan"), f" {_plain(error.hint)}") if error.hint else Text()
-    # A terminal breaks lines between words; what goes elsewhere is searched by line.
+    # On a terminal lines break between words. In a file or a pipe they stay whole, for searching.
     unbroken = not errors.is_terminal
     errors.print(what.append(" ").append_text(hint) if one_line and hint else what, soft_wrap=unbroken)
     if hint and not one_line:
@@ -147,30 +147,30 @@ def _tell(error: HeadraceError, *, one_line: bool) -> None:
 
 
 def _fail(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
-    _say_failure(as_json, code, what, hint, kind)
+    _print_failure_json(as_json, code, what, hint, kind)
     raise typer.Exit(code)
 
 
-def _say_failure(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
-    if as_json and not _Told.json:
+def _print_failure_json(as_json: bool, code: int, what: str, hint: str | None, kind: str) -> None:
+    if as_json and not _Printed.json:
         print_json({"error": what, "hint": hint, "kind": kind, "exit_code": code})
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask a person before something is destroyed. Print what will be destroyed before you ask.
+    """Ask a person before something is destroyed. Callers print first what will be destroyed.
 
     Args:
-        question: What is about to be done, as a question: "Erase all of this for good?"
-        yes: Whether `--yes` was given, so that nobody is asked.
+        question: The question: "Erase all of this permanently?"
+        yes: Whether `--yes` was given: then nobody is asked.
 
     Raises:
-        NotConfirmedError: The answer is no, or nobody can be asked as there is no terminal.
+        NotConfirmedError: The answer is no, or there is no terminal to ask at.
     """
     if yes:
         return
     if not can_ask():
-        msg = f"{question} Nobody can be asked, as there is no terminal. Nothing was changed."
-        raise NotConfirmedError(msg, hint="Say --yes to do it without being asked.")
+        msg = f"{question} There is no terminal to ask at. Nothing was changed."
+        raise NotConfirmedError(msg, hint="Give --yes to do it without a question.")
     try:
         agreed = typer.confirm(question, default=False, err=True)
     except typer.Abort:
@@ -181,26 +181,26 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def can_ask() -> bool:
-    """Whether a person sits at the terminal."""
+    """Whether there is a terminal to ask at."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output; numbers that JSON lacks are an error, not an extension of JSON."""
+    """Print one JSON document on standard output. NaN and infinities are an error, because JSON has none."""
     typer.echo(json.dumps(value, allow_nan=False, default=str))
-    _Told.json = True
+    _Printed.json = True
 
 
 def note(text: str) -> None:
-    """A remark for people, on standard error."""
-    _Told.note = text
+    """Print a remark for people, on standard error."""
+    _Printed.note = text
     errors.print(Text(_plain(text), style="dim"), soft_wrap=not errors.is_terminal)
 
 
 def warn(text: str) -> None:
-    """What the user should know before trusting the answer, on standard error."""
-    told = Text.assemble(("warning:", "bold yellow"), f" {_plain(text)}")
-    errors.print(told, soft_wrap=not errors.is_terminal)
+    """Print, on standard error, what the user should know before trusting the answer."""
+    warning = Text.assemble(("warning:", "bold yellow"), f" {_plain(text)}")
+    errors.print(warning, soft_wrap=not errors.is_terminal)
 
 
 def table(
@@ -212,7 +212,7 @@ def table(
     whole: Sequence[str] = (),
     headed: bool = True,
 ) -> None:
-    """Print a table, in the narrowest form that it needs: with lines, without, or on its side, a line per value.
+    """Print a table in the widest form that fits: with lines, without lines, or with one line per value.
 
     Args:
         title: Its title.
@@ -231,7 +231,7 @@ def table(
     ]
     lined = sum(needed) + 3 * len(needed) + 1 <= console.width
     if not lined and sum(needed) + 2 * len(needed) > console.width:
-        _on_its_side(title, columns, cells)
+        _one_line_per_value(title, columns, cells)
         return
     _title(title)
     drawn = Table(show_header=headed)
@@ -252,20 +252,20 @@ def table(
 
 
 def _title(title: str) -> None:
-    """A title of its own: as a table's it would be broken at the table's width."""
+    """Print the title apart from the table, which would break it at the table's width."""
     if title:
         console.print(Text(_plain(title), style="bold"))
 
 
 def _needed(name: str, values: Sequence[str], unfolded: bool) -> int:
-    """How wide a column must be: a few words of text may be folded, a number is not."""
+    """The least width of a column. Text may be folded, numbers may not."""
     from rich.cells import cell_len
 
     longest = max((cell_len(line) for value in (name, *values) for line in value.splitlines()), default=0)
     return longest if unfolded else min(longest, _FOLDED)
 
 
-def _on_its_side(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _one_line_per_value(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     _title(title)
@@ -293,5 +293,5 @@ def _cell(value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that does nothing to a terminal."""
+    """Text without control characters."""
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)

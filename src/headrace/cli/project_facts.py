@@ -1,4 +1,4 @@
-"""What `headrace list` and `headrace show` know of a project: its plan, and as much of store and log as can be asked here."""
+"""The data of `headrace list` and `headrace show`: the plan, and what store and log say where they can be opened."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def dataset_names(project: Project) -> list[str]:
 
 
 def everything(project: Project, plan: Plan) -> dict[str, Any]:
-    """What is declared, in a line each; JSON-ready."""
+    """Everything that is declared, one line each, for JSON."""
     return {
         "project": plan.project,
         "plan": plan.hash,
@@ -54,13 +54,13 @@ def facts_of(project: Project, plan: Plan, name: str, kind: str | None) -> dict[
         project: The project.
         plan: Its plan.
         name: The name of a view, source, topic, service or dataset.
-        kind: Which of these, where a name is of several; None is the first that it is of.
+        kind: Which of these, where several have the name; None is the first of them.
 
     Returns:
-        JSON-ready; `kind` says what it is. What cannot be asked here is None, and `notes` say why.
+        For JSON; `kind` says what it is. What is not known is None, and `notes` say why.
 
     Raises:
-        LookupRequestError: There is none of the name.
+        LookupRequestError: Nothing has the name.
         DatasetError: The dataset's definition is wrong.
         MissingExtraError: A dataset's definition needs what is not installed.
     """
@@ -76,53 +76,53 @@ def facts_of(project: Project, plan: Plan, name: str, kind: str | None) -> dict[
         names = "; ".join(f"{one}s: {', '.join(there[one])}" for one in KINDS if there[one])
         msg = f"There is no {kind or 'view, source, service or dataset'} named {name!r}."
         raise LookupRequestError(msg, hint=f"There are {names or 'none yet'}.")
-    told = _facts(project, plan, name, found[0], {**topics, **plan.sources})
-    told["notes"] += [f"There is a {other} of this name as well: --kind {other}." for other in found[1:]]
-    return told
+    facts = _facts(project, plan, name, found[0], {**topics, **plan.sources})
+    facts["notes"] += [f"There is a {other} with this name too: --kind {other}." for other in found[1:]]
+    return facts
 
 
 def _facts(project: Project, plan: Plan, name: str, kind: str, sources: Mapping[str, Source]) -> dict[str, Any]:
-    asked = _Asked(project)
+    data = _ProjectData(project)
     match kind:
         case "view":
-            return _view(asked, plan, plan.views[name])
+            return _view(data, plan, plan.views[name])
         case "source":
-            return _source(asked, plan, sources[name])
+            return _source(data, plan, sources[name])
         case "service":
             return _service(project, plan, name)
         case _:
             return _dataset(project, name)
 
 
-class _Asked:
-    """Store and log, asked as far as they answer."""
+class _ProjectData:
+    """Reads store and log; where one does not answer, a note says why."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.notes: list[str] = []
 
     def store(self, ask: Any) -> Any:
-        """What the store says; None where there is none or it is away."""
+        """The answer of the store; None where it cannot be opened."""
         try:
             with open_store(self.project.store_url, writable=False) as store:
                 return ask(store)
         except HeadraceError as error:
-            self.notes.append(f"The online store cannot be asked. {error.what}")
+            self.notes.append(f"The online store cannot be read. {error.what}")
             return None
 
     def log(self, source: Source) -> dict[str, Any] | None:
-        """How much of a source is logged; None where that cannot be asked."""
+        """How much of a source is logged; None where the log cannot be read."""
         try:
             from headrace.log import EventLog
 
             facts = EventLog(self.project.log_path, source).facts()
         except HeadraceError as error:
-            self.notes.append(f"The log cannot be asked. {error.what} {error.hint or ''}".rstrip())
+            self.notes.append(f"The log cannot be read. {error.what} {error.hint or ''}".rstrip())
             return None
         return {"rows": facts.rows, "bytes": facts.size_bytes, "version": facts.version}
 
 
-def _view(asked: _Asked, plan: Plan, view: View) -> dict[str, Any]:
+def _view(data: _ProjectData, plan: Plan, view: View) -> dict[str, Any]:
     source = plan.source_of(view)
 
     def ask(store: OnlineStore) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _view(asked: _Asked, plan: Plan, view: View) -> dict[str, Any]:
             **_newest(store.positions(), source.topic),
         }
 
-    online = asked.store(ask) or dict.fromkeys(
+    online = data.store(ask) or dict.fromkeys(
         ("live", "building", "before", "entities", "newest_event", "newest_record")
     )
     keys = " ".join(f"--key {entity.name}={_example(entity.dtype)}" for entity in view.entities)
@@ -151,12 +151,12 @@ def _view(asked: _Asked, plan: Plan, view: View) -> dict[str, Any]:
         **{name: online[name] for name in ("live", "building", "before")},
         "services": sorted(name for name, refs in plan.services.items() if any(ref.view == view.name for ref in refs)),
         "entities": online["entities"],
-        "log": asked.log(source),
+        "log": data.log(source),
         "newest_event": online["newest_event"],
         "newest_record": online["newest_record"],
-        "clock": str(asked.project.clock),
+        "clock": str(data.project.clock),
         "example": f"headrace lookup --feature '{view.name}:*' {keys}",
-        "notes": asked.notes,
+        "notes": data.notes,
     }
 
 
@@ -168,8 +168,8 @@ def _derived(view: View) -> dict[str, str]:
     }
 
 
-def _source(asked: _Asked, plan: Plan, source: Source) -> dict[str, Any]:
-    online = asked.store(lambda store: _newest(store.positions(), source.topic))
+def _source(data: _ProjectData, plan: Plan, source: Source) -> dict[str, Any]:
+    online = data.store(lambda store: _newest(store.positions(), source.topic))
     return {
         "kind": "source",
         "name": source.name,
@@ -180,11 +180,11 @@ def _source(asked: _Asked, plan: Plan, source: Source) -> dict[str, Any]:
         },
         "future": f"an event dated more than {span(source.max_future_us)} past its record becomes a dead letter",
         "views": [view.name for view in plan.views_of(source.name)],
-        "log": asked.log(source),
+        "log": data.log(source),
         **(online or {"newest_event": None, "newest_record": None}),
-        "clock": str(asked.project.clock),
+        "clock": str(data.project.clock),
         "example": f"headrace log head {source.topic}",
-        "notes": asked.notes,
+        "notes": data.notes,
     }
 
 

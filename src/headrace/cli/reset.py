@@ -1,4 +1,4 @@
-"""The command that starts from nothing."""
+"""`headrace reset`: empty the online store and the log."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ASIDE = ".removed"
 
 
 @dataclass(frozen=True)
-class Doomed:
+class Removal:
     """Something that is removed.
 
     Attributes:
         what: What it is.
         where: Where it is.
-        holds: How much it holds, in words.
+        holds: Its contents, as text.
     """
 
     what: str
@@ -52,20 +52,20 @@ def reset(
     project = Project.load(folder)
     plan = read_plan(project.plan_file)
     _refuse_beside_workers(project)
-    # Open to write: where one worker locks the store, none runs from here to the end.
+    # Opened to write: this locks an LMDB store, so no worker can start before the end.
     with open_store(project.store_url, writable=True) as store:
         folders = _folders(project, datasets=datasets)
-        doomed = [_of_store(project, store), *_of_log(project, plan), *_of_folders(folders)]
+        removals = [_of_store(project, store), *_of_log(project, plan), *_of_folders(folders)]
         if not as_json:
-            table("To be removed", ["what", "where", "holds"], [[one.what, one.where, one.holds] for one in doomed])
-        confirm("Remove all of this for good?", yes=yes)
-        # The store first: an empty one is filled from the log, and a log that is gone could not be from the store.
+            table("To be removed", ["what", "where", "holds"], [[one.what, one.where, one.holds] for one in removals])
+        confirm("Remove all of this permanently?", yes=yes)
+        # The store first: the log can fill an empty store, but a store cannot fill an empty log.
         store.clear()
         store.sync()
         for path in [*folders.values(), project.log_path]:
             _remove(path)
     if as_json:
-        print_json({"removed": [asdict(one) for one in doomed]})
+        print_json({"removed": [asdict(one) for one in removals]})
         return
     console.print(
         "Removed. `headrace stream` reads the topics again, from the oldest record that the broker has.",
@@ -74,7 +74,10 @@ def reset(
 
 
 def _refuse_beside_workers(project: Project) -> None:
-    """A worker that runs would go on writing: on LMDB its lock shows it as well, on Redis only its sign of life does."""
+    """Refuse where a worker runs, because it would go on writing.
+
+    On Redis only its sign of life shows it, there is no lock.
+    """
     now = time.time()
     running = [one.worker for one in read_heartbeats(project.workers_path) if not one.is_gone and not one.is_stale(now)]
     if running:
@@ -83,7 +86,7 @@ def _refuse_beside_workers(project: Project) -> None:
 
 
 def _folders(project: Project, *, datasets: bool) -> dict[str, Path]:
-    """What depends on store and log, and is removed before the log."""
+    """The folders that depend on store and log, which are removed before the log."""
     found = {
         "recorded lookups": project.audit_path,
         "plans that they were served under": project.state / "plans",
@@ -95,12 +98,12 @@ def _folders(project: Project, *, datasets: bool) -> dict[str, Path]:
     return {what: path for what, path in found.items() if path.exists()}
 
 
-def _of_store(project: Project, store: OnlineStore) -> Doomed:
+def _of_store(project: Project, store: OnlineStore) -> Removal:
     offsets = sum(position.offset + 1 for position in store.positions().values())
-    return Doomed("online store", project.store_url, f"{offsets:,} offsets applied")
+    return Removal("online store", project.store_url, f"{offsets:,} offsets applied")
 
 
-def _of_log(project: Project, plan: Plan) -> list[Doomed]:
+def _of_log(project: Project, plan: Plan) -> list[Removal]:
     from headrace.log import EventLog
 
     sources = {source.topic: source for source in plan.sources.values()}
@@ -111,16 +114,16 @@ def _of_log(project: Project, plan: Plan) -> list[Doomed]:
         if path.name in sources:
             try:
                 holds = f"{EventLog(project.log_path, sources[path.name]).snapshot().rows:,} events"
-            except HeadraceError as error:  # a log that does not read is a reason to begin anew
-                holds = f"it does not read: {error.what}"
+            except HeadraceError as error:  # a broken log is a reason for a reset
+                holds = f"it cannot be read: {error.what}"
         else:
             holds = "a topic that the plan does not have"
-        found.append(Doomed("log", str(path), holds))
+        found.append(Removal("log", str(path), holds))
     return found
 
 
-def _of_folders(folders: dict[str, Path]) -> list[Doomed]:
-    return [Doomed(what, str(path), f"{_files(path):,} files") for what, path in folders.items()]
+def _of_folders(folders: dict[str, Path]) -> list[Removal]:
+    return [Removal(what, str(path), f"{_files(path):,} files") for what, path in folders.items()]
 
 
 def _files(path: Path) -> int:
@@ -128,9 +131,9 @@ def _files(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder: out of the way at one moment, so that what is left of an interrupted removal is in nobody's way."""
+    """Remove a folder. It is renamed first, so that an interrupted removal leaves no half of it in its place."""
     if path.is_symlink():
-        msg = f"{path} is a link, and headrace does not remove what is behind it."
+        msg = f"{path} is a link, and headrace does not remove the folder that it points to."
         raise ConfigError(msg, hint="Remove its contents, and run `headrace reset` again.")
     aside = path.with_name(f"{path.name}{_ASIDE}")
     try:
@@ -141,6 +144,4 @@ def _remove(path: Path) -> None:
             shutil.rmtree(aside)
     except OSError as error:
         msg = f"{path} cannot be removed: {error}."
-        raise LogUnavailableError(
-            msg, hint="See that the folder is writable, and run `headrace reset` again."
-        ) from error
+        raise LogUnavailableError(msg, hint="Make the folder writable, and run `headrace reset` again.") from error

@@ -1,4 +1,4 @@
-"""Commands that run things: dev, stream, status, deadletters."""
+"""Commands that run things: dev, produce, stream, status."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from headrace.cli.output import (
     errors,
     note,
     print_json,
+    report_failure,
     table,
-    tell_failure,
 )
 from headrace.cli.worker_log import set_up_logging
 from headrace.config import Project
@@ -52,14 +52,14 @@ def dev(
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Run the embedded broker until stopped: for development, it forgets its topics when it ends."""
+    """Run the embedded broker until stopped. It is for development: it forgets its topics when it ends."""
     from headrace.kafka import EmbeddedBroker, ensure_topics
     from headrace.plan import read_plan
 
     project = Project.load(folder)
     with EmbeddedBroker(project.broker_state_path, port) as broker:
         console.print(
-            f"The embedded broker listens at [bold]{broker.address}[/] (Ctrl-C stops it; it keeps nothing).",
+            f"The embedded broker listens at [bold]{broker.address}[/] (Ctrl-C stops it; it keeps no data).",
             highlight=False,
         )
         if project.plan_file.exists():
@@ -72,9 +72,9 @@ def dev(
 @command
 def stream(
     until_end: Annotated[
-        bool, typer.Option("--until-end", help="Stop once everything the topics hold now is applied and logged.")
+        bool, typer.Option("--until-end", help="Stop once everything that is in the topics now is applied and logged.")
     ] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="First fill the online store anew from the log.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="First fill the online store again from the log.")] = False,
     accept_gap: Annotated[
         bool,
         typer.Option(
@@ -84,7 +84,8 @@ def stream(
     accept_new_topic: Annotated[
         bool,
         typer.Option(
-            "--accept-new-topic", help="Go on with a topic that was made anew; what is logged of the old one stays."
+            "--accept-new-topic",
+            help="Go on with a topic that was deleted and made again; what is logged of the old one stays.",
         ),
     ] = False,
     accept_cluster: Annotated[
@@ -94,20 +95,22 @@ def stream(
         ),
     ] = False,
     as_json: AsJson = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show what Faust and Kafka say.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show the messages of Faust and Kafka.")
+    ] = False,
     folder: Folder = None,
 ) -> None:
     """Run a worker: events from Kafka into the online store and the log."""
     set_up_logging(verbose=verbose)
     logging.getLogger("headrace").info("Starting.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts: nothing has begun
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the worker has its own handler
     from headrace.worker import run_worker
     from headrace.worker.topic_identity import Accept
     from headrace.worker.watchdog import Watchdog
 
     accept = Accept(accept_gap, accept_new_topic, accept_cluster)
     project = Project.load(folder)
-    say = partial(tell_failure, as_json=as_json, one_line=True)
+    say = partial(report_failure, as_json=as_json, one_line=True)
     watchdog = Watchdog(say)
     may_end_process = is_program()
     try:
@@ -134,7 +137,7 @@ def stream(
 
 @contextmanager
 def _shown(as_json: bool) -> Iterator[Callable[[WorkerStats], None] | None]:
-    """On a terminal, a line below the log that shows how the worker gets on."""
+    """On a terminal, a line below the log that shows the worker's progress."""
     if as_json or not errors.is_terminal:
         yield None
         return
@@ -161,7 +164,10 @@ def status(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Show how far each source partition has come, and whether a worker runs; ends with 4 where something could not be asked."""
+    """Show how far each source partition is, and whether a worker runs.
+
+    The exit code is 4 where something did not answer.
+    """
     from rich.text import Text
 
     from headrace.cli.status import project_status
@@ -209,16 +215,16 @@ def _show_status(project: Project, found: dict[str, Any]) -> None:
 
 
 def _losses(found: dict[str, Any]) -> list[str]:
-    """What of the topics is sealed, and what is missing by consent."""
+    """Remarks on topics that were made again, and on gaps that were accepted."""
     remarks = []
     for topic in sorted({row["topic"] for row in found["sealed"]}):
         offsets = sum(row["logged"] for row in found["sealed"] if row["topic"] == topic)
         remarks.append(
-            f"The topic {topic} was made anew: {offsets:,} offsets of it before that are logged, sealed, and count."
+            f"The topic {topic} was deleted and made again: {offsets:,} offsets of the old one are logged, and count."
         )
     remarks += [
-        f"{gap['topic']}[{gap['partition']}]: offsets {gap['first']} to {gap['last']} ({gap['count']:,}) are missing from the log; that was "
-        f"accepted on {gap['accepted_at'][:10]}."
+        f"{gap['topic']}[{gap['partition']}]: offsets {gap['first']} to {gap['last']} ({gap['count']:,}) are missing "
+        f"from the log; this was accepted on {gap['accepted_at'][:10]}."
         for gap in found["gaps"]
     ]
     return remarks
@@ -231,9 +237,9 @@ def _show_views(views: list[dict[str, Any]]) -> None:
         if row["building"]:
             remarks.append(f"building {row['building']}: {row['built']:.0%} of the log")
         if row["asked_for"]:
-            remarks.append(f"asked for: {row['asked_for']}, which no worker has begun")
+            remarks.append(f"requested: {row['asked_for']}, which no worker has begun")
         if row["live"] != row["declared"] and not row["building"] and not row["asked_for"]:
-            remarks.append("the plan says another: `headrace backfill` makes that live")
+            remarks.append("the plan has another version: `headrace backfill` makes it live")
         rows.append([row["view"], row["live"] or "–", row["declared"], row["before"] or "–", "; ".join(remarks) or "–"])
     if any(row[1] != row[2] or row[4] != "–" or row[3] != "–" for row in rows):
         table("views", ["view", "live", "plan", "before", ""], rows)

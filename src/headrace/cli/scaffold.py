@@ -1,4 +1,4 @@
-"""What `headrace init` makes: a small working project, from the files in `template/common` and in the template's own folder."""
+"""`headrace init`: a small working project from the files in `template/common` and in the template's own folder."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ __all__ = ["TEMPLATES", "project_name", "scaffold"]
 TEMPLATES = ("shop", "sensors")
 
 _SUFFIX = ".tmpl"
-"""Template files end with it, so that no tool takes them for files of this package."""
+"""The ending of template files, so that no tool takes them for files of this package."""
 
 _HISTORY = timedelta(days=7)
 
 
 def scaffold(folder: Path, *, template: str = TEMPLATES[0], now: datetime | None = None) -> list[Path]:
-    """Make a project, whole or not at all.
+    """Make a project, completely or not at all.
 
     Args:
-        folder: Where: a folder that does not exist yet, in one that does, or an empty one. The project is named after it.
+        folder: Its folder: an empty one, or one that does not exist yet in a folder that does. The project is named
+            after it.
         template: Which project: `shop` (orders) or `sensors` (readings).
-        now: The time, with a time zone; the example's events begin a week before it. None is the system clock's.
+        now: The time, with a time zone; the example's events begin a week before it. None is the system clock.
 
     Returns:
-        The files made, sorted.
+        The new files, sorted.
 
     Raises:
-        ConfigError: The folder holds something, its name gives no project name, there is no such template, or it cannot be
+        ConfigError: The folder is not empty, its name gives no project name, there is no such template, or it cannot be
             written.
     """
     if template not in TEMPLATES:
@@ -52,26 +53,26 @@ def scaffold(folder: Path, *, template: str = TEMPLATES[0], now: datetime | None
         "project": project_name(name),
         "opened": f"{opened.year}, {opened.month}, {opened.day}, {opened.hour}",
     }
-    held = files(__package__) / "template"
+    templates = files(__package__) / "template"
     contents = {
         path: Template(text).substitute(values)
         for part in ("common", template)
-        for path, text in _templates(held / part)
+        for path, text in _templates(templates / part)
     }
     try:
         _refuse_taken(folder)
         _write(folder, contents)
     except OSError as error:
         msg = f"The project cannot be written to {folder}: {error.strerror or error}."
-        raise ConfigError(msg, hint="Give a folder that can be written; nothing was left behind.") from error
+        raise ConfigError(msg, hint="Give a folder that can be written. No file was left there.") from error
     return sorted(folder / path for path in contents)
 
 
 def project_name(name: str) -> str:
-    """The name that a project of this folder's name has in Feast and as a consumer group.
+    """The name of a project in Feast and as a consumer group, from its folder's name.
 
-    It is an identifier in lower case: accents are dropped, and whatever else is no ASCII letter or digit becomes an
-    underscore.
+    It is an identifier in lower case: accents are removed, and other characters that are no ASCII letter or digit
+    become underscores.
 
     >>> project_name("My-Shop 2")
     'my_shop_2'
@@ -83,7 +84,7 @@ def project_name(name: str) -> str:
         The project's name.
 
     Raises:
-        ConfigError: Nothing is left of the name, or it would begin with a digit.
+        ConfigError: No character of the name is left, or it would begin with a digit.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     found = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
@@ -95,7 +96,7 @@ def project_name(name: str) -> str:
 
 
 def _templates(folder: Traversable, *under: str) -> Iterator[tuple[PurePath, str]]:
-    """The paths that the files of a folder have in a project, and their texts."""
+    """The files of a template: their paths in a project, and their texts."""
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _templates(entry, *under, entry.name)
@@ -116,11 +117,11 @@ def _refuse_taken(folder: Path) -> None:
 
 
 def _write(folder: Path, contents: dict[PurePath, str]) -> None:
-    """Write everything to a temporary folder on the same disk, and only then move it to its place."""
-    # A folder that is there already stays itself, for it may be somebody's current one; only what is in it is moved.
+    """Write everything to a temporary folder on the same disk, then move it to its place."""
+    # A folder that exists is kept, because it may be the current folder of a shell; only its contents are moved in.
     there = folder.is_dir()
-    with tempfile.TemporaryDirectory(dir=folder if there else folder.parent, prefix=".headrace-init-") as room:
-        made = Path(room) / "project"  # the room itself is closed to others, and the project is not to be
+    with tempfile.TemporaryDirectory(dir=folder if there else folder.parent, prefix=".headrace-init-") as temporary:
+        made = Path(temporary) / "project"  # other users cannot read the temporary folder; they should read the project
         for path, text in contents.items():
             (made / path).parent.mkdir(parents=True, exist_ok=True)
             (made / path).write_text(text, encoding="utf-8", newline="\n")

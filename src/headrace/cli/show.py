@@ -1,4 +1,4 @@
-"""Commands that show what there is: list, show."""
+"""Commands that show what is declared: list, show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.plan import read_plan
 __all__ = ["list_", "show"]
 
 _PARTS = {"features": ["feature", "is", "type"], "columns": ["column", "type"], "derived": ["derived column", "as"]}
-"""What is shown as a table of its own, and not in the lines at the top."""
+"""The parts that have their own table."""
 
 
 @command
@@ -32,7 +32,7 @@ def list_(as_json: AsJson = False, folder: Folder = None) -> None:
         if rows:
             cells = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
             table(f"{kind}s", list(rows[0]), cells, numbers=["features"], whole=[kind])
-    note("`headrace show NAME` tells more of each.")
+    note("`headrace show NAME` shows more about each.")
 
 
 @command
@@ -40,12 +40,12 @@ def show(
     name: Annotated[str, typer.Argument(help="A view, a source (or its topic), a feature service or a dataset.")],
     kind: Annotated[
         str | None,
-        typer.Option(help="view, source, service or dataset, where a name is of several.", show_default=False),
+        typer.Option(help="view, source, service or dataset, where several have the name.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Show one thing: its definition in words, what it costs so far, how fresh it is, its versions, and how to ask for it."""
+    """Explain one thing: its definition, its size, its freshness, its versions, and a command to try."""
     if kind is not None and kind not in KINDS:
         msg = f"--kind is {kind!r}."
         raise LookupRequestError(msg, hint=f"It is one of {', '.join(KINDS)}.")

@@ -1,4 +1,4 @@
-"""What `headrace status` knows: the broker's ends, the group's commits, the store's positions, the log's ends."""
+"""The data of `headrace status`: the broker's ends, the group's commits, the store's positions, the log's ends."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Offsets = dict[tuple[str, int], int]
 
 
 def project_status(project: Project) -> dict[str, Any]:
-    """How far each source partition has come.
+    """How far each source partition is.
 
     Args:
         project: The project.
 
     Returns:
-        JSON-ready: project, plan, clock, notes, what could not be asked, the workers that run, and one entry per source partition. What is not
-        known is None.
+        For JSON: project, plan, clock, notes, what did not answer, the workers that run, and one entry per source partition. What is not known
+        is None.
 
     Raises:
         PlanError: There is no plan.
@@ -46,29 +46,30 @@ def project_status(project: Project) -> dict[str, Any]:
         notes.append(undelivered)
     topics = [source.topic for source in plan.sources.values()]
     histories = _histories(project, topics, notes)
-    held = _store_side(project, notes)
-    # After the store, so that a worker's progress meanwhile does not bring it past an end that was told before.
+    store = _store_side(project, notes)
+    # The broker is asked after the store: a worker that runs meanwhile cannot be past the end.
     broker = broker_side(project, histories, topics, notes)
-    if held.state is not None and held.positions:
+    if store.state is not None and store.positions:
         notes += remarks_on_the_past(project, plan)
-    positions = held.positions
+    positions = store.positions
     known = _log_side(project, plan, notes, {*broker.ends, *positions})
     logged = known or {}
     now, beats = time.time(), read_heartbeats(project.workers_path)
     views = _views(project, plan, logged)
     sources = [source for source in sorted({*broker.ends, *positions, *logged}) if source[0] in topics]
     live = [source for source in sources if not _is_sealed(histories, source)]
-    rows = [_row(source, histories, broker, held, known, project.clock) for source in live]
+    rows = [_row(source, histories, broker, store, known, project.clock) for source in live]
     notes += [
-        f"{row['topic']}[{row['partition']}]: the broker no longer has offsets {row['gone'][0]} to {row['gone'][1]}, which come next. "
-        "`headrace stream` says what can be done."
+        f"{row['topic']}[{row['partition']}]: the broker no longer has offsets {row['gone'][0]} to {row['gone'][1]}, "
+        "which come next. `headrace stream` says what can be done."
         for row in rows
         if row["gone"]
     ]
     notes += [
-        f"{row['view']}.{column}: {told['what']} failed on {told['failed']:,} of {told['events']:,} events, which get nulls: {told['reason']}"
+        f"{row['view']}.{column}: {failing['what']} failed on {failing['failed']:,} of {failing['events']:,} events, "
+        f"which get nulls: {failing['reason']}"
         for row in views
-        for column, told in row["failing"].items()
+        for column, failing in row["failing"].items()
     ]
     return {
         "project": plan.project,
@@ -79,12 +80,12 @@ def project_status(project: Project) -> dict[str, Any]:
             name
             for name, is_known in (
                 ("broker", broker.is_known),
-                ("store", held.state is not None),
+                ("store", store.state is not None),
                 ("log", known is not None),
             )
             if not is_known
         ],
-        "store": held.state,
+        "store": store.state,
         "workers": [beat.to_json(now) for beat in beats if not beat.is_gone],
         "worker_runs": any(not beat.is_gone and not beat.is_stale(now) for beat in beats),
         "views": views,
@@ -102,7 +103,7 @@ def _is_sealed(histories: Mapping[str, TopicHistory], source: tuple[str, int]) -
 
 
 def _sealed_row(source: tuple[str, int], histories: Mapping[str, TopicHistory], logged: Offsets) -> dict[str, Any]:
-    """A source partition of a topic that was made anew since: it stays as it is."""
+    """A source partition of a topic that was deleted and made again since. It does not change any more."""
     incarnation, partition = histories[source[0]].place(source[1]) or (None, None)
     return {
         "topic": source[0],
@@ -124,7 +125,7 @@ def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]
     rows = []
     for name, view in plan.views.items():
         building, live = catalogue.building.get(name), catalogue.live.get(name)
-        waiting = asked[name].view.hash if name in asked and building is None else None
+        waiting = requests[name].view.hash if name in requests and building is None else None
         rows.append(
             {
                 "view": name,
@@ -137,7 +138,7 @@ def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]
                 "asked_for": waiting if waiting != live else None,
                 "before": catalogue.previous.get(name),
                 "failing": {
-                    key.removeprefix(f"{name}."): told for key, told in failing.items() if key.startswith(f"{name}.")
+                    key.removeprefix(f"{name}."): one for key, one in failing.items() if key.startswith(f"{name}.")
                 },
             }
         )
@@ -153,12 +154,12 @@ def _row(
     source: tuple[str, int],
     histories: Mapping[str, TopicHistory],
     broker: BrokerSide,
-    held: _Held,
+    store: _StoreSide,
     logged: Offsets | None,
     clock: Clock,
 ) -> dict[str, Any]:
     topic, number = source
-    position = held.positions.get(source)
+    position = store.positions.get(source)
     history = histories.get(topic)
     partition = number if history is None else history.kafka(number)
     end = broker.ends.get(source)
@@ -175,10 +176,10 @@ def _row(
         "partition": number if partition is None else partition,
         "source_partition": number,
         "end": end,
-        "applied": None if held.state is None else next_offset,
-        # An end before what comes next is of another topic, or of a broker that has lost records: the lag is not known.
-        "lag": None if end is None or held.state is None or end < needed else end - needed,
-        "gone": [needed, begin - 1] if history is not None and held.state is not None and begin > needed else None,
+        "applied": None if store.state is None else next_offset,
+        # An end before the next offset is of another topic, or of a broker that has lost records: the lag is not known.
+        "lag": None if end is None or store.state is None or end < needed else end - needed,
+        "gone": [needed, begin - 1] if history is not None and store.state is not None and begin > needed else None,
         "committed": broker.committed.get(source),
         "logged": None if logged is None else logged.get(source, -1) + 1,
         "newest_record": iso_time(position.record_ts_us) if position and position.record_ts_us else None,
@@ -199,28 +200,28 @@ def _histories(project: Project, topics: Sequence[str], notes: list[str]) -> dic
 
 
 def count_undelivered(project: Project) -> str | None:
-    """A remark on the dead letters that workers here could not deliver in any form; None where there are none."""
+    """A remark on dead letters that workers here could not deliver in any form; None where there are none."""
     path = project.undelivered_path
     if not path.exists():
         return None
     count = path.read_bytes().count(b"\n")
-    return f"{count:,} dead letters could not be delivered, and their events were passed; {path} says which, and why."
+    return f"{count:,} dead letters could not be delivered, and their events were skipped; {path} says which, and why."
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What the online store holds.
+class _StoreSide:
+    """What the online store has.
 
     Attributes:
-        positions: How far each source partition has been applied.
-        state: Whether it can answer; None where it could not be asked.
+        positions: How far each source partition is applied.
+        state: Whether it can answer; None where it could not be opened.
     """
 
     positions: dict[tuple[str, int], Position]
     state: Readiness | None
 
 
-def _store_side(project: Project, notes: list[str]) -> _Held:
+def _store_side(project: Project, notes: list[str]) -> _StoreSide:
     scheme, _, path = project.store_url.partition(":")
     if scheme == "lmdb" and not Path(path).exists():
         return _Held({}, Readiness.EMPTY)  # no worker has made it yet
@@ -229,10 +230,10 @@ def _store_side(project: Project, notes: list[str]) -> _Held:
             positions, state = store.positions(), store.catalogue().readiness
     except HeadraceError as error:
         notes.append(f"Positions are not known. {error}")
-        return _Held({}, None)
+        return _StoreSide({}, None)
     if state is not Readiness.READY:
         notes.append(f"Lookups are refused: {not_ready(state).what}")
-    return _Held({(source.topic, source.partition): position for source, position in positions.items()}, state)
+    return _StoreSide({(source.topic, source.partition): position for source, position in positions.items()}, state)
 
 
 def _log_side(project: Project, plan: Plan, notes: list[str], known: set[tuple[str, int]]) -> Offsets | None:

@@ -1,4 +1,4 @@
-"""What `headrace status` remarks upon of the past: a log that was replaced under its store, erasures that are not done in full."""
+"""Remarks of `headrace status` on the past: a log that was replaced under its store, erasures that are not finished."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from headrace.stores import open_store
 
 __all__ = ["remarks_on_the_past"]
 
-_REBUILD = "`headrace stream --rebuild` fills the online store anew from the log."
+_REBUILD = "`headrace stream --rebuild` fills the online store again from the log."
 
 
 def remarks_on_the_past(project: Project, plan: Plan) -> list[str]:
-    """Why stores, log and recorded lookups may not agree though nothing is broken.
+    """Why store, log and recorded lookups may differ although nothing is broken.
 
     Args:
         project: The project.
         plan: Its plan.
 
     Returns:
-        Remarks; none where the store cannot be read, which is said elsewhere.
+        Remarks; none where the store cannot be read, which is reported elsewhere.
     """
     try:
         from headrace.erasure import Ledger, views_counting_erased
@@ -34,14 +34,14 @@ def remarks_on_the_past(project: Project, plan: Plan) -> list[str]:
             ids, made = catalogue.origin.logs.get(source.topic, ()), made_log(project.log_path, source)
             if len(ids) > 1 or (ids and (made is None or made.id not in ids)):
                 found.append(
-                    f"The online records of {source.topic} were made from a log that was removed or made anew since; "
+                    f"The online records of {source.topic} were made from a log that was removed or replaced since; "
                     f"`headrace audit` does not compare what they serve. {_REBUILD}"
                 )
         counting = sorted(views_counting_erased(plan, catalogue, ledger))
     except (HeadraceError, ImportError):
         return []
     found += [
-        f"An erasure by {' and '.join(one.names)} was cut short: run the same `headrace forget` again to finish it."
+        f"An erasure by {' and '.join(one.names)} was interrupted: run the same `headrace forget` again to finish it."
         for one in ledger.erasures.values()
         if not one.is_finished
     ]

@@ -1,4 +1,4 @@
-"""A worker's log lines: one per message on standard error, with the time and its zone, and no floods."""
+"""A worker's log: one line per message on standard error, with the time in UTC. Repeated messages are held back."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _REMEMBERED = 10_000
 _NUMBER = re.compile(r"\d+")
 _KEY_LENGTH = 120
 
-_TOLD_AT_THE_END = ("Crashed reason=", "Drain messages raised", "We experienced a crash!", "Error: %r")
-"""How mode says with a traceback, several times, what ends a worker: headrace says it once, in its last line."""
+_REPORTED_AT_THE_END = ("Crashed reason=", "Drain messages raised", "We experienced a crash!", "Error: %r")
+"""Beginnings of mode's messages about an error that ends a worker. headrace reports it once, in its last line."""
 
 
 class LineFormatter(logging.Formatter):
@@ -56,7 +56,7 @@ class _Seen:
 
 
 class FloodFilter(logging.Filter):
-    """Holds back what is said again and again (a broker that is away), and then says how often it was.
+    """Holds back messages that are repeated (a broker that is away), and later says how many there were.
 
     Args:
         monotonic: A clock in seconds.
@@ -68,10 +68,10 @@ class FloodFilter(logging.Filter):
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to say it."""
+        """Whether to print a message."""
         if record.name.partition(".")[0] != _OURS:
             return self._passes(record, (record.name, _NUMBER.sub("#", str(record.msg)[:_KEY_LENGTH])), 1)
-        # Ours say different things by one text (dead letters): a few of them, and each only once.
+        # Of headrace's own messages with one text and different values (dead letters), a few pass, and each once.
         if len(self._seen) > _REMEMBERED:
             self._seen.clear()
         same = self._passes(record, (record.name, record.getMessage()), 1)
@@ -93,7 +93,7 @@ class FloodFilter(logging.Filter):
 
 
 class _Lines(logging.Handler):
-    """Writes lines as they are: a terminal's width does not matter, and a display that is drawn there stays below them."""
+    """Writes lines without wrapping them. On a terminal they stay above the line that shows progress."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -107,24 +107,24 @@ class _Lines(logging.Handler):
 
 
 def set_up_logging(*, verbose: bool, ours: int = logging.INFO) -> None:
-    """Say what a worker does on standard error; of the libraries, warnings.
+    """Log on standard error: headrace's messages, and warnings of libraries.
 
     Args:
-        verbose: Whether to say everything, with tracebacks.
-        ours: The level from which headrace's own messages are said.
+        verbose: Whether to log everything, with tracebacks.
+        ours: The lowest level of headrace's own messages.
     """
     handler = _Lines()
     handler.setFormatter(LineFormatter(tracebacks=verbose))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(_OURS).setLevel(ours)
     if not verbose:
-        handler.addFilter(_is_not_told_at_the_end)
+        handler.addFilter(_is_not_reported_at_the_end)
         handler.addFilter(FloodFilter())
 
 
-def _is_not_told_at_the_end(record: logging.LogRecord) -> bool:
+def _is_not_reported_at_the_end(record: logging.LogRecord) -> bool:
     return not (
         record.name.partition(".")[0] in {"faust", "mode"}
         and record.levelno >= logging.ERROR
-        and any(words in str(record.msg) for words in _TOLD_AT_THE_END)
+        and any(words in str(record.msg) for words in _REPORTED_AT_THE_END)
     )

@@ -1,4 +1,4 @@
-"""Declare: Feast definitions become a plan. Only this package imports Feast, and only once something in it is used."""
+"""Declare: from Feast definitions to a plan. Only this package imports Feast, and only when something in it is used."""
 
 from headrace.extras import needing
 

@@ -44,8 +44,8 @@ class ApplyResult:
 def apply(project: Project) -> ApplyResult:
     """Compile a project's definitions, register them with Feast and write the plan.
 
-    Everything is compiled first, so definitions that cannot work change neither the registry nor the plan. Applying
-    twice changes nothing the second time. The current folder, `sys.path` and `sys.modules` are as before afterwards.
+    Everything is compiled first, so definitions that cannot work change neither the registry nor the plan. A second apply changes nothing.
+    The current folder, `sys.path` and `sys.modules` are restored at the end.
 
     Args:
         project: The project.
@@ -66,7 +66,7 @@ def apply(project: Project) -> ApplyResult:
         diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
         _register(repo)
     write_plan(plan, project.plan_file)
-    forget_modules(project.repo)  # of before this apply, perhaps
+    forget_modules(project.repo)  # they may have been imported before this apply
     return ApplyResult(plan, project.plan_file, diff)
 
 
@@ -77,7 +77,7 @@ def plan_changes(project: Project) -> PlanDiff:
         project: The project.
 
     Returns:
-        The difference from the plan on disk; it is false where they are the same.
+        The difference from the plan on disk; it is false where there is none.
 
     Raises:
         ConfigError: As `apply`.
@@ -106,7 +106,7 @@ def compile_repo(repo: Path) -> Plan:
 
 
 def _tried_plan(repo: FeatureRepo) -> tuple[Plan, tuple[str, ...]]:
-    """What a repo compiles to, its transforms tried on events made from the models; and what may be wrong with them."""
+    """The plan of a repo, and warnings. Its transforms are tried on events made from the models."""
     plan, problems = compile_plan(repo), Problems()
     warnings = try_transforms(repo, plan, problems)
     problems.raise_any(repo.name)
@@ -118,7 +118,7 @@ def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanD
     if project.plan_file.exists():
         try:
             before = read_plan(project.plan_file)
-        except PlanError as error:  # damaged, or of another version: an apply is what mends it
+        except PlanError as error:  # damaged, or of another version: an apply writes it again
             note = error.what
     check_logged(repo, project.log_path, plan, before)
     return compare(before, plan, note=note)
@@ -129,21 +129,20 @@ def _register(repo: FeatureRepo) -> None:
     from feast import FeatureStore
     from feast.repo_operations import apply_total_with_repo_instance
 
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(output):
             store = FeatureStore(config=repo.config)
             apply_total_with_repo_instance(
                 store, repo.config.project, store.registry, repo.contents, skip_source_validation=False
             )
             for view in repo.contents.stream_feature_views:
-                # Feast compares stream views without their aggregations where its online store is SQLite, and would
-                # keep the windows of before.
+                # With SQLite as its online store, Feast compares stream views without their aggregations, and would keep the old windows.
                 store.registry.apply_feature_view(view, repo.config.project)
     except OSError as error:
         msg = f"Feast's registry cannot be written: {error}"
-        raise ConfigError(msg, hint=f"Mend `registry` in {repo.path / 'feature_store.yaml'}.") from error
+        raise ConfigError(msg, hint=f"Correct `registry` in {repo.path / 'feature_store.yaml'}.") from error
     except (Exception, SystemExit) as error:
-        printed = f" ({said.getvalue().strip()})" if isinstance(error, SystemExit) else ""
+        printed = f" ({output.getvalue().strip()})" if isinstance(error, SystemExit) else ""
         msg = f"{repo.name}: Feast refuses the definitions: {type(error).__name__}: {error}{printed}"
-        raise DefinitionError(msg, hint="Mend what Feast names; `feast apply` in the folder says the same.") from error
+        raise DefinitionError(msg, hint="Correct what Feast names; `feast apply` in the folder says the same.") from error

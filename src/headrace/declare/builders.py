@@ -1,4 +1,4 @@
-"""Builders of real Feast objects, short where Feast is long."""
+"""Short builders of Feast objects."""
 
 from __future__ import annotations
 
@@ -58,19 +58,20 @@ def event_source(
         topic: The Kafka topic.
         timestamp_field: The model's field that holds the event time.
         key: The model's field that producers take as the Kafka message key; None for no key.
-        max_future: How far past its broker timestamp an event may be dated; further is a dead letter.
-        event_id: The model's field that identifies an event: within a source partition, a second event with the same one
-            does not count.
-        dedup: For how long after the first one, by the records' timestamps.
+        max_future: How far past its broker timestamp an event may be dated; an event dated later is a dead letter.
+        event_id: The model's field that identifies an event: within a source partition, a second event with the same
+            value does not count.
+        dedup: For how long after the first event that holds, by the records' timestamps.
         format: How the events are written: ``"json"``, one JSON object per record.
-        log_path: Where the log of the topic lies, for Feast's batch source; None is where headrace puts it by default.
+        log_path: Where the log of the topic is, for Feast's batch source; None is headrace's default.
         description: What the events are.
-        tags: Further tags.
-        owner: Whom to ask.
+        tags: More tags.
+        owner: The contact.
 
     Returns:
-        A real Feast source. What Feast has no place for stands in its tags: ``headrace.model``, ``headrace.key``,
-        ``headrace.max_future_us``, ``headrace.event_id``, ``headrace.dedup_us`` and ``headrace.format``; written by hand they mean the same.
+        A Feast source. What Feast has no field for is in its tags: ``headrace.model``, ``headrace.key``,
+        ``headrace.max_future_us``, ``headrace.event_id``, ``headrace.dedup_us`` and ``headrace.format``. Tags written
+        by hand mean the same.
     """
     with quiet_feast():
         from feast import FileSource, KafkaSource
@@ -114,16 +115,16 @@ def aggregation(
     where: str | None = None,
     offset: timedelta | None = None,
 ) -> Aggregation:
-    """One feature for `stream_view`: Feast's aggregation, and what Feast has no field for.
+    """A feature for `stream_view`: Feast's aggregation, with a filter and an offset, for which Feast has no field.
 
     Args:
         function: An aggregate: ``"mean"``, ``"percentile(0.9)"``.
-        column: What it is taken of; ``"*"`` is every event.
+        column: The column to aggregate; ``"*"`` is every event.
         window: The window's length; None is a lifetime.
-        slide: Its slide, which divides it; None tumbles.
+        slide: The slide, which divides the window; None is a tumbling window.
         name: The feature's name; empty is ``function_column_window``.
-        where: Which events count: SQL over the model's fields and the view's derived columns, or the name of a column of
-            booleans.
+        where: Which events count: SQL over the model's fields and the view's derived columns, or the name of a boolean
+            column.
         offset: How far back the window ends, a multiple of the slide: ``[t − window − offset, t − offset)``.
 
     Returns:
@@ -157,30 +158,31 @@ def stream_view(
     """A stream feature view whose schema follows from its aggregations and the source's model.
 
     An aggregation without a name is named ``function_column_window``: ``mean_dep_delay_1h``, ``count_7d``,
-    ``last_temp``. Without a ``slide_interval`` a window tumbles, or slides by `tiling_hop_size` with `enable_tiling`;
-    without a ``time_window`` it is a lifetime.
+    ``last_temp``. A window without a ``slide_interval`` tumbles, or slides by `tiling_hop_size` with `enable_tiling`.
+    Without a ``time_window`` it is a lifetime.
 
     Args:
         name: The view's name.
-        source: What `event_source` made, or any KafkaSource with the tag ``headrace.model``.
-        entities: What the features are about; their join keys are fields of the model.
-        aggregations: Feast's aggregations, one feature each; `headrace.aggregation` makes them with a filter or an offset.
-        derived: Columns made row by row before aggregation: name to SQL, run by DuckDB on both sides.
-        udf: A function that makes columns likewise, of a fetch's events at a time: of a dict of lists with
-            ``mode="python"``, of a data frame with ``mode="pandas"``; it returns the same with columns added.
+        source: A source made by `event_source`, or any KafkaSource with the tag ``headrace.model``.
+        entities: The entities that the features describe; their join keys are fields of the model.
+        aggregations: Feast's aggregations, one feature each; `headrace.aggregation` makes them with a filter or an
+            offset.
+        derived: Columns made row by row before aggregation: name to SQL. DuckDB runs it, in the stream and in history.
+        udf: A function that adds columns to the events of a fetch. It takes a dict of lists with ``mode="python"``, a
+            data frame with ``mode="pandas"``, and returns the same with columns added.
         udf_columns: The columns that it adds, and their types: int, float, bool, str or datetime.
         mode: The kind of `udf`.
         enable_tiling: Whether windows without a slide slide by `tiling_hop_size`.
         tiling_hop_size: That slide; None is Feast's 5 minutes.
         ttl: Feast's time to live. It is registered and has no effect: windows say how long events count.
-        description: What the features tell.
+        description: What the features say.
         tags: Tags.
-        owner: Whom to ask.
+        owner: The contact.
 
     Returns:
-        A real Feast view. What Feast has no field for stands in its tags: ``headrace.derived``, ``headrace.udf_columns``,
-        ``headrace.where`` and ``headrace.offset_us``, JSON objects; written by hand they mean the same. What cannot work is
-        told by `headrace apply`, all at once.
+        A Feast view. What Feast has no field for is in its tags, as JSON objects: ``headrace.derived``,
+        ``headrace.udf_columns``, ``headrace.where`` and ``headrace.offset_us``. Tags written by hand mean the same.
+        `headrace apply` lists everything that cannot work.
     """
     with quiet_feast():
         from feast import StreamFeatureView
@@ -228,7 +230,7 @@ def _schema(columns: Sequence[Column], entities: Sequence[Entity], named: Sequen
     for aggregation in named:
         dtype: DType | None = result_dtype(aggregation.function, by_name.get(aggregation.column))
         if aggregation.name not in taken:
-            # Where there is no such type, the compiler says why, with all else that is wrong: here any will do.
+            # Without a type the compiler says what is wrong; here any type will do.
             fields.append(Field(name=aggregation.name, dtype=Float64 if dtype is None else feast_type(dtype)))
     return fields
 
@@ -246,7 +248,7 @@ def _named(aggregation: Aggregation) -> Aggregation:
 
 
 def _columns_of_source(source: KafkaSource) -> Sequence[Column]:
-    """The columns of a source's model; none where it has no usable one, which the compiler says."""
+    """The columns of a source's model; none where it has no usable model, which the compiler reports."""
     noted = noted_model(source)
     if noted is not None:
         return _columns_if_any(noted)

@@ -20,14 +20,14 @@ def compile_plan(repo: FeatureRepo) -> Plan:
     """Compile a feature repo.
 
     Args:
-        repo: The repo, loaded, and still open: the models of events are imported.
+        repo: The repo, still open: the models of events are imported.
 
     Returns:
         The plan: sources, views and services by name.
 
     Raises:
-        DefinitionError: Something cannot work. The message lists all that was found, each with file and line, the view
-            or source, and what to write instead.
+        DefinitionError: Something cannot work. The message lists every problem with file and line, the view or source,
+            and what to write instead.
     """
     problems = Problems()
     sources = compile_sources(repo, problems)

@@ -1,4 +1,4 @@
-"""Durations: timedeltas to microseconds, and microseconds to what people read and write."""
+"""Durations: timedeltas to microseconds, and microseconds to text and code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_us(duration: timedelta) -> int:
 
 
 def shown(us: int) -> str:
-    """A duration for people and for names, in the largest unit that measures it whole.
+    """A duration as text, in the largest unit of which it is a whole number.
 
     >>> shown(5_400_000_000), shown(86_400_000_000), shown(0)
     ('90m', '1d', '0s')
@@ -36,7 +36,7 @@ def shown(us: int) -> str:
 
 
 def as_code(us: int) -> str:
-    """A duration as Python, to write instead.
+    """A duration as Python code.
 
     >>> as_code(5_400_000_000)
     'timedelta(minutes=90)'
@@ -46,15 +46,15 @@ def as_code(us: int) -> str:
 
 
 def nearest_slide(window_us: int, slide_us: int) -> int:
-    """The divisor of a window nearest to a slide that does not divide it.
+    """The divisor of a window that is nearest to a slide.
 
     Args:
         window_us: The window, in µs, positive.
         slide_us: The slide, in µs, positive.
 
     Returns:
-        The nearest divisor that is whole in the largest unit which measures both, the shorter of two as near: of 1 h,
-        7 minutes is near 6 minutes rather than 7.5.
+        The nearest divisor that is a whole number of the largest unit that fits both; of two at the same distance the
+        shorter. For 1 h and 7 minutes this is 6 minutes, not 7.5.
 
     >>> shown(nearest_slide(3_600_000_000, 420_000_000))
     '6m'
@@ -70,7 +70,7 @@ def _unit(*durations_us: int) -> tuple[str, str, int]:
 
 
 def _divisors(number: int) -> Iterator[int]:
-    """Divisors of a number; of one past 10¹² perhaps not all, but always some on both sides."""
+    """Divisors of a number. Above 10¹² some can be missing, but there are always some on both sides."""
     for divisor in range(1, _FURTHEST + 1):
         if divisor * divisor > number:
             return

@@ -1,4 +1,4 @@
-"""Importing Feast late, and keeping its noise from users."""
+"""Importing Feast late, and without its warnings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def require_feast() -> None:
     Raises:
         MissingExtraError: It is not installed.
     """
-    # What Feast and its dependencies warn of while they load is not the user's to fix. Loading also sets a filter
-    # of its own for the whole process ("once" for every RuntimeWarning), which leaving the block takes away again.
+    # Users cannot fix what Feast and its dependencies warn about while they load. Loading also sets a filter for the
+    # whole process ("once" for every RuntimeWarning); leaving the block removes it.
     with needing("feast"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import feast.repo_operations  # noqa: F401
@@ -26,7 +26,7 @@ def require_feast() -> None:
 
 @contextmanager
 def quiet_feast() -> Iterator[None]:
-    """Silence Feast's warning that stream feature views are young: headrace runs them, Feast only registers them.
+    """Silence Feast's warning that stream feature views are experimental: Feast only registers them.
 
     Yields:
         Nothing.

@@ -64,18 +64,18 @@ def feast_type(dtype: DType) -> FeastType:
 
 
 def said_as(dtype: DType) -> str:
-    """What `dtype_of_field` says of a field of the type: Feast knows decimals, and not their digits, and has no dates."""
+    """What `dtype_of_field` gives for a field of the type: Feast has decimals without their digits, and no dates."""
     names = FEAST_NAMES[dtype]
     return _OF_VALUE_TYPE.get(names.value_type, names.value_type)
 
 
 def dtype_of_field(field: Field) -> str:
-    """The type of a Feast field as the plan calls it; as Feast does where the plan has none."""
+    """The plan's name for the type of a Feast field; Feast's name where the plan has no such type."""
     name = field.dtype.to_value_type().name
     return _OF_VALUE_TYPE.get(name, name)
 
 
 def dtype_of_entity(entity: Entity) -> str | None:
-    """The type of a Feast entity likewise; None where it has none."""
+    """The plan's name for the type of a Feast entity, or Feast's name; None where the entity has no type."""
     name = entity.value_type.name
     return None if name == "UNKNOWN" else _OF_VALUE_TYPE.get(name, name)

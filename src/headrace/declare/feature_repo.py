@@ -43,13 +43,15 @@ class FeatureRepo:
 
     @property
     def name(self) -> str:
-        """The folder's name, as places in errors begin."""
+        """The folder's name: places in errors begin with it."""
         return self.path.name
 
 
 @contextmanager
 def open_repo(path: Path) -> Iterator[FeatureRepo]:
-    """Load a feature repo from its files as they are now, with the folder current and its modules importable meanwhile.
+    """Load a feature repo from its files as they are now.
+
+    While it is open, its folder is the current one and its modules can be imported.
 
     Args:
         path: The repo's folder.
@@ -90,7 +92,7 @@ def _read_config(path: Path) -> RepoConfig:
 
 
 def _import_files(path: Path) -> Locator:
-    """Import every file that Feast will look at, and note where things are written."""
+    """Import every file that Feast reads, and note where things are written."""
     from feast.repo_operations import get_repo_files, py_path_to_module
 
     locator, problems = Locator(path), Problems()
@@ -100,7 +102,7 @@ def _import_files(path: Path) -> Locator:
         except (Exception, SystemExit) as error:
             where, what = describe_import_failure(error, path)
             where = f"{path.name}/{file.relative_to(path)}" if where == path.name else where
-            hint = "Mend it there; nothing was changed."
+            hint = "Correct it there; nothing was changed."
             if isinstance(error, HeadraceError):
                 what, hint = error.what, error.hint or hint
             problems.add(where, f"importing it failed: {what}", _FEAST_SAYS.get(_key(what), hint))
@@ -117,7 +119,7 @@ _FEAST_SAYS = {
     "does not exist in this feature view": "Name features that the view's aggregations make: view[[...]].",
     "Stream feature views need a stream source": "Write source=, a KafkaSource (headrace.event_source).",
 }
-"""What to write instead of what Feast itself refuses while a file is imported."""
+"""By a part of Feast's message, what to write instead, for definitions that Feast refuses while a file is imported."""
 
 
 def _key(what: str) -> str:

@@ -1,4 +1,4 @@
-"""One Feast aggregation to one feature of the plan."""
+"""From a Feast aggregation to a feature of the plan."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["FeatureCompiler", "feature_name", "is_usable_name", "near", "result_
 _USABLE = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 _LONGEST_US = 2**62
 
-NAMING = "Names are letters, digits and single underscores between them: results are called view__feature."
-"""What a name may be, and why."""
+NAMING = "Names are letters, digits and single underscores between them: a column of results is called view__feature."
+"""The rule for names, and why."""
 
 
 class FeatureCompiler(NamedTuple):
@@ -34,7 +34,7 @@ class FeatureCompiler(NamedTuple):
     Attributes:
         view: The view's name.
         columns: The columns of its source.
-        hop: The slide where none is given and tiling is on; None otherwise.
+        hop: The slide of windows without one, where tiling is on; None where it is off.
         place: Where the view is written.
         problems: Where to note what cannot work.
     """
@@ -57,7 +57,7 @@ class FeatureCompiler(NamedTuple):
         before = len(self.problems)
         name = feature_name(aggregation)
         if not is_usable_name(name):
-            self._wrong(aggregation, f"{name!r} is not a name that can be used.", f"{NAMING} Write another name=.")
+            self._wrong(aggregation, f"the name {name!r} cannot be used.", f"{NAMING} Write another name=.")
         dtype = self._result(aggregation)
         window_us, slide_us = self._window(aggregation)
         if dtype is None or len(self.problems) > before:
@@ -78,7 +78,7 @@ class FeatureCompiler(NamedTuple):
         )
 
     def _result(self, aggregation: Aggregation) -> DType | None:
-        """The type of the values, once function and column are found to fit."""
+        """The type of the values; None where function and column do not fit, which is noted."""
         function = canonical_name(aggregation.function)
         if function is None:
             said = f"the function {aggregation.function!r} is unknown" if aggregation.function else "it has no function"
@@ -131,8 +131,10 @@ class FeatureCompiler(NamedTuple):
             return None, None
         window_us = to_us(window)
         if not 0 < window_us < _LONGEST_US:
-            what = f"time_window {shown(window_us)} is not a length of time that can be looked back."
-            self._wrong(aggregation, what, "Write a positive one, timedelta(hours=1) say; leave it out for a lifetime.")
+            what = f"time_window {shown(window_us)} is not a length that a window can have."
+            self._wrong(
+                aggregation, what, "Write a positive one, such as timedelta(hours=1); leave it out for a lifetime."
+            )
             return None, None
         # Feast fills in slide_interval=time_window where none was given.
         tiled = self.hop is not None and slide == window
@@ -201,7 +203,7 @@ def result_dtype(function: str, column: Column | None) -> DType | None:
 
 
 def is_usable_name(name: str) -> bool:
-    """Whether views and features can be called so: see `NAMING`."""
+    """Whether a view or a feature can have this name: see `NAMING`."""
     return _USABLE.fullmatch(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""Compiling Feast objects that are in no feature repo: those of a test or a notebook."""
+"""Compiling Feast objects outside of a feature repo, in a test or a notebook."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def compile_objects(objects: Iterable[Any], project: str = "objects") -> tuple[P
     """Compile Feast objects.
 
     Args:
-        objects: Stream feature views with their entities and sources, and perhaps feature services; what is none of
-            these is left aside. Views bring their sources with them.
+        objects: Stream feature views with their entities, and feature services. Sources may be left out: a view has its
+            own. Objects of other kinds are ignored.
         project: The plan's project.
 
     Returns:
-        The plan, and by source's name the model of its events.
+        The plan, and for each source, by name, the model of its events.
 
     Raises:
         ConfigError: There is no view among them, or Feast is not installed.
-        DefinitionError: They cannot work; the message lists all that was found.
+        DefinitionError: They cannot work; the message lists all problems.
     """
     with quiet_feast():
         from feast import Entity, FeatureService, KafkaSource, RepoConfig, StreamFeatureView
@@ -85,10 +85,10 @@ def _distinct(objects: list[Any]) -> list[Any]:
 
 @contextmanager
 def _importable(sources: list[KafkaSource]) -> Iterator[dict[str, type[BaseModel]]]:
-    """Let the sources' models be imported, also those defined in a function; the tags are as before afterwards.
+    """Make the sources' models importable, even those defined in a function. The tags are restored at the end.
 
     Yields:
-        The models by the references that the tags hold meanwhile.
+        The models, by the references that the tags have inside the block.
     """
     module, before = ModuleType(_MODULE), {id(source): dict(source.tags) for source in sources}
     models: dict[str, type[BaseModel]] = {}
@@ -109,11 +109,11 @@ def _importable(sources: list[KafkaSource]) -> Iterator[dict[str, type[BaseModel
 
 
 def _model_of(source: KafkaSource) -> type[BaseModel] | None:
-    """The model of a source: the one that it was made with, else what its tag names; None where that is nowhere."""
+    """The model that a source was made with, else the one that its tag names; None where it is not found."""
     noted = noted_model(source)
     if noted is not None:
         return noted
     try:
         return resolve_model(source.tags.get(MODEL_TAG, ""), Path.cwd())
-    except EventError:  # the compiler says why, with all else that is wrong
+    except EventError:  # the compiler says why, together with other problems
         return None

@@ -1,4 +1,4 @@
-"""Whether changed models can still read the events that are logged: asked before anything is applied."""
+"""The check, before an apply, that changed models can still read the logged events."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def check_logged(repo: FeatureRepo, logs: Path, plan: Plan, before: Plan | None)
     Args:
         repo: The feature repo, still open.
         logs: The folder of all logs.
-        plan: The plan as it would be.
-        before: The plan as it was applied last; None where there is none that can be read.
+        plan: The new plan.
+        before: The plan that was applied last; None where there is none that can be read.
 
     Raises:
-        DefinitionError: A field changed such that its log cannot be read by it. All of them are listed.
+        DefinitionError: A field changed so that its log cannot be read with it. All such fields are listed.
         LogError: A log is damaged.
         LogUnavailableError: A log cannot be read just now.
     """
@@ -37,7 +37,9 @@ def check_logged(repo: FeatureRepo, logs: Path, plan: Plan, before: Plan | None)
             continue
         if not (logs / source.topic).is_dir():
             continue
-        from headrace.log.schema_evolution import misfits  # Delta Lake takes its time, and most applies do not ask it
+        from headrace.log.schema_evolution import (
+            misfits,
+        )  # importing Delta Lake is slow, and most applies do not need it
 
         model = resolve_model(source.model, repo.path)
         where = repo.locator.of_class(model.__name__)

@@ -1,4 +1,4 @@
-"""What differs between two plans: what an apply would change."""
+"""The difference between two plans: what an apply would change."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Action = Literal["added", "changed", "removed"]
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs.
+    """One difference.
 
     Attributes:
-        kind: What it is.
-        name: Its name; a feature's is ``view:feature``.
-        action: What became of it.
-        details: What is different, a sentence each.
+        kind: What differs.
+        name: Its name; ``view:feature`` for a feature.
+        action: How it differs.
+        details: The details, one sentence each.
     """
 
     kind: Kind
@@ -32,20 +32,20 @@ class Change:
     details: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The change as JSON takes it."""
+        """The change as JSON."""
         return {"kind": self.kind, "name": self.name, "action": self.action, "details": list(self.details)}
 
 
 @dataclass(frozen=True)
 class PlanDiff:
-    """What differs between the plan that was applied last and another.
+    """The difference between the plan that was applied last and a new one.
 
     Attributes:
         old_hash: The content hash of the plan that was applied last; None where there is none that can be read.
-        new_hash: The content hash of the other.
+        new_hash: The content hash of the new plan.
         changes: What differs: sources, then views with their features, then services, each by name.
-        replaced_views: Views whose definition changed: to the online store they are new, and start without events.
-        note: Why there is no old plan, where that is worth saying.
+        replaced_views: Views whose definition changed: for the online store they are new views, without events.
+        note: Why there is no old plan; None where that needs no explanation.
         warnings: What may be wrong with the new definitions.
     """
 
@@ -60,7 +60,7 @@ class PlanDiff:
         return bool(self.changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference as JSON takes it."""
+        """The difference as JSON."""
         return {
             "old_hash": self.old_hash,
             "new_hash": self.new_hash,
@@ -76,12 +76,8 @@ def compare(old: Plan | None, new: Plan, note: str | None = None) -> PlanDiff:
 
     Args:
         old: The plan that was applied last; None where there is none.
-        new: The plan that would be.
-        note: Why there is no old plan, where that is worth saying.
-        warnings: What may be wrong with the new definitions.
-
-    Returns:
-        What differs.
+        new: The new plan.
+        note: Why there is no old plan; None where that needs no explanation.
     """
     before = Plan(project=new.project, sources={}, views={}) if old is None else old
     changes = [

@@ -1,4 +1,4 @@
-"""What is wrong with a feature repo, gathered so that all of it is said at once."""
+"""The problems of a feature repo, collected so that one error lists all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Problem(NamedTuple):
 
     Attributes:
         where: ``feature_repo/views.py:12``.
-        what: What is wrong, the view or source named.
+        what: What is wrong, with the name of the view or source.
         hint: What to write instead.
     """
 
@@ -36,17 +36,17 @@ class Problems:
         return len(self._found)
 
     def add(self, where: object, what: str, hint: str) -> None:
-        """Note a problem; the same one twice counts once.
+        """Note a problem; a second one with the same words is ignored.
 
         Args:
-            where: The place, as it prints.
+            where: The place; its text is shown.
             what: What is wrong.
             hint: What to write instead.
         """
         self._found[Problem(str(where), what, hint)] = None
 
     def raise_any(self, repo: str) -> None:
-        """Raise what was found.
+        """Raise the problems, if there are any.
 
         Args:
             repo: The feature repo's name.

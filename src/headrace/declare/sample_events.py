@@ -1,8 +1,8 @@
-"""Events made from a model, to try transforms on before any real event comes.
+"""Events made from a model, to try transforms before a real event comes.
 
-They are made from the model's JSON schema: constraints, enums, nested models and unions are in it, and so are a field's `examples`, which come
-first where there are any. Strings have no meaning in a schema, so each event gives all its strings one style: digits, words, dates, JSON and so on.
-A function that takes some string apart then works on a few events at least.
+They are made from the model's JSON schema, which has constraints, enums, nested models and unions. A field's `examples`
+are used where it has any. A schema does not say what a string means, so each event writes all its strings in one style:
+digits, words, dates, JSON and so on. So a function that parses a string works on at least a few events.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ __all__ = ["sample_events"]
 _START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 _STYLES = (
     "7", "word", "2026-01-05", "1.5", "2026-01-05T12:30:00+00:00", "12", "DE", '{"a": 1, "b": "x"}', "ana@example.com",
-    "https://example.com/a/b?c=1", "20260105", "2026-01-05 12:30:00", "12:30:00", "12:30", "[1, 2]", "3, 4, 5", "a-b-c-1", "true",
-    "6d0f2f39-0c15-4b3c-9d53-8f5b1ff3f2f1", "192.168.0.1", "05/01/2026", "05.01.2026", "0a1b2c3d", "Some words, and more.", "x=1;y=2", "100",
+    "https://example.com/a/b?c=1", "20260105", "2026-01-05 12:30:00", "12:30:00", "12:30", "[1, 2]", "3, 4, 5",
+    "a-b-c-1", "true", "6d0f2f39-0c15-4b3c-9d53-8f5b1ff3f2f1", "192.168.0.1", "05/01/2026", "05.01.2026", "0a1b2c3d",
+    "Some words, and more.", "x=1;y=2", "100",
 )  # fmt: skip
 _INTEGERS = (7, 1, 42, 1000, 2, 0, 1_767_614_400, 1_767_614_400_000, 10, 3, -1, 100, 24, 5)
 _NUMBERS = (1.5, 10.0, 0.25, 99.9, 3.0, 1000.0, 0.0, 42.5, -1.5, 0.5)
@@ -43,7 +44,7 @@ _DEPTH = 6
 
 
 def sample_events(model: type[BaseModel], count: int = 52) -> list[bytes]:
-    """Events as JSON, as a producer may send them; the model's own validators may still refuse some.
+    """Events as JSON, as a producer could send them. The model's validators may refuse some.
 
     Args:
         model: The model.
@@ -54,7 +55,7 @@ def sample_events(model: type[BaseModel], count: int = 52) -> list[bytes]:
     """
     try:
         schema = model.model_json_schema(mode="validation")
-    except Exception:  # noqa: BLE001 a type of the user's own may raise anything here; then nothing is known of its values
+    except Exception:  # noqa: BLE001 a user's type can raise anything here; then its values are not known
         return []
     made: list[bytes] = []
     for row in range(count):
@@ -73,8 +74,8 @@ class _Maker:
     """Makes one event.
 
     Args:
-        schema: The whole schema, where references lead.
-        row: Which event it is.
+        schema: The whole schema, with the definitions that references name.
+        row: The number of the event.
     """
 
     def __init__(self, schema: dict[str, Any], row: int) -> None:
@@ -82,7 +83,7 @@ class _Maker:
         self._row = row
 
     def value(self, schema: dict[str, Any], field: int, depth: int = 0) -> Any:
-        """A value of a schema, for the field of that number."""
+        """A value of a schema, for the field with this number."""
         if "$ref" in schema:
             schema = {**self._definitions[schema["$ref"].rpartition("/")[2]], **schema}
         if depth > _DEPTH:
@@ -111,7 +112,7 @@ class _Maker:
         return {"boolean": self._turn(field) % 2 == 0, "null": None}.get(str(kind), "word")
 
     def _turn(self, field: int) -> int:
-        """Which of several values: at first the same for all fields of an event, later each field its own."""
+        """Which value to take: in the first events the same for all fields, later another one for each field."""
         return self._row if self._row < len(_STYLES) else self._row + 3 * field
 
     def _one_of(self, values: Sequence[Any]) -> Any:
@@ -199,7 +200,7 @@ def _within(number: float, schema: dict[str, Any]) -> bool:
 
 
 def _moved(number: float, schema: dict[str, Any], step: float) -> Any:
-    """A number moved to where the schema wants it."""
+    """A number moved into the range that the schema allows."""
     step = schema.get("multipleOf", step)
     low = schema.get("minimum", schema.get("exclusiveMinimum", -math.inf) + step)
     high = schema.get("maximum", schema.get("exclusiveMaximum", math.inf) - step)
@@ -210,7 +211,7 @@ def _moved(number: float, schema: dict[str, Any], step: float) -> Any:
 
 
 def _stretched(text: str, schema: dict[str, Any]) -> str:
-    """A text of a length that the schema allows."""
+    """A text with a length that the schema allows."""
     least, most = schema.get("minLength", 0), schema.get("maxLength", len(text))
     repeated = text * (-(-least // max(1, len(text)))) if len(text) < least else text
     return repeated[: max(least, most)][:most]

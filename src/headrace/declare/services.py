@@ -27,7 +27,7 @@ def compile_services(repo: FeatureRepo, problems: Problems) -> dict[str, tuple[F
         problems: Where to note what cannot work.
 
     Returns:
-        The features of each, in its order, by the service's name.
+        By the service's name, its features in order.
     """
     views = {view.name: [feature_name(made) for made in view.aggregations] for view in _stream_views(repo)}
     compiled: dict[str, tuple[FeatureRef, ...]] = {}
@@ -57,15 +57,15 @@ class _ServiceCompiler:
     def compile(self) -> tuple[FeatureRef, ...]:
         name = self._service.name
         if not name or ":" in name:
-            self._wrong("that is not a name that can be asked for.", "Write another name=, without ':'.")
+            self._wrong("that name cannot be used in a request.", "Write another name=, without ':'.")
         found = dict.fromkeys(ref for view, features in self._parts() for ref in self._refs(view, features))
         if not self._service._features:  # noqa: SLF001
             self._wrong("it has no features.", "Write features=[...], views or view[[...]].")
         return tuple(found)
 
     def _parts(self) -> Iterator[tuple[str, list[str] | None]]:
-        """The views that the service names and the features it takes of each, None for all, in its order."""
-        # Feast keeps the order only here: projections and references in text are two lists of their own.
+        """The views that the service names, in its order, each with the features it takes; None is all of them."""
+        # Only this private list has the order. Feast's public lists have projections and references in text apart.
         projections = iter(self._service.feature_view_projections)
         for part in self._service._features:  # noqa: SLF001
             if isinstance(part, str):

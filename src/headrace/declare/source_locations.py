@@ -1,4 +1,4 @@
-"""Where in a feature repo's files something was written: errors name the file and the line."""
+"""Where in a feature repo something is written, so that errors name file and line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Place:
     """A place in a file; it prints as ``feature_repo/views.py:12``.
 
     Attributes:
-        file: The file, from the repo's folder on.
-        node: The statement or call there; None where only the file is known.
+        file: The file, relative to the parent of the repo's folder.
+        node: The statement or call; None where only the file is known.
     """
 
     file: str
@@ -27,7 +27,7 @@ class Place:
         return self.file if self.node is None else f"{self.file}:{self.node.lineno}"
 
     def at(self, text: str) -> Place:
-        """The place inside this one where a string is written; this one where it is not."""
+        """The place inside this one where a string is written; this place where the string is not found."""
         if self.node is not None:
             for node in ast.walk(self.node):
                 if isinstance(node, ast.Constant) and node.value == text:
@@ -36,7 +36,7 @@ class Place:
 
 
 class Locator:
-    """Finds what the objects of a repo were assigned to, and what was called with their names.
+    """Finds the statements that assign a repo's objects to names, and the calls that make them.
 
     Args:
         repo: The feature repo's folder.
@@ -45,12 +45,12 @@ class Locator:
     def __init__(self, repo: Path) -> None:
         self._repo = repo.resolve()
         self._objects: dict[int, Place] = {}
-        self._kept: list[object] = []  # ids are only good while what they name lives
+        self._kept: list[object] = []  # an id is valid only while its object lives
         self._calls: dict[str, list[tuple[str, Place]]] = {}
         self._classes: dict[str, Place] = {}
 
     def read(self, file: Path, module: ModuleType) -> None:
-        """Take in a module of the repo.
+        """Note what a module of the repo defines.
 
         Args:
             file: Its file.
@@ -67,7 +67,7 @@ class Locator:
                 self._note_call(node, name)
             elif isinstance(node, ast.ClassDef):
                 self._classes.setdefault(node.name, Place(name, node))
-        for value in vars(module).values():  # made in a loop, or by a function: the file at least is known
+        for value in vars(module).values():  # made in a loop or by a function: then only the file is known
             if type(value).__module__.startswith("feast."):
                 self._bind(value, Place(name))
 
@@ -77,7 +77,7 @@ class Locator:
         Args:
             thing: The object.
             name: Its name.
-            callees: Which functions may have made it, for one that no name in a module was assigned to.
+            callees: The functions that may have made it, for an object that is not assigned to a name in a module.
 
         Returns:
             The most exact place known.
@@ -107,7 +107,7 @@ class Locator:
 
 
 def _outside_functions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """A module's statements, those under if, for, with and try included."""
+    """A module's statements, with those inside if, for, with and try."""
     for statement in body:
         yield statement
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -1,8 +1,8 @@
 """The model that a source was made with, kept on the source itself.
 
-A source's tag names its model as ``module:Class``, which is all that `apply` and the workers go by. A test, a notebook or a code block may
-define a model where no import finds it, or several of one name; what needs no more than the columns, or runs in this process alone, finds the
-model here. It lives as long as the source does.
+A source's tag names its model as ``module:Class``. `apply` and the workers use only the tag. A test or a notebook may
+define a model that cannot be imported, or several with one name. Code that runs in this process finds it here, for as
+long as the source lives.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def note_model(source: KafkaSource, model: type[BaseModel]) -> None:
 
 
 def noted_model(source: KafkaSource) -> type[BaseModel] | None:
-    """The model that a source was made with; None for one that comes from Feast's registry, or was written by hand.
+    """The model that a source was made with; None for a source that comes from Feast's registry or was written by hand.
 
     Args:
         source: The source.

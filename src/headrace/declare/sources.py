@@ -42,8 +42,7 @@ def compile_sources(repo: FeatureRepo, problems: Problems) -> dict[str, Source |
         problems: Where to note what cannot work.
 
     Returns:
-        By name, also those that cannot work, so that their views are checked; None where not even the columns are
-        known.
+        By name, with those that cannot work, so that their views are checked too; None where the columns are not known.
     """
     compiled: dict[str, Source | None] = {}
     first: dict[str, KafkaSource] = {}
@@ -71,7 +70,7 @@ def compile_sources(repo: FeatureRepo, problems: Problems) -> dict[str, Source |
 
 
 def _kafka_sources(repo: FeatureRepo) -> list[KafkaSource]:
-    """The sources that headrace reads, each once; those of other systems' views are not its business."""
+    """The sources that headrace reads, each once. A repo can have others, for views of other systems."""
     from feast import KafkaSource
 
     found: dict[int, KafkaSource] = {}
@@ -131,7 +130,8 @@ def _format(source: KafkaSource, place: Place, problems: Problems) -> str:
     name = source.tags.get(FORMAT_TAG) or of_feast
     if name not in FORMATS:
         what = f"source {source.name!r} has the format {name!r}, and headrace reads: {', '.join(FORMATS)}."
-        hint = f'{near(name, tuple(FORMATS))}Write format="json" in event_source, or message_format=JsonFormat(schema_json="").'
+        instead = 'Write format="json" in event_source, or message_format=JsonFormat(schema_json="").'
+        hint = f"{near(name, tuple(FORMATS))}{instead}"
         problems.add(place.at(name), what, hint)
     return name
 
@@ -145,15 +145,15 @@ def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) 
         hint = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
         problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", hint)
     if source.field_mapping:
-        hint = "Name the model's fields as they should be called (pydantic's Field(alias=...) reads another name)."
+        hint = "Give the model's fields the names you want (pydantic's Field(alias=...) reads another name)."
         problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", hint)
     if source.batch_source is None:
         hint = "Write it with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
-        problems.add(place, f"{said} has no batch_source, and Feast insists on one.", hint)
+        problems.add(place, f"{said} has no batch_source, and Feast requires one.", hint)
     for tag in source.tags:
         if tag.startswith("headrace.") and tag not in _TAGS:
             hint = f"{near(tag, _TAGS)}Tags are: {', '.join(_TAGS)}."
-            problems.add(place.at(tag), f"{said}: the tag {tag!r} means nothing.", hint)
+            problems.add(place.at(tag), f"{said}: there is no tag {tag!r}.", hint)
 
 
 def _columns(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> tuple[Column, ...] | None:

@@ -1,7 +1,7 @@
-"""What Feast asks for features that headrace makes: a provider and an online store that say whom to ask instead.
+"""A provider and an online store for Feast that say which client of headrace to use.
 
-Feast registers stream views and executes no window, so what its own calls give for one is nothing, or an error from deep inside. Named in
-feature_store.yaml as its documented plug-ins, these answer with an error that names the client to use:
+Feast registers stream views and executes no windows. Its own calls for such a view give nothing, or an error from deep
+inside. These plug-ins, named in feature_store.yaml, raise an error that names the client to use:
 
     provider: headrace.declare.stores.HeadraceProvider
     online_store:
@@ -32,7 +32,7 @@ _FRESH = "`headrace stream` keeps online features fresh: there is nothing to mat
 
 
 class HeadraceOnlineStoreConfig(FeastConfigBaseModel):
-    """What feature_store.yaml says of the online store.
+    """What feature_store.yaml says about the online store.
 
     Attributes:
         type: The store's class.
@@ -42,7 +42,7 @@ class HeadraceOnlineStoreConfig(FeastConfigBaseModel):
 
 
 class HeadraceOnlineStore(OnlineStore):
-    """Holds nothing: online features are in headrace's own store."""
+    """An online store without data: online features are in headrace's own store."""
 
     def get_online_features(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse, and name the client."""
@@ -57,14 +57,14 @@ class HeadraceOnlineStore(OnlineStore):
         _refuse("read online features", _ONLINE)
 
     def online_write_batch(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: a worker writes online features, and nothing else does."""
+        """Refuse: only workers write online features."""
         _refuse("write online features", _FRESH)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is to be set up; `feast apply` calls it."""
+        """Do nothing; `feast apply` calls it."""
 
     def teardown(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is to be taken down; `feast teardown` calls it."""
+        """Do nothing; `feast teardown` calls it."""
 
 
 class HeadraceProvider(PassthroughProvider):
@@ -73,14 +73,14 @@ class HeadraceProvider(PassthroughProvider):
     def get_historical_features(
         self, config: RepoConfig, feature_views: Any, *args: Any, **kwargs: Any
     ) -> RetrievalJob:
-        """Feast's own, unless a stream view is asked for."""
+        """Feast's own join, unless a stream view is asked for."""
         mine = _stream_views(feature_views)
         if mine:
             _refuse(f"join historical features of {', '.join(mine)}", _OFFLINE)
         return super().get_historical_features(config, feature_views, *args, **kwargs)
 
     def materialize_single_feature_view(self, config: RepoConfig, feature_view: Any, *args: Any, **kwargs: Any) -> None:
-        """Feast's own, unless it is a stream view."""
+        """Feast's own materialization, unless it is a stream view."""
         mine = _stream_views([feature_view])
         if mine:
             _refuse(f"materialize {mine[0]}", _FRESH)

@@ -1,4 +1,7 @@
-"""Trying a view's transforms on events made from the model: one that fails on all of them would only ever make nulls."""
+"""Trying a view's transforms on events made from the model.
+
+A transform that fails on all of them would make only nulls.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def try_transforms(repo: FeatureRepo, plan: Plan, problems: Problems) -> list[st
         problems: Where to note a transform that fails on every event.
 
     Returns:
-        What is worth a warning: what could not be tried, and expressions of texts that no made text fitted.
+        Warnings: transforms that could not be tried, and expressions that failed on all made texts.
     """
     warnings: list[str] = []
     tables: dict[str, pa.Table] = {}
@@ -60,16 +63,14 @@ def try_transforms(repo: FeatureRepo, plan: Plan, problems: Problems) -> list[st
             if failed.is_function:
                 problems.add(place, f"{said}, so {name!r} would always be null: {failed.reason}", _FIX_FUNCTION)
             elif _reads_text(failed.what, view.sees(source)):
-                warnings.append(
-                    f"{said}: {failed.reason}. If real events have texts of another form, this is no fault."
-                )
+                warnings.append(f"{said}: {failed.reason}. If real events have texts of another form, ignore this.")
             else:
                 problems.add(place, f"{said}, so it would always be null: {failed.reason}", "Correct the expression.")
     return warnings
 
 
 _FIX_FUNCTION = (
-    "Correct the function. If it is right, and only takes texts of a certain form, give the model's fields examples: "
+    "Correct the function. If it is right and needs texts of a certain form, give the model's fields examples: "
     "Field(examples=[…])."
 )
 
@@ -77,7 +78,7 @@ _FIX_FUNCTION = (
 def _events_of(source: Source, repo: FeatureRepo) -> pa.Table:
     model = resolve_model(source.model, repo.path)
     events = sample_events(model)
-    # Far ahead of every event's time, so that none is refused for being dated past its record.
+    # Later than every event, so that none is refused as too far in the future.
     timestamps = np.full(len(events), CALENDAR_US[1] // 1000, np.int64)
     keys: list[bytes | None] = [None] * len(events)
     records = RawRecords(np.zeros(len(events), np.int64), np.arange(len(events)), timestamps, keys, list(events))

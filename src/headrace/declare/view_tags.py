@@ -1,6 +1,8 @@
-"""What a stream view has that Feast has no field for: derived columns, filters and offsets, kept in the view's tags.
+"""What a stream view has and Feast has no field for: derived columns, filters and offsets.
 
-Feast's registry keeps tags as they are, so a view read back from it means what it meant when it was applied.
+They are kept in the view's tags.
+
+Feast's registry keeps tags unchanged, so a view that is read back from it means the same.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ def extras_tags(
 
 
 def columns_with_extras(columns: Sequence[Column], tags: Mapping[str, str]) -> list[Column]:
-    """Columns and those that tags derive from them; what cannot work is left out, for the compiler says why."""
+    """Columns, and those that tags derive from them. What cannot work is left out; the compiler says why."""
     found = list(columns)
     for name, kind in json.loads(tags.get(UDF_COLUMNS_TAG, "{}")).items():
         if kind in {dtype.value for dtype in _TYPES.values()}:
@@ -94,7 +96,7 @@ def columns_with_extras(columns: Sequence[Column], tags: Mapping[str, str]) -> l
 
 
 def function_text(function: Callable[..., Any]) -> str:
-    """A function's source, for Feast's registry; empty where it cannot be read, which the compiler says."""
+    """A function's source, for Feast's registry; empty where it cannot be read, which the compiler reports."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
@@ -126,7 +128,7 @@ class _Reader:
     def read(self) -> Extras:
         for tag in self._view.tags:
             if tag.startswith("headrace.") and tag not in _TAGS:
-                self._wrong(f"the tag {tag!r} means nothing.", f"Tags are: {', '.join(_TAGS)}.", at=tag)
+                self._wrong(f"there is no tag {tag!r}.", f"Tags are: {', '.join(_TAGS)}.", at=tag)
         transforms = [found for found in (self._udf(), self._sql(self._tag(DERIVED_TAG))) if found is not None]
         where, filters = self._where()
         if filters is not None:
@@ -145,11 +147,13 @@ class _Reader:
             self._wrong(f"its udf is in {mode} mode.", 'Write mode="python" or mode="pandas".')
             return None
         if "<" in function.__qualname__:
-            self._wrong("its udf is no function of a module.", "Write it as a def at the top level of a module.")
+            self._wrong(
+                "its udf is not at the top level of a module.", "Write it as a def at the top level of a module."
+            )
             return None
         if not kinds:
             hint = 'Write udf_columns={"name": float} with headrace.stream_view: the columns it adds, and their types.'
-            self._wrong("it does not say which columns its udf makes.", hint)
+            self._wrong("it does not say which columns its udf adds.", hint)
             return None
         columns = [column for name, kind in kinds.items() if (column := self._made(name, kind)) is not None]
         return Transform(
@@ -186,7 +190,7 @@ class _Reader:
     def _added(self, column: Column) -> Column | None:
         if '"' in column.name or column.name.lower() in {known.name.lower() for known in self._columns}:
             hint = "Give it another name: letters, digits and underscores."
-            self._wrong(f"it makes a column {column.name!r}, and there is one of that name.", hint, at=column.name)
+            self._wrong(f"it makes a column {column.name!r}, and there is one with that name.", hint, at=column.name)
             return None
         self._columns.append(column)
         return column
@@ -200,7 +204,8 @@ class _Reader:
         for feature, text in filters.items():
             where[feature] = text
             if text not in names:
-                # Named by its text, so that features with one filter share it and others change no view's hash.
+                # Named by its text: features with the same filter share it, and another filter does not change its
+                # name.
                 where[feature] = f"where_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
                 expressions[where[feature]] = text
         self._known_features(filters, "filter")

@@ -1,4 +1,4 @@
-"""Feast's stream feature views to views of the plan."""
+"""From Feast's stream feature views to views of the plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["VIEW_CALLEES", "compile_views"]
 
 VIEW_CALLEES = ("stream_view", "StreamFeatureView", "stream_feature_view")
-_FEAST_HOP = timedelta(minutes=5)  # what Feast takes where enable_tiling comes without a tiling_hop_size
+_FEAST_HOP = timedelta(minutes=5)  # Feast's default of tiling_hop_size
 
 
 def compile_views(repo: FeatureRepo, sources: dict[str, Source | None], problems: Problems) -> dict[str, View]:
@@ -29,7 +29,7 @@ def compile_views(repo: FeatureRepo, sources: dict[str, Source | None], problems
 
     Args:
         repo: The feature repo.
-        sources: The sources compiled, None for those whose columns are not known.
+        sources: The compiled sources; None for a source whose columns are not known.
         problems: Where to note what cannot work.
 
     Returns:
@@ -62,7 +62,7 @@ class _ViewCompiler:
         self._check_itself()
         source_name = self._source_name()
         source = sources.get(source_name) if source_name is not None else None
-        if source is None:  # and why is noted already
+        if source is None:  # the reason is noted already
             return None
         if self._view.timestamp_field != source.timestamp_field:
             what = (
@@ -91,7 +91,7 @@ class _ViewCompiler:
     def _check_itself(self) -> None:
         view = self._view
         if not is_usable_name(view.name):
-            self._wrong("that is not a name that can be used.", f"{NAMING} Write another name=.")
+            self._wrong("that name cannot be used.", f"{NAMING} Write another name=.")
         if not view.aggregations:
             hint = 'Write aggregations=[Aggregation(function="count", column="*", time_window=timedelta(hours=1))].'
             self._wrong("it has no aggregations.", hint)
@@ -191,17 +191,16 @@ class _ViewCompiler:
                 f"{feature.name!r} has an offset and no window.", "Write a window=, or no offset=.", at=feature.name
             )
         elif offset_us < 0 or offset_us % feature.slide_us:
-            what = f"the offset {shown(offset_us)} of {feature.name!r} is no multiple of its slide {shown(feature.slide_us)}."
-            self._wrong(
-                what, f"Write a multiple of {shown(feature.slide_us)}, or a slide= that divides it.", at=feature.name
-            )
+            slide = shown(feature.slide_us)
+            what = f"the offset {shown(offset_us)} of {feature.name!r} is no multiple of its slide {slide}."
+            self._wrong(what, f"Write a multiple of {slide}, or a slide= that divides it.", at=feature.name)
 
     def _schema(self) -> dict[str, str]:
-        """The view's schema as Feast has it: names to types, as the plan or else as Feast calls them."""
+        """The view's schema in Feast: by name, the type as the plan calls it, or as Feast does."""
         return {field.name: dtype_of_field(field) for field in (*self._view.entity_columns, *self._view.features)}
 
     def _check_schema(self, entities: list[Column], features: list[Feature]) -> None:
-        """Feast registers the schema, so it has to say what the aggregations make."""
+        """Check that the schema, which Feast registers, has what the aggregations make."""
         schema = self._schema()
         features_only = {feature.name: feature.dtype for feature in features}
         wanted = {**{entity.name: entity.dtype for entity in entities}, **features_only}

@@ -1,4 +1,4 @@
-"""Which column a field of a model has, by its annotation, and how its values become cells."""
+"""The column of a model's field, by its annotation, and how its values become values of that column."""
 
 from __future__ import annotations
 
@@ -34,19 +34,18 @@ _SCALARS: dict[Any, DType] = {
 }
 
 _WRITTEN = (UUID, UUID1, UUID3, UUID4, UUID5, IPv4Address, IPv6Address)
-"""What is text to everyone but Python."""
-
+"""Types that are text outside of Python."""
 
 _MOST_PLACES = 9
 
 
 class Kind(NamedTuple):
-    """What column a field has.
+    """The column of a field.
 
     Attributes:
         dtype: Its type.
         nullable: Whether it can be null.
-        cell: What makes a cell of a value that is not null; None where the value is one.
+        cell: Converts a value that is not null; None where values are stored unchanged.
     """
 
     dtype: DType
@@ -57,8 +56,8 @@ class Kind(NamedTuple):
 def kind_of(field: FieldInfo) -> Kind:
     """The column of a field.
 
-    What has no column of its own is kept as JSON text, which no aggregate reads. A decimal has one where the model says how many digits it has
-    behind the point.
+    A field of any other type is kept as JSON text, which no aggregate reads. So is a decimal, unless the model says how
+    many digits it has after the point.
 
     Args:
         field: The field.
@@ -77,10 +76,10 @@ def kind_of(field: FieldInfo) -> Kind:
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON: the same text for the same value, as far as JSON can say it.
+    """A value as JSON: equal values give equal text.
 
     Args:
-        value: The value; bytes become base64, and what JSON does not know is written by `str`.
+        value: The value. Bytes become base64; types that JSON does not have are written by `str`.
     """
     if isinstance(value, set | frozenset):
         return f"[{','.join(sorted(map(json_text, value)))}]"
@@ -88,9 +87,9 @@ def json_text(value: Any) -> str:
 
 
 def _places(field: FieldInfo) -> int | None:
-    """How many digits a field of decimals has behind the point; None where it does not say, or says more than fit."""
-    said = [field.metadata, *(get_args(one)[1:] for one in _annotated(field.annotation))]
-    nested = [one for many in said for one in many]
+    """How many digits a field of decimals has after the point; None where the model does not say, or says too many."""
+    annotated = [field.metadata, *(get_args(one)[1:] for one in _annotated(field.annotation))]
+    nested = [one for many in annotated for one in many]
     nested += [one for info in nested if isinstance(info, FieldInfo) for one in info.metadata]
     places = [one.decimal_places for one in nested if getattr(one, "decimal_places", None) is not None]
     return int(places[0]) if places and 0 <= places[0] <= _MOST_PLACES else None
@@ -106,7 +105,7 @@ def _annotated(annotation: Any) -> Iterator[Any]:
 
 
 def _members(annotation: Any) -> Iterator[Any]:
-    """What a value may be: unions and literals taken apart, aliases and Annotated seen through."""
+    """The types that a value can have: the members of unions and literals, without aliases and Annotated."""
     origin = get_origin(annotation)
     if origin is Annotated and annotation not in (*_SCALARS, *_WRITTEN):
         yield from _members(get_args(annotation)[0])
@@ -124,16 +123,16 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 
 def _scalar(kind: Any) -> tuple[DType, Callable[[Any], Any] | None]:
-    """The column type of one member, and what makes cells of its values."""
+    """The column type of one member, and what converts its values."""
     if kind in _SCALARS:
         return _SCALARS[kind], None
     if kind in _WRITTEN:
         return DType.STRING, str
     if isinstance(kind, type) and issubclass(kind, Enum):
-        held = {type(member.value) for member in kind}
-        if held and held <= {str}:
+        of_members = {type(member.value) for member in kind}
+        if of_members == {str}:
             return DType.STRING, (None if issubclass(kind, str) else _value_of)
-        if held and held <= {int}:
+        if of_members == {int}:
             return DType.INT64, _value_of
     return DType.JSON, json_text
 

@@ -1,4 +1,4 @@
-"""Columns of events as numpy arrays: the currency between decoding, aggregates and windows."""
+"""Columns of events as numpy arrays, as decoding, aggregates and windows exchange them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Values(NamedTuple):
     """A column of event values, or of results.
 
     Attributes:
-        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); what stands at a null is undefined.
+        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); undefined where the
+            value is null.
         valid: False where the value is null.
     """
 

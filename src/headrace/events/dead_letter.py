@@ -1,7 +1,8 @@
 """Dead letters: records that are no events, kept for people to look at.
 
-A dead letter has the original key, value, headers and record timestamp. Headers of headrace's own say where the record was and why it was
-refused. It goes to the topic that `dead_letter_topic` names. Where the broker does not take all of it, it is cut, and says how much there was.
+A dead letter has the original key, value, headers and record timestamp. Headers of headrace's own say where the record
+was and why it was refused. It goes to the topic that `dead_letter_topic` names. Where the broker does not take all of
+it, it is cut, and says how much there was.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class DeadLetter:
         return len(self.key or b"") + len(self.value or b"") + _size(self.headers)
 
     def cut_to(self, size: int) -> DeadLetter:
-        """The same letter with a key, a value and original headers of that many bytes together at most; itself where they are no larger.
+        """The same letter, cut to a number of bytes of key, value and original headers; itself where it is no larger.
 
         Headers are kept whole or not at all: they are left out where they take more than a quarter of the bytes.
 
@@ -156,8 +157,8 @@ class DeadLetter:
         """The headers of the record that goes to the dead-letter topic with the original key, value and timestamp.
 
         Returns:
-            The original headers in order, then headrace's own, in UTF-8. An original name that begins with `headrace.` gets
-            `headrace.original.` before it.
+            The original headers in order, then headrace's own, in UTF-8. An original name that begins with `headrace.`
+            gets `headrace.original.` before it.
         """
         values = {
             _TOPIC: self.topic,

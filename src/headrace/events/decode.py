@@ -1,7 +1,7 @@
 """From the records of a fetch to events and dead letters.
 
-The source's format (`events.formats`) reads the records. What holds for all formats is checked here: the records' timestamps, and that no event
-is too far in the future.
+The source's format (`events.formats`) reads the records. What holds for all formats is checked here: the records'
+timestamps, and that no event is too far in the future.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class EventDecoder:
     def __init__(self, source: Source, model: type[BaseModel], reader: Format | None = None) -> None:
         self._source = source
         if reader is None and source.format not in FORMATS:
-            msg = f"The source {source.name!r} has the format {source.format!r}; this headrace reads {', '.join(FORMATS)}."
+            known = ", ".join(FORMATS)
+            msg = f"The source {source.name!r} has the format {source.format!r}; this headrace reads {known}."
             raise PlanError(
                 msg, hint="Install the version of headrace that applied this plan, or run `headrace apply`."
             )
@@ -59,7 +60,8 @@ class EventDecoder:
 
         Args:
             records: Records of this source's topic, those of each partition in offset order.
-            known_us: The `known_at` to note for now, in µs; None takes each record's own timestamp, as under the record clock.
+            known_us: The `known_at` to note for now, in µs; None takes each record's own timestamp, as under the record
+                clock.
 
         Returns:
             The events of the good records, in order, and a dead letter for each other record.
@@ -81,7 +83,10 @@ class EventDecoder:
         return batch, dead
 
     def _dated(self, records: RawRecords, dead: list[DeadLetter]) -> RawRecords:
-        """The records whose own timestamps are on the calendar. The others could not be shown, and do not fit in microseconds."""
+        """The records whose own timestamps are on the calendar.
+
+        The others could not be shown, and do not fit in microseconds.
+        """
         times = records.timestamps
         if not len(times) or (times.min() >= _FIRST_MS and times.max() <= _LAST_MS):
             return records

@@ -1,4 +1,4 @@
-"""What is said of records that are no events, beyond pydantic's words: what they look like, and what to do."""
+"""Hints for records that are no events, beyond pydantic's message: what they look like, and what to do."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from headrace.times import iso_time
 __all__ = ["looks_like", "record_time_hint", "time_hint"]
 
 _NEAR_US = 20 * 366 * 86_400_000_000
-"""How far from its record's timestamp a time may be that a number is taken to mean: twenty years."""
+"""A number is read in another unit only where that time is within twenty years of its record's timestamp."""
 
 _PRESENT_US = 946_684_800_000_000, 4_102_444_800_000_000
-"""From 2000 to 2100: what lies outside is likelier to be wrong itself."""
+"""From 2000 to 2100. An event time outside is more likely to be wrong than the record's timestamp."""
 
 _UNITS_US = {"seconds": 1e6, "milliseconds": 1e3, "microseconds": 1.0, "nanoseconds": 1e-3}
 
 _MOST_SECONDS = 20_000_000_000
-"""pydantic takes numbers up to this one for seconds, and larger ones for milliseconds."""
+"""pydantic reads numbers up to this one as seconds, and larger ones as milliseconds."""
 
-_FRAMED = 5
+_FRAME_BYTES = 5
+"""A schema registry puts a magic byte and a schema id of 4 bytes before a value."""
+
 _BEGINNINGS: dict[bytes, str] = {
     b"\xef\xbb\xbf": "It begins with a byte order mark, which JSON must not have: write it as UTF-8 without one.",
     b"\xff\xfe": "It looks like UTF-16: write JSON as UTF-8.",
@@ -30,36 +32,39 @@ _GLUE = b"\x03\x00", b"\x03\x05"
 
 
 def looks_like(value: bytes | None) -> str | None:
-    """What a record's value is, where that is a thing people send instead of JSON; None where it is nothing known.
+    """What a record's value looks like, where it is something that people send instead of JSON; else None.
 
     Args:
         value: The value.
     """
     if value is None:
         return (
-            "The record has no value: it is a tombstone, which deletes a key of a compacted topic. headrace counts events and takes none back; "
-            "to erase an entity use `headrace forget`."
+            "The record has no value: it is a tombstone, which deletes a key of a compacted topic. headrace counts "
+            "events and does not take them back; to erase an entity use `headrace forget`."
         )
     if not value:
         return "The record's value is empty: an event is a JSON object."
-    if value[0] == 0 and len(value) > _FRAMED:
-        number = int.from_bytes(value[1:_FRAMED], "big")
-        form = "JSON (JSON Schema)" if value[_FRAMED:].lstrip()[:1] == b"{" else "Avro or Protobuf"
+    if value[0] == 0 and len(value) > _FRAME_BYTES:
+        number = int.from_bytes(value[1:_FRAME_BYTES], "big")
+        content = "JSON (JSON Schema)" if value[_FRAME_BYTES:].lstrip()[:1] == b"{" else "Avro or Protobuf"
         return (
-            f"The record is framed for a schema registry (magic byte 0, schema id {number}), with {form} behind it: headrace reads plain JSON. "
-            "Send it with a plain JSON serializer."
+            f"The record is framed for a schema registry (magic byte 0, schema id {number}), followed by {content}: "
+            "headrace reads plain JSON. Send it with a plain JSON serializer."
         )
     if value[:2] in _GLUE:
-        return "The record is framed for AWS Glue's schema registry: headrace reads plain JSON. Send it with a plain JSON serializer."
-    return next((said for beginning, said in _BEGINNINGS.items() if value.startswith(beginning)), None)
+        return (
+            "The record is framed for AWS Glue's schema registry: headrace reads plain JSON. "
+            "Send it with a plain JSON serializer."
+        )
+    return next((hint for beginning, hint in _BEGINNINGS.items() if value.startswith(beginning)), None)
 
 
 def time_hint(given: object, record_us: int) -> str | None:
-    """What a number meant for a time may be, where pydantic reads it as another one; None where that cannot be told.
+    """The time that a number probably means, where pydantic reads it in another unit; None where that is not known.
 
     Args:
-        given: What the event has in the field of a time.
-        record_us: Its record's timestamp in µs, which the time should not be far from.
+        given: What the event has in a field for a time.
+        record_us: Its record's timestamp in µs; the time should be near it.
     """
     number = _number(given)
     if number is None:
@@ -69,21 +74,24 @@ def time_hint(given: object, record_us: int) -> str | None:
         us = number * scale
         if unit != taken and abs(us - record_us) < _NEAR_US and (shown := iso_time(int(us))):
             return (
-                f"In {unit} it would be {shown}. A number is read as seconds since 1970 up to {_MOST_SECONDS:,}, and as milliseconds above: "
-                "send one of these, or text such as 2024-05-01T12:00:00Z"
+                f"In {unit} it would be {shown}. A number is read as seconds since 1970 up to {_MOST_SECONDS:,}, "
+                "and as milliseconds above: send one of these, or text such as 2024-05-01T12:00:00Z"
             )
     return None
 
 
 def record_time_hint(record_ms: int, event_us: int) -> str | None:
-    """What is wrong with a record's timestamp that lies far before its event; None where nothing is known to be.
+    """What is probably wrong with a record's timestamp that is far before its event; None where that is not known.
 
     Args:
         record_ms: The timestamp as Kafka has it, in ms.
         event_us: The event's time in µs.
     """
     if record_ms == -1:
-        return "The record has no timestamp: its producer, or the topic's setting message.timestamp.type=LogAppendTime, must give it one"
+        return (
+            "The record has no timestamp: its producer, or the topic's setting message.timestamp.type=LogAppendTime, "
+            "must give it one"
+        )
     if _PRESENT_US[0] < event_us < _PRESENT_US[1] and abs(record_ms * 1_000_000 - event_us) < _NEAR_US:
         return "The record's timestamp looks like seconds: Kafka takes milliseconds"
     return None

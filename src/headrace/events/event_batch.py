@@ -1,4 +1,4 @@
-"""A batch of validated events as columns, with where each came from."""
+"""A batch of validated events as columns, with the position of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARROW_TYPES: dict[DType, pa.DataType] = {
 ARROW_TYPES |= {dtype.list_of: pa.list_(kind) for dtype, kind in tuple(ARROW_TYPES.items())}
 ARROW_TYPES[DType.JSON] = pa.string()
 ARROW_TYPES |= {dtype: pa.decimal128(38, dtype.scale) for dtype in DType if dtype.scale is not None}
-"""How each type is held in Arrow, in the log and in results."""
+"""The Arrow type of each type, in the log and in results."""
 
 
 @dataclass
@@ -39,7 +39,8 @@ class EventBatch:
         partition: Source partitions, shape (n,).
         offset: Source offsets, shape (n,).
         record_ts_us: Timestamps of the Kafka records in µs, shape (n,).
-        known_us: `known_at` in µs, shape (n,): final under the record clock and from the log; else what the worker can say before the write.
+        known_us: `known_at` in µs, shape (n,): final under the record clock and in events from the log; else an
+            estimate before the write.
     """
 
     source: Source
@@ -56,7 +57,7 @@ class EventBatch:
 
     @property
     def position(self) -> IntArray:
-        """Source positions as one number that orders like (partition, offset)."""
+        """Source positions as one number, which sorts like (partition, offset)."""
         return (self.partition << 48) | self.offset
 
     def of_partitions(self, partitions: Collection[int]) -> EventBatch:
@@ -73,14 +74,17 @@ class EventBatch:
         return replace(self, table=self.table.filter(pa.array(keep)), _values={}, **arrays)
 
     def values(self, column: str) -> Values:
-        """A column as numpy values and validity, converted once."""
+        """A column as numpy values and validity; it is converted once."""
         if column not in self._values:
             self._values[column] = column_values(self.table.column(column))
         return self._values[column]
 
 
 def column_values(column: pa.ChunkedArray) -> Values:
-    """An Arrow column as numpy: float64, object for strings, else int64 (timestamps in µs, dates in days, decimals in units of their last digit)."""
+    """An Arrow column as numpy: float64, object for strings, else int64.
+
+    Timestamps are in µs, dates in days, decimals in units of their last digit.
+    """
     array = column.combine_chunks()
     valid: BoolArray = (
         np.ones(len(array), np.bool_) if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
@@ -98,24 +102,24 @@ def column_values(column: pa.ChunkedArray) -> Values:
 
 
 def of_integers(array: pa.Array | pa.ChunkedArray, dtype: DType) -> pa.Array | pa.ChunkedArray:
-    """Results that are numbers inside as Arrow's values of a type: times from µs, dates from days.
+    """Results that are numbers inside as Arrow values of a type: times from µs, dates from days.
 
     Args:
         array: The results.
         dtype: The type.
     """
-    # Arrow makes dates of 32 bits alone.
+    # Arrow makes dates only from 32 bits.
     return array.cast(pa.int32()).cast(pa.date32()) if dtype is DType.DATE else array.cast(ARROW_TYPES[dtype])
 
 
 def as_dates(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Dates, texts of ISO 8601 and midnights as dates.
+    """Dates, texts in ISO 8601 and midnights as dates.
 
     Args:
         array: The values.
 
     Raises:
-        pa.ArrowException: One is no date: a time of day is not cut off.
+        pa.ArrowException: A value is no date. A time of day is not cut off.
     """
     if pa.types.is_string_view(array.type):
         array = array.cast(pa.string())
@@ -130,7 +134,7 @@ def as_dates(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 def _units(array: pa.Array) -> IntArray:
-    """Decimals that fit 64 bits as integers: the low half of each."""
+    """Decimals that fit in 64 bits as integers: the low half of each."""
     words = array.buffers()[1]
     if not len(array) or words is None:
         return np.zeros(len(array), np.int64)

@@ -1,4 +1,4 @@
-"""What a model gives a field that an event does not have: its default, where that is always the same."""
+"""The default of a model's field, where it is always the same: the value for events that do not have the field."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ __all__ = ["with_fill"]
 
 
 def with_fill(model: type[BaseModel], column: Column) -> Column:
-    """A column with what stands in it for events without its field.
+    """A column with its value for events that do not have the field.
 
     Args:
         model: The model.
         column: The column of one of its fields.
 
     Returns:
-        The column; with nothing where the field is required, or its default is null, another one each time, or not of the column's type.
+        The column. It has no such value where the field is required, or where its default is null, changes from call to
+        call, or does not fit the column's type.
     """
     found = _default_of(model, column.name)
     if found is None or found != _default_of(model, column.name):
@@ -33,7 +34,7 @@ def with_fill(model: type[BaseModel], column: Column) -> Column:
     filled = column.model_copy(update={"fill": found})
     try:
         fill_scalar(filled)
-    except (ValueError, TypeError, OverflowError):  # Arrow's are such, too
+    except (ValueError, TypeError, OverflowError):  # Arrow's errors are subclasses of these
         return column
     return filled
 
@@ -50,12 +51,12 @@ def _default_of(model: type[BaseModel], field: str) -> str | None:
         if value is None:
             return None
         return json.dumps(value.isoformat()) if isinstance(value, datetime) else json_text(value)
-    except Exception:  # noqa: BLE001 the author's own code makes the default
+    except Exception:  # noqa: BLE001 the author's code makes the default
         return None
 
 
 def _validated(model: type[BaseModel], field: str) -> Any:
-    """The default as the field's own validators leave it."""
+    """The default after the field's validators."""
     schema: Any = model.__pydantic_core_schema__
     definitions = None
     if schema["type"] == "definitions":

@@ -1,4 +1,4 @@
-"""Holding Python's search for cycles off while many events are made at once."""
+"""Switching Python's garbage collector off while many events are made at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["without_collector"]
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Without the search for cycles: events are freed by reference counting, and looking among those being made costs as much as making them."""
+    """Switch the garbage collector off inside the block.
+
+    Events are freed by reference counting. Searching them for cycles while they are made takes as long as making them.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What JSON calls the fields of a model."""
+"""The names of a model's fields in JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["all_names", "json_names"]
 
 
 def json_names(model: type[BaseModel]) -> dict[str, str]:
-    """By field, a name that the model reads it under.
+    """By field, one name under which the model reads it.
 
     Args:
         model: The model.
@@ -25,7 +25,7 @@ def json_names(model: type[BaseModel]) -> dict[str, str]:
 
 
 def all_names(model: type[BaseModel]) -> dict[str, set[str]]:
-    """By field, every name that the model reads it under.
+    """By field, every name under which the model reads it.
 
     Args:
         model: The model.

@@ -1,4 +1,7 @@
-"""Columns of logged events as the source declares them now, whatever the model was when they were logged."""
+"""Columns of logged events as the source declares them now.
+
+The model may have been another one when the events were logged.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ from headrace.plan import Column, DType
 __all__ = ["EXACT", "as_declared", "declared_column", "fill_scalar", "retyped"]
 
 EXACT = 2**53
-"""Up to it, every integer is a float."""
+"""Up to this number, every integer can be stored as a float."""
 
 
 def fill_scalar(column: Column) -> pa.Scalar | None:
-    """What a column has for events that were logged before there was such a field; None for null.
+    """A column's value for events that were logged before the field existed; None for null.
 
     Args:
         column: The column.
@@ -42,12 +45,12 @@ def fill_scalar(column: Column) -> pa.Scalar | None:
 
 
 def as_declared(rows: pa.Table, columns: Iterable[Column], others: pa.Schema, where: str) -> pa.Table:
-    """Rows of a file as they read now.
+    """The rows of a file as the source declares them now.
 
     Args:
-        rows: What the file holds.
+        rows: The rows as they are in the file.
         columns: The columns that the source declares.
-        others: Further columns to take from the file.
+        others: More columns to take from the file.
         where: The file, for messages.
 
     Raises:
@@ -58,13 +61,13 @@ def as_declared(rows: pa.Table, columns: Iterable[Column], others: pa.Schema, wh
 
 
 def declared_column(rows: pa.Table, column: Column, where: str) -> pa.ChunkedArray:
-    """One column of logged events as it reads now.
+    """One column of logged events as the source declares it now.
 
-    A file from before there was such a field has the model's default in it. So has a null where the field is not optional: the model
-    would not have left it.
+    A file from before the field existed gives the model's default. A null gives the default too where the field is not
+    optional.
 
     Args:
-        rows: What the file holds.
+        rows: The rows as they are in the file.
         column: The column.
         where: The file, for messages.
 
@@ -76,24 +79,25 @@ def declared_column(rows: pa.Table, column: Column, where: str) -> pa.ChunkedArr
         kind = ARROW_TYPES[column.dtype]
         return pa.chunked_array([pa.nulls(rows.num_rows, kind) if fill is None else pa.repeat(fill, rows.num_rows)])
     found = rows.column(column.name)
-    held = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
-    if held != ARROW_TYPES[column.dtype]:
+    logged_type = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
+    if logged_type != ARROW_TYPES[column.dtype]:
         found = retyped(found, column, where)
     if fill is not None and not column.nullable and found.null_count:
-        found = found.cast(held) if pa.types.is_dictionary(found.type) else found
+        found = found.cast(logged_type) if pa.types.is_dictionary(found.type) else found
         found = found.fill_null(fill)
     return found
 
 
 def retyped(found: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArray:
-    """A column whose field had another type when it was logged, or has another one now.
+    """A column whose type has changed since its values were logged.
 
-    Integers are floats where those hold them exactly. To a view of before, which knows integers, a float that is no integer is null.
+    Integers become floats where that is exact. An older version of a view that reads integers gets null for a float
+    that is no integer.
 
     Args:
         found: The values.
-        column: The column as it is wanted.
-        where: Where they are, for messages.
+        column: The column with the wanted type.
+        where: Where the values are, for messages.
 
     Raises:
         LogError: A value does not fit.
@@ -102,7 +106,7 @@ def retyped(found: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArr
     if pa.types.is_integer(found.type) and column.dtype is DType.FLOAT64:
         extremes = pc.min_max(found)
         if found.null_count < len(found) and max(-extremes["min"].as_py(), extremes["max"].as_py()) > EXACT:
-            msg = f"{where} holds integers in {column.name!r} that no float is: they are beyond 2^53."
+            msg = f"{where} has integers in {column.name!r} that a float cannot store exactly: they are beyond 2^53."
             raise LogError(msg, hint="Make the field an int again, and run `headrace apply`.")
         return found.cast(kind)
     if pa.types.is_floating(found.type) and column.dtype is DType.INT64:
@@ -111,5 +115,5 @@ def retyped(found: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArr
     try:
         return found.cast(kind)
     except pa.ArrowException as error:
-        msg = f"{where} holds {column.name!r} as {found.type}, and the source declares {kind}: {error}"
+        msg = f"{where} has {column.name!r} as {found.type}, and the source declares {kind}: {error}"
         raise LogError(msg, hint="Give the field the type it had, or a new name, and run `headrace apply`.") from error

@@ -20,17 +20,16 @@ __all__ = ["columns_of", "load_model", "resolve_model"]
 
 
 def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
-    """The columns that events of a model have.
+    """The columns of a model's events.
 
     Args:
         model: The pydantic model.
 
     Returns:
-        One column per field, in the model's order. Constraints do not matter: the model checks them. A field of a type that no feature can
-        use is kept as JSON text.
+        One column per field, in the model's order. A field of a type that no feature can use is kept as JSON text.
 
     Raises:
-        EventError: The model is not one of events.
+        EventError: The model cannot be a model of events.
     """
     name = model.__name__
     if issubclass(model, RootModel):
@@ -43,7 +42,7 @@ def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
         raise EventError(msg, hint="Define or import every type that its fields name.") from error
     if not model.model_fields:
         msg = f"{name} has no fields."
-        raise EventError(msg, hint="Give it at least the event's time and what its features are keyed by.")
+        raise EventError(msg, hint="Give it at least the event's time and the keys of its features.")
     columns: list[Column] = []
     for field, info in model.model_fields.items():
         kind = kind_of(info)
@@ -75,7 +74,7 @@ def load_model(repo: Path, ref: str) -> type[BaseModel]:
 
 
 def resolve_model(ref: str, repo: Path) -> type[BaseModel]:
-    """`load_model` by way of `sys.path` as it stands, for a caller that has prepared it.
+    """`load_model` with the current `sys.path`, for a caller that has prepared it.
 
     Args:
         ref: ``module:Class``.
@@ -102,7 +101,7 @@ def resolve_model(ref: str, repo: Path) -> type[BaseModel]:
     if not issubclass(found, BaseModel):
         msg = f"{ref} is not a pydantic model ({module.__file__})."
         raise EventError(msg, hint=f"Write `class {found.__name__}(BaseModel)`.")
-    found.model_rebuild(raise_errors=False)  # while the names that its annotations use can still be found
+    found.model_rebuild(raise_errors=False)  # now, while the names in its annotations can be found
     return found
 
 
@@ -113,7 +112,7 @@ def _refuse_twins(name: str, columns: list[Column]) -> None:
         twin = seen.setdefault(column.name.lower(), column.name)
         if twin != column.name:
             msg = f"{name}.{twin} and {name}.{column.name} differ only in case."
-            raise EventError(msg, hint="Rename one; SQL takes them for the same.")
+            raise EventError(msg, hint="Rename one; SQL does not tell them apart.")
 
 
 def _import(module_name: str, ref: str, repo: Path) -> ModuleType:
@@ -121,11 +120,11 @@ def _import(module_name: str, ref: str, repo: Path) -> ModuleType:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _broken(error, ref, repo) from error  # the module is there, but not what it imports
+            raise _broken(error, ref, repo) from error  # the module is there, but a module that it imports is not
         near = difflib.get_close_matches(module_name, own_module_names(repo), n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         file = f"{module_name.replace('.', '/')}.py"
-        msg = f"The model {ref!r} is nowhere: there is no {file} in {repo}, and no installed package {module_name!r}."
+        msg = f"The model {ref!r} is not found: there is no {file} in {repo}, and no installed package {module_name!r}."
         raise EventError(msg, hint=f"{hint}Put the model there, or name the module that it is in.") from None
     except (Exception, SystemExit) as error:
         raise _broken(error, ref, repo) from error
@@ -133,7 +132,7 @@ def _import(module_name: str, ref: str, repo: Path) -> ModuleType:
 
 def _broken(error: BaseException, ref: str, repo: Path) -> EventError:
     where, what = describe_import_failure(error, repo)
-    return EventError(f"{where}: the model {ref!r} cannot be imported: {what}", hint="Mend the module.")
+    return EventError(f"{where}: the model {ref!r} cannot be imported: {what}", hint="Correct the module.")
 
 
 def _likely_reference(ref: str) -> str:

@@ -1,4 +1,4 @@
-"""Records as they come from Kafka, by column: a fetch has arrays and lists, and no Python object per record beyond its bytes."""
+"""Records as they come from Kafka, by column: a fetch is a few arrays and lists, not an object per record."""
 
 from __future__ import annotations
 

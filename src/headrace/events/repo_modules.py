@@ -1,7 +1,7 @@
-"""Importing a feature repo's own modules, though another project's of the same name may be loaded already.
+"""Importing the modules of a feature repo, when modules of another project with the same names may be loaded.
 
-Feature repos are folders of plain modules (`events.py`, `views.py`), imported by those short names as Feast does. One
-process may meet several repos, so their modules must not be taken for one another's.
+Feature repos are folders of plain modules (`events.py`, `views.py`), imported by those short names, as Feast does. One
+process may use several repos, so their modules must be kept apart.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _LOADED: dict[Path, dict[str, ModuleType]] = {}
 
 @contextmanager
 def own_modules(repo: Path, *, fresh: bool = False) -> Iterator[None]:
-    """Make imports inside the block find the repo's modules first, and put back afterwards what they stood in front of.
+    """Make imports inside the block find the repo's modules first. Modules that they hid are restored at the end.
 
     Modules loaded in the block are remembered for the next one. They also stay importable after it where no other
-    module has their name, so that an import inside a function (of a validator, say) still works when it is called.
+    module has their name, so that an import inside a function (of a validator, for example) works when it is called.
 
     Args:
         repo: The feature repo's folder.
-        fresh: Import anew what was loaded before, as files may have changed, and leave no trace.
+        fresh: Import everything again, because files may have changed, and remember nothing.
 
     Yields:
         Nothing.
@@ -41,7 +41,8 @@ def own_modules(repo: Path, *, fresh: bool = False) -> Iterator[None]:
         before, path_before, bytecode_before = _take(names), list(sys.path), sys.dont_write_bytecode
         sys.modules.update({} if fresh else _LOADED.get(repo, {}))
         sys.path.insert(0, str(repo))
-        # A file edited twice within a second can keep its size and its time in seconds: its .pyc would look current.
+        # A file edited twice within a second can keep its size and its time in seconds. Then its .pyc looks current and
+        # is not.
         sys.dont_write_bytecode = True
         importlib.invalidate_caches()
         try:
@@ -60,7 +61,7 @@ def own_modules(repo: Path, *, fresh: bool = False) -> Iterator[None]:
 
 
 def forget_modules(repo: Path) -> None:
-    """Forget what was loaded of a repo, so that the next import reads its files again.
+    """Forget the loaded modules of a repo, so that the next import reads its files again.
 
     Args:
         repo: The feature repo's folder.
@@ -73,16 +74,16 @@ def forget_modules(repo: Path) -> None:
 
 
 def own_module_names(repo: Path) -> frozenset[str]:
-    """The top-level names that a repo's files and folders give to modules.
+    """The top-level module names of a repo's files and folders.
 
     Args:
         repo: The feature repo's folder.
 
     Returns:
-        The names; those of the standard library are left out, for Python has loaded its own by then.
+        The names, without those of the standard library, which Python has loaded already.
     """
     files = {path.stem for path in repo.glob("*.py")}
-    # A name that cannot be imported is not looked into: .headrace may hold a log of many files.
+    # A folder whose name cannot be imported is skipped: .headrace can have a log of many files.
     folders = {
         path.name
         for path in repo.iterdir()
@@ -92,15 +93,15 @@ def own_module_names(repo: Path) -> frozenset[str]:
 
 
 def describe_import_failure(error: BaseException, repo: Path) -> tuple[str, str]:
-    """Where in a repo's files an import went wrong, and with what.
+    """Where in a repo's files an import failed, and with which exception.
 
     Args:
-        error: What importing raised.
+        error: The exception of the import.
         repo: The feature repo's folder.
 
     Returns:
-        ``folder/file.py:line`` (the folder alone where no file of the repo is to blame), and the exception's type and
-        message.
+        ``folder/file.py:line`` (only the folder where the exception is from no file of the repo), and the exception's
+        type and message.
     """
     repo = repo.resolve()
     if isinstance(error, SyntaxError) and error.filename:
@@ -116,7 +117,7 @@ def describe_import_failure(error: BaseException, repo: Path) -> tuple[str, str]
 
 
 def _inside(filename: str, repo: Path) -> Path | None:
-    """The path relative to the repo; None where it lies elsewhere (`<frozen importlib>` is no path at all)."""
+    """The path relative to the repo; None where it is outside (or no path, such as `<frozen importlib>`)."""
     file = Path(filename)
     if not file.is_absolute() or not file.resolve().is_relative_to(repo):
         return None
@@ -124,7 +125,7 @@ def _inside(filename: str, repo: Path) -> Path | None:
 
 
 def _take(names: frozenset[str]) -> dict[str, ModuleType]:
-    """Remove the modules of these top-level names from sys.modules, and return them."""
+    """Remove the modules with these top-level names from sys.modules, and return them."""
     taken = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
     for name in taken:
         del sys.modules[name]

@@ -1,4 +1,7 @@
-"""From validated rows to columns. A model can accept what no column can keep: naive times, integers beyond 64 bits and the like."""
+"""From validated rows to columns.
+
+A model can accept what no column can keep: naive times, integers beyond 64 bits and the like.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ __all__ = ["FIRST_US", "LAST_US", "RowColumns", "shown"]
 
 FIRST_US = us_of(datetime(1, 1, 1, tzinfo=UTC))
 LAST_US = us_of(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
-"""The first and the last moment of the calendar. 0001-01-01T00:00+14:00 is before it in UTC, and could not be shown again."""
+"""The first and the last moment of the calendar.
+
+0001-01-01T00:00+14:00 is before it in UTC, and could not be shown again.
+"""
 
 _CANNOT: dict[DType, str] = {
     DType.INT64: "is no integer of 64 bits",
@@ -130,7 +136,7 @@ def shown(value: object) -> str:
     """A value for a message, cut where it is long."""
     try:
         text = value.isoformat() if isinstance(value, datetime) else repr(value)
-    except Exception:  # noqa: BLE001 Python writes no int of more than 4,300 digits, and an author's class can do anything
+    except Exception:  # noqa: BLE001 Python refuses ints of more than 4,300 digits; an author's class can do anything
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:200]}…"
 

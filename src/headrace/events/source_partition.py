@@ -1,4 +1,4 @@
-"""A partition of a source's topic: where an event's offset counts."""
+"""A partition of a source's topic. An offset is unique within it."""
 
 from __future__ import annotations
 

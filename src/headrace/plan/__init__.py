@@ -1,4 +1,4 @@
-"""Compiled feature definitions: pydantic models, JSON, content-hashed."""
+"""Compiled feature definitions: pydantic models with a content hash, kept as JSON."""
 
 from headrace.plan.feature import Feature, Transform
 from headrace.plan.feature_references import AskedFeatures

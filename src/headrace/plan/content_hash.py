@@ -15,8 +15,8 @@ __all__ = ["Hashed"]
 class Hashed(BaseModel):
     """A frozen model with a content hash.
 
-    A field that was added to a class later stands in `added_later`. At its default it is left out of the hash. So plans and stores that
-    were written before keep their hashes.
+    A field that was added to a class later stands in `added_later`. At its default it is left out of the hash. So plans
+    and stores that were written before keep their hashes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

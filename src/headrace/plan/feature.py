@@ -22,9 +22,10 @@ class Feature(Hashed):
         window_us: The window's length in microseconds; None is a lifetime.
         slide_us: The slide in microseconds, a divisor of ``window_us``; None exactly where ``window_us`` is None.
         dtype: The type of the feature's values.
-        params: What the function was given: ``(0.9,)`` for ``percentile(0.9)``.
-        where: A column of booleans (derived, as a rule): only events for which it is true count; None counts all.
-        offset_us: How far back the window ends, in microseconds, a multiple of ``slide_us``: ``[t − W − offset, t − offset)``.
+        params: The function's parameters: ``(0.9,)`` for ``percentile(0.9)``.
+        where: A boolean column, usually derived: only events for which it is true count. None counts all.
+        offset_us: How far back the window ends, in microseconds, a multiple of ``slide_us``: ``[t − W − offset, t −
+            offset)``.
     """
 
     name: str

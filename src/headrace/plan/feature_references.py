@@ -1,4 +1,4 @@
-"""How features are asked for: by names, or by the `FeatureService` objects of Feast that the names are of."""
+"""How a request names features: as text, or as Feast's `FeatureService` objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["AskedFeatures", "FeatureServiceLike", "asked_names"]
 
 
 class FeatureServiceLike(Protocol):
-    """What is needed of Feast's `FeatureService`."""
+    """The part of Feast's `FeatureService` that is used."""
 
     name: str
     feature_view_projections: list[Any]
@@ -20,10 +20,10 @@ AskedFeatures: TypeAlias = str | FeatureServiceLike | Sequence[str | FeatureServ
 
 
 def asked_names(features: AskedFeatures) -> tuple[tuple[str, ...], list[FeatureServiceLike]]:
-    """The names that are asked for, and the services among them that were given as objects.
+    """The requested names, and the services among them that were given as objects.
 
     Args:
-        features: What is asked for.
+        features: The requested features.
     """
     if isinstance(features, str):
         return (features,), []

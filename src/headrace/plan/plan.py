@@ -1,6 +1,7 @@
-"""The compiled plan: what the worker, the lookup SDK and the training SDK know of the features.
+"""The compiled plan: what the worker, the lookup SDK and the training SDK know about the features.
 
-A plan is plain JSON with a content hash. Reading it needs neither Feast nor the user's code. All durations are int64 microseconds.
+A plan is plain JSON with a content hash. Reading it needs neither Feast nor the user's code. All durations are int64
+microseconds.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Plan(Hashed):
         raise KeyError(topic)
 
     def resolve(self, features: AskedFeatures) -> list[FeatureRef]:
-        """What a request's ``features`` means.
+        """The features that a request asks for.
 
         Args:
             features: A feature service or its name, or a list of ``view:feature``, ``view:*`` and services.
@@ -81,7 +82,7 @@ class Plan(Hashed):
             The references in the order asked for, each once.
 
         Raises:
-            LookupRequestError: A name is unknown; the message lists what there is.
+            LookupRequestError: A name is unknown; the message lists the known ones.
         """
         names, services = asked_names(features)
         self.check_applied(services)
@@ -114,21 +115,22 @@ class Plan(Hashed):
         return [FeatureRef(view=view.name, feature=feature_name)]
 
     def check_applied(self, services: Iterable[FeatureServiceLike]) -> None:
-        """Refuse service objects that are not those that the plan was made from.
+        """Refuse service objects that differ from those that the plan was made from.
 
         Args:
             services: Feast's `FeatureService` objects.
 
         Raises:
-            LookupRequestError: One takes other features than when it was applied.
+            LookupRequestError: One has other features than when it was applied.
         """
         for service in services:
             applied = {(ref.view, ref.feature) for ref in self.services.get(service.name, ())}
             for projection in service.feature_view_projections if service.name in self.services else ():
-                held = {feature for view, feature in applied if view == projection.name}
-                given = {feature.name for feature in projection.features} or held
-                if not held or given != held:
-                    msg = f"The feature service {service.name!r} takes other features of {projection.name!r} than when it was applied."
+                of_view = {feature for view, feature in applied if view == projection.name}
+                given = {feature.name for feature in projection.features} or of_view
+                if not of_view or given != of_view:
+                    what = f"has other features of {projection.name!r} than when it was applied."
+                    msg = f"The feature service {service.name!r} {what}"
                     raise LookupRequestError(msg, hint="Run `headrace apply`.")
 
     def _what_there_is(self) -> str:
@@ -137,6 +139,6 @@ class Plan(Hashed):
         return f"Feature services: {services}. Views: {views} (ask for view:feature, or view:*)."
 
     def model_dump_pretty(self) -> str:
-        """The plan as indented JSON, its hash included for people to compare."""
+        """The plan as indented JSON with its hash."""
         body: dict[str, Any] = {"hash": self.hash, **self.model_dump(mode="json")}
         return json.dumps(body, indent=2) + "\n"

@@ -25,8 +25,9 @@ class Source(Hashed):
         timestamp_field: The field that holds the event time.
         columns: The model's fields, in order.
         max_future_us: How far past its broker timestamp an event may be dated, in microseconds.
-        event_id: The field that identifies an event, or None: events of one source partition with the same one count once.
-        dedup_us: For how long after the first one, by the records' timestamps, in microseconds.
+        event_id: The field that identifies an event, or None: events of one source partition with the same value count
+            once.
+        dedup_us: For how long after the first event that holds, by the records' timestamps, in microseconds.
         format: How the events are written: a name in `headrace.events.formats`.
     """
 
@@ -51,7 +52,7 @@ class Source(Hashed):
         raise KeyError(name)
 
     def input_of(self, features: Iterable[Feature], transforms: Iterable[Transform] = ()) -> ViewInput:
-        """What a view with these features reads of the source: where there are transforms, perhaps any column."""
+        """What a view with these features reads of the source; with transforms, it may read any column."""
         names = {name for feature in features for name in feature.columns}
         if tuple(transforms):
             names |= {column.name for column in self.columns}
@@ -67,17 +68,19 @@ class Source(Hashed):
 
 
 class ViewInput(Hashed):
-    """What of its source a view's records depend on, beside its own definition.
+    """What a view's records depend on, besides the view's own definition.
 
-    It is part of the view's hash: the same features of another topic, by another time or of a column of another type
-    are another view to the store. (`mean` of an int and of a float is a float in both, and its state is not the same.)
+    It is part of the view's hash: the same features of another topic, another timestamp field or a column of another
+    type are another view to the store. (`mean` of an int and `mean` of a float both give a float, but their states
+    differ.)
 
     Attributes:
-        topic: The topic whose offsets the records have applied.
+        topic: The topic whose events are applied.
         timestamp_field: The field that puts events into tiles.
-        columns: The types of the columns aggregated, by name.
-        fills: What stands in them for events that were logged before there were such fields; those that have a default.
-        never_null: Those of them where it stands for null too, as the field is not optional.
+        columns: By name, the types of the columns that are read.
+        fills: By name, the defaults of columns that have one: their values in events that were logged before the field
+            existed.
+        never_null: The columns among these whose default replaces null too, because the field is not optional.
     """
 
     topic: str

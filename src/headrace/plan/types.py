@@ -19,7 +19,7 @@ class DType(StrEnum):
     STRING = "string"
     TIMESTAMP = "timestamp"  # microseconds, UTC
     DATE = "date"  # days since 1970-01-01
-    # Decimals by the digits behind the point, in 64 bits.
+    # Decimals in 64 bits, by the number of digits after the point.
     DECIMAL_0 = "decimal_0"
     DECIMAL_1 = "decimal_1"
     DECIMAL_2 = "decimal_2"
@@ -30,8 +30,8 @@ class DType(StrEnum):
     DECIMAL_7 = "decimal_7"
     DECIMAL_8 = "decimal_8"
     DECIMAL_9 = "decimal_9"
-    JSON = "json"  # text: what is kept of a field whose type no feature can use
-    # Only features are lists, never a column of events.
+    JSON = "json"  # text: a field of a type that no feature can use
+    # Features can be lists; columns of events cannot.
     INT64_LIST = "int64_list"
     FLOAT64_LIST = "float64_list"
     BOOL_LIST = "bool_list"
@@ -41,13 +41,13 @@ class DType(StrEnum):
 
     @property
     def element(self) -> DType | None:
-        """What a list holds; None for the others."""
+        """The type of a list's elements; None for the others."""
         plain, is_list, _ = self.value.partition("_list")
         return DType(plain) if is_list else None
 
     @property
     def scale(self) -> int | None:
-        """How many digits a decimal has behind the point; None for the others."""
+        """How many digits a decimal has after the point; None for the others."""
         return int(self.value.removeprefix("decimal_")) if self.value.startswith("decimal_") else None
 
     @property
@@ -63,7 +63,8 @@ class Column(Hashed):
         name: Its name.
         dtype: The type of its values.
         nullable: Whether it can be null.
-        fill: The model's default as JSON: what the column has for events that were logged before there was such a field. None is null.
+        fill: The model's default as JSON: the column's value in events that were logged before the field existed. None
+            is null.
     """
 
     name: str

@@ -21,8 +21,8 @@ class View(Hashed):
         source: The name of its source in the plan.
         entities: The join keys, in the view's order.
         features: The aggregates.
-        transforms: What computes further columns from an event's own, in order.
-        input: What it reads of its source; the compiler fills it in (`Source.input_of`).
+        transforms: The transforms that add columns to events, in order.
+        input: What it reads of its source; the compiler sets it (`Source.input_of`).
     """
 
     name: str
@@ -36,7 +36,7 @@ class View(Hashed):
 
     @cached_property
     def hash(self) -> str:
-        """The content hash: a view whose definition changed is another view to the store."""
+        """The content hash. A view with a changed definition is another view to the store."""
         return self.content_hash()
 
     @property
@@ -50,16 +50,16 @@ class View(Hashed):
         return tuple(entity.name for entity in self.entities)
 
     def sees(self, source: Source) -> Source:
-        """The view's source as its features see it: as the view reads it, with the columns that its transforms make."""
+        """The view's source as the view reads it, with the columns that its transforms add."""
         made = tuple(column for transform in self.transforms for column in transform.columns)
         read = self.as_read(source)
         return read.model_copy(update={"columns": (*read.columns, *made)}) if made else read
 
     def as_read(self, source: Source) -> Source:
-        """The view's source with the columns that the view reads as they were when it was declared.
+        """The view's source with the columns that the view reads, as they were when the view was declared.
 
-        A view of before goes on being served while its source has changed: an integer that became a float is an integer to it, and a field
-        that was removed is one that no event has.
+        An older version of a view can be served while its source has changed: it reads an integer that became a float
+        as an integer, and a field that was removed as null.
         """
         columns = tuple(map(self._as_read, source.columns))
         gone = tuple(
@@ -71,7 +71,7 @@ class View(Hashed):
         return source if same else source.model_copy(update={"columns": (*columns, *gone)})
 
     def adapted(self, source: Source) -> tuple[Column, ...]:
-        """The columns that the view reads in another way than its source declares them now."""
+        """The columns that the view reads differently from how its source declares them now."""
         return tuple(column for column in self.as_read(source).columns if column not in source.columns)
 
     def _as_read(self, column: Column) -> Column:

@@ -1,4 +1,4 @@
-"""The bytes of a CSV file as UTF-8, whatever it is compressed with and encoded in."""
+"""The bytes of a CSV file as UTF-8, for every compression and encoding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPRESSED: dict[str, Callable[[str], Any]] = {
     ".bz2": bz2.open,
     ".xz": lzma.open,
 }
-"""By the ending of its name, what opens a compressed file."""
+"""By the ending of a file's name, the function that opens a compressed file."""
 
 
 class CsvError(ValueError):
@@ -45,10 +45,10 @@ def utf8_chunks(path: str, encoding: str) -> Iterator[bytes]:
 
     Args:
         path: The file.
-        encoding: Its encoding. What is said to be UTF-8 is not checked here, so that one bad value costs its row and not the file.
+        encoding: Its encoding. UTF-8 is not checked here, so that one bad value makes one bad row and not a bad file.
 
     Raises:
-        CsvError: The file cannot be read, or holds bytes that the encoding does not have.
+        CsvError: The file cannot be read, or has bytes that are not valid in the encoding.
     """
     try:
         declared = codecs.lookup(encoding).name
@@ -62,7 +62,7 @@ def utf8_chunks(path: str, encoding: str) -> Iterator[bytes]:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         msg = f"{path} cannot be read: {said}"
-        raise CsvError(msg, "See that the file is whole and readable, and what its name says it is.") from error
+        raise CsvError(msg, "Check that the file is complete, and that its name has the right ending.") from error
 
 
 def _raw(path: str) -> Iterator[bytes]:

@@ -1,8 +1,9 @@
-"""Reading CSV strictly by its standard (RFC 4180), record by record, with nothing decided from a sample.
+"""Reading CSV strictly by its standard (RFC 4180), record by record. Nothing is guessed from a sample.
 
-A vectorised pass over the bytes (`tabular.csv_records`) finds where records and fields end, whatever stands in quotes, and checks that every quote
-stands where the standard allows one. So Arrow's parser, which is fast and takes anything, only gets records that can be read in one way. A
-record that breaks the standard is told by its row and line, and reading goes on with the next line.
+A vectorised pass over the bytes (`tabular.csv_records`) finds the ends of records and fields, and checks that every
+quote is where the standard allows one. So Arrow's parser, which is fast and accepts everything, gets only records with
+one meaning. A record that breaks the standard is reported with its row and line, and reading continues with the next
+line.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from headrace.tabular.csv_records import WINDOW, Dialect, Records, Splitter
 __all__ = ["CSV_ENDINGS", "BadRecord", "CsvError", "CsvFile", "CsvRows", "Dialect"]
 
 CSV_ENDINGS = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", *COMPRESSED))
-"""How the names of files that are read here end."""
+"""The endings of the names of files that are read here."""
 
 _SHOWN = 2_000
 
 
 class BadRecord(NamedTuple):
-    """A record that is not read.
+    """A record that cannot be read.
 
     Attributes:
         row: Its number, from 1, the header not counted.
         line: The line it begins on, from 1.
-        column: The name of the column at fault; None where it is the whole row.
+        column: The name of the column that is wrong; None where it is the whole row.
         reason: What is wrong.
-        text: What stands there, cut where it is long.
+        text: The text of the record, cut where it is long.
     """
 
     row: int
@@ -52,10 +53,11 @@ class CsvRows(NamedTuple):
     """Some records of a file.
 
     Attributes:
-        table: The columns asked for, as texts, in the order asked for; null where nothing is written, an empty text where `""` is.
+        table: The requested columns, as texts, in the requested order; null where nothing is written, an empty text
+            where `""` is.
         rows: The number of each, from 1, the header not counted.
         lines: The line that each begins on, from 1.
-        bad: The records left out.
+        bad: The records that cannot be read.
         read: How many records there were, good and bad.
     """
 
@@ -67,12 +69,12 @@ class CsvRows(NamedTuple):
 
 
 class CsvFile:
-    """A CSV file with a header, plain or compressed. Lines with nothing on them are passed over.
+    """A CSV file with a header, plain or compressed. Blank lines are skipped.
 
     Args:
         path: The file.
         dialect: How it is written.
-        window: How many bytes to look at together.
+        window: How many bytes to read together.
 
     Raises:
         CsvError: It cannot be read, is empty, or its header breaks the standard.
@@ -87,11 +89,11 @@ class CsvFile:
 
     @property
     def delimiter(self) -> str:
-        """What stands between its fields."""
+        """The character between its fields."""
         return self._splitter.delimiter
 
     def rows(self, wanted: Sequence[int]) -> Iterator[CsvRows]:
-        """The records behind the header, in order.
+        """The records after the header, in order.
 
         Args:
             wanted: The columns to read, by number from 0.
@@ -173,7 +175,7 @@ class CsvFile:
         )
 
     def _texts(self, table: pa.Table, rows: IntArray, lines: IntArray) -> tuple[pa.Table, list[BadRecord]]:
-        """The table as texts, and the records that hold what is no text; these are null there."""
+        """The table as texts, and the records with bytes that are no text, which are null in the table."""
         bad: dict[int, BadRecord] = {}
         columns: list[pa.ChunkedArray] = []
         for name, column in zip(table.column_names, table.columns, strict=True):
@@ -188,7 +190,10 @@ class CsvFile:
                 except UnicodeDecodeError as error:
                     texts.append(None)
                     byte = error.object[error.start]
-                    why = f"byte 0x{byte:02x} is no text in UTF-8; if the file is encoded in another way, say --encoding cp1252 (or latin-1 …)"
+                    why = (
+                        f"byte 0x{byte:02x} is no text in UTF-8; if the file is encoded in another way, "
+                        "say --encoding cp1252 (or latin-1 …)"
+                    )
                     bad.setdefault(
                         at, BadRecord(int(rows[at]), int(lines[at]), self.columns[int(name)], why, repr(value[:200]))
                     )

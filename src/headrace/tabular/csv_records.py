@@ -1,12 +1,12 @@
 """Where the records and fields of a CSV file end, and where it breaks the standard.
 
-    a,"b ""c"", d",e    quotes around a field; within them a quote is written twice, and anything else may stand
+    a,"b ""c"", d",e    quotes around a field; inside them a quote is written twice, and every other byte is allowed
     a "b",c             refused: a quote within a field that does not begin with one
-    "a"b,c              refused: text behind the closing quote
+    "a"b,c              refused: text after the closing quote
 
-Whether a byte stands within quotes is the parity of the quotes before it, so a window of bytes is looked through at once by numpy. That holds
-as long as each quote stands where one may; at the first that does not, the record that it is in is set aside, and reading goes on with the
-line behind the one where that record began.
+A byte is inside quotes where the number of quotes before it is odd. So numpy can read a whole window of bytes at once.
+This is true while each quote is where the standard allows one. At the first other quote, its record is reported as
+broken, and reading continues with the line after the one where that record began.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["WINDOW", "Broken", "Dialect", "Records", "Splitter"]
 
 _LF, _CR = 10, 13
 WINDOW = 4 << 20
-"""How many bytes are looked at together."""
+"""How many bytes are read together."""
 
 _LONGEST = 64 << 20
-"""No record is longer: what seems to be has a quote that is not closed."""
+"""The longest record. A longer one is taken for a quote that is not closed."""
 
-_WITHIN = 'a quote (") stands within a field that does not begin with one'
-_BEHIND = "text stands behind the closing quote of a field"
+_WITHIN = 'a quote (") is within a field that does not begin with one'
+_BEHIND = "text follows the closing quote of a field"
 _UNCLOSED = "a quote opens a field here and is not closed as it should be"
-_RETURN = "a carriage return stands outside quotes, and lines end otherwise"
+_RETURN = "a carriage return is outside quotes, and lines end otherwise"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,15 @@ class Dialect:
     r"""How a CSV file is written, where it is not as the standard says.
 
     Attributes:
-        delimiter: What stands between fields; None is the comma where the header has one, else the only one of ``;``, tab and ``|`` that it has.
-        quote: What stands around fields; None where nothing does, and a quote is a character like others.
-        escape: What stands before a quote within quotes, where that is not another quote.
+        delimiter: The character between fields; None is the comma where the header has one, else the only one of ``;``,
+            tab and ``|`` that it has.
+        quote: The character around fields; None where a quote is a character like others.
+        escape: The character before a quote inside quotes, where that is not another quote.
         encoding: The encoding of its text. A byte order mark is left out.
-        null: What is written where there is no value (``\N``, ``NULL``), beside nothing at all.
+        null: The text that means no value (``\N``, ``NULL``). An empty field means it too.
 
     Raises:
-        CsvError: A sign is none, or two are the same.
+        CsvError: One of these characters is not valid, or two are the same.
     """
 
     delimiter: str | None = None
@@ -75,7 +76,7 @@ class Broken(NamedTuple):
     Attributes:
         line: Its number, from 1.
         reason: What is wrong.
-        text: What stands on it.
+        text: The line.
     """
 
     line: int
@@ -84,12 +85,12 @@ class Broken(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Records that follow one another, and the broken lines among them.
+    """Consecutive records, and the broken lines among them.
 
     Attributes:
         data: Their bytes.
         starts: Where each begins.
-        ends: Where the line break behind each is.
+        ends: Where the line break after each is.
         fields: How many fields each has.
         lines: The line that each begins on, from 1.
         broken: The lines among them that break the standard.
@@ -107,7 +108,7 @@ class Records(NamedTuple):
         return self.data[self.starts[at] : self.ends[at] + 1]
 
     def bytes_of(self, kept: BoolArray) -> bytes:
-        """The bytes of some records, one behind the other."""
+        """The bytes of some records, one after the other."""
         if kept.all() and len(kept) and not self.broken:
             return self.data[self.starts[0] : self.ends[-1] + 1]
         chosen = np.flatnonzero(kept).tolist()
@@ -120,8 +121,7 @@ class Splitter:
     Args:
         dialect: How they are written.
         is_tabs: Whether fields are separated by tabs, where the dialect does not say.
-        window: How many bytes to look at together. After a line that breaks the standard it is a small part of that, and it grows
-            again.
+        window: How many bytes to read together. After a broken line it is a small part of that, and grows again.
     """
 
     def __init__(self, dialect: Dialect, *, is_tabs: bool = False, window: int = WINDOW) -> None:
@@ -135,30 +135,30 @@ class Splitter:
 
     @property
     def delimiter(self) -> str:
-        """What stands between fields."""
+        """The character between fields."""
         return chr(self._delimiter or ord(","))
 
     def records(self, chunks: Iterator[bytes]) -> Iterator[Records]:
-        """Every record, in order; what they have in bytes between them is blank lines.
+        """Every record, in order. Only blank lines are between them.
 
         Args:
             chunks: The bytes of a file from its beginning, in UTF-8.
         """
-        held, at, line, size, is_all, is_calm = b"", 0, 1, self._window, False, True
+        data, at, line, size, is_all, is_clean = b"", 0, 1, self._window, False, True
         while True:
-            while not is_all and len(held) - at < size:
+            while not is_all and len(data) - at < size:
                 chunk = next(chunks, None)
                 is_all = chunk is None
-                held, at = held[at:] + (chunk or b""), 0
-            if at == len(held):
+                data, at = data[at:] + (chunk or b""), 0
+            if at == len(data):
                 return
-            window = held[at : at + size]
-            if is_all and len(window) == len(held) - at:
+            window = data[at : at + size]
+            if is_all and len(window) == len(data) - at:
                 window = self._ended(window)
-            found, used = (None, 0) if is_calm else self._by_line(window, line)
+            found, used = (None, 0) if is_clean else self._by_line(window, line)
             if not used:
                 found, used = self._split(
-                    window, line, is_end=is_all and at + size >= len(held), is_full=size >= _LONGEST
+                    window, line, is_end=is_all and at + size >= len(data), is_full=size >= _LONGEST
                 )
             if found is None:
                 size *= 2
@@ -166,12 +166,12 @@ class Splitter:
             if len(found.starts) or found.broken:
                 yield found
             line += window.count(self._break or _LF, 0, used)
-            at = min(at + used, len(held))
-            is_calm = not found.broken
-            size = max(min(size * 2, self._window), self._smallest) if is_calm else self._smallest
+            at = min(at + used, len(data))
+            is_clean = not found.broken
+            size = max(min(size * 2, self._window), self._smallest) if is_clean else self._smallest
 
     def _split(self, window: bytes, line: int, *, is_end: bool, is_full: bool) -> tuple[Records | None, int]:
-        """The whole records that a window begins with, and how many bytes these are; None where it has to be longer to tell."""
+        """The whole records at the beginning of a window, and their bytes; None where more bytes are needed."""
         chars = np.frombuffer(window, np.uint8)
         quotes, is_plain = self._signs(chars)
         if not self._settle(chars, is_plain, is_whole=is_end or is_full):
@@ -200,7 +200,7 @@ class Splitter:
         return self._laid_out(window, chars, ends, breaks, is_plain, line, broken), used
 
     def _by_line(self, window: bytes, line: int) -> tuple[Records | None, int]:
-        """The same for lines that can be judged by themselves, where faults are many: from the window's beginning to the first line that cannot."""
+        """The same, line by line, for windows with many faults. It ends at the first line that needs the next one."""
         if self._quote is None or self._escape is not None or self._break != _LF:
             return None, 0
         forms = self._forms or _line_forms(self.delimiter, chr(self._quote))
@@ -248,7 +248,7 @@ class Splitter:
         return Records(window, starts, ends, fields, lines, broken)
 
     def _signs(self, chars: NDArray[np.uint8]) -> tuple[IntArray, BoolArray | None]:
-        """Where quotes begin and end fields, and which bytes stand outside quotes and have no escape before them; None is all of them."""
+        """The positions of quotes, and which bytes are outside quotes and not escaped; None is all of them."""
         is_escaped = None if self._escape is None else _escaped(chars == self._escape)
         if self._quote is None:
             return np.empty(0, np.int64), None if is_escaped is None else ~is_escaped
@@ -263,14 +263,14 @@ class Splitter:
         return np.flatnonzero(is_quote), is_plain
 
     def _ended(self, window: bytes) -> bytes:
-        """The end of the file, with the line break that it may lack."""
+        """The end of the file, with a line break at its end."""
         if self._break is None and window.endswith(b"\r"):
             return window  # a file of a header alone
         mark = b"\r" if self._break == _CR else b"\n"
         return window if window.endswith(mark) else window + mark
 
     def _settle(self, chars: NDArray[np.uint8], is_plain: BoolArray | None, *, is_whole: bool) -> bool:
-        """Learn of the first record how lines end, and the delimiter where it was not given; whether it is whole."""
+        """Learn from the first record how lines end, and the delimiter where it is not given. True once it is whole."""
         if self._break is None:
             ends = np.flatnonzero((chars == _LF) | (chars == _CR))
             ends = ends if is_plain is None else ends[is_plain[ends]]
@@ -291,7 +291,7 @@ class Splitter:
         separates = np.zeros(256, np.bool_)
         separates[[_LF, _CR, self._delimiter or ord(",")]] = True
         if len(quotes):
-            # A quote within quotes is written twice: it closes, and the next byte opens again.
+            # A quote inside quotes is written twice: the first closes, the second opens again.
             is_doubled = np.diff(quotes) == 1
             opens = (
                 quotes[2::2][~is_doubled[1::2]] if quotes[0] == 0 else quotes[::2][~np.append(False, is_doubled[1::2])]
@@ -312,7 +312,7 @@ class Splitter:
 
 
 def _line_forms(delimiter: str, quote: str) -> tuple[re.Pattern[bytes], ...]:
-    """Of a line: a whole record; a quote within a field; text behind a closing quote; and what stands in quotes."""
+    """Patterns: a line that is a whole record; a quote within a field; text after a closing quote; text in quotes."""
     d, q = re.escape(delimiter), re.escape(quote)
     in_quotes = f"{q}(?:[^{q}\\r\\n]|{q}{q})*+{q}"
     field = f"(?:{in_quotes}|[^{d}{q}\\r\\n]*+)"
@@ -327,7 +327,7 @@ def _line_forms(delimiter: str, quote: str) -> tuple[re.Pattern[bytes], ...]:
 
 
 def _escaped(is_escape: BoolArray) -> BoolArray:
-    """Which bytes have an escape before them that is not itself escaped: those behind a run of an odd number of them, and every other in it."""
+    """Which bytes are escaped: those after an odd number of escapes in a row, and every second escape in the row."""
     place = np.arange(len(is_escape))
     # Where the run of escapes that ends before each byte begins.
     last_other = np.maximum.accumulate(np.where(is_escape, -1, place))
@@ -338,11 +338,11 @@ def _escaped(is_escape: BoolArray) -> BoolArray:
 
 
 def _found(header: bytes) -> int:
-    """The delimiter of a header, of which what stands in quotes was left out."""
+    """The delimiter of a header without its quoted text."""
     if b"," in header:
         return ord(",")
     others = [sign for sign in ";\t|" if sign.encode() in header]
     if len(others) > 1:
-        msg = f"The header has {' and '.join(map(repr, others))}, and either may be what stands between fields."
+        msg = f"The header has {' and '.join(map(repr, others))}, and either may be the delimiter."
         raise CsvError(msg, "Say which it is: --delimiter ';'.")
     return ord(others[0]) if others else ord(",")

@@ -1,7 +1,8 @@
-"""Times as databases and spreadsheets write them, made into those that a model of events takes: ISO 8601 in UTC.
+"""Times as databases and spreadsheets write them, converted for a model of events: ISO 8601 in UTC.
 
-What is read in one way only is read: `2026-01-05 10:00:00+00`, `2026-01-05T10:00:00,5 UTC`, timestamps of any unit. What could be read in two ways is
-read where the user says which, by a zone or by the unit of epoch numbers; else it is left as it is, for the model to refuse.
+A time with one meaning is read: `2026-01-05 10:00:00+00`, `2026-01-05T10:00:00,5 UTC`, timestamps of any unit. A time
+with two possible meanings is read where the user says which, by a zone or by the unit of epoch numbers. Otherwise it is
+not changed, and the model refuses it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _WRITTEN = re.compile(
 )
 _DAYS = "it reads as a date (YYYYMMDD) and as seconds since 1970: say --epoch s, or read dates by a query with strptime"
 _TWICE = "it is in the hour that the clocks of the zone show twice"
-_NEVER = "it is in the hour that the clocks of the zone leave out"
+_NEVER = "it is in the hour that the clocks of the zone skip"
 
 
 class TimeReader:
@@ -40,7 +41,8 @@ class TimeReader:
 
     Args:
         zone: The zone of times that are written without one; None leaves those to the model, which refuses them.
-        unit: What numbers count since 1970: one of `EPOCH_UNITS`; None leaves them to the model, which takes seconds and milliseconds.
+        unit: The unit of numbers since 1970, one of `EPOCH_UNITS`; None leaves numbers to the model, which takes
+            seconds and milliseconds.
     """
 
     def __init__(self, zone: tzinfo | None = None, unit: str | None = None) -> None:
@@ -54,7 +56,8 @@ class TimeReader:
             column: The column.
 
         Returns:
-            One value per row, None where there is none: a datetime, or what was there where it is not read here. And by row, why it is no time.
+            One value per row: a datetime, the original value where it is not read here, or None. And by row, why a
+            value is no time.
         """
         kind = column.type
         if pa.types.is_dictionary(kind):
@@ -81,21 +84,21 @@ class TimeReader:
         valid = ticks.is_valid().to_numpy(zero_copy_only=False)
         counted: IntArray = ticks.fill_null(0).to_numpy()
         factor = _PER_US.get(column.type.unit)
-        held = (counted >= _FIRST_US // (factor or 1)) & (counted <= _LAST_US // (factor or 1))
-        us = counted // 1_000 if factor is None else np.where(held, counted, 0) * factor
+        fits = (counted >= _FIRST_US // (factor or 1)) & (counted <= _LAST_US // (factor or 1))
+        us = counted // 1_000 if factor is None else np.where(fits, counted, 0) * factor
         if factor is None:
-            held[:] = True
+            fits[:] = True
         why = {
             int(row): f"{counted[row]} {column.type.unit} since 1970 is no time on the calendar"
-            for row in np.flatnonzero(valid & ~held)
+            for row in np.flatnonzero(valid & ~fits)
         }
-        rows = zip(us.tolist(), (valid & held).tolist(), strict=True)
+        rows = zip(us.tolist(), (valid & fits).tolist(), strict=True)
         if column.type.tz is not None:
-            return [datetime_of(one) if is_held else None for one, is_held in rows], why
+            return [datetime_of(one) if is_time else None for one, is_time in rows], why
         values: list[Any] = []
-        for row, (one, is_held) in enumerate(rows):
+        for row, (one, is_time) in enumerate(rows):
             try:
-                values.append(self._placed(datetime_of(one).replace(tzinfo=None)) if is_held else None)
+                values.append(self._placed(datetime_of(one).replace(tzinfo=None)) if is_time else None)
             except ValueError as error:
                 why[row] = f"{datetime_of(one).replace(tzinfo=None)} is no time: {error}"
                 values.append(None)
@@ -108,7 +111,8 @@ class TimeReader:
         if found is None:
             return text
         year, _, month, day, hour, minute, second, part, is_utc, sign, hours, minutes, seconds = found.groups()
-        at = datetime(*(int(one or 0) for one in (year, month, day, hour, minute, second)))  # type: ignore[arg-type]  # noqa: DTZ001
+        parts = (int(one or 0) for one in (year, month, day, hour, minute, second))
+        at = datetime(*parts)  # type: ignore[arg-type]  # noqa: DTZ001
         at += timedelta(microseconds=int(f"{part or 0:0<6}"[:6]))
         if is_utc:
             return at.replace(tzinfo=UTC)
@@ -132,7 +136,7 @@ class TimeReader:
         return datetime_of(us)
 
     def _placed(self, at: datetime) -> datetime:
-        """A time without a zone in the zone that was said."""
+        """A time without a zone, in the given zone."""
         if self._zone is None:
             return at
         first, second = (at.replace(tzinfo=self._zone, fold=fold) for fold in (0, 1))

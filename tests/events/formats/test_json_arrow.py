@@ -68,7 +68,7 @@ class Checked(Payment):
 
 
 class Sparse(BaseModel):
-    """A field that must be there, and may be null; one that stands for something where it is left out, and may be null."""
+    """A required field that may be null, and a field with a default that may be null."""
 
     ts: datetime
     user: str
@@ -194,7 +194,8 @@ TEXTS = [
     '"web"', '"WEB"', '"red"', '"green"', '"abc"', '"abc\\n"', '"ABC"',
 ]  # fmt: skip
 BY_FIELD = {
-    "event_id": TEXTS, "user": TEXTS, "note": TEXTS, "kind": TEXTS, "code": TEXTS, "colour": TEXTS, "other": [*TEXTS, *NUMBERS], "amount": NUMBERS,
+    "event_id": TEXTS, "user": TEXTS, "note": TEXTS, "kind": TEXTS, "code": TEXTS, "colour": TEXTS,
+    "other": [*TEXTS, *NUMBERS], "amount": NUMBERS,
     "pieces": NUMBERS, "paid": [*NUMBERS, "false", '"yes"', '"on"'], "ts": TIMES, "due": TIMES,
 }  # fmt: skip
 

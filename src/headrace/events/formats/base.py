@@ -43,8 +43,8 @@ class Decoded:
 class Format(Protocol):
     """Reads the records of one source.
 
-    A format sees keys, headers and values, and decides alone what a value means. Positions, record timestamps and `max_future` are
-    checked by `EventDecoder`, for all formats alike.
+    A format sees keys, headers and values, and decides alone what a value means. Positions, record timestamps and
+    `max_future` are checked by `EventDecoder`, for all formats alike.
     """
 
     @property

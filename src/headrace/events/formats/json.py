@@ -1,7 +1,8 @@
 """Events as JSON objects, one per record, validated by the source's pydantic model.
 
-Arrow parses a whole fetch where the model is plain (`plain_models`) and the fetch has nothing unusual (`json_arrow`). All other records are
-validated one by one. Joining them into one JSON array would not be faster, and two malformed records could complete each other across the comma.
+Arrow parses a whole fetch where the model is plain (`plain_models`) and the fetch has nothing unusual (`json_arrow`).
+All other records are validated one by one. Joining them into one JSON array would not be faster, and two malformed
+records could complete each other across the comma.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reading the events of a plain model as columns: Arrow parses a whole fetch at once, outside the interpreter's lock.
 
-Arrow's parser is not pydantic's. Here it is asked only what both answer alike, and every doubt is answered by None: then pydantic reads the
-fetch. Before parsing, each record must look like an object: so nothing in one record can end or mend another. After it, the values must be such
-that both read them alike, and hold what the model asks.
+Arrow's parser differs from pydantic's. It is used only where both give the same result; in any doubt the answer is
+None, and pydantic reads the fetch. Before parsing, each record must look like an object, so that no record can end or
+complete another. After parsing, the values must be such that both parsers read them alike, and must meet the model's
+constraints.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ __all__ = ["PlainReader"]
 _LINE_FEED, _OPENS, _OPENS_LIST, _CLOSES, _FIRST_PRINTED = b"\n{[} "
 
 _LONGEST = 4_000
-"""pydantic refuses numbers of more than 4,300 digits wherever they are; Arrow does not."""
+"""pydantic refuses numbers of more than 4,300 digits anywhere in a record; Arrow does not."""
 
 _DEEPEST = 100
-"""pydantic refuses what is nested some 200 deep; Arrow does not."""
+"""pydantic refuses about 200 levels of nesting; Arrow does not."""
 
 _EXACT = float(2**53)
-"""Integers below it are floats; from there on, each parser has its own way with digits."""
+"""Below this number every integer can be stored as a float. Above it, the parsers treat digits differently."""
 
 _FIRST_MS, _LAST_MS = 20_000_000_000, 253_402_300_799_999
-"""pydantic takes numbers up to the first for seconds. The second is the end of the calendar."""
+"""pydantic reads numbers up to the first as seconds. The second is the end of the calendar."""
 
 _TIME = r"^[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
-"""The one written form of a time that is parsed here: what `model_dump_json` and headrace's producer write."""
+"""The only form of a time that is parsed here: `model_dump_json` and headrace's producer write it."""
 
 _MOST_MEMBERS = 100_000
-_MOST_BYTES = 1 << 30  # a block of Arrow's has an end
+_MOST_BYTES = 1 << 30  # Arrow limits the size of a block
 
 
 class PlainReader:
@@ -68,7 +69,7 @@ class PlainReader:
             values: The records' values, at least one.
 
         Returns:
-            One row per record; None where pydantic has to look at them.
+            One row per record; None where pydantic has to read them.
         """
         try:
             joined = self._joined(values)
@@ -85,10 +86,11 @@ class PlainReader:
         return pa.table(columns, names=[field.name for field in self._fields])
 
     def _joined(self, values: Sequence[bytes | None]) -> bytes | None:
-        """One record a line, as the parser takes them; None where it could read more or less out of them than pydantic does.
+        """The records as lines, for the parser; None where it could read them differently from pydantic.
 
-        Each line begins with a brace, ends with one, and JSON has no line feeds in texts. So no text reaches into the next line, and nothing else
-        that is still open where a line ends can go on with a brace: a line holds whole objects, at least one. As many rows as lines are one each.
+        Each line begins and ends with a brace, and JSON has no line feeds in texts. So no text continues on the next
+        line, and nothing else that is open at the end of a line can continue with a brace: a line has whole objects, at
+        least one. With as many rows as lines, each line has one.
         """
         try:
             joined = b"\n".join(values)  # type: ignore[arg-type]
@@ -99,7 +101,7 @@ class PlainReader:
         ends = np.cumsum(lengths + 1) - 1
         is_lines = (
             int(lengths.min()) >= 2
-            # All control characters there are end lines. (The parser takes a NUL for the end of everything.)
+            # The only control characters are line ends. (A NUL would end the input for the parser.)
             and np.count_nonzero(chars < _FIRST_PRINTED) == len(values) - 1
             and (chars[ends[:-1]] == _LINE_FEED).all()
             and (chars[ends - lengths] == _OPENS).all()
@@ -116,7 +118,7 @@ class PlainReader:
         return joined
 
     def _sees_forms(self, value: bytes | None) -> bool:
-        """Look how a record writes its times: the others of the fetch will do so too. False where it is no object."""
+        """Note how the first record writes its times; the others probably do the same. False where it is no object."""
         if not self._times:
             return True
         try:
@@ -142,10 +144,10 @@ class PlainReader:
         )
 
     def _column(self, field: PlainField, found: pa.Array, joined: bytes) -> pa.Array | None:
-        """A column whose values pydantic would have made too; None where that is not sure."""
+        """A column with the values that pydantic would give; None where that is not sure."""
         if not found.null_count:
             return self._checked(field, found, found)
-        # Without a null in what was written, whatever is null was left out.
+        # Where no null is written, a null is a field that was left out.
         fills = not field.takes_null and field.default is not None and b"null" not in joined
         if not (field.takes_null or fills or (field.nullable and _is_named_by_all(field.name, joined, len(found)))):
             return None
@@ -154,7 +156,7 @@ class PlainReader:
         return checked.fill_null(field.default) if fills and checked is not None else checked
 
     def _checked(self, field: PlainField, found: pa.Array, values: pa.Array) -> pa.Array | None:
-        """A column, where its values that are there hold."""
+        """A column, where its values meet the constraints; else None."""
         match field.dtype:
             case DType.TIMESTAMP:
                 return _times(found, values)
@@ -162,7 +164,7 @@ class PlainReader:
                 holds = field.extremes is None or _hold(field.extremes, values.to_numpy())
             case DType.FLOAT64:
                 floats = values.to_numpy()
-                # `-0` is an integer to pydantic, and its zero has no sign.
+                # pydantic reads `-0` as an integer, so its zero has no sign.
                 holds = bool((np.abs(floats) < _EXACT).all()) and not (np.signbit(floats) & (floats == 0)).any()
                 holds = holds and (field.extremes is None or _hold(field.extremes, floats))
             case DType.STRING:
@@ -193,7 +195,7 @@ class PlainReader:
 
 
 def _skips_alike(joined: bytes, chars: NDArray[np.uint8], lengths: IntArray, ends: IntArray) -> bool:
-    """Whether both parsers take the same for valid where a model skips fields that it does not have: numbers and nesting have other limits."""
+    """Whether both parsers accept the fields that a model skips: their limits of numbers and nesting differ."""
     if lengths.max() > _LONGEST or b"Inf" in joined:
         return False
     opens = (chars == _OPENS) | (chars == _OPENS_LIST)
@@ -204,14 +206,20 @@ def _skips_alike(joined: bytes, chars: NDArray[np.uint8], lengths: IntArray, end
 
 
 def _is_named_by_all(name: str, joined: bytes, records: int) -> bool:
-    """Whether each record has a field, so that null is what was written: where nothing is nested or escaped, only fields have a colon behind them."""
+    """Whether each record has a field, so that null was written.
+
+    Where nothing is nested or escaped, only fields have a colon after them.
+    """
     return (
         b"\\" not in joined and joined.count(b"{") == records and joined.count(b'"' + name.encode() + b'":') == records
     )
 
 
 def _hold(constraint: SchemaValidator, values: Array) -> bool:
-    """Whether values are within bounds; ValidationError where not. What holds for the extremes holds for what is between."""
+    """True where values are within bounds; ValidationError where not.
+
+    It is enough to check the least and the greatest.
+    """
     constraint.validate_python(values.min().item())
     constraint.validate_python(values.max().item())
     return True

@@ -1,8 +1,9 @@
-"""Which models of events are plain: their records can be parsed by Arrow, without a Python object per event.
+"""Which models of events are plain: Arrow can parse their records, without a Python object per event.
 
-What pydantic does with a model is written in its core schema. A model is plain where that schema has nothing but fields of the column types,
-optional or not, whose constraints can be checked on a column's extremes or its distinct values, by the field's own validator. Whatever is not
-known here makes a model not plain: then pydantic reads its events, as it reads those of a plain model that are anything out of the ordinary.
+A model's core schema says what pydantic does with it. A model is plain where the schema has only fields of the column
+types, optional or not, whose constraints can be checked by the field's validator on the column's least and greatest
+values, or on its distinct values. Anything that is not listed here makes a model not plain. pydantic reads the events
+of such a model, and unusual events of a plain one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["PlainField", "PlainModel", "plain_model"]
 _Schema = Mapping[str, Any]
 
 _NO_MATTER = {"type", "metadata", "ref", "serialization"}
-"""What says nothing about validation."""
+"""Keys of a schema that do not matter for validation."""
 
 _KEYS: dict[str, set[str]] = {
     "int": {"gt", "ge", "lt", "le"},
@@ -32,7 +33,7 @@ _KEYS: dict[str, set[str]] = {
     "enum": {"cls", "members", "sub_type"},
     "datetime": {"microseconds_precision", "tz_constraint"},
 }
-"""What the schema of a plain field may say."""
+"""By type, the keys that the schema of a plain field may have."""
 
 _DTYPES: dict[str, DType] = {
     "int": DType.INT64,
@@ -45,7 +46,7 @@ _DTYPES: dict[str, DType] = {
 }
 
 _PYTHON: dict[DType, type] = {DType.INT64: int, DType.FLOAT64: float, DType.BOOL: bool, DType.STRING: str}
-"""What a default must be. (pydantic does not look at defaults, and they can be anything.)"""
+"""The Python type that a default must have. (pydantic does not check defaults; they can be anything.)"""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class PlainField:
     Attributes:
         name: Its name.
         dtype: The type of its column.
-        nullable: Whether null is a value of it.
+        nullable: Whether null is a valid value.
         takes_null: Whether null and a field that is left out both mean null.
-        default: What stands for a field that is left out; None where it must be there, or `takes_null`.
-        extremes: What the least and the greatest value must pass; None where any may be.
-        lengths: The least and the greatest length that a text may have, in characters; None where any may be.
-        members: What each distinct text must pass, and come out of as it is; None where any may be.
+        default: The value of a field that is left out; None where the field is required, or `takes_null`.
+        extremes: The validator for the least and the greatest value; None where every value is valid.
+        lengths: The least and the greatest length of a text, in characters; None where every length is valid.
+        members: The validator for each distinct text, which must not change it; None where every text is valid.
     """
 
     name: str
@@ -80,7 +81,8 @@ class PlainModel:
     Attributes:
         fields: Its fields, in the order of the source's columns.
         forbids_more: Whether an event with other fields is refused.
-        reads_back: Whether validating what it writes gives what it wrote: it has no serializers, and no text that it checks before it changes it.
+        reads_back: Whether an event that was written and validated again is the same: no serializers, and no text that
+            is checked and then changed.
     """
 
     fields: tuple[PlainField, ...]
@@ -89,7 +91,7 @@ class PlainModel:
 
 
 def plain_model(model: type[BaseModel], columns: Sequence[Column]) -> PlainModel | None:
-    """What is needed to read a model's events as columns.
+    """What Arrow's reader needs to know about a model.
 
     Args:
         model: The model.
@@ -99,7 +101,7 @@ def plain_model(model: type[BaseModel], columns: Sequence[Column]) -> PlainModel
         None where the model is not plain, or its fields are not those columns.
     """
     schema = model.__pydantic_core_schema__
-    # Anything but pydantic's own validator is there to see each event (a plugin, say).
+    # Another validator than pydantic's own (of a plugin, for example) must see each event.
     if type(model.__pydantic_validator__) is not SchemaValidator or not _is_plain_model(schema):
         return None
     fields: _Schema = schema["schema"]["fields"]
@@ -165,7 +167,7 @@ def _plain_field(column: Column, field: _Schema) -> PlainField | None:
 
 
 def _reads_back(schema: object) -> bool:
-    """Whether nothing in a schema that is plain to read makes its JSON read as something else."""
+    """Whether the JSON that a plain schema writes is read back as the same value."""
     if isinstance(schema, Mapping):
         is_own = "serialization" not in schema and "serialization_alias" not in schema
         is_kept = not (schema.get("serialization_exclude") or schema.get("to_lower") or schema.get("to_upper"))
@@ -175,7 +177,7 @@ def _reads_back(schema: object) -> bool:
 
 
 def _is_of_texts(schema: _Schema) -> bool:
-    """Whether a literal or an enum is of texts; so is anything else, as its type says."""
+    """Whether a literal or an enum has only texts; True for other types."""
     if schema["type"] == "literal":
         return all(type(member) is str for member in schema["expected"])
     return schema["type"] != "enum" or schema.get("sub_type") == "str"
