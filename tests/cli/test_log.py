@@ -110,7 +110,7 @@ def test_vacuum_does_not_break_a_dataset_that_was_moved_unasked(project: Project
     vacuum = ["log", "vacuum", "--retention", "0", "--project", str(project.root)]
     refused = runner.invoke(app, vacuum)
     assert refused.exit_code == 1
-    assert f"{manifest} is gone, and was built from version 3 of readings" in " ".join(refused.output.split())
+    assert f"{manifest} is missing. It was built from version 3 of readings" in " ".join(refused.output.split())
     assert "--yes" in refused.output
     assert EventLog(project.log_path, SOURCE).snapshot(3).rows == 30
     (log, _) = run(project, "vacuum", "--retention", "0", "--dry-run")

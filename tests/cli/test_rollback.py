@@ -67,7 +67,7 @@ def test_second_rollback_does_not_roll_forward(project: Project) -> None:
     run(project, "rollback", NAME)
     again = invoke(project, "rollback", NAME)
     assert again.exit_code == 1
-    assert "nothing before it is kept" in again.output
+    assert "no version before it is kept" in again.output
     assert f"--to {VERSIONS[20].hash}" in again.output
     assert live(project) == VERSIONS[10].hash
 

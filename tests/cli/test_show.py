@@ -158,7 +158,7 @@ def test_newest_and_oldest_rows_of_the_log_by_event_time(logged: Path) -> None:
 
 
 def test_topic_without_a_log_and_unknown_topic_are_told(root: Path) -> None:
-    assert "Nothing of orders-topic is logged yet" in " ".join(run(root, "log", "head", "orders").split())
+    assert "No event of orders-topic is logged yet" in " ".join(run(root, "log", "head", "orders").split())
     assert "no topic or source named 'nope'" in run(root, "log", "head", "nope", code=1)
 
 

@@ -50,7 +50,7 @@ def test_log_that_was_replaced_under_its_store_is_told_until_the_rebuild(shop: S
     start(shop)
     (replaced,) = remarks(shop)
     assert gone == replaced
-    assert gone.startswith("The online records of sales were made from a log that was removed or made anew since")
+    assert gone.startswith("The online records of sales were made from a log that was removed or replaced since")
     refill(shop.store, shop.project, PLAN)
     assert remarks(shop) == []
 

@@ -255,7 +255,9 @@ def test_a_damaged_plan_is_replaced_and_said_to_be_damaged(tmp_path: Path, write
 def test_a_registry_that_cannot_be_written(tmp_path: Path, write: Write) -> None:
     write(tmp_path, VIEW)
     (tmp_path / ".headrace").write_text("a file, where a folder should be", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"(?s)registry cannot be written.*Mend `registry` in .*feature_store\.yaml"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)registry cannot be written.*Correct `registry` in .*feature_store\.yaml"
+    ):
         apply(Project.load(tmp_path))
 
 
@@ -269,7 +271,7 @@ def test_what_feast_alone_refuses_is_passed_on(tmp_path: Path, write: Write) -> 
     )
     """.replace("\n    ", "\n")
     write(tmp_path, VIEW + batch)
-    with pytest.raises(DefinitionError, match=r"Feast refuses the definitions: .*\n  → Mend what Feast names"):
+    with pytest.raises(DefinitionError, match=r"Feast refuses the definitions: .*\n  → Correct what Feast names"):
         apply(Project.load(tmp_path))
     assert not (tmp_path / ".headrace" / "plan.json").exists()
 

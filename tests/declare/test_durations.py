@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.declare.durations import as_code, nearest_slide, shown, to_us
@@ -33,6 +33,7 @@ def test_a_duration_is_told_in_the_largest_unit_that_measures_it(us: int, text: 
     assert as_code(us) == code
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=400 * DAY))
 def test_the_code_of_a_duration_means_that_duration(us: int) -> None:
     keyword, number = as_code(us).removeprefix("timedelta(").removesuffix(")").split("=")
@@ -55,6 +56,7 @@ def test_the_nearest_slide_is_whole_in_the_unit_of_both(window: int, slide: int,
     assert nearest_slide(window, slide) == nearest
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=400 * DAY), st.integers(min_value=1, max_value=400 * DAY))
 def test_the_nearest_slide_divides_the_window(window: int, slide: int) -> None:
     found = nearest_slide(window, slide)
@@ -62,6 +64,7 @@ def test_the_nearest_slide_divides_the_window(window: int, slide: int) -> None:
     assert window % found == 0
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=300), st.integers(min_value=1, max_value=300))
 def test_no_divisor_is_nearer_than_the_nearest(window: int, slide: int) -> None:
     divisors = [number for number in range(1, window + 1) if window % number == 0]

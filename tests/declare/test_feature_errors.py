@@ -69,8 +69,11 @@ def test_names_that_would_make_result_columns_ambiguous(
     feature_refused: Refuse, line_of: Where, refused: Refuse, name: str
 ) -> None:
     message = feature_refused(f'function="sum", column="price", name="{name}"')
-    assert f"{line_of('Aggregation(function')}: view 'spending', feature '{name}': '{name}' is not a name" in message
-    assert "results are called view__feature. Write another name=." in message
+    assert (
+        f"{line_of('Aggregation(function')}: view 'spending', feature '{name}': the name '{name}' cannot be used"
+        in message
+    )
+    assert "a column of results is called view__feature. Write another name=." in message
     message = refused(
         f"""
         v = stream_view(

@@ -100,7 +100,7 @@ def test_dry_run_shows_what_would_be_erased_and_erases_nothing(shop: Shop) -> No
     shop.store.close()
     shown = run(shop, "shop", "a", "--dry-run")
     assert shown.exit_code == 0, shown.output
-    for line in ("online records of shop_sales", "events in the log of sales", "recorded lookups", "made anew"):
+    for line in ("online records of shop_sales", "events in the log of sales", "recorded lookups", "built again"):
         assert line in shown.output
     told = json.loads(run(shop, "shop", "a", "--dry-run", "--json").stdout)
     (held,) = told["would_forget"]

@@ -114,7 +114,7 @@ def test_first_quote_may_stand_anywhere(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ('a 5" pipe,1', "within a field"),
-        ('"a" b,1', "behind the closing quote"),
+        ('"a" b,1', "follows the closing quote"),
         ('"a,1', "not closed"),
         ("a\rb,1", "carriage return"),
         ("a,1,2", "it has 3 fields, and the header has 2"),
@@ -169,7 +169,7 @@ def test_dialects(tmp_path: Path, text: str, dialect: Dialect) -> None:
 def test_escaped_quotes_are_read_where_the_dialect_says_so(tmp_path: Path) -> None:
     path = written(tmp_path, 'a,b\n"5\\" pipe, \\\\",1\n')
     assert read(path, Dialect(escape="\\"))[1] == [(1, 2, ['5" pipe, \\', "1"])]
-    assert "behind the closing quote" in read(path)[2][0].reason
+    assert "follows the closing quote" in read(path)[2][0].reason
 
 
 def test_quote_is_a_character_where_nothing_is_quoted(tmp_path: Path) -> None:
