@@ -114,7 +114,10 @@ def test_what_is_piped_flows_line_by_line() -> None:
 def test_libraries_warnings_do_not_reach_the_terminal_and_ours_do() -> None:
     program = (
         "import warnings; from headrace.cli import entry, commands; from headrace.errors import HeadraceWarning\n"
-        "commands.app = lambda **_: (warnings.warn('not for users', FutureWarning), warnings.warn(HeadraceWarning('for users')))\n"
+        "def app(**_):\n"
+        "    warnings.warn('not for users', FutureWarning)\n"
+        "    warnings.warn(HeadraceWarning('for users'))\n"
+        "commands.app = app\n"
         "entry.run()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -83,6 +83,6 @@ def _show_changes(diff: PlanDiff) -> None:
     if diff.replaced_views:
         names = ", ".join(diff.replaced_views)
         note(
-            f"Changed views ({names}) are new to the online store: `headrace backfill VIEW` builds one from the log while "
-            "the old version serves; `headrace stream --rebuild` fills the whole store again."
+            f"Changed views ({names}) are new to the online store: `headrace backfill VIEW` builds one from the log "
+            "while the old version serves; `headrace stream --rebuild` fills the whole store again."
         )

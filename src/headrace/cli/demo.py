@@ -76,7 +76,8 @@ def _run(project: Project, late: float, lookups: int, limit: int | None) -> tupl
     rates = ", ".join(f"{rate:,}" for rate in worker["events_per_second_by_quarter"])
     console.print(
         f"\nThe worker applied [bold]{worker['events']:,}[/] events at "
-        f"[bold]{worker['events_per_second']:,} events/s[/] (by quarter of the events: {rates}), {worker['dead_letters']:,} dead letters.\n",
+        f"[bold]{worker['events_per_second']:,} events/s[/] (by quarter of the events: {rates}), "
+        f"{worker['dead_letters']:,} dead letters.\n",
         highlight=False,
     )
     show_live(project, plan)

@@ -36,7 +36,8 @@ def demo_project(start: Path | None) -> Project:
         The project. $HEADRACE_STATE names the folder from here on, for the worker that the demo starts.
 
     Raises:
-        ConfigError: The project is set to another broker or store, a broker runs in its state folder, or neither folder is free.
+        ConfigError: The project is set to another broker or store, a broker runs in its state folder, or neither folder
+            is free.
     """
     project = Project.load(start)
     if project.broker is not None:

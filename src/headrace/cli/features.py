@@ -23,9 +23,7 @@ __all__ = ["build", "dataset", "entity_row", "history", "lookup", "verify"]
 
 Service = Annotated[
     str | None,
-    typer.Option(
-        "--service", help="The feature service; the plan's only one if left out.", show_default=False
-    ),
+    typer.Option("--service", help="The feature service; the plan's only one if left out.", show_default=False),
 ]
 Features = Annotated[
     list[str] | None,
@@ -102,7 +100,7 @@ def history(
     from headrace.training.output_files import check_ending, write_result
 
     project = Project.load(folder)
-    asked = _asked(read_plan(project.plan_file), service, feature)
+    wanted = _features(read_plan(project.plan_file), service, feature)
     if out is not None:
         check_ending(out)
     found = TrainingClient(project).get_historical_features(spine, wanted, as_of=as_of, time_column=time_column)

@@ -209,7 +209,7 @@ def _pins(project: Project, held: EventLog | LookupTable, folders: list[Path]) -
 def _broken(
     project: Project, held: EventLog | LookupTable, retention_s: float, folders: list[Path]
 ) -> dict[int, list[str]]:
-    """The versions that a dataset was built from and a vacuum would remove, because the dataset's manifest is missing."""
+    """The versions that a vacuum would remove although a dataset was built from them: its manifest is missing."""
     from headrace.log import EventLog, missing_pins
 
     if not isinstance(held, EventLog):

@@ -34,8 +34,8 @@ def project_status(project: Project) -> dict[str, Any]:
         project: The project.
 
     Returns:
-        For JSON: project, plan, clock, notes, what did not answer, the workers that run, and one entry per source partition. What is not known
-        is None.
+        For JSON: project, plan, clock, notes, what did not answer, the workers that run, and one entry per source
+        partition. What is not known is None.
 
     Raises:
         PlanError: There is no plan.
@@ -119,8 +119,8 @@ def _views(project: Project, plan: Plan, logged: Offsets) -> list[dict[str, Any]
         with open_store(project.store_url, writable=False) as store:
             catalogue = store.catalogue()
     except HeadraceError:
-        return []  # said already
-    asked = read_requests(project.requests)
+        return []  # the notes say so already
+    requests = read_requests(project.requests)
     failing = catalogue.failures
     rows = []
     for name, view in plan.views.items():
@@ -224,7 +224,7 @@ class _StoreSide:
 def _store_side(project: Project, notes: list[str]) -> _StoreSide:
     scheme, _, path = project.store_url.partition(":")
     if scheme == "lmdb" and not Path(path).exists():
-        return _Held({}, Readiness.EMPTY)  # no worker has made it yet
+        return _StoreSide({}, Readiness.EMPTY)  # no worker has made it yet
     try:
         with open_store(project.store_url, writable=False) as store:
             positions, state = store.positions(), store.catalogue().readiness

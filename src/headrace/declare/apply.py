@@ -44,8 +44,8 @@ class ApplyResult:
 def apply(project: Project) -> ApplyResult:
     """Compile a project's definitions, register them with Feast and write the plan.
 
-    Everything is compiled first, so definitions that cannot work change neither the registry nor the plan. A second apply changes nothing.
-    The current folder, `sys.path` and `sys.modules` are restored at the end.
+    Everything is compiled first, so definitions that cannot work change neither the registry nor the plan. A second
+    apply changes nothing. The current folder, `sys.path` and `sys.modules` are restored at the end.
 
     Args:
         project: The project.
@@ -56,8 +56,8 @@ def apply(project: Project) -> ApplyResult:
     Raises:
         ConfigError: The feature repo or its feature_store.yaml is missing or wrong, Feast is not installed, or the
             registry or plan cannot be written.
-        DefinitionError: A file cannot be imported, definitions cannot work, or a changed model cannot read the events that are
-            logged; all of them are listed.
+        DefinitionError: A file cannot be imported, definitions cannot work, or a changed model cannot read the events
+            that are logged; all of them are listed.
         LogError: The log of a source that changed is damaged.
         LogUnavailableError: It cannot be read just now.
     """
@@ -137,7 +137,8 @@ def _register(repo: FeatureRepo) -> None:
                 store, repo.config.project, store.registry, repo.contents, skip_source_validation=False
             )
             for view in repo.contents.stream_feature_views:
-                # With SQLite as its online store, Feast compares stream views without their aggregations, and would keep the old windows.
+                # With SQLite as its online store, Feast compares stream views without their aggregations, and would
+                # keep the old windows.
                 store.registry.apply_feature_view(view, repo.config.project)
     except OSError as error:
         msg = f"Feast's registry cannot be written: {error}"
@@ -145,4 +146,6 @@ def _register(repo: FeatureRepo) -> None:
     except (Exception, SystemExit) as error:
         printed = f" ({output.getvalue().strip()})" if isinstance(error, SystemExit) else ""
         msg = f"{repo.name}: Feast refuses the definitions: {type(error).__name__}: {error}{printed}"
-        raise DefinitionError(msg, hint="Correct what Feast names; `feast apply` in the folder says the same.") from error
+        raise DefinitionError(
+            msg, hint="Correct what Feast names; `feast apply` in the folder says the same."
+        ) from error
