@@ -62,3 +62,10 @@ def test_headrace_commands_exist() -> None:
     asked = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True)
     assert names
     assert asked.stdout.split() == []
+
+
+def test_every_decision_is_listed() -> None:
+    listed = re.findall(
+        r"^\| \[\d{4}\]\((\d{4}-[\w-]+\.md)\)", (ROOT / "docs/adr/README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == sorted(path.name for path in ROOT.glob("docs/adr/0*.md"))
