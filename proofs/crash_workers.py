@@ -19,7 +19,6 @@ from headrace.worker.failpoints import VARIABLE
 __all__ = ["CrashError", "Worker", "Workers", "wait_for"]
 
 _ROOT = Path(__file__).parents[1]
-_PORTION = 100
 _REFUSED = "The write was refused."
 
 
@@ -44,11 +43,7 @@ class Worker:
             environment[VARIABLE] = failpoint
         self.log = log
         self.failpoint = failpoint
-        # Small portions, so that a version is built in many steps between which a worker may die.
-        program = (
-            f"from headrace.worker import handoff; handoff.PORTION = {_PORTION}; import headrace.cli as c; c.main()"
-        )
-        command = [sys.executable, "-c", program, "stream", "--project", str(root), *options]
+        command = [sys.executable, "-m", "headrace.cli", "stream", "--project", str(root), *options]
         with log.open("wb") as said:
             self.process = subprocess.Popen(  # noqa: S603 our own command
                 command, env=environment, cwd=_ROOT, stdout=said, stderr=subprocess.STDOUT

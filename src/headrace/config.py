@@ -10,6 +10,7 @@ partitions = 3              # of topics that headrace creates
 group = "headrace"          # the workers' consumer group
 session_timeout = 6.0       # seconds of silence after which a worker's partitions go to others
 metadata_refresh = 5.0      # seconds after which new partitions of a topic are noticed
+handoff_chunk = 20_000      # events of the log that a view's new version is built from at a time
 
 [kafka]                     # how to connect to the broker: docs/kafka.md has all settings
 security_protocol = "PLAINTEXT"
@@ -85,6 +86,7 @@ class _Headrace(_Table):
     group: Annotated[str, Field(min_length=1)] = "headrace"
     session_timeout: Annotated[float, Field(ge=1, le=60)] = 6.0
     metadata_refresh: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    handoff_chunk: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 
 
 class KafkaSettings(_Table):
@@ -296,6 +298,11 @@ class Project:
     def metadata_refresh(self) -> float:
         """How often a worker asks the broker for its topics' partitions, in seconds."""
         return self._settings.headrace.metadata_refresh
+
+    @property
+    def handoff_chunk(self) -> int:
+        """About how many events of the log a view's new version is built from at a time."""
+        return self._settings.headrace.handoff_chunk
 
     @property
     def session_timeout(self) -> float:

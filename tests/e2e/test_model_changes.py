@@ -28,7 +28,7 @@ from headrace.records.apply import Applier
 from headrace.stores import open_store
 from headrace.stores.served_plan import live_plan
 from headrace.worker.handoff_requests import Request, ask
-from headrace.worker.recovery import catch_up
+from headrace.worker.replay import replay
 from headrace.worker.startup import hand_off_alone, refill
 from tests.declare.conftest import YAML
 
@@ -303,7 +303,8 @@ class Rides:
         with open_store(self.project.store_url, writable=True) as store:
             applier = Applier(live_plan(plan, store.catalogue()), store, self.project.repo)
             logs = {"rides": EventLog(self.project.log_path, plan.sources["rides"])}
-            catch_up(store, applier, logs, {"rides": 0}, ErasureFilter(self.project.erasures, {}))
+            erased = ErasureFilter(self.project.erasures, {})
+            replay(store, applier, logs.values(), EventLog.imports, erased)
 
     def backfill(self) -> None:
         plan = read_plan(self.project.plan_file)

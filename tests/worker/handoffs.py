@@ -57,6 +57,15 @@ VERSIONS = {window: version(window) for window in (10, 20, 30)}
 WINDOWS = {view.hash: window for window, view in VERSIONS.items()}
 
 
+class Moments:
+    """A clock in seconds that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass
 class Deployment:
     """A worker's pipeline and handoff over a store and a log, killed and started at will."""
@@ -68,6 +77,8 @@ class Deployment:
     objection_s: float = 0.0
     topics: Numbers = field(default_factory=Numbers)
     partitions: int = PARTITIONS
+    chunk_rows: int = 4
+    clock: Moments = field(default_factory=Moments)
 
     def __post_init__(self) -> None:
         if not self.store.catalogue().live:
@@ -90,6 +101,8 @@ class Deployment:
             self.erased,
             partitions={"sales": self.partitions},
             objection_s=self.objection_s,
+            chunk_rows=self.chunk_rows,
+            monotonic=self.clock,
         )
         decoders = {"sales": EventDecoder(SOURCE, Sale)}
         self.pipeline = Pipeline(

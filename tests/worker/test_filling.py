@@ -173,12 +173,12 @@ def test_import_leaves_a_store_that_a_worker_begins_to_fill_meanwhile_to_the_wor
 ) -> None:
     plan = read_plan(shop.project.plan_file)
 
-    def overtaken(applier: Applier, store: OnlineStore, *_: object) -> int:
+    def overtaken(store: OnlineStore, *_: object, **__: object) -> int:
         store.change(CatalogueChange().serve(plan.views.values(), is_filling=True))
         return 0
 
     with monkeypatch.context() as patch:
-        patch.setattr("headrace.ingest.apply_online._apply", overtaken)
+        patch.setattr("headrace.ingest.apply_online.replay", overtaken)
         shop.load(shop.put(random_sales(4, 10), "more.parquet"), known_at="seen")
     assert look_up(shop) is StoreNotReadyError
     start(shop, broker)

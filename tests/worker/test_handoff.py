@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,33 +21,26 @@ from headrace.records.apply import Applier
 from headrace.state import LocalState
 from headrace.stores.memory import MemoryStore
 from headrace.stores.served_plan import unreadable
-from headrace.worker import handoff as module
 from headrace.worker.handoff_requests import read_requests
 from headrace.worker.log_rows import log_rows
-from headrace.worker.recovery import catch_up
+from headrace.worker.replay import replay
 from tests.worker.handoffs import PARTITIONS, VERSIONS, WINDOWS, Deployment, Sales, plan_of
 from tests.worker.shop import SHOPS, SOURCE, Renewed, Sale, record
 
 
-@pytest.fixture
-def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PORTION", 4)
-
-
-@pytest.mark.usefixtures("small_portions")
 def test_version_that_is_asked_for_is_served_once_it_has_caught_up(deployed: Deployment) -> None:
     sales = Sales(1)
     deployed.send(sales.some(40))
     deployed.pipeline.flush()
     deployed.ask(20)
-    portions = 0
+    steps = 0
     while deployed.build():
-        portions += 1
+        steps += 1
         deployed.send(sales.some(1))  # events arrive all the while
         deployed.settle()
         assert deployed.check(declared=20) == 10  # and the old version serves
         assert deployed.check(declared=10) == 10
-    assert portions > 3
+    assert steps > 3
     deployed.join()
     deployed.send(sales.some(5))
     deployed.settle()
@@ -57,7 +51,6 @@ def test_version_that_is_asked_for_is_served_once_it_has_caught_up(deployed: Dep
     assert not read_requests(deployed.requests)
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_version_is_built_over_a_topic_that_was_made_anew(deployed: Deployment) -> None:
     """The worker that has Kafka's partition 0 builds what ended; of the live partitions each builds its own."""
     deployed.send(Sales(1).some(60))
@@ -94,7 +87,6 @@ def test_rolling_back_serves_the_version_before_with_what_it_has_missed(deployed
     assert deployed.check(declared=20) == 10
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_versions_no_longer_needed_are_removed(deployed: Deployment) -> None:
     sales = Sales(4)
     deployed.send(sales.some(30))
@@ -110,7 +102,6 @@ def test_versions_no_longer_needed_are_removed(deployed: Deployment) -> None:
     assert deployed.check(declared=10) == 10
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_request_that_takes_anothers_place_is_the_one_that_is_met(deployed: Deployment) -> None:
     sales = Sales(5)
     deployed.send(sales.some(40))
@@ -125,7 +116,6 @@ def test_request_that_takes_anothers_place_is_the_one_that_is_met(deployed: Depl
     assert not deployed.store.entities(VERSIONS[20].hash)
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_two_workers_each_build_their_own_partitions(deployed: Deployment) -> None:
     sales = Sales(6)
     deployed.owned = {0}
@@ -149,7 +139,6 @@ def test_two_workers_each_build_their_own_partitions(deployed: Deployment) -> No
     assert deployed.check(declared=20) == 20
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_worker_that_was_given_a_partition_objects_to_a_note_that_it_has_caught_up(deployed: Deployment) -> None:
     sales = Sales(7)
     deployed.send(sales.some(30))
@@ -162,8 +151,7 @@ def test_worker_that_was_given_a_partition_objects_to_a_note_that_it_has_caught_
     taker.send(sales.some(5))  # rounds that the version in building does not get
     taker.settle()
     assert taker.live.hash == VERSIONS[10].hash
-    taker.objection_s = 0.0
-    taker.handoff._objection_s = 0.0  # noqa: SLF001 time passes
+    taker.clock.now += 3600
     while taker.build():
         taker.settle()
         assert taker.live.hash == VERSIONS[10].hash
@@ -172,7 +160,6 @@ def test_worker_that_was_given_a_partition_objects_to_a_note_that_it_has_caught_
     assert taker.check(declared=20) == 20
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_worker_that_starts_gives_rounds_to_what_has_caught_up(deployed: Deployment) -> None:
     sales = Sales(9)
     deployed.send(sales.some(30))
@@ -184,7 +171,6 @@ def test_worker_that_starts_gives_rounds_to_what_has_caught_up(deployed: Deploym
     assert deployed.check(declared=20) == 20
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_what_had_caught_up_before_it_was_given_up_catches_up_again(deployed: Deployment) -> None:
     sales = Sales(10)
     deployed.send(sales.some(30))
@@ -202,7 +188,6 @@ def test_what_had_caught_up_before_it_was_given_up_catches_up_again(deployed: De
     assert deployed.check(declared=20) == 20
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_worker_that_is_given_a_partition_right_after_a_version_went_live_gives_it_the_first_round(
     deployed: Deployment,
 ) -> None:
@@ -226,7 +211,6 @@ def test_worker_that_is_given_a_partition_right_after_a_version_went_live_gives_
     assert other.check(declared=20) == 20
 
 
-@pytest.mark.usefixtures("small_portions")
 def test_rolling_back_brings_history_that_was_imported_and_not_applied_before(deployed: Deployment) -> None:
     sales = Sales(12)
     deployed.send(sales.some(10))
@@ -262,7 +246,7 @@ def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
     monkeypatch.setattr(log, "last_offsets", last_offsets)
     applier = Applier(plan_of(VERSIONS[10]), deployed.store)
     erased = ErasureFilter(LocalState(deployed.folder / "erasure"), {})
-    catch_up(deployed.store, applier, {"sales": log}, {"sales": PARTITIONS}, erased)
+    replay(deployed.store, applier, [log], lambda _log: range(PARTITIONS), erased)
     held = {at.partition: position.offset for at, position in deployed.store.positions().items()}
     assert held == {partition: sales.offsets[partition] - 1 for partition in range(PARTITIONS)}
 
@@ -270,37 +254,48 @@ def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
 STEPS = st.sampled_from(["send", "send", "flush", "build", "build", "join", "settle", "crash", "ask", "lookup"])
 
 
-@settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32), steps=st.lists(STEPS, max_size=40))
+def check_whatever_happens(seed: int, steps: list[str], folder: Path) -> None:
+    deployed, sales = Deployment(folder, MemoryStore(), chunk_rows=3), Sales(seed)
+    dice = random.Random(seed)
+    asked = 10
+    for step in ["send", *steps]:
+        if step == "send":
+            deployed.send(sales.some(dice.randint(1, 12)))
+        elif step == "flush":
+            deployed.pipeline.flush()
+        elif step == "ask":
+            asked = dice.choice([10, 20, 30])
+            deployed.ask(asked)
+        elif step == "lookup":
+            deployed.check(WINDOWS[deployed.live.hash])
+        else:
+            doing: dict[str, Callable[[], Any]] = {
+                "build": deployed.build,
+                "join": deployed.join,
+                "settle": deployed.settle,
+                "crash": deployed.crash,
+            }
+            doing[step]()
+    deployed.hand_off()
+    deployed.send(sales.some(3))
+    assert deployed.check(asked) == asked
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32), steps=st.lists(STEPS, max_size=25))
 def test_whatever_happens_when_what_is_served_is_exact(
     seed: int, steps: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "PORTION", 3)
-        deployed, sales = Deployment(tmp_path_factory.mktemp("handoff"), MemoryStore()), Sales(seed)
-        dice = random.Random(seed)
-        asked = 10
-        for step in ["send", *steps]:
-            if step == "send":
-                deployed.send(sales.some(dice.randint(1, 12)))
-            elif step == "flush":
-                deployed.pipeline.flush()
-            elif step == "ask":
-                asked = dice.choice([10, 20, 30])
-                deployed.ask(asked)
-            elif step == "lookup":
-                deployed.check(WINDOWS[deployed.live.hash])
-            else:
-                doing: dict[str, Callable[[], Any]] = {
-                    "build": deployed.build,
-                    "join": deployed.join,
-                    "settle": deployed.settle,
-                    "crash": deployed.crash,
-                }
-                doing[step]()
-        deployed.hand_off()
-        deployed.send(sales.some(3))
-        assert deployed.check(asked) == asked
+    check_whatever_happens(seed, steps, tmp_path_factory.mktemp("handoff"))
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), steps=st.lists(STEPS, max_size=40))
+def test_whatever_happens_when_what_is_served_is_exact_in_many_orders(
+    seed: int, steps: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    check_whatever_happens(seed, steps, tmp_path_factory.mktemp("handoff"))
 
 
 def test_store_is_not_asked_to_build_what_its_source_no_longer_has() -> None:

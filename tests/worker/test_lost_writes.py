@@ -10,7 +10,7 @@ import pytest
 from headrace.errors import StoreBehindError
 from headrace.stores.memory import MemoryStore
 from headrace.worker import handoff as module
-from headrace.worker.recovery import catch_up
+from headrace.worker.replay import replay
 from tests.worker.handoffs import PARTITIONS, Deployment, Sales
 
 
@@ -31,7 +31,7 @@ def test_worker_stops_and_the_next_one_applies_what_is_missing(tmp_path: Path) -
     with pytest.raises(StoreBehindError, match="has lost writes"):
         deployed.send(lost)
     deployed.start()
-    catch_up(store, deployed.applier, {"sales": deployed.log}, {"sales": PARTITIONS}, deployed.erased)
+    replay(store, deployed.applier, [deployed.log], lambda _log: range(PARTITIONS), deployed.erased)
     deployed.process(lost)
     deployed.check(10)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from headrace.config import Project
 from headrace.erasure import ErasureFilter
 from headrace.errors import HeadraceError, StoreLockedError
-from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Plan, Source
 from headrace.records.apply import Applier
-from headrace.stores import Catalogue, CatalogueChange, OnlineStore, Position, Readiness, open_store
-from headrace.worker.log_rows import batch_of_rows
+from headrace.stores import Catalogue, CatalogueChange, OnlineStore, Readiness, open_store
 from headrace.worker.record_origin import note_origin
+from headrace.worker.replay import replay
 
 __all__ = ["Applied", "Known", "apply_imports", "known_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
         identities = {topic: lineage for topic, lineage in catalogue.lineages.items() if topic == source.topic}
         applier = Applier(plan, store, project.repo)
         erased = ErasureFilter(project.erasures, identities)
-        events = sum(
-            _apply(applier, store, log, erased, partition, last)
-            for partition, last in log.last_offsets(log.imports()).items()
-        )
+        events = replay(store, applier, [log], EventLog.imports, erased, say=logger.debug)
         if is_new:  # else, on Redis, a worker may have begun to fill it meanwhile
             store.end_filling()
         store.sync()
@@ -122,24 +121,3 @@ def _holds_more(project: Project, plan: Plan, source: Source) -> bool:
     return any(
         log.source.topic != source.topic or partition < FIRST_IMPORT for log in logs for partition in log.last_offsets()
     )
-
-
-def _apply(
-    applier: Applier, store: OnlineStore, log: EventLog, erased: ErasureFilter, partition: int, last: int
-) -> int:
-    """Apply one import from where the store is; how many events."""
-    at = SourcePartition(log.source.topic, partition)
-    held = store.positions().get(at)
-    if held is not None and held.offset >= last:
-        return 0
-    record, event = (held.record_ts_us, held.event_ts_us) if held else (0, -(2**63))
-    applied = 0
-    for rows in log.scan({partition: held.offset} if held else None, partitions=[partition]):
-        batch = batch_of_rows(log.source, rows)
-        record = max(record, int(batch.record_ts_us.max()))
-        event = max(event, int(batch.ts_us.max()))
-        (kept,) = erased.kept([batch])
-        applier.apply([kept], {at: Position(int(batch.offset.max()), record, event)})
-        applied += len(kept)
-    applier.apply([], {at: Position(last, record, event)})  # what was left out as a repetition may come last
-    return applied

@@ -143,7 +143,7 @@ class Applier:
             if len(batch)
             for version in list(self._versions.values())
             if version.view.source == batch.source.name
-            for write in version.writes(batch, now_us)
+            for write in version.writes(version.part_of_round(batch), now_us)
         ]
 
     def commit(

@@ -67,6 +67,10 @@ class ViewRecords:
         """Keep records from now on, where none are kept yet."""
         self.cache = self.cache or RecordCache(self._layout)
 
+    def part_of_round(self, batch: EventBatch) -> EventBatch:
+        """The events of a round that it gets; what is replayed from the log it gets whole."""
+        return batch if self.partitions is None else batch.of_partitions(self.partitions)
+
     def writes(self, batch: EventBatch, now_us: int | None) -> list[Write]:
         """What applying a batch would write; the cache then is as if it had been written.
 
@@ -74,8 +78,6 @@ class ViewRecords:
             batch: Events of its source, those of each partition in offset order.
             now_us: Now in µs, for pruning; None is each record's newest `known_at`.
         """
-        if self.partitions is not None:
-            batch = batch.of_partitions(self.partitions)
         groups = RecordGroups.of(self.view.entities, batch)
         if not len(groups):
             return []

@@ -1,12 +1,12 @@
 """Building a version of a view from the log while the stream runs, and serving it once it has caught up.
 
-A version's records lie beside those of others, under its own hash, and a record skips what it has applied. So the log can be applied to them in
-portions while rounds go on into the version that is served. Partition by partition, once no more than a portion is missing, the worker lets the
-log catch up with it, applies the rest between two rounds, and from the next round on gives the version its rounds as well: no event is left out,
-and none counts twice, whatever crashes when. When every partition of the source has come so far, the store is told to serve the new version.
+A version's records lie beside those of others, under its own hash, and a record skips what it has applied. So the log can be applied to
+them in chunks while rounds go into the version that is served. This goes partition by partition. Once at most one chunk is missing, the
+worker flushes, applies the rest between two rounds, and from the next round on gives the version its rounds as well. No event is left out and
+none counts twice, whatever crashes when. Once this holds for every partition of the source, the store serves the new version.
 
-The stores know how far this is: `upto` is where building goes on after a crash, `built` says that a partition has caught up. Whoever gets a
-partition that is `built` gives the version its rounds from the first one on.
+The store knows how far this is: `upto` is where building goes on after a crash, and `built` says that a partition has caught up. The worker
+that gets a partition which is `built` gives the version its rounds from the first one on.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from headrace.erasure import ErasureFilter
 from headrace.errors import PlanError
-from headrace.events.event_batch import EventBatch
 from headrace.log import EventLog
 from headrace.plan import Plan, View
 from headrace.records.apply import Applier
@@ -27,7 +25,7 @@ from headrace.state import State
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore
 from headrace.stores.served_plan import unreadable
 from headrace.worker.handoff_requests import Request, read_requests, withdraw
-from headrace.worker.log_rows import batch_of_rows
+from headrace.worker.replay import Chunk, chunks
 
 __all__ = ["Handoff"]
 
@@ -35,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 Owns = Callable[[str, int], bool]
 
-PORTION = 20_000
+CHUNK_ROWS = 20_000
 """About that many events of the log are applied at a time, and no more between two rounds."""
 _DELETED_AT_A_TIME = 1_000
 
@@ -57,6 +55,8 @@ class Handoff:
         partitions: How many partitions each topic has; None where no worker runs, and what the stores hold is all.
         objection_s: Where several workers share the store, for how long each may object that it does not follow a partition which is noted
             as caught up (it was taken from another worker at that moment), in seconds.
+        chunk_rows: About how many events of the log are applied at a time, and at most between two rounds.
+        monotonic: A clock in seconds.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class Handoff:
         repo: Path | None = None,
         partitions: Mapping[str, int] | None = None,
         objection_s: float = 0.0,
+        chunk_rows: int = CHUNK_ROWS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = plan.sources
         self._declared = set(plan.views)
@@ -82,10 +84,12 @@ class Handoff:
         self._erased = erased
         self._counts = partitions or {}
         self._objection_s = objection_s
+        self._chunk_rows = chunk_rows
+        self._monotonic = monotonic
         self._complete_since: dict[str, float] = {}
         self._reassigned = False
         self._refused: set[str] = set()
-        self._scans: dict[tuple[str, int], Iterator[_Portion]] = {}
+        self._scans: dict[tuple[str, int], Iterator[Chunk]] = {}
         self._reached: dict[tuple[str, int], int] = {}
         self._ready: dict[str, set[int]] = {}
         self.resume()
@@ -106,7 +110,7 @@ class Handoff:
                 self._applier.follow(view, catalogue.built.get(view.hash, ()))
 
     def build(self, owns: Owns = lambda _topic, _partition: True) -> bool:
-        """Take requests on, and apply one portion of the log to a version that is being built.
+        """Take requests on, and apply one chunk of the log to a version that is being built.
 
         Args:
             owns: Whether a partition of a topic is this worker's.
@@ -148,8 +152,8 @@ class Handoff:
                 continue
             partitions = {one for one in waiting.get(view.hash, set()) if self._is_mine(view, one, owns)}
             for partition in sorted(partitions):
-                for portion in self._portions(view, partition, catalogue.applied(view.hash, partition)):
-                    self._filler.fill(view, portion.batch)
+                for chunk in self._chunks(view, partition, catalogue.applied(view.hash, partition)):
+                    self._filler.fill(view, chunk.batch)
             self._applier.follow(view, partitions)
             self._store.change(CatalogueChange().built(view.hash, partitions))
 
@@ -195,8 +199,8 @@ class Handoff:
         if not (built.issuperset(range(self._counts.get(self._topic(view), 0))) and self._partitions(view) <= built):
             self._complete_since.pop(view.hash, None)
             return False
-        since = self._complete_since.setdefault(view.hash, time.monotonic())
-        return time.monotonic() - since >= self._objection_s
+        now = self._monotonic()
+        return now - self._complete_since.setdefault(view.hash, now) >= self._objection_s
 
     def _take_requests(self, owns: Owns) -> None:
         catalogue = self._store.catalogue()
@@ -259,7 +263,7 @@ class Handoff:
         if begun is not None and catalogue.applied(*begun) < self._reached.get(begun, -1):
             self._scans.clear()  # the store has lost writes: on from what it holds
         elif begun is not None:
-            self._apply_portion(view, begun)
+            self._apply_chunk(view, begun)
             return True
         topic = self._topic(view)
         waiting = self._ready.setdefault(view.hash, set())
@@ -269,31 +273,27 @@ class Handoff:
                 # Whoever had it before noted that after this worker had looked: it is not so.
                 self._store.change(CatalogueChange().built(view.hash, [partition], is_built=False))
             after = catalogue.applied(view.hash, partition)
-            if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= PORTION:
+            if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= self._chunk_rows:
                 waiting.add(partition)  # it is applied between two rounds
                 continue
             self._reached[view.hash, partition] = after
-            self._scans[view.hash, partition] = self._portions(view, partition, after)
-            self._apply_portion(view, (view.hash, partition))
+            self._scans[view.hash, partition] = self._chunks(view, partition, after)
+            self._apply_chunk(view, (view.hash, partition))
             return True
         return False
 
-    def _apply_portion(self, view: View, at: tuple[str, int]) -> None:
-        portion = next(self._scans[at], None)
-        if portion is None:
+    def _apply_chunk(self, view: View, at: tuple[str, int]) -> None:
+        chunk = next(self._scans[at], None)
+        if chunk is None:
             del self._scans[at]
         else:
-            self._filler.fill(view, portion.batch)
-            self._store.change(CatalogueChange().upto(*at, portion.last))
-            self._reached[at] = portion.last
+            self._filler.fill(view, chunk.batch)
+            self._store.change(CatalogueChange().upto(*at, chunk.reached.offset))
+            self._reached[at] = chunk.reached.offset
 
-    def _portions(self, view: View, partition: int, after: int) -> Iterator[_Portion]:
-        source = self._sources[view.source]
-        log = self._logs[source.topic]
-        for rows in log.scan({partition: after}, partitions=[partition], batch_rows=PORTION):
-            batch = batch_of_rows(source, rows)
-            (kept,) = self._erased.kept([batch])
-            yield _Portion(kept, int(batch.offset[-1]))
+    def _chunks(self, view: View, partition: int, after: int) -> Iterator[Chunk]:
+        log = self._logs[self._topic(view)]
+        return chunks(log, self._erased, {partition: after}, [partition], self._chunk_rows)
 
     def _go_live(self, view: View, catalogue: Catalogue) -> None:
         """Let the store serve a version, at one moment; the one before is kept, to roll back to."""
@@ -331,10 +331,3 @@ def _later_version(view: View, before: str, catalogue: Catalogue) -> str | None:
     """Which of two versions came later, where that is not noted yet: so rolling back twice does not roll forward."""
     later = before if catalogue.previous.get(view.name) == view.hash else view.hash
     return None if view.hash in catalogue.since_us or later in catalogue.since_us else later
-
-
-class _Portion(NamedTuple):
-    """Events of one partition from the log, and the last offset that they stand for."""
-
-    batch: EventBatch
-    last: int

@@ -33,7 +33,7 @@ from headrace.worker.dead_letter_sender import KafkaDeadLetters
 from headrace.worker.handoff import Handoff
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.record_origin import check_refillable_from, note_origin
-from headrace.worker.recovery import catch_up, catch_up_beside_others, keep_now
+from headrace.worker.replay import keep_now, replay, replay_beside_others
 from headrace.worker.source_topics import settle_topics
 from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept
 from headrace.worker.worker import Worker
@@ -118,9 +118,11 @@ def prepare(
             erased,
             project.repo,
             topics.sizes,
+            chunk_rows=project.handoff_chunk,
             objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
         )
-        catch_up_beside_others(store, applier, logs, topics.sizes, erased, on_step)
+        partitions = partial(_source_partitions, topics.sizes)
+        replay_beside_others(partial(replay, store, applier, logs.values(), partitions, erased, on_step))
         keep_now(store, before)
         store.end_filling()
         dead_letters = KafkaDeadLetters(connection, project.undelivered_path)
@@ -215,7 +217,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     """
     catalogue, before = store.catalogue(), store.positions()
     logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
-    partitions = {topic: _size(topic, log, before) for topic, log in logs.items()}
+    sizes = {topic: _size(topic, log, before) for topic, log in logs.items()}
     lineages = _lineages(catalogue, logs)
     _check_refillable(plan, logs, project)
     store.clear()
@@ -227,7 +229,8 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     store.change(kept.serve(plan.views.values(), is_filling=True))
     note_origin(store, project.log_path, plan.sources.values())
     applier = Applier(plan, store, project.repo)
-    catch_up(store, applier, logs, partitions, ErasureFilter(project.erasures, lineages))
+    erased = ErasureFilter(project.erasures, lineages)
+    replay(store, applier, logs.values(), partial(_source_partitions, sizes), erased)
     keep_now(store, before)
     store.sync()
     store.end_filling()
@@ -237,6 +240,11 @@ def _size(topic: str, log: EventLog, positions: Iterable[SourcePartition]) -> in
     """One more than the greatest source partition of Kafka's that log or store hold: the store may be filled in part only."""
     held = {*log.last_offsets(), *(at.partition for at in positions if at.topic == topic)}
     return max((number for number in held if number < FIRST_IMPORT), default=-1) + 1
+
+
+def _source_partitions(sizes: Mapping[str, int], log: EventLog) -> list[int]:
+    """All source partitions of a log: those of Kafka's partitions, and those of imports."""
+    return [*range(sizes[log.source.topic]), *log.imports()]
 
 
 def _check_refillable(
