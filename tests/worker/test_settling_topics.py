@@ -136,7 +136,7 @@ def test_another_cluster_with_the_same_record_where_the_log_ends_is_gone_on_with
 def test_another_cluster_with_another_record_where_the_log_ends_is_refused(start: Start) -> None:
     start.notes.update(lambda _: {start.topic: TopicHistory.begun("c/1", 1, {}, NOW)})
     start.append(2, minute=30)  # the broker's record at offset 2 is of 12:02
-    with pytest.raises(TopicError, match="holds another record at offset 2"):
+    with pytest.raises(TopicError, match="has another record at offset 2"):
         start.settle(Accept(cluster=True))
     assert start.notes.read()[start.topic].live.identity == "c/1"
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from headrace.errors import TopicError
 from headrace.log import TopicHistory
 from headrace.log.log_columns import FIRST_IMPORT
-from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept, BrokerTopic, Held, Missing, gap_error, settled
+from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept, BrokerTopic, Missing, Stored, gap_error, settled
 
 NOW = "2024-05-01T12:00:00+00:00"
 BEGUN = TopicHistory.begun("c/1", 2, {}, NOW)
-READ = Held({0: 19, 1: 4}, {0: 19, 1: 4}, {0: 500, 1: 700})
+READ = Stored({0: 19, 1: 4}, {0: 19, 1: 4}, {0: 500, 1: 700})
 SAID_YES = Accept(gap=True, new_topic=True, cluster=False)
 
 
@@ -23,13 +23,13 @@ def broker(identity: str = "c/1", begins: tuple[int, ...] = (0, 0), ends: tuple[
 
 def settle(
     found: BrokerTopic,
-    held: Held = READ,
+    stored: Stored = READ,
     accept: Accept = NOTHING_ACCEPTED,
     history: TopicHistory = BEGUN,
     *,
     is_embedded: bool = False,
 ) -> TopicHistory:
-    return settled("rides", history, found, held, accept, is_embedded=is_embedded, now=NOW)
+    return settled("rides", history, found, stored, accept, is_embedded=is_embedded, now=NOW)
 
 
 def test_the_same_topic_goes_on_as_it_is() -> None:
@@ -67,12 +67,12 @@ def test_a_new_topic_that_has_lost_its_beginning_is_read_from_what_it_has() -> N
 
 
 def test_what_is_not_known_of_a_sealed_incarnation_is_noted_as_not_known() -> None:
-    emptied = Held(READ.logged, {}, {})
+    emptied = Stored(READ.logged, {}, {})
     assert settle(broker("c/2"), emptied, Accept(new_topic=True)).incarnations[0].sealed_us is None
 
 
 def test_a_topic_of_which_nothing_was_read_may_become_another_without_asking() -> None:
-    imported = Held({FIRST_IMPORT: 9}, {FIRST_IMPORT: 9}, {FIRST_IMPORT: 1})
+    imported = Stored({FIRST_IMPORT: 9}, {FIRST_IMPORT: 9}, {FIRST_IMPORT: 1})
     found = settle(broker("d/2", begins=(3, 0), ends=(3, 0)), imported)
     assert (len(found.incarnations), found.number(0), found.next_offset(0, None)) == (1, 0, 3)
     assert found.lineage == "c/1"  # erasures of what was imported go on being kept
@@ -118,12 +118,12 @@ def test_an_accepted_gap_is_noted_and_not_asked_for_again() -> None:
 
 def test_a_partition_that_never_had_a_record_can_lose_its_first_ones() -> None:
     with pytest.raises(TopicError, match=r"rides\[1\] offsets 0 to 3 \(4\) are gone"):
-        settle(broker(begins=(0, 4), ends=(20, 9)), Held({0: 19}, {0: 19}, {0: 500}))
+        settle(broker(begins=(0, 4), ends=(20, 9)), Stored({0: 19}, {0: 19}, {0: 500}))
 
 
 def test_a_topic_that_had_lost_records_before_headrace_came_has_no_gap() -> None:
     begun = TopicHistory.begun("c/1", 1, {0: 10}, NOW)
-    assert settle(broker(begins=(10,), ends=(10,)), Held(), history=begun) == begun
+    assert settle(broker(begins=(10,), ends=(10,)), Stored(), history=begun) == begun
 
 
 def test_a_broker_that_has_lost_records_is_not_read_on_and_nothing_is_read_twice() -> None:
@@ -176,8 +176,8 @@ def test_whatever_a_broker_does_every_event_is_read_once_or_noted_as_missing(ste
             if identity not in seen:
                 never |= {(identity, offset) for offset in range(begin)}
                 seen.add(identity)
-            held = Held(logged, logged, dict.fromkeys(logged, 0))
-            history = settle(broker(identity, (begin,), (written,)), held, SAID_YES, history)
+            stored = Stored(logged, logged, dict.fromkeys(logged, 0))
+            history = settle(broker(identity, (begin,), (written,)), stored, SAID_YES, history)
             number = history.number(0)
             following = history.next_offset(0, logged.get(number))
             read += [(identity, offset) for offset in range(following, written)]

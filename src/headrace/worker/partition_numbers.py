@@ -1,4 +1,4 @@
-"""Kafka's partitions and source partitions: what Faust, the reader and the consumer group call a partition, and what stores and log do."""
+"""Kafka's partitions and source partitions: the first are those of the consumer group, the second those of store and log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _nothing() -> None:
 
 
 class Numbers:
-    """One and the same: where no topic was ever made anew, and where there is no broker (test beds)."""
+    """Both numbers are the same: no topic was ever created again, or there is no broker (test beds)."""
 
     def number(self, at: SourcePartition) -> SourcePartition:
         """The source partition of one of Kafka's partitions.

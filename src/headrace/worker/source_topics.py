@@ -21,18 +21,18 @@ from headrace.log.log_columns import FIRST_IMPORT
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore
 from headrace.times import iso_time
 from headrace.worker.partition_numbers import Numbers
-from headrace.worker.topic_identity import Accept, BrokerTopic, Held, other_topic, settled
+from headrace.worker.topic_identity import Accept, BrokerTopic, Stored, other_topic, settled
 
 __all__ = ["SourceTopics", "settle_topics"]
 
 logger = logging.getLogger(__name__)
 
 _AWAY_S = 5.0
-"""How long a broker that is away is not asked again, in seconds."""
+"""After how many seconds a broker that is away is asked again."""
 
 
 class SourceTopics(Numbers):
-    """The topics as they are noted with the log, and asked of the broker again and again.
+    """The topics as they are noted with the log. The broker is asked again and again whether it still has the same ones.
 
     Args:
         notes: The notes.
@@ -67,7 +67,7 @@ class SourceTopics(Numbers):
 
     @property
     def lineages(self) -> dict[str, str]:
-        """By topic, what source partitions and offsets mean the same for."""
+        """By topic, its lineage: where two are equal, source partitions and offsets mean the same records."""
         return {topic: history.lineage for topic, history in self._histories.items()}
 
     def number(self, at: SourcePartition) -> SourcePartition:
@@ -76,7 +76,7 @@ class SourceTopics(Numbers):
         return at if not history.live.base else SourcePartition(at.topic, history.number(at.partition))
 
     def kafka(self, at: SourcePartition) -> SourcePartition | None:
-        """Kafka's partition that a source partition stands for; None where it is sealed or imported."""
+        """Kafka's partition of a source partition; None if that is sealed or imported."""
         partition = self._histories[at.topic].kafka(at.partition)
         return None if partition is None else SourcePartition(at.topic, partition)
 
@@ -129,7 +129,7 @@ class SourceTopics(Numbers):
     def check(self) -> None:
         """Ask whether the topics are still those that are read.
 
-        What was read before a broker went away was read from the topics that it had, so a broker that is away changes nothing.
+        A broker that is away changes nothing: what was read before was read from the topics that it had.
 
         Raises:
             TopicError: A topic is another one.
@@ -176,7 +176,7 @@ def settle_topics(
     *,
     is_embedded: bool,
 ) -> tuple[SourceTopics, bool]:
-    """Hold the broker's topics against the notes, and note what is new.
+    """Compare the broker's topics with the notes, and note what is new.
 
     Args:
         notes: The notes.
@@ -184,11 +184,11 @@ def settle_topics(
         logs: The log of each topic.
         watch: What asks the broker which topics it has.
         infos: The topics, described.
-        accept: What a person has said yes to.
+        accept: What a person has accepted.
         is_embedded: Whether the broker is the embedded one.
 
     Returns:
-        The topics, and whether the online store has to be filled anew: it holds events that the log never will.
+        The topics, and whether the online store must be filled anew because it has events that the log never will have.
 
     Raises:
         TopicError: A person has to decide.
@@ -196,18 +196,18 @@ def settle_topics(
         RetryableError: Broker, store or log is away.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    held: dict[str, Held] = {}
+    stored: dict[str, Stored] = {}
     histories: dict[str, TopicHistory] = {}
 
     def settle(noted: Mapping[str, TopicHistory]) -> Mapping[str, TopicHistory]:
         catalogue, positions = store.catalogue(), store.positions()
         begun = {topic: history for topic in logs if (history := noted.get(topic) or _mirrored(catalogue, topic))}
-        # Logs and stores before the broker: what is logged meanwhile was there before.
+        # Log and store are read before the broker: what is logged meanwhile was in the topic before.
         for topic, log in logs.items():
             mine = {at.partition: position for at, position in positions.items() if at.topic == topic}
             size = max((number + 1 for number in mine if number < FIRST_IMPORT), default=0)
             size = max(size, (begun[topic].live.base if topic in begun else 0) + infos[topic].partitions)
-            held[topic] = Held(
+            stored[topic] = Stored(
                 {**log.last_offsets(), **log.last_offsets(range(size))},
                 {number: position.offset for number, position in mine.items()},
                 {number: position.record_ts_us for number, position in mine.items()},
@@ -217,9 +217,9 @@ def settle_topics(
             {
                 topic: settled(
                     topic,
-                    begun.get(topic) or _first(topic, catalogue, broker[topic], held[topic], now),
+                    begun.get(topic) or _first(topic, catalogue, broker[topic], stored[topic], now),
                     broker[topic],
-                    held[topic],
+                    stored[topic],
                     accept,
                     is_embedded=is_embedded,
                     now=now,
@@ -235,10 +235,10 @@ def settle_topics(
     notes.update(settle)
     is_behind = False
     for topic, history in histories.items():
-        logged = held[topic].logged
-        # Not only gaps that are accepted now: a worker that noted one may have been killed before the store was filled anew.
+        logged = stored[topic].logged
+        # Also gaps that were accepted earlier: the worker that noted one may have been killed before it filled the store anew.
         open_gaps = {gap.source_partition for gap in history.gaps if logged.get(gap.source_partition, -1) < gap.last}
-        is_behind |= any(held[topic].is_ahead(number) for number in {*history.sealed, *open_gaps})
+        is_behind |= any(stored[topic].is_ahead(number) for number in {*history.sealed, *open_gaps})
     return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind
 
 
@@ -256,22 +256,22 @@ def _check_moved(connection: KafkaConnection, history: TopicHistory, log: EventL
         if record.timestamp != known_ms and not record.is_append_time:
             shown = [iso_time(ms * 1000) for ms in (record.timestamp, known_ms)]
             msg = (
-                f"{topic}[{record.partition}] of the other cluster holds another record at offset {record.offset}: it is of {shown[0]}, and the "
-                f"one that is logged of {shown[1]}."
+                f"{topic}[{record.partition}] of the other cluster has another record at offset {record.offset}: it is of {shown[0]}, "
+                f"and the logged one is of {shown[1]}."
             )
-            hint = "Its offsets are not the same. Use `headrace stream --accept-new-topic`: docs/topics.md says what to mind."
+            hint = "Its offsets are not the same. Use `headrace stream --accept-new-topic`: docs/topics.md says what that means."
             raise TopicError(msg, hint=hint)
 
 
-def _first(topic: str, catalogue: Catalogue, found: BrokerTopic, held: Held, now: str) -> TopicHistory:
-    """The history of a topic that nothing is noted of: it is new, or stores and log are from before there were notes."""
+def _first(topic: str, catalogue: Catalogue, found: BrokerTopic, stored: Stored, now: str) -> TopicHistory:
+    """The history of a topic without notes: it is new, or store and log are older than the notes."""
     known = catalogue.lineages.get(topic)
-    if known is None and held.numbers:
+    if known is None and stored.numbers:
         logger.warning(
-            "It is not noted which topic %s the log was made from; the one that the broker has is taken for it.", topic
+            "It is not noted from which topic %s the log was made; the worker takes the one that the broker has.", topic
         )
-    starts = {partition: begin for partition, begin in found.starts.items() if partition not in held.numbers}
-    partitions = max(held.numbers, default=-1) + 1 if known else found.partitions
+    starts = {partition: begin for partition, begin in found.starts.items() if partition not in stored.numbers}
+    partitions = max(stored.numbers, default=-1) + 1 if known else found.partitions
     return TopicHistory.begun(known or found.identity, partitions, starts, now)
 
 

@@ -1,6 +1,6 @@
-"""The broker's topics, held against those that the log was made from: what may go on by itself, and what a person has to say yes to.
+"""Compares the broker's topics with those that the log was made from: what may go on by itself, and what a person must accept.
 
-`settled` decides, of one topic; it does no I/O. A person says yes with an option of `headrace stream` (`Accept`), and what was accepted is noted
+`settled` decides for one topic and does no I/O. A person accepts with an option of `headrace stream` (`Accept`); what was accepted is noted
 with the log (`headrace.log.topic_history`).
 """
 
@@ -18,7 +18,7 @@ __all__ = [
     "NOTHING_ACCEPTED",
     "Accept",
     "BrokerTopic",
-    "Held",
+    "Stored",
     "Missing",
     "gap_error",
     "lost_error",
@@ -34,12 +34,12 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Accept:
-    """What a person has said yes to, for this start of a worker.
+    """What a person has accepted, for this start of a worker.
 
     Attributes:
-        gap: Go on behind offsets that the broker no longer has.
-        new_topic: Take a topic that was made anew as the next incarnation.
-        cluster: Take the topic as the same one in another cluster, with the same offsets.
+        gap: Go on after offsets that the broker no longer has.
+        new_topic: Read a topic that was created again, as the next incarnation.
+        cluster: Read the topic in another cluster, where it has the same records at the same offsets.
     """
 
     gap: bool = False
@@ -56,7 +56,7 @@ class BrokerTopic:
 
     Attributes:
         identity: `cluster/topic id`.
-        begins: By partition, the offset of its oldest record (its end where it has none). All its partitions are here.
+        begins: By partition, the offset of its oldest record, or its end if it has none. All partitions are here.
         ends: By partition, the offset that its next record will get.
     """
 
@@ -71,7 +71,7 @@ class BrokerTopic:
 
     @property
     def starts(self) -> dict[int, int]:
-        """Where reading begins in a topic that nobody has read, where that is not 0."""
+        """By partition, where reading begins if nobody has read the topic yet; those that begin at 0 are left out."""
         return {partition: begin for partition, begin in self.begins.items() if begin}
 
     def same_cluster(self, identity: str) -> bool:
@@ -80,11 +80,11 @@ class BrokerTopic:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What stores and log hold of a topic.
+class Stored:
+    """What store and log have of a topic.
 
     Attributes:
-        logged: By source partition, the last offset that the log stands for.
+        logged: By source partition, the last offset that the log accounts for.
         applied: By source partition, the last offset that the online store has applied.
         record_ts_us: By source partition, the newest record timestamp among those applied.
     """
@@ -95,25 +95,25 @@ class Held:
 
     @property
     def numbers(self) -> set[int]:
-        """The source partitions that anything is held of, without those of imports."""
+        """The source partitions that store or log have anything of, without those of imports."""
         return {number for number in {*self.logged, *self.applied} if number < FIRST_IMPORT}
 
     @property
     def newest_us(self) -> int | None:
-        """The newest record timestamp of those source partitions, in µs; None where the store does not know all of them."""
+        """The newest record timestamp of those source partitions, in µs; None if the store does not know all of them."""
         numbers = self.numbers
         return (
             max((self.record_ts_us[one] for one in numbers), default=0) if numbers <= self.record_ts_us.keys() else None
         )
 
     def is_ahead(self, number: int) -> bool:
-        """Whether the online store has applied what the log does not hold."""
+        """Whether the online store has applied more than the log has."""
         return self.applied.get(number, -1) > self.logged.get(number, -1)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Offsets that the broker no longer has, and that the log needs.
+    """Offsets that come next for the log, and that the broker no longer has.
 
     Attributes:
         partition: Kafka's partition.
@@ -130,39 +130,39 @@ def settled(
     topic: str,
     history: TopicHistory,
     found: BrokerTopic,
-    held: Held,
+    stored: Stored,
     accept: Accept,
     *,
     is_embedded: bool,
     now: str,
 ) -> TopicHistory:
-    """The history of a topic by which a worker may read it now.
+    """A topic's history, by which a worker may read the topic now.
 
     Args:
         topic: The topic.
         history: What is noted of it.
         found: What the broker has.
-        held: What stores and log hold.
-        accept: What a person has said yes to.
+        stored: What store and log have.
+        accept: What a person has accepted.
         is_embedded: Whether the broker is the embedded one, which forgets its topics whenever it stops.
         now: The time (ISO 8601).
 
     Raises:
         TopicError: A person has to decide; the message names the options.
-        LogError: The topic was made anew too often.
+        LogError: The topic was created again too often.
     """
     if history.live.identity != found.identity:
-        history = _of_another(topic, history, found, held, accept, is_embedded=is_embedded, now=now)
-    elif lost := _lost_ends(history, found, held):
+        history = _of_another(topic, history, found, stored, accept, is_embedded=is_embedded, now=now)
+    elif lost := _lost_ends(history, found, stored):
         if not accept.new_topic:
             raise lost_error(topic, lost)
-        # What was read of it must not be read again. A broker that gives topics no id cannot tell this from a topic made anew.
-        needed = _needed(history, found, held)
-        behind = {partition: min(end, needed[partition]) for partition, end in found.ends.items()}
+        # What was read of it must not be read again. If the broker gives topics no id, this may as well be a topic that was created again.
+        needed = _needed(history, found, stored)
+        ends = {partition: min(end, needed[partition]) for partition, end in found.ends.items()}
         has_id = not found.identity.endswith("/")
-        history = _renewed(topic, history, found, held, now, behind if has_id else found.starts)
+        history = _renewed(topic, history, found, stored, now, ends if has_id else found.starts)
     history = history.grown(found.partitions)
-    gone = missing(history, found.begins, held)
+    gone = missing(history, found.begins, stored)
     if gone and not accept.gap:
         raise gap_error(topic, gone)
     for one in gone:
@@ -172,17 +172,17 @@ def settled(
     )
 
 
-def missing(history: TopicHistory, begins: Mapping[int, int], held: Held) -> list[Missing]:
-    """The offsets that the broker no longer has and the log needs.
+def missing(history: TopicHistory, begins: Mapping[int, int], stored: Stored) -> list[Missing]:
+    """The offsets that come next for the log, and that the broker no longer has.
 
     Args:
         history: The topic's history; its live incarnation is what the broker has.
         begins: By partition, the offset of its oldest record.
-        held: What stores and log hold.
+        stored: What store and log have.
     """
     found = []
     for partition, begin in sorted(begins.items()):
-        needed = history.next_offset(partition, held.logged.get(history.number(partition)))
+        needed = history.next_offset(partition, stored.logged.get(history.number(partition)))
         if begin > needed:
             found.append(Missing(partition, needed, begin - 1))
     return found
@@ -241,18 +241,18 @@ def _of_another(
     topic: str,
     history: TopicHistory,
     found: BrokerTopic,
-    held: Held,
+    stored: Stored,
     accept: Accept,
     *,
     is_embedded: bool,
     now: str,
 ) -> TopicHistory:
-    """The history of a topic that the broker knows by another identity than the one noted."""
+    """The history of a topic whose identity at the broker is not the one that is noted."""
     known = history.live
-    if not any(number >= known.base for number in held.numbers) and not any(
+    if not any(number >= known.base for number in stored.numbers) and not any(
         gap.source_partition >= known.base for gap in history.gaps
     ):
-        # Nothing was ever read of it, so nothing can be taken for anything else.
+        # Nothing was ever read of it, so its records cannot be mistaken for others.
         live = replace(
             known,
             identities=(known.identities[0], found.identity),
@@ -262,24 +262,24 @@ def _of_another(
         )
         return replace(history, incarnations=(*history.incarnations[:-1], live))
     if accept.cluster and not found.same_cluster(known.identity):
-        _check_mirror(topic, history, found, held)
+        _check_mirror(topic, history, found, stored)
         logger.warning("Going on with %s of cluster %s, at the same offsets.", topic, found.identity.partition("/")[0])
         return history.moved(found.identity)
     if accept.new_topic or is_embedded:
-        return _renewed(topic, history, found, held, now, found.starts)
+        return _renewed(topic, history, found, stored, now, found.starts)
     raise other_topic(topic, known.identity, found.identity)
 
 
 def _renewed(
-    topic: str, history: TopicHistory, found: BrokerTopic, held: Held, now: str, starts: Mapping[int, int]
+    topic: str, history: TopicHistory, found: BrokerTopic, stored: Stored, now: str, starts: Mapping[int, int]
 ) -> TopicHistory:
     renewed = history.renewed(
         found.identity,
         found.partitions,
         {partition: offset for partition, offset in starts.items() if offset},
         now,
-        used=max(held.numbers, default=-1),
-        newest_us=held.newest_us,
+        used=max(stored.numbers, default=-1),
+        newest_us=stored.newest_us,
     )
     first, last = renewed.live.base, renewed.live.base + found.partitions - 1
     numbers = f"source partitions {first} to {last}" if last > first else f"source partition {first}"
@@ -291,16 +291,18 @@ def _renewed(
     return renewed
 
 
-def _lost_ends(history: TopicHistory, found: BrokerTopic, held: Held) -> dict[int, tuple[int, int]]:
+def _lost_ends(history: TopicHistory, found: BrokerTopic, stored: Stored) -> dict[int, tuple[int, int]]:
     """The partitions that end before what was read of them: their end, and what comes next."""
-    needed = _needed(history, found, held)
+    needed = _needed(history, found, stored)
     return {partition: (end, needed[partition]) for partition, end in found.ends.items() if end < needed[partition]}
 
 
-def _needed(history: TopicHistory, found: BrokerTopic, held: Held) -> dict[int, int]:
+def _needed(history: TopicHistory, found: BrokerTopic, stored: Stored) -> dict[int, int]:
     """By partition, the offset that comes next for the log."""
     numbers = {partition: history.number(partition) for partition in found.begins}
-    return {partition: history.next_offset(partition, held.logged.get(number)) for partition, number in numbers.items()}
+    return {
+        partition: history.next_offset(partition, stored.logged.get(number)) for partition, number in numbers.items()
+    }
 
 
 def lost_error(topic: str, lost: Mapping[int, tuple[int, int]]) -> TopicError:
@@ -310,10 +312,8 @@ def lost_error(topic: str, lost: Mapping[int, tuple[int, int]]) -> TopicError:
         topic: The topic.
         lost: By partition, its end and the offset that comes next, at least one.
     """
-    named = ", ".join(
-        f"{topic}[{one}] ends at offset {end}, and {needed} comes next" for one, (end, needed) in lost.items()
-    )
-    msg = f"The broker has lost records that the log holds: {named}. Other events would get their offsets."
+    named = _ends_named(topic, lost)
+    msg = f"The broker has lost records that the log has: {named}. Other events would get their offsets."
     hint = (
         "It was restored from an older copy, or a replica that was behind was made leader. `headrace stream --accept-new-topic` keeps what "
         "is logged and reads what the broker gets from now on as a new topic. docs/topics.md says what that means."
@@ -321,17 +321,21 @@ def lost_error(topic: str, lost: Mapping[int, tuple[int, int]]) -> TopicError:
     return TopicError(msg, hint=hint)
 
 
-def _check_mirror(topic: str, history: TopicHistory, found: BrokerTopic, held: Held) -> None:
+def _check_mirror(topic: str, history: TopicHistory, found: BrokerTopic, stored: Stored) -> None:
     """Refuse another cluster whose topic cannot have the same offsets."""
-    lost = _lost_ends(history, found, held)
-    if found.partitions < history.live.partitions or lost:
-        why = (
-            f"it has {found.partitions} partitions instead of {history.live.partitions}"
-            if found.partitions < history.live.partitions
-            else ", ".join(
-                f"{topic}[{one}] ends at {end} there, and {needed} comes next" for one, (end, needed) in lost.items()
-            )
-        )
-        msg = f"The topic {topic!r} of the other cluster does not have the same offsets: {why}."
-        hint = "Wait until the mirror has everything. If its offsets differ, use `headrace stream --accept-new-topic`: docs/topics.md."
-        raise TopicError(msg, hint=hint)
+    lost = _lost_ends(history, found, stored)
+    if found.partitions < history.live.partitions:
+        why = f"it has {found.partitions} partitions instead of {history.live.partitions}"
+    elif lost:
+        why = _ends_named(topic, lost)
+    else:
+        return
+    msg = f"The topic {topic!r} of the other cluster does not have the same offsets: {why}."
+    hint = "Wait until the mirror has everything. If its offsets differ, use `headrace stream --accept-new-topic`: docs/topics.md."
+    raise TopicError(msg, hint=hint)
+
+
+def _ends_named(topic: str, lost: Mapping[int, tuple[int, int]]) -> str:
+    return ", ".join(
+        f"{topic}[{one}] ends at offset {end}, and {needed} comes next" for one, (end, needed) in lost.items()
+    )
