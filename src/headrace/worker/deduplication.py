@@ -1,15 +1,15 @@
-"""Events with the same id count once: the first position wins, and what follows it within the horizon is left out of both stores.
+"""Events with the same id count once: the first position wins, and repetitions within the horizon are left out of both stores.
 
-The decision is made once, before the online store and the log, by nothing but the order of a source partition's records, so a replay decides
-alike and both sides hold the same events. Time is the partition's own: the newest record timestamp among the events counted so far. What was
-counted is remembered from the log, wherever the worker starts.
+The decision is made once, before the online store and the log, from the order of a source partition's records alone. So a replay decides the
+same, and both stores have the same events. Time is the partition's own: the newest record timestamp among the events counted so far. A worker
+that starts reads from the log what was counted.
 
     horizon 10 min      offset   0      1      2      3
                         id       a      a      b      a
                         record   12:00  12:04  12:07  12:11
                                  counts again  counts counts: 11 minutes after the one that counted
 
-As a rule no id of a fetch has been seen before. So a fetch is first asked as a whole, and gone through event by event only where one is.
+Usually no id of a round was seen before. So a round is first checked as a whole, and event by event only if some id was.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class _Seen:
 
     Attributes:
         clock_us: The newest record timestamp counted.
-        ids: By id, the partition's time when it was counted: what the horizon still reaches, and some that it no longer does.
-        parts: The same in the order of counting, fetch by fetch: its newest time, ids, and their times.
+        ids: By id, the partition's time when it was counted: all that the horizon reaches, and some older ones.
+        parts: The same in the order of counting, round by round: its newest time, ids, and their times.
     """
 
     clock_us: int = _NEVER
@@ -51,7 +51,7 @@ class _Seen:
     parts: deque[tuple[int, list[object], IntArray]] = field(default_factory=deque)
 
     def add(self, ids: list[object], times: IntArray, clock_us: int, horizon_us: int) -> None:
-        """Count the ids of a fetch, and forget the fetches that the horizon no longer reaches."""
+        """Count the ids of a round, and forget the rounds that the horizon no longer reaches."""
         self.clock_us = clock_us
         if ids:
             self.ids.update(zip(ids, times.tolist(), strict=True))
@@ -67,8 +67,8 @@ class Deduplicator:
     """Leaves out repeated events of sources that declare an event id.
 
     Args:
-        logs: The log of each topic; where there is none, nothing was counted before.
-        topics: Which source partitions ended with an earlier incarnation of their topic. What counted there counts here no more.
+        logs: The log of each topic; without one, nothing was counted before.
+        topics: Says which source partitions belong to ended incarnations. Events that counted there do not count again.
     """
 
     def __init__(self, logs: Mapping[str, EventLog], topics: Numbers | None = None) -> None:
@@ -79,18 +79,18 @@ class Deduplicator:
         self._pending: list[Callable[[], None]] = []
 
     def forget(self) -> None:
-        """Forget what was counted: partitions that have just been assigned may have been another worker's, and are read from the log anew."""
+        """Forget what was counted: other workers may have had these partitions, so it is read from the log again."""
         self._seen.clear()
         self._sealed.clear()
         self._pending.clear()
 
     def first_ones(self, batches: Sequence[EventBatch]) -> list[EventBatch]:
-        """The batches without repeated events; `accept` keeps what they counted, once they have been applied."""
+        """The batches without repeated events. Call `accept` once they are applied."""
         self._pending.clear()
         return [self._first_ones(batch) if batch.source.event_id is not None else batch for batch in batches]
 
     def accept(self) -> None:
-        """Remember what the last batches counted: they are applied."""
+        """Remember what the last batches counted."""
         for remember in self._pending:
             remember()
         self._pending.clear()
@@ -121,7 +121,7 @@ class Deduplicator:
         self._pending.append(lambda: seen.add(counted, clocks, clock_us, horizon_us))
 
     def _before(self, source: Source, at: SourcePartition, earliest_us: int) -> Mapping[object, int]:
-        """What counted in incarnations of the topic that ended, where the horizon reaches it from records of this time on."""
+        """The ids that counted in ended incarnations of the topic, if the horizon reaches them from this time on."""
         since_us = earliest_us - source.dedup_us
         reached = [
             one for one, newest_us in self._topics.sealed(at.topic) if newest_us is None or newest_us >= since_us
@@ -155,7 +155,7 @@ class Deduplicator:
 def _one_by_one(
     ids: list[object], times: list[int], seen: _Seen, sealed: Mapping[object, int], horizon_us: int
 ) -> tuple[list[object], IntArray, int, list[int]]:
-    """What a fetch counts: ids, their times, the partition's time after it; and the rows that repeat."""
+    """What a round counts: ids, their times, the partition's time after it; and the rows that are repetitions."""
     clock, counted, repeated = seen.clock_us, dict[object, int](), list[int]()
     for row, (event_id, time) in enumerate(zip(ids, times, strict=True)):
         now = max(clock, time)

@@ -1,4 +1,4 @@
-"""Why a worker ended, in words: whatever was raised, by whomever, becomes one of headrace's errors."""
+"""Why a worker ended: any exception becomes one of headrace's errors, with a message for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INVALID_SESSION_TIMEOUT = 26
 
 
 def explained(error: BaseException, project: Project, connection: KafkaConnection | str) -> HeadraceError:
-    """What ended a worker, as the error that is told.
+    """The error to report for what ended a worker.
 
     Args:
         error: What was raised.
@@ -49,6 +49,6 @@ def _text(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of what was raised."""
+    """The innermost file and line of the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

@@ -1,8 +1,8 @@
 """Named places where a worker can be killed on purpose: what `make crash` proves the stream with.
 
-`HEADRACE_FAILPOINT=after-log-append` kills the process with SIGKILL when it gets there, `after-log-append:3` when it gets there for the third
-time. `before-online-write:3:stop` stops it with SIGSTOP instead, as a machine that hangs: continued later, it is a zombie. Unset, which is
-always but in such a proof, a failpoint costs one comparison.
+`HEADRACE_FAILPOINT=after-log-append` kills the process with SIGKILL when it reaches that place, `after-log-append:3` when it reaches it for
+the third time. `before-online-write:3:stop` stops it with SIGSTOP instead, like a machine that hangs; continued later, it is a zombie. If the
+variable is not set, a failpoint costs one comparison.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAILPOINTS = (
     "after-offset-commit",
     "during-rebalance",
 )
-"""The failpoints, in the order in which a round of fetches meets them."""
+"""The failpoints, in the order in which a round reaches them."""
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -42,11 +42,11 @@ class Failpoint:
 
     Attributes:
         name: Its name.
-        left: How many times it has yet to be reached.
-        signal: What the process then gets.
+        left: How many more times it must be reached.
+        signal: The signal that the process then gets.
 
     Raises:
-        ConfigError: There is no failpoint of that name, or the setting does not read.
+        ConfigError: There is no failpoint of that name, or the setting cannot be parsed.
     """
 
     def __init__(self, setting: str) -> None:

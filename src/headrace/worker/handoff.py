@@ -39,22 +39,22 @@ _DELETED_AT_A_TIME = 1_000
 
 
 class Handoff:
-    """Builds versions of views that are asked for, and has the store serve them.
+    """Builds the versions of views that are requested, and has the store serve them.
 
-    `build` may run beside rounds; `join` and `settle` may not, and `join` only while the log holds all that was applied. Of several workers, the
-    one that reads partition 0 of a source takes requests on and has the store serve what has caught up; each builds its own partitions.
+    `build` may run beside rounds. `join` and `settle` may not, and `join` only while the log has all that was applied. If there are several
+    workers, each builds its own partitions; the one that reads partition 0 of a source takes requests and has the store serve the version.
 
     Args:
-        plan: The plan; its sources are what rounds are decoded by.
+        plan: The plan; rounds are decoded by its sources.
         store: The store, open to write.
         applier: What applies rounds to the store.
         logs: The logs, by topic.
         requests: What the workers are asked to build (`Project.requests`).
         erased: What keeps the events of erased entities out.
         repo: The feature repo's folder, for the functions of transforms.
-        partitions: How many partitions each topic has; None where no worker runs, and what the stores hold is all.
-        objection_s: Where several workers share the store, for how long each may object that it does not follow a partition which is noted
-            as caught up (it was taken from another worker at that moment), in seconds.
+        partitions: How many partitions each topic has; None while no worker runs: then store and log have them all.
+        objection_s: If several workers share the store, for how many seconds each may object that it does not follow a partition which is
+            noted as caught up (it got it from another worker at that moment).
         chunk_rows: About how many events of the log are applied at a time, and at most between two rounds.
         monotonic: A clock in seconds.
     """
@@ -77,7 +77,7 @@ class Handoff:
         self._declared = set(plan.views)
         self._store = store
         self._applier = applier
-        # What it builds beside rounds goes through an applier of its own: they run in two threads.
+        # Building runs beside rounds, in another thread, so it has an applier of its own.
         self._filler = Applier(Plan(project=plan.project, sources=plan.sources, views={}), store, repo)
         self._logs = logs
         self._requests = requests
@@ -100,27 +100,27 @@ class Handoff:
         return any(self._ready.values())
 
     def resume(self) -> None:
-        """Go on with what the store says is served and being built: before the first round of partitions that were assigned."""
+        """Go on with what the store says is served and being built. Called before the first round of assigned partitions."""
         self._reassigned = True
         catalogue = self._store.catalogue()
-        # Another worker may have let a version go live since; it gets these rounds from nobody else.
+        # Another worker may have let a version go live. Only this worker can give it these rounds.
         self._serve_live(catalogue)
         for view in catalogue.building_views().values():
             if self._can_build(view):
                 self._applier.follow(view, catalogue.built.get(view.hash, ()))
 
     def build(self, owns: Owns = lambda _topic, _partition: True) -> bool:
-        """Take requests on, and apply one chunk of the log to a version that is being built.
+        """Take requests, and apply one chunk of the log to a version that is being built.
 
         Args:
             owns: Whether a partition of a topic is this worker's.
 
         Returns:
-            Whether there is more to build just now.
+            Whether there is more to build now.
 
         Raises:
             StaleWriteError: Another worker builds the partition now.
-            StoreUnavailableError, LogUnavailableError: Building again goes on where this ended.
+            StoreUnavailableError, LogUnavailableError: Building again continues where this ended.
         """
         if self._reassigned:
             self._reassigned = False
@@ -137,7 +137,7 @@ class Handoff:
             raise
 
     def join(self, owns: Owns = lambda _topic, _partition: True) -> None:
-        """Apply what the log has got since, and give versions that are being built the rounds of those partitions from now on.
+        """Apply the rest of the log, and from now on give versions that are being built the rounds of those partitions.
 
         Args:
             owns: Whether a partition of a topic is this worker's.
@@ -195,7 +195,7 @@ class Handoff:
 
     def _has_caught_up(self, view: View, catalogue: Catalogue) -> bool:
         built = catalogue.built.get(view.hash, frozenset())
-        # Kafka's partitions are known; only where they are all there, the log is asked for more.
+        # Kafka's partitions are known. Only if all of them are built, the log is asked for more.
         if not (built.issuperset(range(self._counts.get(self._topic(view), 0))) and self._partitions(view) <= built):
             self._complete_since.pop(view.hash, None)
             return False
@@ -214,7 +214,7 @@ class Handoff:
             if catalogue.live.get(name) == view.hash and building is None:
                 withdraw(self._requests, request)
             elif building != view.hash and self._can_meet(request) and owns(self._topic(view), 0):
-                # What an earlier attempt had caught up with, nobody has given its rounds since.
+                # Since an earlier attempt was given up, nobody has given its partitions their rounds.
                 unbuilt = CatalogueChange().built(view.hash, catalogue.built.get(view.hash, ()), is_built=False)
                 self._store.change(unbuilt.building(name, view).refused(view.hash, None))
                 logger.warning("Building %s from the log; what is served stays until then.", view.versioned_name)
@@ -254,14 +254,14 @@ class Handoff:
         return held | set(range(self._counts.get(topic, 0)))
 
     def _is_mine(self, view: View, partition: int, owns: Owns) -> bool:
-        """Whether a partition is this worker's to build; those that Kafka does not have were imported, and go with partition 0."""
+        """Whether this worker builds a partition. Imported ones, which Kafka does not have, go with partition 0."""
         topic = self._topic(view)
         return owns(topic, partition if partition < self._counts.get(topic, 0) else 0)
 
     def _build(self, view: View, catalogue: Catalogue, owns: Owns) -> bool:
         begun = next((at for at in self._scans if at[0] == view.hash), None)
         if begun is not None and catalogue.applied(*begun) < self._reached.get(begun, -1):
-            self._scans.clear()  # the store has lost writes: on from what it holds
+            self._scans.clear()  # the store has lost writes: continue from what it has
         elif begun is not None:
             self._apply_chunk(view, begun)
             return True
@@ -270,7 +270,7 @@ class Handoff:
         unfollowed = self._partitions(view) - self._applier.followed(view) - waiting
         for partition in sorted(one for one in unfollowed if self._is_mine(view, one, owns)):
             if partition in catalogue.built.get(view.hash, ()):
-                # Whoever had it before noted that after this worker had looked: it is not so.
+                # The worker that had it before noted this after this worker had looked. It is not true any more.
                 self._store.change(CatalogueChange().built(view.hash, [partition], is_built=False))
             after = catalogue.applied(view.hash, partition)
             if self._logs[topic].last_offsets([partition]).get(partition, -1) - after <= self._chunk_rows:
@@ -300,7 +300,7 @@ class Handoff:
         before = catalogue.live.get(view.name)
         change = CatalogueChange().serve([view]).building(view.name, None).forget_progress(view.hash, catalogue)
         if before is not None and before != view.hash:
-            # It has got every round up to the store's positions. The log may hold more: an import that no worker has applied yet.
+            # It has every round up to the store's positions. The log may have more: an import that no worker has applied yet.
             topic = self._topic(view)
             ends = self._logs[topic].last_offsets()
             positions = {at.partition: one.offset for at, one in self._store.positions().items() if at.topic == topic}
@@ -319,7 +319,7 @@ class Handoff:
         for view_hash in catalogue.definitions_json.keys() - needed:
             view = catalogue.definition(view_hash)
             if view is not None and view.source in self._sources and owns(self._topic(view), 0):
-                # The notes go first: without records they would leave a gap, records without them are passed over.
+                # The notes go first: notes without records would leave a gap; records without notes are ignored.
                 self._store.change(CatalogueChange().forget(view_hash, catalogue))
                 entities = self._store.entities(view_hash)
                 for start in range(0, len(entities), _DELETED_AT_A_TIME):

@@ -1,4 +1,4 @@
-"""The heap of a worker: arrays as large as a round come and go many times a second, and should not be asked of the system each time."""
+"""Tuning of the C library's heap: a worker allocates and frees large arrays many times a second, and the memory should be reused."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 256 << 20
 _MAPPED_FROM = 32 << 20
-"""The most that the library allows."""
+"""The greatest value that the library allows."""
 
 
 def keep_heap() -> bool:
-    """Have freed memory kept for what comes next, up to 256 MiB, and by all threads alike, where the C library is told so.
+    """Keep up to 256 MiB of freed memory for the next allocations, of all threads, if the C library can do that.
 
     Without it every array above 128 KiB is mapped anew and its pages are filled with zeros one fault at a time: a quarter of what applying a
     round costs. (A thread's own arena would not do: its heaps are of 64 MiB, and each is unmapped as soon as it is empty.)

@@ -20,10 +20,10 @@ __all__ = ["KnownAt"]
 
 
 class KnownAt:
-    """The journal's notes, in memory; notes are made in one thread and dropped in another.
+    """The journal's entries, in memory. One thread adds entries, another drops them.
 
     Args:
-        journal: What an earlier run left.
+        journal: The entries that an earlier run left.
     """
 
     def __init__(self, journal: Iterable[JournalEntry]) -> None:
@@ -33,11 +33,11 @@ class KnownAt:
             self._entries.setdefault(entry.source, []).append(entry)
 
     def note(self, ranges: Sequence[tuple[SourcePartition, int, int]], known_at_us: int) -> list[JournalEntry]:
-        """What to journal: ranges of offsets as readable since `known_at_us`, but for those noted before. `accept` it once it is.
+        """The entries to journal for ranges of offsets, without what is noted already; call `accept` once they are journalled.
 
         Args:
             ranges: Source partition, first and last offset.
-            known_at_us: The time.
+            known_at_us: Since when they can be read, in µs.
 
         Returns:
             The entries that are new.
@@ -52,7 +52,7 @@ class KnownAt:
         return added
 
     def accept(self, entries: Iterable[JournalEntry]) -> None:
-        """Entries have been journalled: from now on they are known.
+        """Take over entries that have been journalled.
 
         Args:
             entries: What `note` gave.
@@ -62,7 +62,7 @@ class KnownAt:
                 self._entries.setdefault(entry.source, []).append(entry)
 
     def of(self, batch: EventBatch) -> IntArray:
-        """When each event of a batch became readable; what is not noted (the log has it already) keeps the batch's time."""
+        """When each event of a batch became readable; an event without an entry (the log has it already) keeps the batch's time."""
         known = batch.known_us.copy()
         for partition in np.unique(batch.partition).tolist():
             for entry in self._entries.get(SourcePartition(batch.source.topic, partition), []):
@@ -72,7 +72,7 @@ class KnownAt:
         return known
 
     def forget(self, through: Mapping[SourcePartition, int]) -> None:
-        """Drop the notes that the log has made needless, but the newest of each partition, which says how far was noted."""
+        """Drop entries that the log has made needless, except the newest of each partition, which says how far the notes go."""
         with self._lock:
             for source, offset in through.items():
                 entries = self._entries.get(source, [])

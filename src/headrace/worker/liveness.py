@@ -1,4 +1,4 @@
-"""What a worker tells of itself while it runs: its log lines, and its sign of life for `status` and `health`."""
+"""What a worker reports while it runs: log lines, and a sign of life for `status` and `health`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def named(sources: Iterable[SourcePartition]) -> str:
 
 
 class Away:
-    """Something that is away: said once, then again with how long, and when it is back.
+    """Something that is away. It is logged once, then every minute with how long, and when it is back.
 
     Args:
         monotonic: A clock in seconds.
@@ -59,10 +59,10 @@ class Away:
 
 
 class Life:
-    """A worker's life as others see it.
+    """What others see of a worker.
 
     Args:
-        heart: Its sign of life; None where nobody looks (tests, `faust worker`).
+        heart: Its sign of life; None if nobody looks at it (tests, `faust worker`).
         progress: Whether it moves.
     """
 
@@ -78,7 +78,7 @@ class Life:
         self._stopping = False
 
     def away(self, what: str) -> Away:
-        """Whether what some part of the worker needs is away.
+        """Notes whether what some part of the worker needs is away.
 
         Args:
             what: The part.
@@ -87,31 +87,31 @@ class Life:
 
     @property
     def waits_for(self) -> str | None:
-        """What is away just now; None where nothing is."""
+        """What is away now; None if nothing is."""
         return next((one.what for one in self._away.values() if one.what is not None), None)
 
     @property
     def was_assigned(self) -> bool:
-        """Whether the group has given the worker its partitions, be it none."""
+        """Whether the group has given the worker its partitions (possibly none)."""
         return self._assigned is not None
 
     @property
     def age_s(self) -> float:
-        """Since when it has been at work, in seconds."""
+        """How long it has been running, in seconds."""
         return time.monotonic() - self._since
 
     def recovering(self) -> None:
-        """The stores are being opened, and what one lacks is filled from the log; each call is a step."""
+        """The stores are being opened, and the online store is filled from the log; each call is a step."""
         self._beat(WorkerState.RECOVERING)
 
     def joining(self, group: str) -> None:
-        """The group is asked for partitions."""
+        """The worker asks its group for partitions."""
         self._since = time.monotonic()
         logger.info("Joining the group %r.", group)
         self._beat(WorkerState.JOINING)
 
     def still_joining(self) -> None:
-        """The group has not given any partitions yet; it may wait a minute for members that are silent."""
+        """The group has not given any partitions yet. It may wait a minute for silent members."""
         self._beat(WorkerState.JOINING)
 
     def assigned(self, sources: list[SourcePartition]) -> None:
@@ -132,14 +132,14 @@ class Life:
         self._beat(WorkerState.STOPPING)
 
     def beat(self, *, is_moved: bool, is_caught_up: bool) -> str | None:
-        """Beat, if the worker moves.
+        """Give a sign of life, if the worker makes progress.
 
         Args:
-            is_moved: Whether the group is sharing partitions out just now.
+            is_moved: Whether the group is distributing partitions now.
             is_caught_up: Whether all that was there to read has been applied.
 
         Returns:
-            What hangs; None where nothing does.
+            What hangs; None if nothing does.
         """
         hangs = self.progress.hangs(is_moved=is_moved or not self.was_assigned)
         if hangs is not None:

@@ -1,4 +1,4 @@
-"""Events as rows of the log."""
+"""Events as rows of the log, and back."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def log_rows(source: Source, batches: Sequence[EventBatch]) -> pa.Table:
 
 
 def batch_of_rows(source: Source, rows: pa.RecordBatch | pa.Table) -> EventBatch:
-    """The batch that rows of the log were made from, to build online records anew.
+    """The batch from which rows of the log were made, to build online records again.
 
     Args:
         source: The source.

@@ -1,8 +1,8 @@
 """One round on its way through both stores: decode → dead letters | columns → tiles → online commit → journal → log → offsets.
 
-`process` makes events readable online; `flush` makes them durable and says which offsets Kafka may be told. They run in two threads: while the
-log writes one batch of rounds, the next ones are applied. A crash anywhere between loses and doubles nothing: what Kafka delivers again is
-skipped by the records' applied offsets online, and by the log's app transactions offline.
+`process` makes events readable online. `flush` makes them durable and returns the offsets that may be committed to Kafka. They run in two
+threads: while the log writes some rounds, the next ones are applied. A crash at any point loses nothing and counts nothing twice: what Kafka
+delivers again is skipped online by the applied offset in each record, and in the log by its app transactions.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ logger = logging.getLogger(__name__)
 
 _NEVER = -(2**63)
 _LAST_MS = 253_402_300_799_999
-"""The end of the calendar: later timestamps of records, which are dead letters, move no clock."""
+"""The end of the calendar, in ms. Records with later timestamps are dead letters, and do not move the record clock."""
 _CHECK_S = 0.05
-"""A topic cannot be deleted and made anew, and get as many records as it had, within this many seconds."""
+"""Within this many seconds a topic cannot be deleted, be created again, and get as many records as it had."""
 
 
 class DeadLetterSink(Protocol):
     """Where dead letters go."""
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
-        """Hand letters over."""
+        """Take letters; they need not be stored yet."""
 
     def flush(self) -> None:
-        """Return once all letters handed over are stored; BrokerUnavailableError where they are not."""
+        """Return once all letters taken are stored; raise BrokerUnavailableError if they cannot be."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RoundSummary:
     """What a round did.
 
     Attributes:
-        events: How many good events it held.
+        events: How many good events it had.
         dead: How many dead letters.
         newest_record_us: The newest record timestamp in it.
         failures: What transforms have failed on since the worker started, by ``view.column``.
@@ -87,7 +87,7 @@ class _Unlogged:
     events: int = 0
 
     def add(self, batches: Iterable[EventBatch], offsets: Mapping[SourcePartition, int]) -> None:
-        """Take in what comes next, without what is here already: after a rebalance a worker reads what it has not logged yet again."""
+        """Add what was applied next, without what is here already: after a rebalance, a worker reads again what it has not logged."""
         for batch in batches:
             topic, keep = batch.source.topic, np.ones(len(batch), np.bool_)
             for source, last in self.offsets.items():
@@ -114,7 +114,7 @@ class Pipeline:
         repo: The feature repo's folder, for the functions of transforms.
         applier: What applies rounds to the store; None makes one that serves the plan.
         topics: Which source partitions Kafka's partitions are, and whether the topics are still the same.
-        erased: What keeps the events of erased entities out; None where nothing ever is.
+        erased: What keeps the events of erased entities out; None if nothing is ever erased.
         first_logged: Called after the first append to each log.
     """
 
@@ -188,10 +188,10 @@ class Pipeline:
             What was in it.
 
         Raises:
-            StaleWriteError: The worker has lost one of the partitions; no position moves, and a replay passes over what a long commit had written.
-            StoreBehindError: The store has lost writes; no position moves, and the worker must start anew.
+            StaleWriteError: The worker has lost one of the partitions. No position moves; a replay skips what a long commit had written.
+            StoreBehindError: The store has lost writes. No position moves, and the worker must be started again.
             StoreUnavailableError: The store is away; processing the round again is safe.
-            TopicError: The topic was made anew: these may be records of another one. What was read before is logged.
+            TopicError: The topic was created again, so these may be records of another one. What was read before is logged.
         """
         is_same_topic = self._topics.begin_check(_CHECK_S)
         now = self._now_us() if self._clock is Clock.SYSTEM else None
@@ -211,7 +211,7 @@ class Pipeline:
             self._note_known_at(reads, batches)
         with self._lock:
             self._unlogged.add(batches, {at: position.offset for at, position in positions.items()})
-        # Last: where the journal could not be written the round comes again, and its own ids must not be taken for repetitions.
+        # This comes last: if the journal cannot be written the round comes again, and its own ids must not count as repetitions.
         self._deduplicator.accept()
         newest = max(position.record_ts_us for position in positions.values())
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest, self.failures)
@@ -224,13 +224,13 @@ class Pipeline:
         return [self._numbered(batch) for batch in batches], dead
 
     def _numbered(self, batch: EventBatch) -> EventBatch:
-        """A batch with the numbers of source partitions, in place of Kafka's."""
+        """A batch with the numbers of source partitions instead of Kafka's."""
         topic = batch.source.topic
         base = self._topics.number(SourcePartition(topic, 0)).partition
         return replace(batch, partition=batch.partition + base, _values={}) if base else batch
 
     def _refuse_other_topics(self, is_same_topic: Callable[[], None]) -> None:
-        """Wait for word that the topics are the ones they were when this was read: a topic made anew has other records at the same offsets."""
+        """Wait until it is known that the topics are still the same: a topic that was created again has other records at the same offsets."""
         try:
             is_same_topic()
         except TopicError:
@@ -270,16 +270,16 @@ class Pipeline:
         """Make everything processed so far durable in both stores.
 
         Returns:
-            The next offset to read, per source partition: what Kafka may be told.
+            By Kafka's partition, the next offset to read: what may be committed.
 
         Raises:
             LogUnavailableError, StoreUnavailableError, BrokerUnavailableError: Nothing was lost; flushing again is safe.
-            TopicError: The topic was made anew since what is to be flushed was read.
+            TopicError: The topic was created again after these events were read.
         """
         return self._flush(self._topics.begin_check(0) if self.has_unlogged else lambda: None)
 
     def _flush(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
-        # One at a time: the log takes a partition's events in their order, and what came too late would be taken for a replay.
+        # One at a time: the log takes a partition's events in order. Events that came too late would look like a replay.
         with self._flushing:
             return self._flush_alone(is_same_topic)
 
@@ -318,7 +318,7 @@ class Pipeline:
         for topic, log in self._logs.items():
             positions = {source.partition: offset for source, offset in taken.offsets.items() if source.topic == topic}
             if positions:
-                # Once more: an entity may have been erased between the online write and now.
+                # Filtered once more: an entity may have been erased since the online write.
                 log.append(log_rows(log.source, self._kept(taken.batches.get(topic, []))), positions)
                 if topic not in self._has_logged:
                     self._first_logged()

@@ -1,4 +1,4 @@
-"""What a worker is doing, and whether it moves: so that its heart beats by its rounds, and not by a clock of its own."""
+"""What a worker is doing, and whether it makes progress: its sign of life depends on its rounds, not on a timer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 __all__ = ["Progress"]
 
 _TURN_S = 3.0
-"""The fetch loop turns several times a second; where it has not for so long, it hangs."""
+"""The fetch loop turns several times a second. If it has not turned for this long, in seconds, it hangs."""
 
 
 @dataclass
@@ -21,7 +21,7 @@ class _Work:
 
 
 class Progress:
-    """Whether the worker's loops move. Any thread may tell and ask.
+    """Whether the worker's loops make progress. Any thread may report and ask.
 
     Args:
         monotonic: A clock in seconds.
@@ -33,19 +33,19 @@ class Progress:
         self._works: dict[int, _Work] = {}
 
     def turn(self) -> None:
-        """The fetch loop has come round."""
+        """The fetch loop has turned once."""
         self._turned = self._monotonic()
 
     @contextmanager
     def doing(self, name: str, allowed_s: float) -> Iterator[Callable[[], None]]:
-        """Work that must end or make a step in time.
+        """Work that must end, or make a step, in time.
 
         Args:
-            name: What it is, for people.
-            allowed_s: How long it may take, or a step of it, in seconds.
+            name: Its name in messages.
+            allowed_s: How long it, or a step of it, may take, in seconds.
 
         Yields:
-            To be called at each step.
+            What to call at each step.
         """
         work = _Work(name, self._monotonic(), allowed_s)
 
@@ -59,16 +59,16 @@ class Progress:
             del self._works[id(work)]
 
     def hangs(self, *, is_moved: bool) -> str | None:
-        """What takes too long; None where everything moves.
+        """What takes too long; None if nothing does.
 
         Args:
-            is_moved: Whether the group is sharing partitions out just now, so that nothing is fetched.
+            is_moved: Whether the group is distributing partitions now, so that nothing is fetched.
         """
         now = self._monotonic()
         for work in list(self._works.values()):
             if now - work.stepped > work.allowed_s:
                 return f"{work.name} for {now - work.stepped:.0f} s"
-        # Where a round takes its time, or waits for a store that is away, the fetch loop waits with the rounds behind it.
+        # While a round takes long, or waits for a store that is away, the fetch loop waits too.
         if not is_moved and not self._works and now - self._turned > _TURN_S:
             return f"no fetch for {now - self._turned:.0f} s"
         return None

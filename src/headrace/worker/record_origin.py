@@ -1,7 +1,7 @@
-"""Noting in a store which logs its records are made from, and since when.
+"""Notes in a store which logs its records were made from, and since when.
 
-Lookups carry that with them. So an audit compares what was served with the log that it came from: a log that was made anew cannot tell what the
-one before it held, and records that were made before an erasure had counted what was erased.
+Each lookup carries this. So an audit compares what was served with the log that it came from: a log that was created again does not know what
+the one before it had, and records made before an erasure had counted what was erased.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ __all__ = ["check_refillable_from", "note_origin"]
 
 
 def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
-    """Note what a store is filled from.
+    """Note what a store is filled from: when a worker starts, and again after its first append to a log.
 
-    To be done when a worker starts, and again after its first append to a log.
-
-    A log that is missing although the store holds its events is made here, so that what follows is known to come from two logs. A log of a
-    new topic is left to its first append: until then the model may change in any way.
+    If a log is missing although the store has its events, it is created here, so that it is known that the records come from two logs. The log
+    of a new topic is created by its first append: until then the model may change in any way.
 
     Args:
         store: The store, open to write.
@@ -59,7 +57,7 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
 
 
 def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
-    """Refuse to empty a store whose events the logs that are here never held: nobody has asked for that.
+    """Refuse to empty a store that has events which the logs that are here never had: nobody has asked for that.
 
     Args:
         store: The store.

@@ -1,7 +1,7 @@
-"""Before a worker starts: both stores are opened, checked against each other, and repaired.
+"""Before a worker starts: both stores are opened, compared with each other, and repaired.
 
-The plan, the clock and the broker's topics must be those that the online store was filled under; what a crash or a damaged store left behind
-is filled from the log.
+The plan, the clock and the broker's topics must be those under which the online store was filled. What a crash left incomplete, or a damaged
+store has lost, is filled from the log.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def prepare(
         plan: The plan.
         connection: The broker.
         rebuild: Whether to fill the online store anew from the log.
-        accept: What a person has said yes to.
+        accept: What a person has accepted.
         on_step: Called for each batch of the log that is read or applied.
 
     Returns:
@@ -136,7 +136,7 @@ def prepare(
             erased=erased,
             applier=applier,
             topics=topics,
-            # A new topic's log is made by its first append: from then on it is known which one it is.
+            # A new topic's log is created by its first append, and gets its id then.
             first_logged=partial(note_origin, store, project.log_path, plan.sources.values()),
         )
     except BaseException:
@@ -153,7 +153,7 @@ def prepare(
 
 
 def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
-    """Build what is asked for and serve it, where no worker runs.
+    """Build the versions that are requested and serve them, while no worker runs.
 
     Args:
         project: The project.
@@ -161,7 +161,7 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
         store: The store, open to write.
 
     Returns:
-        Whether that could be done: not so where the store holds events that the log does not yet, which a worker must first write.
+        Whether that could be done. It cannot if the store has events that the log does not have yet: a worker must write them first.
 
     Raises:
         LogError: The log cannot be read.
@@ -181,7 +181,7 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
         pass
     handoff.join()
     handoff.settle()
-    handoff.build()  # withdraws what is met
+    handoff.build()  # withdraws the requests that are met
     store.sync()
     return True
 
@@ -205,7 +205,7 @@ def _served(plan: Plan, store: OnlineStore) -> Plan:
 
 
 def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
-    """Make every online record anew from the log, as `--rebuild` does, where no worker runs.
+    """Fill the store anew from the log, as `--rebuild` does, while no worker runs.
 
     Args:
         store: The store, open to write.
@@ -237,7 +237,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
 
 
 def _size(topic: str, log: EventLog, positions: Iterable[SourcePartition]) -> int:
-    """One more than the greatest source partition of Kafka's that log or store hold: the store may be filled in part only."""
+    """One more than the greatest source partition of Kafka's in log or store: the store may be filled in part only."""
     held = {*log.last_offsets(), *(at.partition for at in positions if at.topic == topic)}
     return max((number for number in held if number < FIRST_IMPORT), default=-1) + 1
 
@@ -250,7 +250,7 @@ def _source_partitions(sizes: Mapping[str, int], log: EventLog) -> list[int]:
 def _check_refillable(
     plan: Plan, logs: Mapping[str, EventLog], project: Project, on_step: Callable[[], None] = lambda: None
 ) -> None:
-    """Read all that a store is to be filled from, as it will be read then: what fails here leaves the store as it is."""
+    """Read all that the store will be filled from. If that fails, the store is left as it is."""
     for view in plan.views.values():
         Transformer(view, project.repo)
     for log in logs.values():
@@ -259,7 +259,7 @@ def _check_refillable(
 
 
 def _check_writable(project: Project) -> None:
-    """Find out before the first event, not at the first append, that the log's folder cannot be written."""
+    """Raise before the first event, and not at the first append, if the log's folder cannot be written."""
     try:
         project.log_path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=project.log_path):
@@ -282,9 +282,9 @@ def _open(url: str) -> OnlineStore:
 
 
 def _check_facts(store: OnlineStore, plan: Plan, project: Project, logs: dict[str, EventLog]) -> None:
-    """An empty store takes the plan and the clock as its own; a filled one must have been filled under them.
+    """An empty store takes over plan and clock; a filled one must have been filled under them.
 
-    Where the log holds anything, an empty store answers nothing until it holds that too.
+    If the log has anything, an empty store answers nothing until it has that too.
     """
     catalogue = store.catalogue()
     change = CatalogueChange().clock(project.clock)

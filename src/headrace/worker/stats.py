@@ -1,4 +1,4 @@
-"""What a worker has done, for its display and its closing summary."""
+"""What a worker has done, for its progress line and its closing summary."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class WorkerStats:
         self._mark()
 
     def refuse_round(self) -> None:
-        """A round's write was refused: another worker has the partition now."""
+        """A round was refused: another worker has the partition now."""
         self.refused += 1
 
     def end_flush(self) -> None:
@@ -80,8 +80,8 @@ class WorkerStats:
     def rates(self, parts: int = 4) -> list[float]:
         """The rate over each of `parts` equal shares of the events: whether the run slows down as it goes.
 
-        A round's events are taken to have come evenly over its time. (Shares that ended with a round were not equal: after a large round, the
-        last one was what little was left, and looked slow.)
+        A round's events count as spread evenly over its time. (Shares that end with a round would not be equal: after a large round, little
+        is left for the last one, which would look slow.)
         """
         reached = {0: 0.0}
         for at, count in self._marks:

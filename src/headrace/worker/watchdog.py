@@ -1,7 +1,7 @@
-"""The watchdog of a worker: it ends the process where that does not end by itself.
+"""A worker's watchdog: it ends the process if the worker does not end by itself.
 
-Faust stops by asking its services one after the other, and some wait for an answer: of a thread that is gone, of a broker that is away. The watchdog
-is a plain thread that needs no event loop. To end at any moment is safe: what is not in both stores is read again.
+Faust stops its services one after the other, and some wait forever: for a thread that is gone, for a broker that is away. The watchdog is a
+plain thread that needs no event loop. Ending at any moment is safe: what is not in both stores is read again.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ __all__ = ["END_S", "Watchdog"]
 logger = logging.getLogger(__name__)
 
 END_S = 12.0
-"""How long ending in good order may take, in seconds: below the thirty that Kubernetes and our compose file wait before they kill."""
+"""How long a clean end may take, in seconds: less than the thirty that Kubernetes and our compose file wait before they kill."""
 
 _LOOK_S = 0.5
 _SAY_S = 1.5
-"""How long the last words may take: their reader may have stopped reading."""
+"""How long the last message may take, in seconds: its reader may have stopped reading."""
 _STOPPED_S = 5.0
-"""A look that comes this much too late was held up together with the rest of the process (SIGSTOP, a laptop asleep): nobody is to blame."""
+"""If a check comes this many seconds late, the whole process was stopped (SIGSTOP, a laptop asleep), and nothing hangs."""
 
 
 class Watchdog:
-    """Ends the process where the worker does not.
+    """Ends the process if the worker does not end.
 
     Args:
-        last_words: Says why the worker ends, and returns the exit code; called once, and only where the process has to be ended.
-        within_s: How long ending in good order may take, in seconds.
+        last_words: Reports why the worker ends, and returns the exit code; called at most once, and only if the process has to be ended.
+        within_s: How long a clean end may take, in seconds.
     """
 
     def __init__(self, last_words: Callable[[HeadraceError], int], within_s: float = END_S) -> None:
@@ -51,40 +51,40 @@ class Watchdog:
 
     @property
     def error(self) -> HeadraceError | None:
-        """Why the worker ends; None where it was asked to, or has not begun to."""
+        """Why the worker ends; None if it was asked to, or does not end yet."""
         return self._error
 
     def watch(self, check: Callable[[], HeadraceError | None]) -> None:
-        """Look at the worker from now on.
+        """Check the worker from now on.
 
         Args:
-            check: Says what is wrong beyond repair, if anything is; called twice a second from the watchdog's thread.
+            check: Returns what the worker cannot recover from, if there is something; called twice a second in the watchdog's thread.
         """
         self._check = check
         self._start()
 
     def end(self, error: HeadraceError | None = None) -> None:
-        """The worker begins to end; the first error is the one that is told.
+        """The worker begins to end; the first error is the one that is reported.
 
         Args:
-            error: Why; None where it was asked to.
+            error: Why; None if it was asked to.
         """
         with self._lock:
             self._error = self._error or error
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._within_s
                 if sys.__stderr__ is not None:
-                    # Where even this thread does not get to run (something holds the interpreter's lock), C code ends the process.
+                    # If something keeps the interpreter's lock, this thread cannot run either: then C code ends the process.
                     faulthandler.dump_traceback_later(self._within_s + 2 * _SAY_S, exit=True, file=sys.__stderr__)
         self._start()
 
     def told(self, code: int) -> None:
-        """The last words have been said elsewhere, and the process ends with a code: only its end is missing."""
+        """The reason was reported elsewhere, and the process ends with this code."""
         self._code = code
         self.end()
 
     def done(self) -> None:
-        """The worker has ended, and the process goes on."""
+        """The worker has ended, and the process continues."""
         self._over.set()
         with self._lock:
             if self._deadline is not None:

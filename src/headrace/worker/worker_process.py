@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 _WATCH_S = 0.25
 _START_S = 90.0
-"""How long the group may take to give a worker its partitions, in seconds: it waits up to 60 s for members that are silent."""
+"""How long the group may take to give a worker its partitions, in seconds: it waits up to 60 s for silent members."""
 _LOOP_S = 30.0
-"""How long the event loop may stand still, in seconds: by then the group has given the worker's partitions to others."""
+"""How long the event loop may stand still, in seconds: after that the group has given the worker's partitions to others."""
 _AWAY = 4
 _GC_THRESHOLDS = 100_000, 20, 20
-"""Events are freed by reference counting; Python's default (700) walks the young objects of a fetch some thirty times for nothing."""
+"""Events are freed by reference counting; with Python's default (700) the collector would walk a round's young objects some thirty times."""
 
 
 def run_worker(
@@ -59,9 +59,9 @@ def run_worker(
         project: The project.
         until_end: Stop once everything that the topics hold now has been applied and logged.
         rebuild: Fill the online store anew from the log first.
-        accept: What of a topic's losses a person has said yes to.
+        accept: What of a topic's losses a person has accepted.
         watch: Called a few times a second with the statistics, from another thread.
-        watchdog: What ends the process where the worker does not end; None is one that goes when this returns.
+        watchdog: What ends the process if the worker does not end; None makes one for the time until this returns.
 
     Returns:
         What it did.
