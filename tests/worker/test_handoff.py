@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.erasure import ErasureFilter
 from headrace.events.decode import EventDecoder
 from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
-from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
-from headrace.records.apply import Applier
-from headrace.state import LocalState
 from headrace.stores.memory import MemoryStore
 from headrace.stores.served_plan import unreadable
 from headrace.worker.handoff_requests import read_requests
 from headrace.worker.log_rows import log_rows
-from headrace.worker.replay import replay
-from tests.worker.handoffs import PARTITIONS, VERSIONS, WINDOWS, Deployment, Sales, plan_of
+from tests.worker.handoffs import VERSIONS, WINDOWS, Deployment, Sales
 from tests.worker.shop import SHOPS, SOURCE, Renewed, Sale, record
 
 
@@ -225,30 +220,6 @@ def test_rolling_back_brings_history_that_was_imported_and_not_applied_before(de
     deployed.ask(10)
     deployed.hand_off()
     assert deployed.check(declared=20) == 10
-
-
-def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
-    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sales = Sales(13)
-    deployed.send(sales.some(10))
-    deployed.pipeline.flush()
-    log = EventLog(deployed.folder / "log", SOURCE)
-    read = log.last_offsets
-
-    def last_offsets(partitions: Iterable[int] | None = None) -> dict[int, int]:
-        deployed.send(sales.some(10))  # the other worker goes on
-        deployed.pipeline.flush()
-        found = read(partitions)
-        deployed.send(sales.some(10))
-        return found
-
-    monkeypatch.setattr(log, "last_offsets", last_offsets)
-    applier = Applier(plan_of(VERSIONS[10]), deployed.store)
-    erased = ErasureFilter(LocalState(deployed.folder / "erasure"), {})
-    replay(deployed.store, applier, [log], lambda _log: range(PARTITIONS), erased)
-    held = {at.partition: position.offset for at, position in deployed.store.positions().items()}
-    assert held == {partition: sales.offsets[partition] - 1 for partition in range(PARTITIONS)}
 
 
 STEPS = st.sampled_from(["send", "send", "flush", "build", "build", "join", "settle", "crash", "ask", "lookup"])

@@ -9,7 +9,6 @@ import pytest
 
 from headrace.errors import StoreBehindError
 from headrace.stores.memory import MemoryStore
-from headrace.worker import handoff as module
 from headrace.worker.replay import replay
 from tests.worker.handoffs import PARTITIONS, Deployment, Sales
 
@@ -36,8 +35,7 @@ def test_worker_stops_and_the_next_one_applies_what_is_missing(tmp_path: Path) -
     deployed.check(10)
 
 
-def test_version_in_building_goes_on_from_what_the_store_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PORTION", 4)
+def test_version_in_building_goes_on_from_what_the_store_holds(tmp_path: Path) -> None:
     store, sales = MemoryStore(), Sales(2)
     deployed = Deployment(tmp_path, store)
     deployed.send(sales.some(60))

@@ -1,4 +1,4 @@
-"""Importing history: events that exist as Parquet, CSV or in a database become events of the log, as if they had been streamed."""
+"""Importing history: events in Parquet, CSV or a database become events of the log, like streamed ones."""
 
 from headrace.extras import needing
 

@@ -101,7 +101,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
 
 
 def _unfit(store: OnlineStore, catalogue: Catalogue, project: Project, plan: Plan, source: Source) -> str | None:
-    """Why events cannot be applied under this plan, where they cannot; a store that is empty takes the plan as its own."""
+    """Why events cannot be applied under this plan; None if they can. An empty store takes over the plan."""
     if catalogue.readiness is Readiness.FILLING or (not store.positions() and _holds_more(project, plan, source)):
         # Alone in the store, these events would be taken for all there are.
         return "The online store is not filled from the log yet: the next worker that starts does that, and makes them readable online."

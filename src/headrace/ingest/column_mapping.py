@@ -145,7 +145,7 @@ class Fields:
         return next((name for name in (field.name, field.key) if name in columns), None)
 
     def _hint(self, field: Field, unused: Sequence[str]) -> str | None:
-        """The `--map` to write for a field, where a column looks like it but for case, spaces, a prefix or a slip of the pen."""
+        """The `--map` to write for a field that an unused column resembles: by case, spaces, a prefix or a typo."""
         plain = {column: _plain(column) for column in unused}
         for wanted in dict.fromkeys((_plain(field.name), _plain(field.key))):
             same = [column for column, name in plain.items() if name == wanted]

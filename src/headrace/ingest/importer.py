@@ -1,7 +1,8 @@
 """Importing history: all of it is read and checked first, and then logged; what was cut short goes on where it ended.
 
-Imported events stand in a source partition of their own, one per import (`log.schema.FIRST_IMPORT` and above), at offsets from 0. So nothing that
-Kafka delivers has their positions, a worker's offsets are not touched, and everything else is as for streamed events.
+Imported events stand in a source partition of their own, one per import (`log.schema.FIRST_IMPORT` and above), at
+offsets from 0. So nothing that Kafka delivers has their positions, a worker's offsets are not touched, and everything
+else is as for streamed events.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Imported:
         held: How many were left out because the log holds an event with that event id already.
         erased: How many were left out because their entity was erased.
         logged: How many were logged now.
-        imported_at: When the same events were imported before, so that nothing was logged now; None where they were not.
+        imported_at: When the same events were imported before, so that nothing was logged now; None where they were
+            not.
         first_us: The earliest event time, in µs; None where there is no event.
         last_us: The latest.
         version: The log's version since; None where nothing was logged.
@@ -114,7 +116,8 @@ def import_history(
 ) -> Imported:
     """Load existing history into the log, and into the online store where no worker has to do it.
 
-    Importing the same events again changes nothing. An import that was cut short goes on where it ended when it is run again.
+    Importing the same events again changes nothing. An import that was cut short goes on where it ended when it is run
+    again.
 
     Args:
         project: The project.
@@ -124,7 +127,8 @@ def import_history(
         mapped: By field of the model, the column it comes from; fields left out come from the column of their name.
         moments: How times are read that say no zone, or are numbers; None leaves them to the model.
         name: An id for the import; None makes one of its events' checksum.
-        again: Whether to import events once more that were imported already; where they have event ids, they count once all the same.
+        again: Whether to import events once more that were imported already; where they have event ids, they count once
+            all the same.
         skip_bad: Whether to leave out rows that are no events, and write them to a file, rather than import nothing.
         dry_run: Whether to read and check only.
         now_us: Now by the wall clock, in µs; None asks it.

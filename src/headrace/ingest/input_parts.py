@@ -123,7 +123,7 @@ class SqlPart:
 
 
 def _hive_columns(path: str, own: list[str]) -> dict[str, str | None]:
-    """The columns that the folders of a path stand for (`region=eu/part-0.parquet`), where the file does not have them itself."""
+    """The columns that the folders of a path name (`region=eu/part-0.parquet`), if the file lacks them."""
     pairs = [part.partition("=") for part in PurePath(path).parent.parts]
     found = {unquote(name): unquote(value) for name, equals, value in pairs if equals and name}
     return {name: None if value == _HIVE_NULL else value for name, value in found.items() if name not in own}

@@ -48,8 +48,8 @@ class Origin:
 class Reader:
     """Reads an origin in blocks.
 
-    Files are read in the order of their paths and their rows. A query has no order of its own, so its rows are sorted by all that is read of
-    them: then each run gives every event the same place.
+    Files are read in the order of their paths and their rows. A query has no order of its own, so its rows are sorted
+    by all that is read of them: then each run gives every event the same place.
 
     Args:
         origin: Where history comes from.

@@ -1,4 +1,7 @@
-"""Events that wait to be imported: on disk until all of them are known to hold, and hashed, which tells whether they were imported before."""
+"""Events that wait to be imported: on disk until all are known to be valid.
+
+Their hash says whether they were imported before.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ __all__ = ["Digest", "Staging"]
 
 
 class Digest:
-    """The SHA-256 of events in order: their values and when they were known, however they came in blocks, files and formats.
+    """The SHA-256 of events in order: their values and when they were known.
+
+    How they came, in blocks, files and formats, does not change it.
 
     Args:
         source: The source.
@@ -27,7 +32,8 @@ class Digest:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        # What differs in length per event is hashed apart, so that where one batch ends and the next begins leaves no trace.
+        # What differs in length per event is hashed apart, so that where one batch ends and the next begins leaves no
+        # trace.
         self._parts: dict[str, Any] = {}
         self._events = 0
 

@@ -1,7 +1,8 @@
-"""Taking an import back: its events leave the log's newest version and the online store; what was built with them is told.
+"""Undoing an import: its events leave the newest version of the log, and the online store.
 
-The steps are in an order in which each may be the last: the list of imports says first that it is being taken back, so that nothing counts it as
-there; log and store follow, each of which may be done again; last the list says that it is done.
+The steps are in an order in which each may be the last: the list of imports says first that it is being taken back, so
+that nothing counts it as there; log and store follow, each of which may be done again; last the list says that it is
+done.
 """
 
 from __future__ import annotations

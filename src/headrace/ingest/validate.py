@@ -1,4 +1,4 @@
-"""From rows to events: each goes through the model as JSON, by the decoder of the stream, so that the same constraints hold."""
+"""From rows to events: each row is validated as JSON by the decoder of the stream."""
 
 from __future__ import annotations
 

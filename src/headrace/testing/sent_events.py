@@ -1,4 +1,4 @@
-"""What was sent to a test bed: records as Kafka would hold them, each with the moment it was known to the microsecond."""
+"""What was sent to a test bed: records as in Kafka, and when each was known, to the microsecond."""
 
 from __future__ import annotations
 

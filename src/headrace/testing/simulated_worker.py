@@ -51,8 +51,8 @@ class SimulatedWorker:
     Args:
         definitions: The plan and models.
         store: The online store.
-        logs: By topic, its log; none for a worker that only answers lookups: it is given what another counted, and looks
-            for no repeated events itself.
+        logs: By topic, its log; none for a worker that only answers lookups: it is given what another counted, and
+            looks for no repeated events itself.
         letters: Where dead letters go.
     """
 

@@ -34,7 +34,9 @@ __all__ = ["Testbed"]
 
 
 class Testbed:
-    """Runs features on events that a test sends: the worker's decoder, pipeline, store and log, the lookup SDK and the training join.
+    """Runs features on events that a test sends.
+
+    It uses the worker, its stores, the lookup SDK and the training join.
 
     Offsets follow the order of sending in each partition, and an event counts from its own `known_at` on, whatever the
     order of sends and lookups: a lookup `at` a time sees exactly the events known by then, as a training row does.

@@ -1,6 +1,7 @@
 """The stream path: Kafka fetches through Faust into the online store and the log.
 
-What a name needs is imported when the name is used: `headrace status` reads what workers are asked to do, and needs no Faust.
+What a name needs is imported when the name is used: `headrace status` reads what workers are asked to do, and needs no
+Faust.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Sending dead letters to `<topic>.dlq`, confirmed before the offsets of their events are committed.
 
-A letter goes as it is. What the broker refuses for a reason of that one letter (its size, its timestamp) goes again: alone, then with the time of
-sending, then cut shorter and shorter. Where even its headers alone are refused, it is noted in a file and the log, and passed: nothing that a
-producer sends stops a worker. A broker that is away is no such reason, nor is one that does not let headrace write: the first is waited for, the
-second ends the worker.
+A letter goes as it is. What the broker refuses for a reason of that one letter (its size, its timestamp) goes again:
+alone, then with the time of sending, then cut shorter and shorter. Where even its headers alone are refused, it is
+noted in a file and the log, and passed: nothing that a producer sends stops a worker. A broker that is away is no such
+reason, nor is one that does not let headrace write: the first is waited for, the second ends the worker.
 """
 
 from __future__ import annotations

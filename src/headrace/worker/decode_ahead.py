@@ -1,4 +1,6 @@
-"""Decoding rounds ahead: while one is applied, the next ones become columns in another thread, mostly outside the interpreter's lock.
+"""Decoding rounds ahead: while one round is applied, another thread decodes the next ones.
+
+That thread mostly runs outside the interpreter's lock.
 
 Only rounds of plain models are decoded ahead. An author's validators run when the round's turn has come.
 """

@@ -1,15 +1,18 @@
-"""Events with the same id count once: the first position wins, and repetitions within the horizon are left out of both stores.
+"""Events with the same id count once: repetitions within the horizon are left out of both stores.
 
-The decision is made once, before the online store and the log, from the order of a source partition's records alone. So a replay decides the
-same, and both stores have the same events. Time is the partition's own: the newest record timestamp among the events counted so far. A worker
-that starts reads from the log what was counted.
+The first position wins.
+
+The decision is made once, before the online store and the log, from the order of a source partition's records alone. So
+a replay decides the same, and both stores have the same events. Time is the partition's own: the newest record
+timestamp among the events counted so far. A worker that starts reads from the log what was counted.
 
     horizon 10 min      offset   0      1      2      3
                         id       a      a      b      a
                         record   12:00  12:04  12:07  12:11
                                  counts again  counts counts: 11 minutes after the one that counted
 
-Usually no id of a round was seen before. So a round is first checked as a whole, and event by event only if some id was.
+Usually no id of a round was seen before. So a round is first checked as a whole, and event by event only if some id
+was.
 """
 
 from __future__ import annotations

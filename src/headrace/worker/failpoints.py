@@ -1,8 +1,8 @@
 """Named places where a worker can be killed on purpose: what `make crash` proves the stream with.
 
-`HEADRACE_FAILPOINT=after-log-append` kills the process with SIGKILL when it reaches that place, `after-log-append:3` when it reaches it for
-the third time. `before-online-write:3:stop` stops it with SIGSTOP instead, like a machine that hangs; continued later, it is a zombie. If the
-variable is not set, a failpoint costs one comparison.
+`HEADRACE_FAILPOINT=after-log-append` kills the process with SIGKILL when it reaches that place, `after-log-append:3`
+when it reaches it for the third time. `before-online-write:3:stop` stops it with SIGSTOP instead, like a machine that
+hangs; continued later, it is a zombie. If the variable is not set, a failpoint costs one comparison.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Faust app that drives a worker: Faust's consumer group and tasks call the plain object in `headrace.worker.worker`."""
+"""The Faust app that drives a worker: its tasks call the plain object in `headrace.worker.worker`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ _REQUESTS_S = 1.0
 _BEAT_S = 0.5
 _CHECK_S = 5.0
 _LEAVE_S = 8.0
-"""How long the last rounds may take to the log and their offsets to the broker, in seconds, before the group is left without."""
+"""How long the last rounds may take to the log and their offsets to the broker, in seconds, before the group is left
+without."""
 
 
 class StreamApp(faust.App):
@@ -220,7 +221,10 @@ def create_app(project: Project, *, plan: Plan | None = None, worker: Worker | N
 
 
 def _task_of(app: StreamApp) -> Callable[[Callable[[], Any]], None]:
-    """Make a function a task of the app. Where it raises, the worker ends: Faust would restart it and skip what it had in hand."""
+    """Make a function a task of the app.
+
+    Where it raises, the worker ends: Faust would restart it and skip what it had in hand.
+    """
 
     def decorate(function: Callable[[], Any]) -> None:
         @wraps(function)

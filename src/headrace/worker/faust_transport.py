@@ -1,9 +1,10 @@
-"""Faust's transport, past which rounds go: Faust keeps the consumer group, and its fetch loop reads one round at each turn.
+"""Faust keeps the consumer group; its fetch loop reads one round at each turn.
 
-Faust keeps group membership, assignment, rebalancing, supervision and commits, on aiokafka. Stock Faust then hands records over one by one, at
-about 100 µs each. Here its fetch loop gets no messages: at each turn a round is read (by librdkafka, docs/adr/0010), cut and queued for the
-worker, and stays whole (docs/adr/0028). Whenever Faust moves the consumer, the worker says where to read on. What may be committed is what both
-stores hold; Faust's own accounting of acks and gaps is not used.
+Faust keeps group membership, assignment, rebalancing, supervision and commits, on aiokafka. Stock Faust then hands
+records over one by one, at about 100 µs each. Here its fetch loop gets no messages: at each turn a round is read (by
+librdkafka, docs/adr/0010), cut and queued for the worker, and stays whole (docs/adr/0028). Whenever Faust moves the
+consumer, the worker says where to read on. What may be committed is what both stores hold; Faust's own accounting of
+acks and gaps is not used.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ _POLL_S = 1.0
 
 
 class _Thread(WorkerThread):
-    """The operating system's thread of Faust's consumer thread. It reports its own end: Faust would wait for its answers forever."""
+    """The operating system's thread of Faust's consumer thread.
+
+    It reports its own end: Faust would wait for its answers forever.
+    """
 
     def __init__(self, service: _GroupThread, **kwargs: Any) -> None:
         super().__init__(service, **kwargs)
@@ -72,7 +76,10 @@ class _GroupThread(driver.AIOKafkaConsumerThread):
         """Why the worker ends is said once, when it does; Faust would print it here, with its traceback."""
 
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        """Have the thread do something. A thread that has crashed or ended will not, and Faust would wait for its answer forever."""
+        """Have the thread do something.
+
+        A thread that has crashed or ended will not, and Faust would wait for its answer forever.
+        """
         answer = asyncio.ensure_future(super().call_thread(fun, *args, **kwargs))
         try:
             while not answer.done() and not self.crashed:
@@ -141,7 +148,10 @@ class RoundConsumer(driver.Consumer):
             self._queue_round()
 
     def _queue_round(self) -> None:
-        """Hand on what was read. Nothing is awaited here: a fetch loop that is cancelled leaves what was read in the reader."""
+        """Hand on what was read.
+
+        Nothing is awaited here: a fetch loop that is cancelled leaves what was read in the reader.
+        """
         if self.flow_active:
             if gone := self.rounds.gone:
                 self.app.worker.records_gone(gone)

@@ -1,12 +1,13 @@
 """Building a version of a view from the log while the stream runs, and serving it once it has caught up.
 
-A version's records lie beside those of others, under its own hash, and a record skips what it has applied. So the log can be applied to
-them in chunks while rounds go into the version that is served. This goes partition by partition. Once at most one chunk is missing, the
-worker flushes, applies the rest between two rounds, and from the next round on gives the version its rounds as well. No event is left out and
-none counts twice, whatever crashes when. Once this holds for every partition of the source, the store serves the new version.
+A version's records lie beside those of others, under its own hash, and a record skips what it has applied. So the log
+can be applied to them in chunks while rounds go into the version that is served. This goes partition by partition. Once
+at most one chunk is missing, the worker flushes, applies the rest between two rounds, and from the next round on gives
+the version its rounds as well. No event is left out and none counts twice, whatever crashes when. Once this holds for
+every partition of the source, the store serves the new version.
 
-The store knows how far this is: `upto` is where building goes on after a crash, and `built` says that a partition has caught up. The worker
-that gets a partition which is `built` gives the version its rounds from the first one on.
+The store knows how far this is: `upto` is where building goes on after a crash, and `built` says that a partition has
+caught up. The worker that gets a partition which is `built` gives the version its rounds from the first one on.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ _DELETED_AT_A_TIME = 1_000
 class Handoff:
     """Builds the versions of views that are requested, and has the store serve them.
 
-    `build` may run beside rounds. `join` and `settle` may not, and `join` only while the log has all that was applied. If there are several
-    workers, each builds its own partitions; the one that reads partition 0 of a source takes requests and has the store serve the version.
+    `build` may run beside rounds. `join` and `settle` may not, and `join` only while the log has all that was applied.
+    If there are several workers, each builds its own partitions; the one that reads partition 0 of a source takes
+    requests and has the store serve the version.
 
     Args:
         plan: The plan; rounds are decoded by its sources.
@@ -53,8 +55,8 @@ class Handoff:
         erased: What keeps the events of erased entities out.
         repo: The feature repo's folder, for the functions of transforms.
         partitions: How many partitions each topic has; None while no worker runs: then store and log have them all.
-        objection_s: If several workers share the store, for how many seconds each may object that it does not follow a partition which is
-            noted as caught up (it got it from another worker at that moment).
+        objection_s: If several workers share the store, for how many seconds each may object that it does not follow a
+            partition which is noted as caught up (it got it from another worker at that moment).
         chunk_rows: About how many events of the log are applied at a time, and at most between two rounds.
         monotonic: A clock in seconds.
     """
@@ -100,7 +102,10 @@ class Handoff:
         return any(self._ready.values())
 
     def resume(self) -> None:
-        """Go on with what the store says is served and being built. Called before the first round of assigned partitions."""
+        """Go on with what the store says is served and being built.
+
+        Called before the first round of assigned partitions.
+        """
         self._reassigned = True
         catalogue = self._store.catalogue()
         # Another worker may have let a version go live. Only this worker can give it these rounds.
@@ -300,7 +305,8 @@ class Handoff:
         before = catalogue.live.get(view.name)
         change = CatalogueChange().serve([view]).building(view.name, None).forget_progress(view.hash, catalogue)
         if before is not None and before != view.hash:
-            # It has every round up to the store's positions. The log may have more: an import that no worker has applied yet.
+            # It has every round up to the store's positions. The log may have more: an import that no worker has
+            # applied yet.
             topic = self._topic(view)
             ends = self._logs[topic].last_offsets()
             positions = {at.partition: one.offset for at, one in self._store.positions().items() if at.topic == topic}

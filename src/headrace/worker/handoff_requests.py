@@ -1,7 +1,7 @@
 """What people ask of the workers: to build a version of a view and serve it.
 
-A request is stored in the project's state, which all workers share. It holds the version's definition and that of its source, so that a worker that
-started under another plan knows what is meant.
+A request is stored in the project's state, which all workers share. It holds the version's definition and that of its
+source, so that a worker that started under another plan knows what is meant.
 """
 
 from __future__ import annotations

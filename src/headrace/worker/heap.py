@@ -1,4 +1,4 @@
-"""Tuning of the C library's heap: a worker allocates and frees large arrays many times a second, and the memory should be reused."""
+"""Tuning of the C library's heap: a worker's large arrays reuse memory instead of asking the system for it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _MAPPED_FROM = 32 << 20
 def keep_heap() -> bool:
     """Keep up to 256 MiB of freed memory for the next allocations, of all threads, if the C library can do that.
 
-    Without it every array above 128 KiB is mapped anew and its pages are filled with zeros one fault at a time: a quarter of what applying a
-    round costs. (A thread's own arena would not do: its heaps are of 64 MiB, and each is unmapped as soon as it is empty.)
+    Without it every array above 128 KiB is mapped anew and its pages are filled with zeros one fault at a time: a
+    quarter of what applying a round costs. (A thread's own arena would not do: its heaps are of 64 MiB, and each is
+    unmapped as soon as it is empty.)
 
     Returns:
         Whether the library took it.

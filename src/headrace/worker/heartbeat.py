@@ -1,7 +1,8 @@
-"""A worker's sign of life: a small file per worker in the state folder, which `status` and `health` read without any library.
+"""A worker's sign of life: a small file per worker, which `status` and `health` read.
 
-The worker writes it about once a second as long as its rounds go on; so a worker that hangs is seen by a beat that grows old. A worker that ends
-leaves its file for a while, with the reason, so that `status` can say later why nothing runs.
+The worker writes it about once a second as long as its rounds go on; so a worker that hangs is seen by a beat that
+grows old. A worker that ends leaves its file for a while, with the reason, so that `status` can say later why nothing
+runs.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Heartbeat:
         worker: Its name: host and process.
         host: Where it runs.
         pid: Its process there.
-        born: When the system says that this process began, by which another process of the same number is told apart; None where it does not say.
+        born: When the system says that this process began, by which another process of the same number is told apart;
+            None where it does not say.
         since: When it started, in seconds since 1970.
         beat: When it said this.
         state: What it does.

@@ -1,7 +1,7 @@
 """Under the system clock: when each offset became readable online, until the log holds it.
 
-The time is taken after the online write is acknowledged, and journalled beside the records, so that a replay after a crash writes the same
-`known_at` to the log that the first run noted.
+The time is taken after the online write is acknowledged, and journalled beside the records, so that a replay after a
+crash writes the same `known_at` to the log that the first run noted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class KnownAt:
             self._entries.setdefault(entry.source, []).append(entry)
 
     def note(self, ranges: Sequence[tuple[SourcePartition, int, int]], known_at_us: int) -> list[JournalEntry]:
-        """The entries to journal for ranges of offsets, without what is noted already; call `accept` once they are journalled.
+        """The entries to journal for these offsets, without those noted before. Then call `accept`.
 
         Args:
             ranges: Source partition, first and last offset.
@@ -62,7 +62,7 @@ class KnownAt:
                 self._entries.setdefault(entry.source, []).append(entry)
 
     def of(self, batch: EventBatch) -> IntArray:
-        """When each event of a batch became readable; an event without an entry (the log has it already) keeps the batch's time."""
+        """When each event became readable; without an entry (the log has it already), the batch's own time."""
         known = batch.known_us.copy()
         for partition in np.unique(batch.partition).tolist():
             for entry in self._entries.get(SourcePartition(batch.source.topic, partition), []):
@@ -72,7 +72,7 @@ class KnownAt:
         return known
 
     def forget(self, through: Mapping[SourcePartition, int]) -> None:
-        """Drop entries that the log has made needless, except the newest of each partition, which says how far the notes go."""
+        """Drop entries that the log has, except the newest of each partition: it says how far the notes go."""
         with self._lock:
             for source, offset in through.items():
                 entries = self._entries.get(source, [])

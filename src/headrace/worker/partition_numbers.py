@@ -1,4 +1,4 @@
-"""Kafka's partitions and source partitions: the first are those of the consumer group, the second those of store and log."""
+"""Kafka's partitions (of the consumer group) and source partitions (of store and log)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Numbers:
         """Ask whether the topics are still those that are read."""
 
     def sealed(self, topic: str) -> list[tuple[range, int | None]]:
-        """The source partitions of each incarnation that ended, and the newest record timestamp in it, in µs; None where that is not known.
+        """The source partitions of each ended incarnation, and its newest record timestamp in µs, if known.
 
         Args:
             topic: The topic.

@@ -1,8 +1,11 @@
-"""One round on its way through both stores: decode → dead letters | columns → tiles → online commit → journal → log → offsets.
+"""One round on its way through both stores.
 
-`process` makes events readable online. `flush` makes them durable and returns the offsets that may be committed to Kafka. They run in two
-threads: while the log writes some rounds, the next ones are applied. A crash at any point loses nothing and counts nothing twice: what Kafka
-delivers again is skipped online by the applied offset in each record, and in the log by its app transactions.
+Decode → dead letters | columns → tiles → online commit → journal → log → offsets.
+
+`process` makes events readable online. `flush` makes them durable and returns the offsets that may be committed to
+Kafka. They run in two threads: while the log writes some rounds, the next ones are applied. A crash at any point loses
+nothing and counts nothing twice: what Kafka delivers again is skipped online by the applied offset in each record, and
+in the log by its app transactions.
 """
 
 from __future__ import annotations
@@ -87,7 +90,7 @@ class _Unlogged:
     events: int = 0
 
     def add(self, batches: Iterable[EventBatch], offsets: Mapping[SourcePartition, int]) -> None:
-        """Add what was applied next, without what is here already: after a rebalance, a worker reads again what it has not logged."""
+        """Add what was applied next; after a rebalance some of it may be here already."""
         for batch in batches:
             topic, keep = batch.source.topic, np.ones(len(batch), np.bool_)
             for source, last in self.offsets.items():
@@ -168,7 +171,7 @@ class Pipeline:
         return failures_summary(self._applier.failures())
 
     def reload(self) -> None:
-        """Read the journal and the log's newest ids again: partitions that have just been assigned may have been another worker's."""
+        """Read the journal and the log's newest ids again: other workers may have had these partitions."""
         with self._lock:
             self._known_at = KnownAt(self._store.journal())
             self._deduplicator.forget()
@@ -188,10 +191,12 @@ class Pipeline:
             What was in it.
 
         Raises:
-            StaleWriteError: The worker has lost one of the partitions. No position moves; a replay skips what a long commit had written.
+            StaleWriteError: The worker has lost one of the partitions. No position moves; a replay skips what a long
+                commit had written.
             StoreBehindError: The store has lost writes. No position moves, and the worker must be started again.
             StoreUnavailableError: The store is away; processing the round again is safe.
-            TopicError: The topic was created again, so these may be records of another one. What was read before is logged.
+            TopicError: The topic was created again, so these may be records of another one. What was read before is
+                logged.
         """
         is_same_topic = self._topics.begin_check(_CHECK_S)
         now = self._now_us() if self._clock is Clock.SYSTEM else None
@@ -211,7 +216,8 @@ class Pipeline:
             self._note_known_at(reads, batches)
         with self._lock:
             self._unlogged.add(batches, {at: position.offset for at, position in positions.items()})
-        # This comes last: if the journal cannot be written the round comes again, and its own ids must not count as repetitions.
+        # This comes last: if the journal cannot be written the round comes again, and its own ids must not count as
+        # repetitions.
         self._deduplicator.accept()
         newest = max(position.record_ts_us for position in positions.values())
         return RoundSummary(sum(len(batch) for batch in batches), len(dead), newest, self.failures)
@@ -230,7 +236,7 @@ class Pipeline:
         return replace(batch, partition=batch.partition + base, _values={}) if base else batch
 
     def _refuse_other_topics(self, is_same_topic: Callable[[], None]) -> None:
-        """Wait until it is known that the topics are still the same: a topic that was created again has other records at the same offsets."""
+        """Raise if the topics have changed: a topic that was created again has other records at the same offsets."""
         try:
             is_same_topic()
         except TopicError:
@@ -238,7 +244,10 @@ class Pipeline:
             raise
 
     def _position(self, at: SourcePartition, read: Read, batches: Iterable[EventBatch]) -> Position:
-        """How far a round brings a partition. Without records only the offset moves; older records move no time back."""
+        """How far a round brings a partition.
+
+        Without records only the offset moves; older records move no time back.
+        """
         last = read.next_offset - 1
         before = self._positions.get(at) or self._store.positions().get(at)
         before = before or Position(last, 0, _NEVER)
@@ -254,7 +263,7 @@ class Pipeline:
         return Position(last, newest_record, newest_event)
 
     def _note_known_at(self, reads: Mapping[SourcePartition, Read], batches: Sequence[EventBatch]) -> None:
-        """The write is acknowledged: from now on these events can be read, unless an earlier run had already written them."""
+        """Note that these events can be read from now on, except those that an earlier run had already written."""
         acknowledged = self._now_us()
         ranges = [
             (at, int(read.records.offsets[0]), read.next_offset - 1) for at, read in reads.items() if len(read.records)
@@ -273,13 +282,15 @@ class Pipeline:
             By Kafka's partition, the next offset to read: what may be committed.
 
         Raises:
-            LogUnavailableError, StoreUnavailableError, BrokerUnavailableError: Nothing was lost; flushing again is safe.
+            LogUnavailableError, StoreUnavailableError, BrokerUnavailableError: Nothing was lost; flushing again is
+                safe.
             TopicError: The topic was created again after these events were read.
         """
         return self._flush(self._topics.begin_check(0) if self.has_unlogged else lambda: None)
 
     def _flush(self, is_same_topic: Callable[[], None]) -> dict[SourcePartition, int]:
-        # One at a time: the log takes a partition's events in order. Events that came too late would look like a replay.
+        # One at a time: the log takes a partition's events in order. Events that came too late would look like a
+        # replay.
         with self._flushing:
             return self._flush_alone(is_same_topic)
 

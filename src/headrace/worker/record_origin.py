@@ -1,7 +1,7 @@
 """Notes in a store which logs its records were made from, and since when.
 
-Each lookup carries this. So an audit compares what was served with the log that it came from: a log that was created again does not know what
-the one before it had, and records made before an erasure had counted what was erased.
+Each lookup carries this. So an audit compares what was served with the log that it came from: a log that was created
+again does not know what the one before it had, and records made before an erasure had counted what was erased.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["check_refillable_from", "note_origin"]
 def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
     """Note what a store is filled from: when a worker starts, and again after its first append to a log.
 
-    If a log is missing although the store has its events, it is created here, so that it is known that the records come from two logs. The log
-    of a new topic is created by its first append: until then the model may change in any way.
+    If a log is missing although the store has its events, it is created here, so that it is known that the records come
+    from two logs. The log of a new topic is created by its first append: until then the model may change in any way.
 
     Args:
         store: The store, open to write.

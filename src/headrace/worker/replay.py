@@ -1,7 +1,10 @@
-"""Replaying the log: what it holds and a store, or one version of a view, does not, is applied again. There is no other way back from the log.
+"""Replaying the log: applying again what the log has and a store, or a version of a view, lacks.
 
-A worker that starts, a store that is filled anew, an import that is made readable, and a view's new version all read the log by `chunks`. A
-replay that was cut short goes on from the offsets that the store has applied by then; a record skips what it has applied.
+There is no other way back from the log.
+
+A worker that starts, a store that is filled anew, an import that is made readable, and a view's new version all read
+the log by `chunks`. A replay that was cut short goes on from the offsets that the store has applied by then; a record
+skips what it has applied.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         source: The source partition.
-        batch: The events, without those of erased entities: an erasure that was cut short may have left some in the log.
+        batch: The events, without those of erased entities: an erasure that was cut short may have left some in the
+            log.
         reached: The last offset, and the newest times, of all rows that it stands for.
     """
 
@@ -126,7 +130,7 @@ def replay(
 
 
 def replay_beside_others(replaying: Callable[[], object], wait: Callable[[float], None] = time.sleep) -> None:
-    """Replay while other workers that start may be doing the same: a worker that is refused looks again at what is left.
+    """Replay beside other workers that start: a worker that is refused looks again at what is left.
 
     Args:
         replaying: Replays.
@@ -144,7 +148,7 @@ def replay_beside_others(replaying: Callable[[], object], wait: Callable[[float]
 
 
 def keep_now(store: OnlineStore, before: Mapping[SourcePartition, Position]) -> None:
-    """Under the record clock the newest record is now, whatever partition it is of: a store that is filled anew keeps its time.
+    """Keep the time of the record clock, which is the newest record, in a store that was filled anew.
 
     Args:
         store: The store.

@@ -1,4 +1,4 @@
-"""From the assigned partitions to rounds: what is read of them, cut into rounds. It knows nothing of consumer groups."""
+"""From the assigned partitions to rounds. It knows nothing of consumer groups."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class RoundReader:
             threading.Thread(target=reader.close, name="headrace-reader-closing", daemon=True).start()
 
     def wait(self, sources: Collection[SourcePartition]) -> None:
-        """Wait until something of these partitions was read, for a short while. Another thread may call this; it loses nothing.
+        """Wait for a short while until something of these partitions was read.
+
+        Another thread may call this. Nothing that was read is lost.
 
         Args:
             sources: The assigned partitions.

@@ -1,9 +1,10 @@
 """Cutting what was read into rounds. A round is what is applied in one commit; once cut, it stays whole.
 
-Under the system clock a round is whatever one poll brought. Under the record clock, a replay, partitions would run ahead of each other by
-months, and a lookup during the replay would see one partition's June beside another's March. So each round is cut at a common record time:
-the earliest of the newest times read from the partitions still being waited for. A partition is waited for until it has been read to its
-end, or has been silent for `IDLE_S` seconds (the idea of watermark alignment and idleness in Flink's Kafka source).
+Under the system clock a round is whatever one poll brought. Under the record clock, a replay, partitions would run
+ahead of each other by months, and a lookup during the replay would see one partition's June beside another's March. So
+each round is cut at a common record time: the earliest of the newest times read from the partitions still being waited
+for. A partition is waited for until it has been read to its end, or has been silent for `IDLE_S` seconds (the idea of
+watermark alignment and idleness in Flink's Kafka source).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Round:
 
 @dataclass
 class _Partition:
-    """A partition's records that wait, as they were read: a record is copied when it is released, and not at every look."""
+    """A partition's records that wait, as they were read. A record is copied only when it is released."""
 
     heard_at: float
     waiting: deque[RawRecords] = field(default_factory=deque)
@@ -90,7 +91,8 @@ class _Partition:
         while self.waiting and (everything or self.waiting[0].timestamps[-1] <= until):
             taken.append(self.waiting.popleft())
         if self.waiting and until is not None:
-            # Timestamps may step back within a partition. Any cut keeps the order, and all records go once the newest is not later.
+            # Timestamps may step back within a partition. Any cut keeps the order, and all records go once the newest
+            # is not later.
             cut = bisect_right(self.waiting[0].timestamps, until)
             if cut:
                 taken.append(self.waiting[0][:cut])

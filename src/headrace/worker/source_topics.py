@@ -32,7 +32,7 @@ _AWAY_S = 5.0
 
 
 class SourceTopics(Numbers):
-    """The topics as they are noted with the log. The broker is asked again and again whether it still has the same ones.
+    """The topics as noted with the log; the broker is asked again and again whether it still has them.
 
     Args:
         notes: The notes.
@@ -81,7 +81,7 @@ class SourceTopics(Numbers):
         return None if partition is None else SourcePartition(at.topic, partition)
 
     def next_offset(self, at: SourcePartition, logged: int | None) -> int:
-        """The next offset to read of one of Kafka's partitions: after what is logged and after gaps that were accepted."""
+        """The next offset to read of one of Kafka's partitions, after what is logged and accepted gaps."""
         return self._histories[at.topic].next_offset(at.partition, logged)
 
     def first_of(self, topic: str, number: int) -> SourcePartition:
@@ -236,7 +236,8 @@ def settle_topics(
     is_behind = False
     for topic, history in histories.items():
         logged = stored[topic].logged
-        # Also gaps that were accepted earlier: the worker that noted one may have been killed before it filled the store anew.
+        # Also gaps that were accepted earlier: the worker that noted one may have been killed before it filled the
+        # store anew.
         open_gaps = {gap.source_partition for gap in history.gaps if logged.get(gap.source_partition, -1) < gap.last}
         is_behind |= any(stored[topic].is_ahead(number) for number in {*history.sealed, *open_gaps})
     return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind

@@ -1,7 +1,7 @@
 """Before a worker starts: both stores are opened, compared with each other, and repaired.
 
-The plan, the clock and the broker's topics must be those under which the online store was filled. What a crash left incomplete, or a damaged
-store has lost, is filled from the log.
+The plan, the clock and the broker's topics must be those under which the online store was filled. What a crash left
+incomplete, or a damaged store has lost, is filled from the log.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
         store: The store, open to write.
 
     Returns:
-        Whether that could be done. It cannot if the store has events that the log does not have yet: a worker must write them first.
+        Whether that could be done. It cannot if the store has events that the log does not have yet: a worker must
+        write them first.
 
     Raises:
         LogError: The log cannot be read.

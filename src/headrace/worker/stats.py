@@ -80,8 +80,8 @@ class WorkerStats:
     def rates(self, parts: int = 4) -> list[float]:
         """The rate over each of `parts` equal shares of the events: whether the run slows down as it goes.
 
-        A round's events count as spread evenly over its time. (Shares that end with a round would not be equal: after a large round, little
-        is left for the last one, which would look slow.)
+        A round's events count as spread evenly over its time. (Shares that end with a round would not be equal: after a
+        large round, little is left for the last one, which would look slow.)
         """
         reached = {0: 0.0}
         for at, count in self._marks:

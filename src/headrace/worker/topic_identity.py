@@ -1,7 +1,9 @@
-"""Compares the broker's topics with those that the log was made from: what may go on by itself, and what a person must accept.
+"""Compares the broker's topics with those from which the log was made.
 
-`settled` decides for one topic and does no I/O. A person accepts with an option of `headrace stream` (`Accept`); what was accepted is noted
-with the log (`headrace.log.topic_history`).
+Some differences are harmless; for others, a person must accept what is lost.
+
+`settled` decides for one topic and does no I/O. A person accepts with an option of `headrace stream` (`Accept`); what
+was accepted is noted with the log (`headrace.log.topic_history`).
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class Stored:
 
     @property
     def newest_us(self) -> int | None:
-        """The newest record timestamp of those source partitions, in µs; None if the store does not know all of them."""
+        """Their newest record timestamp, in µs; None if the store does not know all of them."""
         numbers = self.numbers
         return (
             max((self.record_ts_us[one] for one in numbers), default=0) if numbers <= self.record_ts_us.keys() else None
@@ -156,7 +158,8 @@ def settled(
     elif lost := _lost_ends(history, found, stored):
         if not accept.new_topic:
             raise lost_error(topic, lost)
-        # What was read of it must not be read again. If the broker gives topics no id, this may as well be a topic that was created again.
+        # What was read of it must not be read again. If the broker gives topics no id, this may as well be a topic that
+        # was created again.
         needed = _needed(history, found, stored)
         ends = {partition: min(end, needed[partition]) for partition, end in found.ends.items()}
         has_id = not found.identity.endswith("/")

@@ -1,7 +1,8 @@
 """A worker's watchdog: it ends the process if the worker does not end by itself.
 
-Faust stops its services one after the other, and some wait forever: for a thread that is gone, for a broker that is away. The watchdog is a
-plain thread that needs no event loop. Ending at any moment is safe: what is not in both stores is read again.
+Faust stops its services one after the other, and some wait forever: for a thread that is gone, for a broker that is
+away. The watchdog is a plain thread that needs no event loop. Ending at any moment is safe: what is not in both stores
+is read again.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ __all__ = ["END_S", "Watchdog"]
 logger = logging.getLogger(__name__)
 
 END_S = 12.0
-"""How long a clean end may take, in seconds: less than the thirty that Kubernetes and our compose file wait before they kill."""
+"""How long a clean end may take, in seconds: less than the thirty that Kubernetes and our compose file wait before they
+kill."""
 
 _LOOK_S = 0.5
 _SAY_S = 1.5
 """How long the last message may take, in seconds: its reader may have stopped reading."""
 _STOPPED_S = 5.0
-"""If a check comes this many seconds late, the whole process was stopped (SIGSTOP, a laptop asleep), and nothing hangs."""
+"""If a check comes this many seconds late, the whole process was stopped (SIGSTOP, a laptop asleep), and nothing
+hangs."""
 
 
 class Watchdog:
     """Ends the process if the worker does not end.
 
     Args:
-        last_words: Reports why the worker ends, and returns the exit code; called at most once, and only if the process has to be ended.
+        last_words: Reports why the worker ends, and returns the exit code; called at most once, and only if the process
+            has to be ended.
         within_s: How long a clean end may take, in seconds.
     """
 
@@ -58,7 +62,8 @@ class Watchdog:
         """Check the worker from now on.
 
         Args:
-            check: Returns what the worker cannot recover from, if there is something; called twice a second in the watchdog's thread.
+            check: Returns what the worker cannot recover from, if there is something; called twice a second in the
+                watchdog's thread.
         """
         self._check = check
         self._start()
@@ -74,7 +79,8 @@ class Watchdog:
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._within_s
                 if sys.__stderr__ is not None:
-                    # If something keeps the interpreter's lock, this thread cannot run either: then C code ends the process.
+                    # If something keeps the interpreter's lock, this thread cannot run either: then C code ends the
+                    # process.
                     faulthandler.dump_traceback_later(self._within_s + 2 * _SAY_S, exit=True, file=sys.__stderr__)
         self._start()
 

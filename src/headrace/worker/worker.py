@@ -1,8 +1,11 @@
-"""A worker's logic as a plain object: rounds go in, offsets come out. A driver calls it; the Faust app is one driver, a test is another.
+"""A worker's logic as a plain object: rounds go in, offsets come out.
 
-The driver says which partitions come and go (`assigned`, `revoked`), asks where to read (`resume`), and hands over what was read, in order
-(`apply`). Beside that it calls `tick` several times a second, `hand_off` every second, `check` every few seconds, and `leave` at the end. Each
-of these may run in a thread of its own. They return when they are done, and wait for what is away.
+A driver calls it. The Faust app is one driver, a test is another.
+
+The driver says which partitions come and go (`assigned`, `revoked`), asks where to read (`resume`), and hands over what
+was read, in order (`apply`). Beside that it calls `tick` several times a second, `hand_off` every second, `check` every
+few seconds, and `leave` at the end. Each of these may run in a thread of its own. They return when they are done, and
+wait for what is away.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ BACKPRESSURE = 4
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.2, 10.0
 _OTHERS_S = 1.0
 _ROUND_S, _FLUSH_LIMIT_S = 60.0, 60.0
-"""How long a try to apply a round (and the wait before the next one), or to write the log, may take before the worker gives no more signs of
-life, in seconds. A replay's rounds are large, and a machine may be slow."""
+"""How long a try to apply a round (and the wait before the next one), or to write the log, may take before the worker
+gives no more signs of life, in seconds. A replay's rounds are large, and a machine may be slow."""
 
 
 class Place(NamedTuple):
@@ -116,7 +119,7 @@ class Worker:
     # Which partitions it has, and where to read them.
 
     def revoked(self, sources: Iterable[SourcePartition] = ()) -> None:
-        """The reader has lost its place, or these partitions are taken away: rounds that were read before come again."""
+        """The reader has lost its place, or these partitions go. Rounds that were read before come again."""
         self._new_epoch()
         for source in sources:
             self.durable.pop(source, None)
@@ -131,8 +134,8 @@ class Worker:
     def resume(self, sources: Collection[SourcePartition]) -> Place:
         """Where to read on: after the last offset that both stores hold.
 
-        The stores know this better than Kafka does: what the group committed may be older than what they hold, and newer where a store was
-        lost.
+        The stores know this better than Kafka does: what the group committed may be older than what they hold, and
+        newer where a store was lost.
 
         Args:
             sources: Kafka's partitions.
@@ -142,8 +145,8 @@ class Worker:
             StoreBehindError: The online store holds less than the log: it has lost writes since the worker started.
         """
         with self._applying:
-            # Rounds that were read before come again. If they were applied now, they would be taken for what follows the log, and
-            # events between the two with their ids for new ones.
+            # Rounds that were read before come again. If they were applied now, they would be taken for what follows
+            # the log, and events between the two with their ids for new ones.
             epoch = self._new_epoch()
             self.pipeline.reload()
             if self._handoff is not None:
@@ -165,7 +168,7 @@ class Worker:
             return self.epoch
 
     def logged_offsets(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int]:
-        """The next offset after what the log holds, of each of Kafka's partitions; other workers may have written it."""
+        """By Kafka's partition, the next offset after what the log has, which other workers may have written."""
         return {at: self._topics.next_offset(at, last) for at, last in self._logged(sources).items()}
 
     def _logged(self, sources: Iterable[SourcePartition]) -> dict[SourcePartition, int | None]:
@@ -315,8 +318,8 @@ class Worker:
     def _is_placed(self) -> bool:
         """Whether the reader is where the log ended when its partitions were assigned.
 
-        Until then a worker that had them may log what it has applied. Reading starts after that, and a version that joined before would
-        lack it.
+        Until then a worker that had them may log what it has applied. Reading starts after that, and a version that
+        joined before would lack it.
         """
         return self._placed_in == self.epoch
 

@@ -38,10 +38,12 @@ _WATCH_S = 0.25
 _START_S = 90.0
 """How long the group may take to give a worker its partitions, in seconds: it waits up to 60 s for silent members."""
 _LOOP_S = 30.0
-"""How long the event loop may stand still, in seconds: after that the group has given the worker's partitions to others."""
+"""How long the event loop may stand still, in seconds: after that the group has given the worker's partitions to
+others."""
 _AWAY = 4
 _GC_THRESHOLDS = 100_000, 20, 20
-"""Events are freed by reference counting; with Python's default (700) the collector would walk a round's young objects some thirty times."""
+"""Events are freed by reference counting; with Python's default (700) the collector would walk a round's young objects
+some thirty times."""
 
 
 def run_worker(
