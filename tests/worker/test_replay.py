@@ -97,9 +97,9 @@ def test_time_of_a_store_that_is_filled_anew_does_not_go_back() -> None:
 
 
 def test_worker_that_starts_beside_another_does_not_set_its_positions_back(
-    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sales = Sales(13)
+    deployed, sales = Deployment(tmp_path, MemoryStore()), Sales(13)
     deployed.send(sales.some(10))
     deployed.pipeline.flush()
     log = EventLog(deployed.folder / "log", SOURCE)
