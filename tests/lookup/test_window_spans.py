@@ -7,7 +7,7 @@ from bisect import bisect_left
 import numpy as np
 import pytest
 
-from headrace.lookup.window_spans import Lot, Spans
+from headrace.lookup.window_spans import WindowGroup, WindowSpans
 from headrace.plan import Column, DType, Feature, Source, View
 from headrace.records.reader import RecordReader, StoredRecords
 from headrace.windows import ViewLayout, Window
@@ -34,7 +34,7 @@ COUNTS = tuple(
     for number, window in enumerate(WINDOWS)
 )
 LAYOUT = ViewLayout.of(View(name="v", source="s", entities=(SOURCE.columns[0],), features=COUNTS), SOURCE)
-LOT = Lot.of(
+GROUP = WindowGroup.of(
     0,
     dict(enumerate(LAYOUT.families)),
     [LAYOUT.places[feature.name] for feature in COUNTS],
@@ -70,11 +70,11 @@ def test_window_counts_the_tiles_from_its_beginning_to_its_end(seed: int, at_us:
     nothing = np.zeros((3, records), np.int64)
     empty = [b""] * records
     stored = StoredRecords(RecordReader(LAYOUT), empty, empty, nothing, nothing, nothing, n_tiles, first, [table])
-    spans = Spans(LOT, stored, at_us)
-    (counts,) = spans.merged(np.arange(records), records, is_plain=True)
+    spans = WindowSpans(GROUP, stored, at_us)
+    (counts,) = spans.merged(np.arange(records), records, one_record_each=True)
     expected = []
     for by_family in held:
-        for window, bound in zip(LOT.windows, LOT.bounds, strict=True):
+        for window, bound in zip(GROUP.windows, GROUP.bounds, strict=True):
             tiles = by_family[bound.family]
             begin, end = 0, len(tiles)
             if window.tiles is not None and window.slide_us is not None:

@@ -1,4 +1,4 @@
-"""The lookup path: (view, key) → partials of all source partitions → merge → features at now."""
+"""Lookups: (view, key) → records of all source partitions → merge → features at a time."""
 
 from headrace.lookup.client import FeatureClient
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer

@@ -5,28 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
 from headrace.events.source_partition import SourcePartition
-from headrace.lookup.not_ready import blank_answers
-from headrace.lookup.request import entity_columns, time_us
-from headrace.lookup.request_plan import AskedView
-from headrace.lookup.response import Block, FeatureValues, Maker, OnlineFeatures, ViewAnswer, maker
+from headrace.lookup.not_ready import not_ready_answer
+from headrace.lookup.request import AskedRows, entity_columns, time_us
+from headrace.lookup.request_plan import RequestPlan
+from headrace.lookup.response import Block, FeatureValues, OnlineFeatures, ViewAnswer
+from headrace.lookup.served_views import AskedNames, ServedViews
 from headrace.lookup.view_lookup import ViewLookup
-from headrace.plan import AskedFeatures, DType, FeatureRef, Plan, View, read_plan
+from headrace.plan import AskedFeatures, Plan, read_plan
 from headrace.plan.feature_references import asked_names
-from headrace.stores import Catalogue, OnlineStore, Position, Readiness, open_store
+from headrace.stores import OnlineStore, Position, Readiness, open_store
 from headrace.stores.catalogue import not_ready
 from headrace.stores.expiry import reach_us
-from headrace.stores.served_plan import live_plan, live_view, unasked_views, unreadable
+from headrace.stores.served_plan import unasked_views
 from headrace.times import datetime_of, iso_time
-from headrace.windows import ViewLayout
 
 if TYPE_CHECKING:
     from headrace.lookup.recorder import LookupRecorder
@@ -35,21 +34,17 @@ __all__ = ["FeatureClient"]
 
 logger = logging.getLogger(__name__)
 
-_REQUESTS = 1_000
-"""How many ways to ask are kept worked out."""
-
-_REBUILD = "Change the source back and apply, or run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
-
 
 class FeatureClient:
     """Looks features up in the online store.
 
     Args:
         project: The project, or a path in it; None is the current folder's.
-        plan: The plan, where it is not the project's.
-        store: An open store, where it is not the project's; the client does not close it.
-        audit: The share of lookups to record for `headrace audit`, 0 to 1; None is what the project says.
-        not_ready: What a lookup gives while the store is empty or being filled: `error` raises, `status` answers nulls with the status `not_ready`.
+        plan: The plan, if it is not the project's.
+        store: An open store, if it is not the project's; the client does not close it.
+        audit: The share of lookups to record for `headrace audit`, 0 to 1; None takes the project's setting.
+        not_ready: What a lookup does while the store is empty or being filled: `error` raises, `status` answers nulls
+            with the status `not_ready`.
 
     Raises:
         PlanError, PlanMismatchError: There is no plan, or the store was filled under another.
@@ -74,20 +69,20 @@ class FeatureClient:
         self._recorder = _recorder(project, plan, audit)
         self._owns_store = store is None
         self._store = store if store is not None else open_store(_url(project), writable=False)
-        self._serving = self._read_serving()
+        self._served = self._read_served()
 
     def get_online_features(
         self,
         features: AskedFeatures,
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        entity_rows: AskedRows,
         at: datetime | None = None,
     ) -> OnlineFeatures:
         """Look features up.
 
         Args:
             features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
-            entity_rows: One mapping of join keys to values per row, one mapping of join keys to columns, or a frame of pandas, polars
-                or Arrow.
+            entity_rows: One mapping of join keys to values per row, one mapping of join keys to columns, or a frame of
+                pandas, polars or Arrow.
             at: The time to answer for, with a time zone; None is now (on the record clock, the newest record's time).
 
         Returns:
@@ -98,73 +93,52 @@ class FeatureClient:
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
             StoreNotReadyError: The store is empty, or is being filled from the log.
         """
-        serving, asked = self._serving, self._names(features)
+        served, asked = self._served, self._names(features)
         while True:
-            if serving.readiness is not Readiness.READY:
-                serving = self._serving = self._read_serving()  # it may be by now
-                if serving.readiness is not Readiness.READY:
-                    return self._not_ready(serving, asked, entity_rows, at)
+            if served.catalogue.readiness is not Readiness.READY:
+                served = self._read_served()  # it may be ready by now
+                if served.catalogue.readiness is not Readiness.READY:
+                    refs = self._declared.resolve(asked)
+                    if self._raises:
+                        raise not_ready(served.catalogue.readiness)
+                    at_us = time.time_ns() // 1000 if at is None else time_us(at)
+                    return not_ready_answer(self._declared, refs, entity_rows, at_us)
             try:
-                request = self._request(serving, asked)
+                request = served.request(asked)
             except PlanMismatchError:
-                known, serving = serving.generation, self._read_serving()
-                if serving.generation == known:
+                before, served = served, self._read_served()
+                if served.catalogue.generation == before.catalogue.generation:
                     raise
                 continue
-            rows, keys = entity_columns(entity_rows, request.views.values())
-            moment = self._store.lookup({view.hash: keys[name] for name, view in request.views.items()})
-            if moment.generation == serving.generation:
+            rows, keys = entity_columns(entity_rows, request.views)
+            found = self._store.lookup({view.hash: keys[view.name] for view in request.views})
+            if found.generation == served.catalogue.generation:
                 break
-            serving = self._serving = self._read_serving()  # another version of some view went live
-        at_us = self._now_us(moment.positions) if at is None else time_us(at)
+            served = self._read_served()  # another version of some view went live
+        at_us = self._now_us(found.positions) if at is None else time_us(at)
         if at is not None:
             self._refuse_forgotten(request, at_us)
         blocks: list[Block] = []
         answers: dict[str, ViewAnswer] = {}
-        for name, view in request.asked.items():
-            lookup = ViewLookup(view, keys[name], moment.records[view.layout.view.hash], at_us)
+        for name, view in request.of_views.items():
+            lookup = ViewLookup(view, keys[name], found.records[view.layout.view.hash], at_us)
             if at is not None:
                 lookup.refuse_unanswerable()
             blocks += lookup.values()
             answers[name] = lookup.answer()
-        served = OnlineFeatures(
+        answer = OnlineFeatures(
             at_us=at_us,
-            plan_hash=serving.plan.hash,
+            plan_hash=served.plan.hash,
             topics=request.topics.copy(),
             entity_rows=rows,
             dtypes=request.dtypes.copy(),
             values=FeatureValues(request.makers, blocks),
             views=answers,
-            origin=serving.origin,
+            origin=served.origin,
         )
         if self._recorder is not None:
-            self._recorder.offer(served)
-        return served
-
-    def _not_ready(
-        self,
-        serving: _Serving,
-        asked: str | tuple[str, ...],
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
-        at: datetime | None,
-    ) -> OnlineFeatures:
-        """What a store that is not ready answers: no value of anything."""
-        refs = self._declared.resolve(asked)
-        if self._raises:
-            raise not_ready(serving.readiness)
-        views = {ref.view: self._declared.views[ref.view] for ref in refs}
-        rows, _ = entity_columns(entity_rows, views.values())
-        dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
-        values, answers = blank_answers(views, dtypes, len(rows))
-        return OnlineFeatures(
-            at_us=time.time_ns() // 1000 if at is None else time_us(at),
-            plan_hash=self._declared.hash,
-            topics={name: self._declared.source_of(view).topic for name, view in views.items()},
-            entity_rows=rows,
-            dtypes=dtypes,
-            values=values,
-            views=answers,
-        )
+            self._recorder.offer(answer)
+        return answer
 
     def now(self) -> datetime:
         """Now, by the clock that the store was filled under."""
@@ -177,15 +151,15 @@ class FeatureClient:
     @property
     def plan(self) -> Plan:
         """The plan, with each view in the version that is served."""
-        return self._serving.plan
+        return self._served.plan
 
     @property
     def recorder(self) -> LookupRecorder | None:
-        """What records lookups for `headrace audit`; None where nothing is recorded."""
+        """The recorder of lookups for `headrace audit`; None if nothing is recorded."""
         return self._recorder
 
     def close(self) -> None:
-        """Let go of the store, once the lookups that wait to be recorded are."""
+        """Write the lookups that wait to be recorded, and close the store."""
         if self._recorder is not None:
             self._recorder.close()
         if self._owns_store:
@@ -200,135 +174,40 @@ class FeatureClient:
         self.close()
 
     def _now_us(self, positions: Mapping[SourcePartition, Position]) -> int:
-        if self._serving.catalogue.clock is None:
-            self._serving = self._read_serving()  # the worker had not started when the client was made
-        if self._serving.catalogue.clock is not Clock.RECORD:
+        if self._served.catalogue.clock is None:
+            self._read_served()  # the worker had not started when the client was made
+        if self._served.catalogue.clock is not Clock.RECORD:
             return time.time_ns() // 1000
         return max((position.record_ts_us for position in positions.values()), default=0)
 
-    def _refuse_forgotten(self, request: _Request, at_us: int) -> None:
-        """Refuse a time at which records may have counted that the store has forgotten since."""
+    def _refuse_forgotten(self, request: RequestPlan, at_us: int) -> None:
+        """Refuse a time at which records may have counted that have expired since."""
         remembers = self._store.remembers_us
-        if remembers is None or self._serving.catalogue.clock is Clock.RECORD:
+        if remembers is None or self._served.catalogue.clock is Clock.RECORD:
             return
         if at_us >= time.time_ns() // 1000 - remembers:
             return
-        for view in request.views.values():
+        for view in request.views:
             if reach_us(view) is not None:
-                msg = f"{view.name} cannot be looked up exactly at {iso_time(at_us)}: records that counted then may have expired."
+                what = f"{view.name} cannot be looked up exactly at {iso_time(at_us)}"
+                msg = f"{what}: records that counted then may have expired."
                 hint = "Look up at a later time, or ask the log: `headrace history` answers for any time."
                 raise LookupTimeError(msg, hint=hint)
 
-    def _read_serving(self) -> _Serving:
-        catalogue = self._store.catalogue()
-        plan = live_plan(self._declared, catalogue)
-        for remark in unasked_views(self._declared, plan, catalogue):
+    def _read_served(self) -> ServedViews:
+        served = self._served = ServedViews(self._declared, self._store)
+        for remark in unasked_views(self._declared, served.plan, served.catalogue):
             logger.warning(remark)
         if self._recorder is not None:
-            self._recorder.follow(plan)
-        return _Serving(plan, catalogue, catalogue.generation, catalogue.readiness, catalogue.origin.to_json(), {}, {})
+            self._recorder.follow(served.plan)
+        return served
 
-    def _names(self, features: AskedFeatures) -> str | tuple[str, ...]:
-        """What is asked for by name."""
+    def _names(self, features: AskedFeatures) -> AskedNames:
         if isinstance(features, str):
             return features
         names, services = asked_names(features)
         self._declared.check_applied(services)
         return names
-
-    def _request(self, serving: _Serving, asked: str | tuple[str, ...]) -> _Request:
-        """What a request's features mean, worked out once as long as the store serves the same versions."""
-        known = serving.requests.get(asked)
-        if known is None:
-            refs = self._resolve(serving, asked)
-            layouts = {ref.view: self._layout(serving, ref.view) for ref in refs}
-            known = _Request.of(refs, layouts)
-            if len(serving.requests) >= _REQUESTS:
-                serving.requests.clear()
-            serving.requests[asked] = known
-        return known
-
-    def _resolve(self, serving: _Serving, asked: str | tuple[str, ...]) -> list[FeatureRef]:
-        """What is asked for, as the plan has it; a version that is served still may lack some of it."""
-        try:
-            refs = serving.plan.resolve(asked)
-        except LookupRequestError:
-            refs = self._declared.resolve(asked)
-        for ref in refs:
-            view = serving.plan.views[ref.view]
-            if ref.feature not in {feature.name for feature in view.features}:
-                msg = f"The online store serves {view.versioned_name}, which has no feature {ref.feature!r}."
-                hint = f"`headrace backfill {view.name}` makes {self._declared.views[view.name].versioned_name} live."
-                raise PlanMismatchError(msg, hint=hint)
-        return refs
-
-    def _layout(self, serving: _Serving, name: str) -> ViewLayout:
-        if name not in serving.layouts:
-            if serving.catalogue.live.get(name) != serving.plan.views[name].hash:
-                # The worker may have started since; otherwise this says what is the matter.
-                live_view(self._declared.views[name], self._store.catalogue())
-            view = serving.plan.views[name]
-            source = serving.plan.source_of(view)
-            why = None if view.hash == self._declared.views[name].hash else unreadable(view, source, is_served=True)
-            if why is not None:  # its records hold values of the types that fields had, and would be read as others
-                msg = f"The online store serves {view.versioned_name}, which the plan can no longer read: {why}."
-                raise PlanMismatchError(msg, hint=_REBUILD)
-            serving.layouts[name] = ViewLayout.of(view, source)
-        return serving.layouts[name]
-
-
-@dataclass(frozen=True)
-class _Serving:
-    """What the store serves, as long as its generation is the same.
-
-    Attributes:
-        plan: The plan, with each view in the version served.
-        catalogue: What the store says of itself.
-        generation: The store's generation.
-        readiness: Whether it can answer.
-        origin: What its records were made from, as answers carry it.
-        layouts: The layouts of the views asked for so far.
-        requests: What was asked for so far, worked out.
-    """
-
-    plan: Plan
-    catalogue: Catalogue
-    generation: str
-    readiness: Readiness
-    origin: str
-    layouts: dict[str, ViewLayout]
-    requests: dict[str | tuple[str, ...], _Request]
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What a request asks for, worked out.
-
-    Attributes:
-        asked: What is asked of each view, by name.
-        views: The views, by name.
-        topics: Their topics.
-        dtypes: The features' types by column, in the order asked for.
-        makers: What makes Python values of theirs.
-    """
-
-    asked: dict[str, AskedView]
-    views: dict[str, View]
-    topics: dict[str, str]
-    dtypes: dict[str, DType]
-    makers: dict[str, Maker | None]
-
-    @classmethod
-    def of(cls, refs: Sequence[FeatureRef], layouts: Mapping[str, ViewLayout]) -> _Request:
-        """Work a request out."""
-        dtypes = {ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs}
-        return cls(
-            {name: AskedView.of(layout, [ref for ref in refs if ref.view == name]) for name, layout in layouts.items()},
-            {name: layout.view for name, layout in layouts.items()},
-            {name: layout.source.topic for name, layout in layouts.items()},
-            dtypes,
-            {column: maker(dtype) for column, dtype in dtypes.items()},
-        )
 
 
 def _recorder(
@@ -337,7 +216,7 @@ def _recorder(
     rate = audit if audit is not None else project.audit_sample if isinstance(project, Project) else 0.0
     if not rate or not isinstance(project, Project):
         return None
-    # Delta Lake is imported only by those who record.
+    # Recording needs Delta Lake, which is imported only here.
     from headrace.lookup.recorder import LookupRecorder
 
     return LookupRecorder(project.audit_path, plan, rate, plans=project.served_plans)

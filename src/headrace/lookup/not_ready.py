@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
 from headrace.events.columns import Values
-from headrace.lookup.response import Status, ViewAnswer
-from headrace.plan import DType
+from headrace.lookup.request import AskedRows, entity_columns
+from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
+from headrace.plan import FeatureRef, Plan
 from headrace.windows import NEVER
 
-__all__ = ["blank_answers"]
+__all__ = ["not_ready_answer"]
 
 
-class _Blank(ViewAnswer):
-    """A view that says nothing of any row."""
+class _NotReady(ViewAnswer):
+    """A view that knows nothing about any row."""
 
     def __init__(self, rows: int) -> None:
         super().__init__([NEVER] * rows, (), np.zeros(0, np.int64), (), ())
         self.status = [Status.NOT_READY] * rows
 
 
-def blank_answers(
-    views: Iterable[str], dtypes: Mapping[str, DType], rows: int
-) -> tuple[dict[str, Values], dict[str, ViewAnswer]]:
-    """Features that are all null, and what their views say.
+def not_ready_answer(plan: Plan, refs: Sequence[FeatureRef], entity_rows: AskedRows, at_us: int) -> OnlineFeatures:
+    """An answer without any value.
 
     Args:
-        views: The views.
-        dtypes: The features' types by column.
-        rows: How many rows were asked for.
+        plan: The plan.
+        refs: The features asked for.
+        entity_rows: The rows of the request.
+        at_us: The time to answer for, in µs.
 
-    Returns:
-        The values by column, and the answers by view.
+    Raises:
+        LookupRequestError: A row leaves out a join key or gives one of a wrong type.
     """
-    nulls = Values(np.full(rows, None, object), np.zeros(rows, np.bool_))
-    return dict.fromkeys(dtypes, nulls), {name: _Blank(rows) for name in views}
+    views = {ref.view: plan.views[ref.view] for ref in refs}
+    rows, _ = entity_columns(entity_rows, views.values())
+    dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
+    return OnlineFeatures(
+        at_us=at_us,
+        plan_hash=plan.hash,
+        topics={name: plan.source_of(view).topic for name, view in views.items()},
+        entity_rows=rows,
+        dtypes=dtypes,
+        values=dict.fromkeys(dtypes, Values(np.full(len(rows), None, object), np.zeros(len(rows), np.bool_))),
+        views={name: _NotReady(len(rows)) for name in views},
+    )

@@ -1,8 +1,8 @@
-"""Recording what was served, for `headrace audit`: sampled, and out of the lookup's way.
+"""Recording served answers for `headrace audit`: a sample, written in the background.
 
-The thread that looks features up only puts the answer into a bounded queue. A background thread makes records of the answers and appends
-them to the table of recorded lookups. Where the queue is full, or the table cannot be written, answers are dropped, counted and
-reported: recording never holds up or fails a lookup.
+The thread that looks features up only puts the answer into a bounded queue. A background thread makes rows of the
+answers and appends them to the table of recorded lookups. If the queue is full, or the table cannot be written, answers
+are dropped, counted and reported: recording never delays or fails a lookup.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["LookupRecorder"]
 
 logger = logging.getLogger(__name__)
 
-_AT_A_TIME = 1_000
-"""Answers per commit at most."""
+_ANSWERS_PER_COMMIT = 1_000
+"""How many answers a commit has at most."""
 
 
 class LookupRecorder:
@@ -41,7 +41,7 @@ class LookupRecorder:
         plans: Where plans are kept, by hash, for the audit to recompute by (`Project.served_plans`).
         rate: The share of answers to record, 0 to 1.
         capacity: How many answers may wait.
-        every_s: How long answers wait for others to be written with, in seconds.
+        every_s: How often waiting answers are written, in seconds.
 
     Raises:
         ConfigError: `rate` is not a share.
@@ -58,7 +58,7 @@ class LookupRecorder:
         every_s: float = 1.0,
     ) -> None:
         if not 0 <= rate <= 1:
-            msg = f"The share of lookups to record is {rate!r}, and it should be from 0 to 1."
+            msg = f"The share of lookups to record is {rate!r}; it must be from 0 to 1."
             raise ConfigError(msg, hint="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
         self._table = LookupTable(path)
         self._join_keys: dict[str, tuple[str, ...]] = {}
@@ -75,11 +75,11 @@ class LookupRecorder:
         self.recorded = 0
         """How many entities' answers have been written."""
         self.dropped = 0
-        """How many entities' answers should have been recorded, and were not."""
+        """How many entities' answers should have been recorded but were not."""
         self.follow(plan)
 
     def follow(self, plan: Plan) -> None:
-        """Answers may from now on be made under another plan, too: another version of a view went live."""
+        """From now on answers may also be made under this plan: another version of a view went live."""
         self._join_keys = self._join_keys | {name: view.join_keys for name, view in plan.views.items()}
         file = None if self._plans is None else self._plans.file(f"{plan.hash}.json")
         if file is not None and not file.exists():
@@ -89,12 +89,12 @@ class LookupRecorder:
                 logger.warning("The audit will not know the plan %s: %s", plan.hash, error.what)
 
     def offer(self, answer: OnlineFeatures) -> None:
-        """Record an answer, if chance picks it; it must not be changed afterwards.
+        """Record an answer if it is sampled; do not change it afterwards.
 
         Args:
             answer: What was served.
         """
-        if self._rate < 1 and random.random() >= self._rate:  # noqa: S311 a sample, no secret
+        if self._rate < 1 and random.random() >= self._rate:  # noqa: S311 a sample, not a secret
             return
         if len(self._waiting) >= self._capacity:
             self._count_dropped(len(answer.entity_rows))
@@ -104,14 +104,14 @@ class LookupRecorder:
             self._start()
 
     def flush(self) -> None:
-        """Write what waits. What cannot be written is dropped, counted and logged."""
+        """Write the waiting answers. Those that cannot be written are dropped, counted and logged."""
         with self._writing:
             while self._waiting:
-                taken = [self._waiting.popleft() for _ in range(min(_AT_A_TIME, len(self._waiting)))]
+                taken = [self._waiting.popleft() for _ in range(min(_ANSWERS_PER_COMMIT, len(self._waiting)))]
                 self._write(taken)
 
     def close(self) -> None:
-        """Write what waits and end the thread; closing twice is closing once."""
+        """Write the waiting answers and end the thread; closing again does nothing."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -127,7 +127,7 @@ class LookupRecorder:
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="headrace-audit", daemon=True)
                 self._thread.start()
-                atexit.register(self.close)  # a program that ends without closing its client loses nothing
+                atexit.register(self.close)  # so a program that ends without closing its client loses nothing
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
@@ -150,7 +150,7 @@ class LookupRecorder:
         self.recorded += len(rows)
 
     def _rows(self, served_at_us: int, answer: OnlineFeatures) -> list[dict[str, Any]]:
-        # A request's row may hold more than join keys; what was not asked by is nobody's business here.
+        # A request's row may have more values than join keys; only join keys are recorded.
         names = {key for view in answer.views for key in self._join_keys[view]}
         return [
             {

@@ -1,4 +1,4 @@
-"""Reading a lookup's request: rows of join keys, and a time."""
+"""Reading the rows of a lookup's request: from rows, columns or data frames to entity keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from headrace.plan import Column, DType, View
 from headrace.records.entity_keys import entity_keys
 from headrace.times import as_held, us_of
 
-__all__ = ["EntityRows", "entity_columns", "time_us"]
+__all__ = ["AskedRows", "EntityRows", "entity_columns", "time_us"]
+
+AskedRows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
+"""One mapping per row, a mapping of columns, or a frame of pandas, polars or Arrow."""
 
 _TYPES: dict[DType, type] = {
     DType.INT64: int,
@@ -29,15 +32,15 @@ _HELD_AS_GIVEN = {dtype: {_TYPES[dtype]} for dtype in (DType.INT64, DType.STRING
 _SHAPES = 'Write a list of rows, [{"origin": "EWR"}], a mapping of columns, {"origin": ["EWR"]}, or a data frame.'
 
 _OWN = frozenset({int, str, bool, float, type(None), datetime, date, bytes})
-"""Types of Python's own, which `_plain` leaves as they are."""
+"""Python's own types, which `_plain` returns unchanged."""
 
 
 class EntityRows(Sequence[dict[str, Any]]):
-    """The rows of a request: mappings of names to values, made only when someone asks for one.
+    """The rows of a request: mappings of names to values, made only when one is read.
 
     Args:
-        columns: The values by name, one per row, where every row has the same names.
-        rows: The rows, where they do not.
+        columns: The values by name, one per row, if every row has the same names.
+        rows: The rows, if they do not.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class EntityRows(Sequence[dict[str, Any]]):
 
     @property
     def columns(self) -> dict[str, list[Any]]:
-        """The values of each name, one per row; None where a row does not have it. The lists are not to be changed."""
+        """The values of each name, one per row; None where a row lacks it. Do not change the lists."""
         if self._columns is None:
             rows = self._made()
             names = dict.fromkeys(name for row in rows for name in row)
@@ -71,7 +74,7 @@ class EntityRows(Sequence[dict[str, Any]]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and self._made() == list(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as of a list
+    __hash__ = None  # type: ignore[assignment]  # like a list
 
     def __repr__(self) -> str:
         return repr(self._made())
@@ -95,9 +98,7 @@ def time_us(at: datetime) -> int:
     return us_of(at)
 
 
-def entity_columns(
-    entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], views: Iterable[View]
-) -> tuple[EntityRows, dict[str, list[bytes]]]:
+def entity_columns(entity_rows: AskedRows, views: Iterable[View]) -> tuple[EntityRows, dict[str, list[bytes]]]:
     """The rows of a request, and each view's entity keys for them.
 
     Args:
@@ -109,15 +110,15 @@ def entity_columns(
 
     Raises:
         LookupRequestError: A row leaves out a join key, or gives one that is null or of a wrong type; columns differ in
-            length; something is neither.
+            length; `entity_rows` has another shape.
     """
     rows = _rows(entity_rows)
     return rows, {view.name: _keys(view, rows) for view in views}
 
 
-def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> EntityRows:
+def _rows(entity_rows: AskedRows) -> EntityRows:
     if not isinstance(entity_rows, Mapping):
-        alike = _alike(entity_rows)
+        alike = _same_names(entity_rows)
         if alike is not None:
             return EntityRows(alike)
         columns = _frame_columns(entity_rows)
@@ -126,7 +127,7 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
         try:
             rows = [{name: _plain(value) for name, value in dict(row).items()} for row in entity_rows]
         except (TypeError, ValueError) as error:
-            msg = "entity_rows holds a row that is no mapping of join keys to values."
+            msg = "entity_rows has a row that is no mapping of join keys to values."
             raise LookupRequestError(msg, hint=_SHAPES) from error
         return EntityRows(rows=rows)
     lengths = {name: _length(name, column) for name, column in entity_rows.items()}
@@ -139,7 +140,7 @@ def _rows(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 
 def _frame_columns(frame: Any) -> dict[str, Any] | None:
-    """The columns of a frame of pandas, polars or Arrow; None of what is none."""
+    """The columns of a frame of pandas, polars or Arrow; None if it is no frame."""
     if hasattr(frame, "iloc"):
         return {str(name): frame[name].tolist() for name in frame.columns}
     if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
@@ -150,8 +151,8 @@ def _frame_columns(frame: Any) -> dict[str, Any] | None:
     return dict(zip(table.column_names, map(pa.ChunkedArray.to_pylist, table.columns), strict=True))
 
 
-def _alike(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
-    """The columns of rows that are dicts of the same names to Python's own values; None of other rows."""
+def _same_names(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
+    """The columns of rows that are dicts with the same names and Python's own values; None of other rows."""
     if type(rows) is list and len(rows) == 1 and type(rows[0]) is dict and _OWN.issuperset(map(type, rows[0].values())):
         return {name: [value] for name, value in rows[0].items()} or None
     if type(rows) not in (list, tuple) or set(map(type, rows)) != {dict} or len(set(map(len, rows))) != 1:
@@ -165,22 +166,22 @@ def _alike(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
 
 def _plain_column(column: Any) -> list[Any]:
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "biufU":
-        values: list[Any] = column.tolist()  # what `item` makes of each
+        values: list[Any] = column.tolist()  # the same values as `item` of each
         return values
     values = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
     return values if _OWN.issuperset(map(type, values)) else [_plain(value) for value in values]
 
 
 def _length(name: str, column: Any) -> int:
-    # A text is a sequence too, of letters: {"origin": "EWR"} would ask for E, W and R.
+    # A text is a sequence of letters: {"origin": "EWR"} would ask for E, W and R.
     if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
-        msg = f"entity_rows has {name}={column!r}, one value where a column of values stands."
+        msg = f"entity_rows has {name}={column!r}, one value where a column of values is needed."
         raise LookupRequestError(msg, hint=_SHAPES)
     return len(column)
 
 
 def _plain(value: Any) -> Any:
-    """The value as Python's own, where it is a scalar of numpy's (or of another library that follows it)."""
+    """A scalar of numpy (or of a library like it) as a Python value; any other value unchanged."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
@@ -201,7 +202,7 @@ def _checked_columns(view: View, rows: EntityRows) -> list[tuple[object, ...]]:
 
 
 def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) -> object:
-    """The value of a join key as records have it: times in µs, dates in days."""
+    """The value of a join key as entity keys have it: times in µs, dates in days."""
     value = row.get(entity.name)
     if value is None:
         msg = f"Row {number} of entity_rows has no {entity.name!r}, which the view {view.name!r} is keyed by."
@@ -215,4 +216,4 @@ def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) ->
     if isinstance(value, datetime) and value.tzinfo is None:
         msg = f"Row {number} of entity_rows has {entity.name}={value.isoformat()}, which has no time zone."
         raise LookupRequestError(msg, hint="Give one: value.replace(tzinfo=datetime.UTC).")
-    return as_held(value)  # not str(value): of an Enum that is a str, that is the name
+    return as_held(value)  # not str(value): for an enum of texts that is its name

@@ -1,32 +1,36 @@
-"""What a request asks of a view, worked out once: what its features share, so that each lookup does it once."""
+"""The plan of a request: which tiles, windows and columns of state its features need, and which of them they share.
+
+It is worked out once per request and kept, so that a lookup only reads, merges and computes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.aggregates import Aggregate
-from headrace.lookup.window_spans import Lot, merges_alone
-from headrace.plan import FeatureRef
+from headrace.lookup.response import Maker, maker
+from headrace.lookup.window_spans import WindowGroup, merges_by_column
+from headrace.plan import DType, FeatureRef, View
 from headrace.records.reader import RecordReader
 from headrace.windows import Family, FeaturePlace, ViewLayout, Window
 
-__all__ = ["Alike", "AskedView", "Part", "Stack"]
+__all__ = ["Part", "RequestPlan", "SharedAggregate", "Stack", "ViewPlan"]
 
 
 class Part(NamedTuple):
-    """The windows of a lot that features of one accumulator are of.
+    """The windows of one accumulator that features are asked of.
 
     Attributes:
-        lot: Which lot.
-        accumulator: Which of its families' accumulators.
-        windows: Which of its windows, ascending.
-        is_every: Whether those are all.
+        group: Which group of windows.
+        accumulator: Which accumulator of the group's families.
+        windows: Which windows of the group, ascending.
+        is_every: Whether those are all windows of the group.
         columns: Per window the features' columns in the answer.
     """
 
-    lot: int
+    group: int
     accumulator: int
     windows: tuple[int, ...]
     is_every: bool
@@ -34,15 +38,15 @@ class Part(NamedTuple):
 
 
 Stack = tuple[tuple[int, int, tuple[int, ...] | None], ...]
-"""Columns of state that stand one after the other: of each its lot, its place there, and the windows (None: all)."""
+"""Columns of state to be concatenated: of each its group, its place there, and the windows (None: all)."""
 
 
-class Alike(NamedTuple):
-    """Features of the same aggregate, whose values are computed in one call: they depend on the state alone.
+class SharedAggregate(NamedTuple):
+    """Features of the same aggregate, whose values are computed in one call: they depend on the state only.
 
     Attributes:
         aggregate: The aggregate.
-        state: Per column of its state, which stack it is.
+        state: Per column of its state, the number of its stack.
         columns: The features' columns in the answer, per window.
     """
 
@@ -52,99 +56,130 @@ class Alike(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AskedView:
+class ViewPlan:
     """What a request asks of one view.
 
     Attributes:
         layout: The view's layout.
         reader: Reads its records.
         refs: The features asked for.
-        lots: The families of tiles, those that are alike together.
-        stacks: The columns of state that features are computed from together.
-        alike: Those features.
-        alone: The others.
+        groups: The windows over its families of tiles, grouped.
+        stacks: The concatenated columns of state for `shared`.
+        shared: The features that are computed together.
+        single: The other features.
     """
 
     layout: ViewLayout
     reader: RecordReader
     refs: tuple[FeatureRef, ...]
-    lots: tuple[Lot, ...]
+    groups: tuple[WindowGroup, ...]
     stacks: tuple[Stack, ...]
-    alike: tuple[Alike, ...]
-    alone: tuple[Part, ...]
+    shared: tuple[SharedAggregate, ...]
+    single: tuple[Part, ...]
 
     @classmethod
-    def of(cls, layout: ViewLayout, refs: Sequence[FeatureRef]) -> AskedView:
-        """Work out what features of a view share."""
+    def of(cls, layout: ViewLayout, refs: Sequence[FeatureRef]) -> ViewPlan:
+        """Plan some features of a view."""
         reader = RecordReader(layout)
-        lots = _lots(layout, reader, [layout.places[ref.feature] for ref in refs])
-        alike: dict[tuple[object, ...], list[Part]] = {}
-        alone: list[Part] = []
-        for part in _parts(layout, refs, lots):
-            family = lots[part.lot].families[0]
+        groups = _groups(layout, reader, [layout.places[ref.feature] for ref in refs])
+        shared: dict[tuple[object, ...], list[Part]] = {}
+        single: list[Part] = []
+        for part in _parts(layout, refs, groups):
+            family = groups[part.group].families[0]
             aggregate = family.accumulators[part.accumulator].aggregate
-            if merges_alone(family, part.accumulator) and type(aggregate).value is Aggregate.value:
-                alike.setdefault((type(aggregate), aggregate.dtype, aggregate.params), []).append(part)
+            if merges_by_column(family, part.accumulator) and type(aggregate).value is Aggregate.value:
+                shared.setdefault((type(aggregate), aggregate.dtype, aggregate.params), []).append(part)
             else:
-                alone.append(part)
+                single.append(part)
         stacks: dict[Stack, int] = {}
-        together = tuple(_alike(lots, parts, stacks) for parts in alike.values())
-        return cls(layout, reader, tuple(refs), lots, tuple(stacks), together, tuple(alone))
+        together = tuple(_shared(groups, parts, stacks) for parts in shared.values())
+        return cls(layout, reader, tuple(refs), groups, tuple(stacks), together, tuple(single))
 
 
-def _lots(layout: ViewLayout, reader: RecordReader, places: Sequence[FeaturePlace]) -> tuple[Lot, ...]:
+@dataclass(frozen=True)
+class RequestPlan:
+    """What a request asks for.
+
+    Attributes:
+        of_views: What it asks of each view, by name.
+        views: The views.
+        topics: Their topics, by view's name.
+        dtypes: The features' types by column, in the order asked for.
+        makers: What makes Python values of each feature's; see `FeatureValues`.
+    """
+
+    of_views: dict[str, ViewPlan]
+    views: tuple[View, ...]
+    topics: dict[str, str]
+    dtypes: dict[str, DType]
+    makers: dict[str, Maker | None]
+
+    @classmethod
+    def of(cls, refs: Sequence[FeatureRef], layouts: Mapping[str, ViewLayout]) -> RequestPlan:
+        """Plan a request for some features; the layouts of their views are given by name."""
+        dtypes = {ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs}
+        return cls(
+            {name: ViewPlan.of(layout, [ref for ref in refs if ref.view == name]) for name, layout in layouts.items()},
+            tuple(layout.view for layout in layouts.values()),
+            {name: layout.source.topic for name, layout in layouts.items()},
+            dtypes,
+            {column: maker(dtype) for column, dtype in dtypes.items()},
+        )
+
+
+def _groups(layout: ViewLayout, reader: RecordReader, places: Sequence[FeaturePlace]) -> tuple[WindowGroup, ...]:
     asked = {place.family for place in places}
-    lots: dict[tuple[object, ...], dict[int, Family]] = {}
+    groups: dict[tuple[object, ...], dict[int, Family]] = {}
     for number, family in enumerate(layout.families):
-        # Tiles that are only asked whether there are any are not merged with those that are asked for more.
-        lots.setdefault((reader.run_of(number), number in asked, *_held(family)), {})[number] = family
-    telling = {number: _telling(layout, number) for number in range(len(layout.families))}
+        # Families whose tiles are only asked for whether there are any have a group of their own.
+        groups.setdefault((reader.run_of(number), number in asked, *_contents(family)), {})[number] = family
+    widest = {number: _widest(layout, number) for number in range(len(layout.families))}
     return tuple(
-        Lot.of(reader.run_of(min(lot)), lot, [place for place in places if place.family in lot], telling)
-        for lot in lots.values()
+        WindowGroup.of(reader.run_of(min(group)), group, [place for place in places if place.family in group], widest)
+        for group in groups.values()
     )
 
 
-def _held(family: Family) -> list[tuple[object, ...]]:
-    """What a family's tiles hold, accumulator by accumulator."""
+def _contents(family: Family) -> list[tuple[object, ...]]:
+    """The contents of a family's tiles, accumulator by accumulator."""
     return [
         (one.column, one.where, type(one.aggregate), one.aggregate.dtype, one.aggregate.params)
         for one in family.accumulators
     ]
 
 
-def _parts(layout: ViewLayout, refs: Sequence[FeatureRef], lots: Sequence[Lot]) -> list[Part]:
-    of_family = {family: number for number, lot in enumerate(lots) for family in lot.numbers}
+def _parts(layout: ViewLayout, refs: Sequence[FeatureRef], groups: Sequence[WindowGroup]) -> list[Part]:
+    of_family = {family: number for number, group in enumerate(groups) for family in group.numbers}
     columns: dict[tuple[int, int], dict[int, list[str]]] = {}
     for ref in refs:
         place = layout.places[ref.feature]
-        lot = of_family[place.family]
-        window = lots[lot].window_of(place)
-        columns.setdefault((lot, place.accumulator), {}).setdefault(window, []).append(ref.column)
+        group = of_family[place.family]
+        window = groups[group].window_of(place)
+        columns.setdefault((group, place.accumulator), {}).setdefault(window, []).append(ref.column)
     parts: list[Part] = []
-    for (lot, accumulator), by_window in columns.items():
+    for (group, accumulator), by_window in columns.items():
         windows = tuple(sorted(by_window))
         names = tuple(tuple(by_window[window]) for window in windows)
-        parts.append(Part(lot, accumulator, windows, len(windows) == len(lots[lot].windows), names))
+        parts.append(Part(group, accumulator, windows, len(windows) == len(groups[group].windows), names))
     return parts
 
 
-def _alike(lots: Sequence[Lot], parts: Sequence[Part], stacks: dict[Stack, int]) -> Alike:
-    aggregate = lots[parts[0].lot].families[0].accumulators[parts[0].accumulator].aggregate
+def _shared(groups: Sequence[WindowGroup], parts: Sequence[Part], stacks: dict[Stack, int]) -> SharedAggregate:
+    aggregate = groups[parts[0].group].families[0].accumulators[parts[0].accumulator].aggregate
     state: list[int] = []
     for place in range(len(aggregate.state)):
         stack: list[tuple[int, int, tuple[int, ...] | None]] = []
         for part in parts:
-            lot = lots[part.lot]
-            slot = lot.families[0].slots[part.accumulator][place]
-            column = next(number for number, column in enumerate(lot.columns) if column.slot == slot)
-            stack.append((part.lot, column, None if part.is_every else part.windows))
+            group = groups[part.group]
+            slot = group.families[0].slots[part.accumulator][place]
+            column = next(number for number, column in enumerate(group.columns) if column.slot == slot)
+            stack.append((part.group, column, None if part.is_every else part.windows))
         state.append(stacks.setdefault(tuple(stack), len(stacks)))
-    return Alike(aggregate, tuple(state), tuple(names for part in parts for names in part.columns))
+    return SharedAggregate(aggregate, tuple(state), tuple(names for part in parts for names in part.columns))
 
 
-def _telling(layout: ViewLayout, family: int) -> list[Window]:
-    """Windows of which at least one counts an event wherever any over these tiles does: of those that end together, the longest."""
+def _widest(layout: ViewLayout, family: int) -> list[Window]:
+    """The longest of the windows that end together: one of them counts an event if any window over these tiles does."""
     longest: dict[int, Window] = {}
     for place in layout.places.values():
         if place.family == family:

@@ -1,4 +1,4 @@
-"""What a lookup answers: values, and what it knew when it answered."""
+"""The answer of a lookup: values, statuses, freshness and evidence."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ __all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "
 
 
 class Status(StrEnum):
-    """What a view knew of an entity.
+    """What a view knew about an entity.
 
-    `present`: events count at the time asked for. `expired`: events were seen, none counts any more. `unknown_key`: no event was ever seen.
-    `not_ready`: nothing can be said, for the store is empty or being filled; every feature is null.
+    `present`: events count at the time asked for. `expired`: events were seen, but none counts any more. `unknown_key`:
+    no event was ever seen. `not_ready`: the store is empty or being filled, so nothing is known and every feature is
+    null.
 
-    A single feature's status may also be `error`: its value cannot be given (a sum of integers past 64 bits, say), so it is null; the answer's
-    `problems` say why.
+    A single feature's status may also be `error`: its value cannot be given (for example a sum of integers past 64
+    bits), so it is null, and the answer's `problems` say why.
     """
 
     PRESENT = "present"
@@ -49,8 +50,8 @@ class Block(NamedTuple):
     """Features that were computed together.
 
     Attributes:
-        names: The features by `view__feature`, for each column; several may be the same.
-        data: The values, column by column of one row after the other, shape (rows * columns,); what stands at a null is undefined.
+        names: The features of each column, by `view__feature`; several features may have the same values.
+        data: The values, column by column of one row after the other, shape (rows * columns,); undefined where null.
         valid: False where a value is null, shape (rows * columns,).
         problems: By place in `data`, why a value cannot be given.
     """
@@ -62,14 +63,14 @@ class Block(NamedTuple):
 
 
 Maker = Callable[[Any], Any]
-"""What makes a Python value of what aggregates compute."""
+"""Makes a Python value of one that an aggregate computed."""
 
 
 class FeatureValues(Mapping[str, Values]):
-    """The values of each feature, by `view__feature`, one per row; each is cut out when it is asked for.
+    """The values of each feature, by `view__feature`, one per row; each is sliced out when it is read.
 
     Args:
-        makers: What makes Python values of each feature's, in the order asked for; None where they are some already.
+        makers: What makes Python values of each feature's, in the order asked for; None if they need no conversion.
         blocks: The features.
     """
 
@@ -102,7 +103,7 @@ class FeatureValues(Mapping[str, Values]):
         return sorted(found, key=lambda problem: (problem.row, number[problem.feature]))
 
     def lists(self) -> dict[str, list[Any]]:
-        """The values as Python's own, None where they are null."""
+        """The values as Python values, None where they are null."""
         found: dict[str, list[Any]] = dict.fromkeys(self._makers, [])
         for names, data, valid, _ in self._blocks:
             known, columns = data.tolist(), len(names)
@@ -118,12 +119,12 @@ class FeatureValues(Mapping[str, Values]):
 
 
 class ViewAnswer:
-    """What one view said, per row of the request; each part is made when it is first asked for.
+    """What one view knew, per row of the request; each part is made when it is first read.
 
     Args:
-        newest_event_us: The time of the newest event applied for each row's entity, in µs; `NEVER` where there is none.
-        counted: Whether windows count any event of each record at the time asked for, shape (records, windows), and which of the windows tell
-            whether any does.
+        newest_event_us: The time of the newest event applied for each row's entity, in µs; `NEVER` if there is none.
+        counted: Whether windows count any event of each record at the time asked for, shape (records, windows), and
+            which of the windows are the widest.
         row: The row that each record found belongs to, ascending, shape (records,).
         partition: Each record's source partition.
         applied: Each record's applied offset.
@@ -147,8 +148,8 @@ class ViewAnswer:
     def status(self) -> list[Status]:
         """The status of each row's entity."""
         found = [Status.UNKNOWN_KEY if ts == NEVER else Status.EXPIRED for ts in self._newest]
-        for is_counted, telling in self._counted:
-            for row in self._row[is_counted[:, telling].any(axis=1)].tolist():
+        for is_counted, widest in self._counted:
+            for row in self._row[is_counted[:, widest].any(axis=1)].tolist():
                 found[row] = Status.PRESENT
         return found
 
@@ -173,12 +174,13 @@ class OnlineFeatures:
     Attributes:
         at_us: The time it answers for, in µs.
         plan_hash: The plan that was used.
-        topics: Per view, the topic that its evidence speaks of.
+        topics: Per view, the topic that its evidence is about.
         entity_rows: The request's rows.
         dtypes: The type of each feature, by `view__feature`.
         values: The values of each feature, by `view__feature`, one per row.
         views: Status, freshness and evidence, by view.
-        origin: JSON: which logs the store's records were made from, and since when (`headrace.stores.catalogue.Origin`).
+        origin: JSON: which logs the store's records were made from, and since when
+            (`headrace.stores.catalogue.Origin`).
     """
 
     at_us: int
@@ -197,7 +199,7 @@ class OnlineFeatures:
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """The cells that are null because their value cannot be given, each with its row, its feature and the reason."""
+        """The cells that are null because their value cannot be given, with row, feature and reason."""
         return self.values.problems() if isinstance(self.values, FeatureValues) else []
 
     def statuses(self) -> dict[str, list[Status]]:
@@ -213,7 +215,7 @@ class OnlineFeatures:
         """Columns of Python values: the request's keys, then the features by `view__feature`.
 
         Args:
-            include_status: Whether each feature's column is followed by `view__feature__status`: the status of each cell.
+            include_status: Whether to add `view__feature__status` after each feature's column: the status of each cell.
         """
         rows = self.entity_rows if isinstance(self.entity_rows, EntityRows) else EntityRows(rows=self.entity_rows)
         columns: dict[str, list[Any]] = {name: list(values) for name, values in rows.columns.items()}
@@ -241,9 +243,10 @@ class OnlineFeatures:
         return frame
 
     def records(self) -> list[dict[str, Any]]:
-        """One JSON-ready object per row: its keys, features, what each view knew, and the evidence by which the log recomputes it exactly.
+        """One JSON-ready object per row: its keys, features, what each view knew, and its evidence.
 
-        A row some of whose values cannot be given has `problems` too: by feature, why it is null.
+        By the evidence the log recomputes the row exactly. If some values cannot be given, the row has `problems` too:
+        by feature, why it is null.
         """
         features = {name: [json_value(value) for value in values] for name, values in self._python().items()}
         problems: dict[int, dict[str, str]] = {}
@@ -282,12 +285,12 @@ class OnlineFeatures:
 
 
 _MADE: dict[DType, Maker] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of, DType.DATE: date_of}
-"""What makes a Python value of what aggregates compute, where that is not one already."""
+"""Makes a Python value of one that an aggregate computed, for the types that need it."""
 
 
 @cache
 def maker(dtype: DType) -> Maker | None:
-    """What makes Python values of what aggregates of a type compute; None where those are some already."""
+    """What makes Python values of a type's computed values; None if they need no conversion."""
     if dtype.scale is not None:
         return partial(decimal_of, scale=dtype.scale)
     made = _MADE.get(dtype.element or dtype)
@@ -301,7 +304,10 @@ def _each(made: Maker, values: list[Any]) -> list[Any]:
 
 
 def json_value(value: Any) -> Any:
-    """A value as JSON can hold it: times and dates as ISO 8601, and NaN and infinities as strings, for JSON has no numbers for them."""
+    """A value for JSON: times and dates as ISO 8601.
+
+    NaN and infinities as strings, because JSON has no numbers for them.
+    """
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):

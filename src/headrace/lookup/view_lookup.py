@@ -10,9 +10,9 @@ import numpy as np
 
 from headrace.aggregates import Array, At, BoolArray, cells_of
 from headrace.errors import LookupTimeError
-from headrace.lookup.request_plan import AskedView, Part, Stack
+from headrace.lookup.request_plan import Part, Stack, ViewPlan
 from headrace.lookup.response import Block, ViewAnswer
-from headrace.lookup.window_spans import Lot, Spans, merges_alone
+from headrace.lookup.window_spans import WindowGroup, WindowSpans, merges_by_column
 from headrace.plan import FeatureRef
 from headrace.times import iso_time
 from headrace.windows import NEVER, Tiles, Window
@@ -30,66 +30,68 @@ class ViewLookup:
         at_us: The time asked for, in µs.
 
     Raises:
-        StoreDamagedError: A record is not what it should be.
+        StoreDamagedError: A record is damaged.
     """
 
     def __init__(
-        self, asked: AskedView, entities: list[bytes], found: list[list[tuple[int, bytes]]], at_us: int
+        self, asked: ViewPlan, entities: list[bytes], found: list[list[tuple[int, bytes]]], at_us: int
     ) -> None:
         self._asked = asked
         self._at_us = at_us
         self._n = len(entities)
         pairs = list(chain.from_iterable(found))
         self._partition = [partition for partition, _ in pairs]
-        # One record for each row, as topics that are keyed by the entity have it.
-        self._is_plain = len(pairs) == self._n and all(found)
-        if self._is_plain:
+        # One record per row, as with topics that are keyed by the entity.
+        self._one_record_each = len(pairs) == self._n and all(found)
+        if self._one_record_each:
             self._row = np.arange(self._n)
             owners = entities
         else:
             self._row = np.repeat(np.arange(self._n), list(map(len, found)))
             owners = [entities[row] for row in self._row.tolist()]
         self._stored = asked.reader.read([record for _, record in pairs], owners)
-        self._spans = [Spans(lot, self._stored, at_us) for lot in asked.lots]
+        self._spans = [WindowSpans(group, self._stored, at_us) for group in asked.groups]
 
     def values(self) -> list[Block]:
         """The features asked for."""
         with np.errstate(invalid="ignore", over="ignore"):
-            merged = [spans.merged(self._row, self._n, is_plain=self._is_plain) for spans in self._spans]
-        stacked = [_stacked(stack, merged, self._asked.lots) for stack in self._asked.stacks]
+            merged = [spans.merged(self._row, self._n, one_record_each=self._one_record_each) for spans in self._spans]
+        stacked = [_stacked(stack, merged, self._asked.groups) for stack in self._asked.stacks]
         found: list[Block] = []
-        for one in self._asked.alike:
+        for one in self._asked.shared:
             state = tuple([stacked[number] for number in one.state])
             found.append(Block(one.columns, *cells_of(one.aggregate, state)))
-        for part in self._asked.alone:
-            found += self._alone(part, merged[part.lot])
+        for part in self._asked.single:
+            found += self._single(part, merged[part.group])
         return found
 
     def answer(self) -> ViewAnswer:
-        """What the view knew."""
+        """Status, freshness and evidence."""
         newest = self._stored.newest_ts_us
-        if not self._is_plain:
+        if not self._one_record_each:
             of_row = [NEVER] * self._n
             for row, ts_us in zip(self._row.tolist(), newest, strict=True):
                 of_row[row] = max(of_row[row], ts_us)
             newest = of_row
-        counted = [(spans.is_counted, lot.telling) for lot, spans in zip(self._asked.lots, self._spans, strict=True)]
+        counted = [
+            (spans.is_counted, group.widest) for group, spans in zip(self._asked.groups, self._spans, strict=True)
+        ]
         return ViewAnswer(newest, counted, self._row, self._partition, self._stored.applied)
 
-    def _alone(self, part: Part, merged: list[Array]) -> Iterator[Block]:
-        """Features of an aggregate that asks for the time or the window, or whose columns merge together only."""
-        lot, spans = self._asked.lots[part.lot], self._spans[part.lot]
-        family = lot.families[0]
+    def _single(self, part: Part, merged: list[Array]) -> Iterator[Block]:
+        """Features whose value depends on the time or the window, or whose columns merge only together."""
+        group, spans = self._asked.groups[part.group], self._spans[part.group]
+        family = group.families[0]
         aggregate, slots = family.accumulators[part.accumulator].aggregate, family.slots[part.accumulator]
-        places = {column.slot: place for place, column in enumerate(lot.columns)}
+        places = {column.slot: place for place, column in enumerate(group.columns)}
         t_us = np.full(self._n, self._at_us, np.int64)
         for window, names in zip(part.windows, part.columns, strict=True):
-            if merges_alone(family, part.accumulator):
-                state = tuple(merged[places[slot]][window :: len(lot.bounds)] for slot in slots)
+            if merges_by_column(family, part.accumulator):
+                state = tuple(merged[places[slot]][window :: len(group.bounds)] for slot in slots)
             else:
-                tiles = self._tiles_of(lot.numbers[lot.bounds[window].family])
+                tiles = self._tiles_of(group.numbers[group.bounds[window].family])
                 state = spans.together(tiles, part.accumulator, window, self._row, self._n)
-            yield Block((names,), *cells_of(aggregate, state, At(t_us, lot.windows[window].length_us)))
+            yield Block((names,), *cells_of(aggregate, state, At(t_us, group.windows[window].length_us)))
 
     @cached_property
     def _tiles_of(self) -> Callable[[int], Tiles]:
@@ -97,10 +99,10 @@ class ViewLookup:
         return cache(self._stored.tiles)
 
     def refuse_unanswerable(self) -> None:
-        """Refuse a time whose tiles were pruned, or whose tiles already hold events that were not known then.
+        """Refuse a time if its tiles were pruned, or already contain events that were not known then.
 
         Raises:
-            LookupTimeError: It says which feature, and why.
+            LookupTimeError: The time is refused; the message names the feature and the reason.
         """
         dropped = np.asarray(self._stored.dropped)
         for ref in self._asked.refs:
@@ -125,12 +127,12 @@ class ViewLookup:
         raise LookupTimeError(msg, hint=hint)
 
 
-def _stacked(stack: Stack, merged: Sequence[list[Array]], lots: Sequence[Lot]) -> Array:
-    """A stack's columns, window by window of one row after the other."""
+def _stacked(stack: Stack, merged: Sequence[list[Array]], groups: Sequence[WindowGroup]) -> Array:
+    """The columns of a stack, window by window of one row after the other."""
     if len(stack) == 1 and stack[0][2] is None:
         return merged[stack[0][0]][stack[0][1]]
     columns = []
-    for lot, column, windows in stack:
-        by_window = merged[lot][column].reshape(-1, len(lots[lot].bounds))
+    for group, column, windows in stack:
+        by_window = merged[group][column].reshape(-1, len(groups[group].bounds))
         columns.append(by_window if windows is None else by_window[:, windows])
     return np.concatenate(columns, axis=1).reshape(-1)

@@ -1,9 +1,15 @@
-"""All windows over tiles at once.
+"""Merging the tiles of all windows and records at once.
 
-A record's tiles ascend, so those that a window counts stand together, and one search finds where each window begins and ends in each record.
-One `reduceat` per column of state then merges the tiles of all windows and records: its indices are those beginnings and ends by turns, and
-every other of its results is a window's. They are given from the last to the first, so that what follows an end begins before it, and `reduceat`
-has nothing to merge between the two. Families whose tiles hold the same, by the minute and by the quarter of an hour say, are one lot and
+A record's tiles ascend, so the tiles that a window counts are neighbours, and one search finds where each window begins
+and ends in each record. Then one `reduceat` per column of state merges the tiles of all windows and records. Its
+indices are begin, end, begin, end, …, and every second result is a window's. The indices run from the last window to
+the first: then each end is followed by a smaller begin, and `reduceat` merges nothing between the two.
+
+    tiles of a record    22685  22686  22687  22688  22689  22690
+    window of 2                                    [ begin      end )
+    window of 5                 [ begin                         end )
+
+Families whose tiles have the same contents, for example by the minute and by the quarter of an hour, are one group and
 share these calls.
 """
 
@@ -20,17 +26,17 @@ from headrace.aggregates import Array, BoolArray, IntArray, State
 from headrace.records.reader import StoredRecords
 from headrace.windows import Family, FeaturePlace, Tiles, Window
 
-__all__ = ["Lot", "Spans", "merges_alone"]
+__all__ = ["WindowGroup", "WindowSpans", "merges_by_column"]
 
 
 class _Column(NamedTuple):
-    """A column of state that merges by itself.
+    """A column of state that merges independently of others.
 
     Attributes:
-        slot: Which it is of the family's.
-        merge: What merges two values.
+        slot: Its place among the family's columns.
+        merge: Merges two values.
         is_float: Whether its words are doubles.
-        nothing: Its value where there is no event.
+        nothing: Its value without events.
     """
 
     slot: int
@@ -40,7 +46,7 @@ class _Column(NamedTuple):
 
 
 class _Bound(NamedTuple):
-    """Where a window stands: its family in the lot, where it begins, and where it ends, in tiles from the lookup's."""
+    """A window's family in the group, and where it begins and ends, in tiles relative to the lookup's tile."""
 
     family: int
     begin: int
@@ -48,25 +54,25 @@ class _Bound(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lot:
-    """Families whose tiles hold the same and stand in one table, and the windows over them, worked out once.
+class WindowGroup:
+    """Families whose tiles have the same contents and are rows of one table, and the windows over them.
 
     Attributes:
         run: Which table.
         numbers: The families' numbers.
         families: The families.
-        windows: Of each family the windows asked for, and those that tell whether any event counts; one family's after the other's.
-        telling: Which of the windows tell.
-        bounds: Where each of the windows stands.
-        columns: The columns of state that merge by themselves and are needed.
-        words: Which words of a tile those are.
+        windows: Of each family the windows asked for, and its widest windows; family by family.
+        widest: Which of the windows are the widest: if any event counts for the view, it counts in one of these.
+        bounds: Where each window begins and ends.
+        columns: The needed columns of state that merge independently.
+        words: Their words in a tile.
     """
 
     run: int
     numbers: tuple[int, ...]
     families: tuple[Family, ...]
     windows: tuple[Window, ...]
-    telling: tuple[int, ...]
+    widest: tuple[int, ...]
     bounds: tuple[_Bound, ...]
     columns: tuple[_Column, ...]
     words: slice | list[int]
@@ -77,19 +83,26 @@ class Lot:
         run: int,
         families: Mapping[int, Family],
         places: Sequence[FeaturePlace],
-        telling: Mapping[int, Sequence[Window]],
-    ) -> Lot:
-        """Work out what features at some places of alike families share, families and telling windows being given by number."""
+        widest: Mapping[int, Sequence[Window]],
+    ) -> WindowGroup:
+        """Group the windows of some features.
+
+        Args:
+            run: Which table.
+            families: The families, by number.
+            places: The places of the features.
+            widest: The widest windows of each family, by number.
+        """
         windows: list[Window] = []
         tells: list[int] = []
         bounds: list[_Bound] = []
         for place, number in enumerate(families):
-            mine = list(dict.fromkeys([*(one.window for one in places if one.family == number), *telling[number]]))
-            tells += [len(windows) + mine.index(window) for window in telling[number]]
+            mine = list(dict.fromkeys([*(one.window for one in places if one.family == number), *widest[number]]))
+            tells += [len(windows) + mine.index(window) for window in widest[number]]
             windows += mine
             bounds += [_Bound(place, _first(window), 1 - window.lag) for window in mine]
         family = next(iter(families.values()))
-        needed = dict.fromkeys(place.accumulator for place in places if merges_alone(family, place.accumulator))
+        needed = dict.fromkeys(place.accumulator for place in places if merges_by_column(family, place.accumulator))
         found = {column.slot: column for accumulator in needed for column in _columns(family, accumulator)}
         columns = tuple(found[slot] for slot in sorted(found))
         words = [2 + column.slot for column in columns]
@@ -106,18 +119,18 @@ class Lot:
         )
 
     def window_of(self, place: FeaturePlace) -> int:
-        """Which of the windows a feature's is."""
+        """The number of a feature's window."""
         family = self.numbers.index(place.family)
         found = (number for number, window in enumerate(self.windows) if window == place.window)
         return next(number for number in found if self.bounds[number].family == family)
 
     def tiles_at(self, at_us: int) -> list[int]:
-        """The tile of each family that a lookup at a time lies in."""
+        """The tile of each family that contains the time of a lookup."""
         return [at_us // family.slide_us if family.slide_us else 0 for family in self.families]
 
 
-def merges_alone(family: Family, accumulator: int) -> bool:
-    """Whether an accumulator's columns merge each by itself."""
+def merges_by_column(family: Family, accumulator: int) -> bool:
+    """Whether each column of an accumulator merges independently."""
     return all(family.columns[slot].merge is not None for slot in family.slots[accumulator])
 
 
@@ -135,48 +148,49 @@ def _columns(family: Family, accumulator: int) -> list[_Column]:
     return found
 
 
-class Spans:
-    """The tiles of some records that a lot's windows count at one time.
+class WindowSpans:
+    """The tiles of some records that the windows of a group count at one time.
 
     Args:
-        lot: The windows.
+        group: The windows.
         stored: The records.
         at_us: The time, in µs.
     """
 
-    def __init__(self, lot: Lot, stored: StoredRecords, at_us: int) -> None:
-        self._lot = lot
+    def __init__(self, group: WindowGroup, stored: StoredRecords, at_us: int) -> None:
+        self._group = group
         self._stored = stored
-        self._table = stored.tables[lot.run]
+        self._table = stored.tables[group.run]
         records = len(stored.encoded)
-        tiles = lot.tiles_at(at_us)
-        # Of each record and window where it begins and ends, as rows of the table; from the last window of the last record to the first.
+        tiles = group.tiles_at(at_us)
+        # For each record and window its begin and end, as rows of the table; from the last window of the last record
+        # to the first window of the first.
         self._indices = np.array(self._of_one(tiles)) if records == 1 else self._of_many(tiles, records)
         self._is_counted: BoolArray = self._indices[-2::-2] < self._indices[-1::-2]
 
     @property
     def is_counted(self) -> BoolArray:
         """Whether each window counts any tile of each record, shape (records, windows)."""
-        return self._is_counted.reshape(-1, len(self._lot.bounds))
+        return self._is_counted.reshape(-1, len(self._group.bounds))
 
-    def merged(self, row: IntArray, rows: int, *, is_plain: bool) -> list[Array]:
-        """The lot's columns of state, window by window of one row after the other, shape (rows * windows,) each.
+    def merged(self, row: IntArray, rows: int, *, one_record_each: bool) -> list[Array]:
+        """The columns of state, window by window of one row after the other, shape (rows * windows,) each.
 
         Args:
             row: Each record's row, ascending.
             rows: How many rows there are.
-            is_plain: Whether each row has one record.
+            one_record_each: Whether each row has one record.
         """
-        indices, windows = self._indices, len(self._lot.bounds)
+        indices, windows = self._indices, len(self._group.bounds)
         if not len(indices):
-            return [_nothing(column, rows * windows) for column in self._lot.columns]
+            return [_nothing(column, rows * windows) for column in self._group.columns]
         empty = ~self._is_counted if b"\0" in self._is_counted.tobytes() else None
-        starts = None if is_plain else np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
-        # One column after the other: numpy merges neighbours several at a time.
-        words = np.ascontiguousarray(self._table.T[self._lot.words])
+        starts = None if one_record_each else np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
+        # A contiguous copy per column: numpy merges neighbours several at a time.
+        words = np.ascontiguousarray(self._table.T[self._group.words])
         floats = words.view(np.float64)
         found: list[Array] = []
-        for number, described in enumerate(self._lot.columns):
+        for number, described in enumerate(self._group.columns):
             column: Array = described.merge.reduceat((floats if described.is_float else words)[number], indices)[-2::-2]
             if empty is not None:
                 column[empty] = described.nothing
@@ -188,7 +202,7 @@ class Spans:
         return found
 
     def together(self, tiles: Tiles, accumulator: int, window: int, row: IntArray, rows: int) -> State:
-        """The state of an accumulator whose columns only merge together, per row.
+        """The state of an accumulator whose columns merge only together, per row.
 
         Args:
             tiles: The tiles of the window's family.
@@ -199,9 +213,9 @@ class Spans:
         """
         family = tiles.family
         aggregate = family.accumulators[accumulator].aggregate
-        number = self._lot.numbers[self._lot.bounds[window].family]
+        number = self._group.numbers[self._group.bounds[window].family]
         n_tiles = np.asarray(self._stored.n_tiles[number])
-        begin, end = self._indices[::-1].reshape(-1, len(self._lot.bounds), 2)[:, window, ::-1].T
+        begin, end = self._indices[::-1].reshape(-1, len(self._group.bounds), 2)[:, window, ::-1].T
         counts = end - begin
         begin = begin - self._stored.first[number] + (np.cumsum(n_tiles) - n_tiles)
         if not counts.any():
@@ -219,25 +233,26 @@ class Spans:
         return state
 
     def _of_one(self, tiles: Sequence[int]) -> list[int]:
-        """The beginnings and ends in the only record, a call of numpy being as long as three searches in one."""
+        """Begins and ends in the only record, by bisection: a numpy call takes as long as three of these searches."""
         tile = self._table[:, 0].data
-        first = [int(self._stored.first[number][0]) for number in self._lot.numbers]
+        first = [int(self._stored.first[number][0]) for number in self._group.numbers]
         last = [
-            begin + int(self._stored.n_tiles[number][0]) for begin, number in zip(first, self._lot.numbers, strict=True)
+            begin + int(self._stored.n_tiles[number][0])
+            for begin, number in zip(first, self._group.numbers, strict=True)
         ]
         found: list[int] = []
-        for family, begin, end in reversed(self._lot.bounds):
+        for family, begin, end in reversed(self._group.bounds):
             at, low, high = tiles[family], first[family], last[family]
-            if low < high and tile[high - 1] >= at + end:  # as a rule nothing is newer than the lookup
+            if low < high and tile[high - 1] >= at + end:  # usually no tile is newer than the lookup
                 high = bisect_left(tile, at + end, low, high)
             found.append(bisect_left(tile, at + begin, low, high))
             found.append(high)
         return found
 
     def _of_many(self, tiles: Sequence[int], records: int) -> IntArray:
-        """The beginnings and ends in each record."""
-        bounds = self._lot.bounds
-        families = [self._lot.numbers[bound.family] for bound in bounds]
+        """Begins and ends in each record."""
+        bounds = self._group.bounds
+        families = [self._group.numbers[bound.family] for bound in bounds]
         search = _Search.of(
             self._table, *(np.asarray(of)[families] for of in (self._stored.first, self._stored.n_tiles))
         )
@@ -245,7 +260,7 @@ class Spans:
             np.array([[tiles[bound.family] + bound[side]] for bound in bounds], np.int64) for side in (1, 2)
         )
         found = np.empty((records, len(bounds), 2), np.int64)
-        # As a rule nothing is newer than the lookup.
+        # Usually no tile is newer than the lookup.
         found[:, :, 0] = (search.last if (search.newest < ends).all() else search.last_before(ends)).T
         found[:, :, 1] = search.last_before(begins).T
         found += 1
@@ -258,9 +273,9 @@ class _Search(NamedTuple):
     Attributes:
         table: The table.
         before: The row in front of the first tile, shape (windows, records).
-        last: The row of the last, shape (windows, records).
-        oldest: The first tile, shape (windows, records); of no meaning where there is none.
-        newest: The last, shape (windows, records).
+        last: The row of the last tile, shape (windows, records).
+        oldest: The first tile, shape (windows, records); undefined without tiles.
+        newest: The last tile, shape (windows, records).
     """
 
     table: IntArray
@@ -271,7 +286,7 @@ class _Search(NamedTuple):
 
     @classmethod
     def of(cls, table: IntArray, first: IntArray, n_tiles: IntArray) -> _Search:
-        """A search among so many rows from the first ones on, shape (windows, records)."""
+        """A search among `n_tiles` rows from `first` on, shape (windows, records) each."""
         words, width = table.reshape(-1), table.shape[1]
         before = first - 1
         last = before + n_tiles
@@ -279,13 +294,13 @@ class _Search(NamedTuple):
         return cls(table, before, last, oldest, newest)
 
     def last_before(self, tiles: IntArray) -> IntArray:
-        """The last row whose tile is before a given one; that in front of the first, where none is.
+        """The last row whose tile is before a given one; without such a row, the row in front of the first tile.
 
         Args:
             tiles: The tiles, shape (windows, 1).
         """
         words, width = self.table.reshape(-1), self.table.shape[1]
-        # From one tile to the next there is at least one, so not many rows come into question; they are searched by halves.
+        # Tile numbers ascend by at least 1 per row, which leaves few candidate rows; they are searched by bisection.
         most = np.minimum(np.maximum(self.before + (tiles - self.oldest), self.before), self.last)
         found = np.minimum(np.maximum(self.last - 1 + (tiles - self.newest), self.before), most)
         halves = int((most - found).max(initial=0)).bit_length()
@@ -300,5 +315,5 @@ class _Search(NamedTuple):
 
 
 def _nothing(column: _Column, size: int) -> Array:
-    """A column of state where there is no event."""
+    """A column of state without events."""
     return np.full(size, column.nothing, np.float64 if column.is_float else np.int64)

@@ -1,4 +1,6 @@
-"""The record's bytes, versioned and checksummed: words of eight bytes, so that many records are read and written by a few numpy calls.
+"""The layout of a record's bytes, and writing it; `reader` reads it.
+
+A record is words of eight bytes, versioned and checksummed, so that a few numpy calls read and write many records.
 
     word            field
     0               magic "HR", version of this layout (1 byte), zero (1 byte), CRC-32 of all words after this one
@@ -6,14 +8,17 @@
     2               known_through_us: the newest known_at merged
     3               newest_ts_us: the newest event time merged
     4               length of the entity key (u32), number of families (u32)
-    5               the entity key, filled up with zeros to a whole word
-                    per family (in the layout's order): n_tiles (u32) and bytes of objects (u32); dropped: the newest tile pruned
+    5               the entity key, padded with zeros to a whole word
+                    per family (in the layout's order): number of tiles (u32) and bytes of objects (u32);
+                        dropped: the newest tile pruned, int64
                     per family: its tiles one after the other, each
-                        tile, known_us, and a word per state column: an int, a float's bits, or an object's length in bytes (-1: null)
-                    per family: the strings (UTF-8) and bytes, tile by tile, filled up with zeros to a whole word
+                        tile, known_us, and a word per state column: an int, a float's bits, or an object's length in
+                        bytes (-1: null)
+                    per family: the strings (UTF-8) and bytes, tile by tile, padded with zeros to a whole word
 
-The columns are those of the view's layout, and the view's hash is part of the record's key, so a record never meets another layout.
-A store may compare the applied offset without decoding: `APPLIED` says where it stands.
+The columns are those of the view's layout. The view's hash is part of the record's key, so a record is never read with
+another layout.
+A store may compare the applied offset without decoding: it is the slice `APPLIED`.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.aggregates import IntArray
-from headrace.records.words import filled_up, object_words, segments, words_of
+from headrace.records.words import object_words, padded, segments, words_of
 from headrace.windows import Tiles, ViewLayout
 
 __all__ = [
@@ -64,13 +69,13 @@ _ENTITY_BYTES = slice(HEADER.size - 8, HEADER.size - 4)
 
 @dataclass(frozen=True)
 class Records:
-    """Several records of one view, their tiles side by side; a tile's group is its record's place in the list.
+    """Several decoded records of one view; a tile's group is its record's place in the list.
 
     Attributes:
         entities: Each record's entity key.
         applied: The last source offset merged, per record; -1 for one that is not written yet.
-        known_through_us: The newest `known_at` merged.
-        newest_ts_us: The newest event time merged; `NEVER` where no event was.
+        known_through_us: The newest `known_at` merged; `NEVER` without events.
+        newest_ts_us: The newest event time merged; `NEVER` without events.
         dropped: Per family, for each record the newest tile pruned.
         tiles: Per family.
     """
@@ -131,9 +136,12 @@ def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:
 def _heads(
     header: IntArray, entities: Sequence[bytes], entity_bytes: IntArray, described: IntArray
 ) -> tuple[list[IntArray], list[IntArray]]:
-    """What stands before the tiles, as parts, and how many words of each a record has; one part where all have as many."""
+    """The words before the tiles, in parts, and how many words of each part a record has.
+
+    One part if all have as many.
+    """
     words = words_of(entity_bytes)
-    keys = filled_up(b"".join(entities), entity_bytes)
+    keys = padded(b"".join(entities), entity_bytes)
     if (words == words[0]).all():
         whole = np.concatenate([header, keys.reshape(len(header), -1), described], axis=1)
         return [whole.ravel()], [np.full(len(header), whole.shape[1])]
@@ -142,7 +150,7 @@ def _heads(
 
 
 def _sealed(parts: list[IntArray], sizes: IntArray) -> list[bytes]:
-    """The records' bytes, from each kind of part of all records and how many words of it each record has."""
+    """The records' bytes with checksums, from the parts of all records and how many words of each part a record has."""
     words = np.concatenate(parts)
     ends_of_kind = np.cumsum(sizes.sum(axis=0))
     source = np.cumsum(sizes, axis=0) - sizes

@@ -1,9 +1,9 @@
 """Reading records: a worker reads them whole, a lookup reads the columns of state that it needs.
 
 `RecordReader.read` checks every record (checksum, version, entity, lengths) and decodes nothing yet. It joins the bytes
-of all records with so much padding between them that each record's tiles begin at a multiple of a tile's words. So
-the joined words are a table whose rows are tiles (and, between those, the rest of the records), and a column of state is
-a column of that table:
+of all records with so much padding between them that each record's tiles begin at a multiple of a tile's words. So the
+joined words are a table whose rows are tiles (and, between those, the rest of the records), and a column of state is a
+column of that table:
 
     tile   known_us  state …
     ────── ──────── ────────
@@ -13,7 +13,8 @@ a column of that table:
     header, entity key, …
     22688   …        9  80.1      record 1, family 0
 
-A lookup merges columns of the table in place. `StoredRecords.tiles` copies the tiles of one family out of it, with their strings and bytes.
+A lookup merges columns of the table in place. `StoredRecords.tiles` copies the tiles of one family out of it, with
+their strings and bytes.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class StoredRecords(NamedTuple):
         object_bytes: How many bytes of strings and bytes each record has, shape (families, records).
         n_tiles: How many tiles each record has, shape (families, records).
         first: The row of each record's first tile, shape (families, records).
-        tables: Per run of families its table. The tiles that a record has of a family stand together, and at least one row
-            stands behind the last of them.
+        tables: Per run of families its table. The tiles that a record has of a family stand together, and at least one
+            row stands behind the last of them.
     """
 
     reader: RecordReader
@@ -121,7 +122,10 @@ def _listed(numbers: IntArray | list[int]) -> list[int]:
 
 
 def _objects(encoded: Sequence[bytes], sizes: IntArray, family: int) -> bytes:
-    """The strings and bytes of a family, record by record; a record ends with those of its families, `sizes` bytes each."""
+    """The strings and bytes of a family, record by record.
+
+    A record ends with those of its families, `sizes` bytes each.
+    """
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     begins = lengths - sizes[family:].sum(axis=0)
     places = zip(encoded, begins.tolist(), (begins + sizes[family]).tolist(), strict=True)
@@ -203,7 +207,10 @@ class RecordReader:
         return next(filter(None, found))
 
     def _one(self, record: bytes, entity: bytes) -> StoredRecords | None:
-        """One record; None where it is not sound. The numpy calls of `_many` would take longer than the rest of a lookup."""
+        """One record; None where it is not sound.
+
+        The numpy calls of `_many` would take longer than the rest of a lookup.
+        """
         families, size, length = len(self.widths), len(entity), len(record) // WORD
         at = HEADER_WORDS + (size + WORD - 1) // WORD + 2 * families
         if length < at or len(record) % WORD:

@@ -1,4 +1,4 @@
-"""Words of eight bytes: moving stretches of them, and laying strings and bytes out in them."""
+"""Words of eight bytes: gathering stretches of them, and strings and bytes in them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import numpy as np
 from headrace.aggregates import Array, IntArray
 from headrace.windows import Family, Tiles
 
-__all__ = ["filled_up", "object_columns", "object_words", "segments", "words_of"]
+__all__ = ["padded", "object_columns", "object_words", "segments", "words_of"]
 
 _NULL = -1
-"""The length of a string that is not there."""
+"""The length of a null."""
 
 
 def words_of(sizes: IntArray) -> IntArray:
-    """How many words that many bytes fill."""
+    """How many words hold that many bytes."""
     return (sizes + 7) >> 3
 
 
 def segments(starts: IntArray, sizes: IntArray) -> IntArray:
-    """The places of all elements of stretches, one stretch after the other."""
+    """The indices of all elements of stretches, one stretch after the other.
+
+    >>> segments(np.array([7, 2]), np.array([2, 3])).tolist()
+    [7, 8, 2, 3, 4]
+    """
     ends = np.cumsum(sizes)
     if not len(ends) or not ends[-1]:
         return np.zeros(0, np.int64)
@@ -28,8 +32,8 @@ def segments(starts: IntArray, sizes: IntArray) -> IntArray:
     return places
 
 
-def filled_up(data: bytes, sizes: IntArray) -> IntArray:
-    """Stretches of bytes that stand close together as words: each begins a new one."""
+def padded(data: bytes, sizes: IntArray) -> IntArray:
+    """Adjacent stretches of bytes as words; each stretch begins a new word and is padded with zeros."""
     words = words_of(sizes)
     if not len(sizes):
         return np.zeros(0, np.int64)
@@ -37,13 +41,13 @@ def filled_up(data: bytes, sizes: IntArray) -> IntArray:
         rows = np.zeros((len(sizes), 8 * int(words[0])), np.uint8)
         rows[:, : sizes[0]] = np.frombuffer(data, np.uint8).reshape(len(sizes), -1)
         return rows.ravel().view("<i8").astype(np.int64, copy=False)
-    laid = np.zeros(8 * int(words.sum()), np.uint8)
-    laid[segments(8 * (np.cumsum(words) - words), sizes)] = np.frombuffer(data, np.uint8)
-    return laid.view("<i8").astype(np.int64, copy=False)
+    bytes_ = np.zeros(8 * int(words.sum()), np.uint8)
+    bytes_[segments(8 * (np.cumsum(words) - words), sizes)] = np.frombuffer(data, np.uint8)
+    return bytes_.view("<i8").astype(np.int64, copy=False)
 
 
 def object_words(tiles: Tiles, n_tiles: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Lay out the objects of tiles.
+    """Write the strings and bytes of tiles as words.
 
     Args:
         tiles: The tiles.
@@ -59,34 +63,34 @@ def object_words(tiles: Tiles, n_tiles: IntArray) -> tuple[IntArray, IntArray, I
     lengths = np.empty((len(tiles), len(family.objects)), np.int64)
     columns = []
     for place, (number, column) in enumerate(zip(family.objects, tiles.objects, strict=True)):
-        held = column.tolist()
+        values = column.tolist()
         if family.columns[number].kind == "string":
-            held = [None if text is None else text.encode("utf-8", "surrogatepass") for text in held]
-        lengths[:, place] = [_NULL if one is None else len(one) for one in held]
-        columns.append([one or b"" for one in held])
+            values = [None if text is None else text.encode("utf-8", "surrogatepass") for text in values]
+        lengths[:, place] = [_NULL if one is None else len(one) for one in values]
+        columns.append([one or b"" for one in values])
     rows = tiles.rows.copy()
     rows[:, [2 + number for number in family.objects]] = lengths
     data = b"".join([one for row in zip(*columns, strict=True) for one in row])
     upto = np.append(0, np.cumsum(np.maximum(lengths, 0).sum(axis=1)))
     ends = np.cumsum(n_tiles)
     object_bytes = upto[ends] - upto[ends - n_tiles]
-    return rows, filled_up(data, object_bytes), object_bytes
+    return rows, padded(data, object_bytes), object_bytes
 
 
 def object_columns(
     family: Family, rows: IntArray, n_tiles: IntArray, object_bytes: IntArray, data: bytes
 ) -> tuple[Array, ...] | None:
-    """Read the objects of tiles back.
+    """Read the strings and bytes of tiles.
 
     Args:
-        family: Whose tiles they are.
+        family: The tiles' family.
         rows: The tiles' rows.
         n_tiles: How many each record has.
         object_bytes: How many bytes of objects each record has.
-        data: The objects, those of each record filled up to a whole word.
+        data: The objects, those of each record padded to a whole word.
 
     Returns:
-        The columns of objects, or None where the lengths do not add up.
+        The columns of objects; None if the lengths do not add up.
     """
     if not family.objects:
         return None if object_bytes.any() else ()

@@ -1,0 +1,92 @@
+"""What the online store serves, and what requests ask of it; valid as long as the store's generation stays the same."""
+
+from __future__ import annotations
+
+from headrace.errors import LookupRequestError, PlanMismatchError
+from headrace.lookup.request_plan import RequestPlan
+from headrace.plan import FeatureRef, Plan
+from headrace.stores import OnlineStore
+from headrace.stores.served_plan import live_plan, live_view, unreadable
+from headrace.windows import ViewLayout
+
+__all__ = ["AskedNames", "ServedViews"]
+
+AskedNames = str | tuple[str, ...]
+"""The names that a request asks for: a service's, or those of features, views and services."""
+
+_REQUESTS = 1_000
+"""How many different requests are remembered."""
+
+_REBUILD = (
+    "Change the source back and apply, or run `headrace stream --rebuild`: "
+    "it fills the store anew from the log, under the plan as it is now."
+)
+
+
+class ServedViews:
+    """The versions of views that the store serves.
+
+    Args:
+        declared: The plan as it was applied.
+        store: The store.
+
+    Attributes:
+        catalogue: What the store says of itself.
+        plan: The plan, with each view in the version served.
+        origin: JSON: which logs the store's records were made from, and since when.
+
+    Raises:
+        PlanMismatchError: The store was filled under another plan.
+    """
+
+    def __init__(self, declared: Plan, store: OnlineStore) -> None:
+        self._declared = declared
+        self._store = store
+        self.catalogue = store.catalogue()
+        self.plan = live_plan(declared, self.catalogue)
+        self.origin = self.catalogue.origin.to_json()
+        self._layouts: dict[str, ViewLayout] = {}
+        self._requests: dict[AskedNames, RequestPlan] = {}
+
+    def request(self, asked: AskedNames) -> RequestPlan:
+        """What a request asks for.
+
+        Raises:
+            LookupRequestError: A name is unknown.
+            PlanMismatchError: The version that is served lacks a feature, or its records can no longer be read.
+        """
+        known = self._requests.get(asked)
+        if known is None:
+            refs = self._resolve(asked)
+            known = RequestPlan.of(refs, {ref.view: self._layout(ref.view) for ref in refs})
+            if len(self._requests) >= _REQUESTS:
+                self._requests.clear()
+            self._requests[asked] = known
+        return known
+
+    def _resolve(self, asked: AskedNames) -> list[FeatureRef]:
+        """The features asked for; a version that is still served may lack some of them."""
+        try:
+            refs = self.plan.resolve(asked)
+        except LookupRequestError:
+            refs = self._declared.resolve(asked)
+        for ref in refs:
+            view = self.plan.views[ref.view]
+            if ref.feature not in {feature.name for feature in view.features}:
+                msg = f"The online store serves {view.versioned_name}, which has no feature {ref.feature!r}."
+                hint = f"`headrace backfill {view.name}` makes {self._declared.views[view.name].versioned_name} live."
+                raise PlanMismatchError(msg, hint=hint)
+        return refs
+
+    def _layout(self, name: str) -> ViewLayout:
+        if name not in self._layouts:
+            view, declared = self.plan.views[name], self._declared.views[name]
+            if self.catalogue.live.get(name) != view.hash:
+                live_view(declared, self._store.catalogue())  # raises, unless a worker has started since
+            source = self.plan.source_of(view)
+            why = None if view.hash == declared.hash else unreadable(view, source, is_served=True)
+            if why is not None:  # fields have other types now, so the values in its records would be misread
+                msg = f"The online store serves {view.versioned_name}, which the plan can no longer read: {why}."
+                raise PlanMismatchError(msg, hint=_REBUILD)
+            self._layouts[name] = ViewLayout.of(view, source)
+        return self._layouts[name]
