@@ -15,6 +15,8 @@ from headrace.config import Project
 from headrace.plan import write_plan
 from tests.plan.examples import PLAN
 
+pytestmark = pytest.mark.slow  # it is shown every two seconds
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

@@ -46,6 +46,15 @@ def test_original_bytes_go_back_to_the_partition_they_came_from(
     assert before_ms <= found[2][0].timestamp <= time.time_ns() // 1_000_000  # it becomes known now
 
 
+def test_original_headers_go_back_and_headraces_own_do_not(
+    project: Project, broker: str, source: Source, records: Records
+) -> None:
+    headers = (("trace", b"1"), ("trace", b"\xff"), ("headrace.offset", b"7"))
+    write(broker, [replace(letter(source.topic, 2, 4), headers=headers), letter(source.topic, 2, 5)])
+    assert replay_dead_letters(project, read_dead_letters(KafkaConnection.of(broker), [source.topic])) == 2
+    assert [tuple(one.headers) for one in records(source.topic)[2]] == [headers, ()]
+
+
 def test_second_replay_sends_nothing_twice_and_says_when_it_was_sent(
     project: Project, broker: str, source: Source, records: Records
 ) -> None:

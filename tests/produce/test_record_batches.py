@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from headrace.kafka.clients import MemoryRecordsBuilder, TopicPartition
-from headrace.produce.record_batches import Batch, Record, _varint
+from headrace.produce.record_batches import NO_HEADERS, Batch, Record, _varint, encoded_headers
 
 PLACE = TopicPartition("t", 0)
 START = 1_356_998_400_000
+HEADERS: list[list[tuple[str, bytes | None]]] = [
+    [],
+    [],
+    [("trace", b"1")],
+    [("", b""), ("ü" * 70, None), ("ü", b"v" * 200)],
+]
 
 
 def batch_of(size: int = 1 << 20) -> Batch:
@@ -27,6 +33,7 @@ def records_of(count: int, seed: int, *, longest: int = 300) -> list[Record]:
             START + dice.choice(steps),
             None if dice.random() < 0.2 else dice.randbytes(dice.choice([0, 1, 12, 63, 64, 200])),
             dice.randbytes(dice.randrange(longest)),
+            encoded_headers(dice.choice(HEADERS)),
         )
         for _ in range(count)
     ]
@@ -36,12 +43,13 @@ def by_the_library(records: list[Record], size: int) -> list[bytes]:
     """The batches that kafka-python makes of records."""
     found: list[bytes] = []
     builder = MemoryRecordsBuilder(2, 0, size)
-    for timestamp_ms, key, value in records:
-        if builder.append(timestamp_ms, key, value) is None:
+    for timestamp_ms, key, value, encoded in records:
+        headers = next(one for one in HEADERS if encoded_headers(one) == encoded)
+        if builder.append(timestamp_ms, key, value, headers) is None:
             builder.close()
             found.append(bytes(builder.buffer()))
             builder = MemoryRecordsBuilder(2, 0, size)
-            assert builder.append(timestamp_ms, key, value) is not None
+            assert builder.append(timestamp_ms, key, value, headers) is not None
     builder.close()
     return [*found, bytes(builder.buffer())]
 
@@ -67,7 +75,7 @@ def test_bytes_are_those_of_the_library(size: int, at_once: int) -> None:
 
 
 def test_large_records_and_long_batches_have_the_bytes_of_the_library() -> None:
-    records = records_of(30, seed=1, longest=70_000) + [(START, b"k", b"v")] * 20_000
+    records = records_of(30, seed=1, longest=70_000) + [(START, b"k", b"v", NO_HEADERS)] * 20_000
     assert by_ours(records, 4 << 20, 5_000) == by_the_library(records, 4 << 20)
 
 
@@ -83,7 +91,7 @@ def test_numbers_are_written_as_the_library_writes_them(number: int) -> None:
 def test_batch_is_confirmed_or_refused_as_a_whole() -> None:
     good, bad = batch_of(), batch_of()
     for batch in (good, bad):
-        batch.fill([(START, b"k", b"v")] * 3, 0)
+        batch.fill([(START, b"k", b"v", NO_HEADERS)] * 3, 0)
         assert not batch.is_settled
     good.complete(10, -1)
     bad.complete_exceptionally(ValueError("no"), lambda _: ValueError("no"))

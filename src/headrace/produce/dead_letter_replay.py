@@ -19,7 +19,7 @@ from headrace.kafka.clients import KafkaProducer, kafka_python_errors
 from headrace.kafka.connection_check import TIMEOUT_S
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.partitioner import partition_of
-from headrace.produce.record_batches import Record
+from headrace.produce.record_batches import Record, encoded_headers
 from headrace.produce.record_timestamps import clock_of
 
 __all__ = ["replay_dead_letters", "why_not_replayed"]
@@ -47,7 +47,7 @@ def why_not_replayed(letter: DeadLetter) -> str | None:
 
 
 def replay_dead_letters(project: Project, letters: Sequence[DeadLetter]) -> int:
-    """Send letters' original bytes back to their topics, and note that.
+    """Send letters' original keys, values and headers back to their topics, and note that.
 
     A letter goes to the partition that it came from. Its record is stamped by the project's clock: with the time now, or, under the record clock,
     with the original time, or the newest record's where that is later.
@@ -87,9 +87,8 @@ def _replay_topic(project: Project, connection: KafkaConnection, topic: str, let
                 place = (
                     letter.partition if letter.partition < partitions else partition_of(letter.key or b"", partitions)
                 )
-                records.setdefault(place, []).append(
-                    (clock.resent_ms(letter.recorded_at_ms), letter.key, letter.value or b"")
-                )
+                timestamp_ms, headers = clock.resent_ms(letter.recorded_at_ms), encoded_headers(letter.headers)
+                records.setdefault(place, []).append((timestamp_ms, letter.key, letter.value or b"", headers))
             sender.send_all(records)
             sender.flush()
             _note(connection, chunk)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from headrace.errors import BrokerUnavailableError, EventError, HeadraceError, RetryableError, TopicError
 from headrace.kafka.clients import KafkaError, KafkaTimeoutError, TopicPartition
 from headrace.kafka.connection import KafkaConnection
-from headrace.produce.record_batches import Batch, BatchingProducer, Record
+from headrace.produce.record_batches import NO_HEADERS, Batch, BatchingProducer, Record
 
 __all__ = ["ConfirmedSender"]
 
@@ -107,7 +107,7 @@ class ConfirmedSender:
             TopicError: The broker refused earlier records.
         """
         place = random.randrange(len(self._places)) if partition is None else partition  # noqa: S311 no secret
-        self.send_all({place: [(timestamp_ms, key, value)]})
+        self.send_all({place: [(timestamp_ms, key, value, NO_HEADERS)]})
 
     def send_all(self, records: Mapping[int, Sequence[Record]]) -> None:
         """Hand over records, each partition's in their order.
@@ -126,9 +126,10 @@ class ConfirmedSender:
             msg = f"The producer of topic {self._topic!r} is closed."
             raise HeadraceError(msg, hint="Send inside its `with` block.")
         for of_partition in records.values():
-            for _, key, value in of_partition:
-                if len(value) + (0 if key is None else len(key)) > _EVENT_BYTES:
-                    self._refuse_size(len(value) + len(key or b""))
+            for _, key, value, headers in of_partition:
+                size = len(value) + (0 if key is None else len(key)) + len(headers) - len(NO_HEADERS)
+                if size > _EVENT_BYTES:
+                    self._refuse_size(size)
         was_begun = False
         for partition, of_partition in records.items():
             try:

@@ -21,7 +21,7 @@ from headrace.plan import Plan, Source, read_plan
 from headrace.produce.delivery import ConfirmedSender
 from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
 from headrace.produce.partitioner import partition_of, partitions_of
-from headrace.produce.record_batches import Record
+from headrace.produce.record_batches import NO_HEADERS, Record
 from headrace.produce.record_timestamps import RecordClock, SystemClock, clock_of
 
 __all__ = ["EventProducer", "find_source"]
@@ -240,7 +240,7 @@ class EventProducer:
             partitions = self.partitions_of(events)
         records: dict[int, list[Record]] = {}
         for event, timestamp_ms, partition in zip(events, timestamps_ms, partitions, strict=True):
-            records.setdefault(partition, []).append((timestamp_ms, event.key, event.value))
+            records.setdefault(partition, []).append((timestamp_ms, event.key, event.value, NO_HEADERS))
         self._sender.send_all(records)
 
     def partitions_of(self, events: Sequence[EncodedEvent]) -> list[int]:

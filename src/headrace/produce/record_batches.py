@@ -12,15 +12,31 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from headrace.events.raw_records import Headers
 from headrace.kafka.clients import KafkaProducer, MemoryRecordsBuilder, ProducerBatch, TopicPartition
 
-__all__ = ["Batch", "BatchingProducer", "Record"]
+__all__ = ["NO_HEADERS", "Batch", "BatchingProducer", "Record", "encoded_headers"]
 
 _MAGIC = 2
 
+Record: TypeAlias = tuple[int, bytes | None, bytes, bytes]
+"""A record to send: its timestamp in milliseconds since 1970 UTC, its key, its value, its encoded headers."""
 
-Record: TypeAlias = tuple[int, bytes | None, bytes]
-"""A record to send: its timestamp in milliseconds since 1970 UTC, its key, its value."""
+NO_HEADERS = b"\x00"
+"""The encoded headers of a record without headers."""
+
+
+def encoded_headers(headers: Headers) -> bytes:
+    """A record's headers as the record format has them.
+
+    Args:
+        headers: The headers.
+    """
+    parts = [_varint(len(headers))]
+    for name, value in headers:
+        text = name.encode()
+        parts += (_varint(len(text)), text, _varint(-1 if value is None else len(value)), value or b"")
+    return b"".join(parts)
 
 
 def _varint(number: int) -> bytes:
@@ -97,9 +113,9 @@ class Batch(ProducerBatch):  # type: ignore[misc]  # kafka-python ships no types
         newest, place = builder._max_timestamp, first  # noqa: SLF001
         short, varint, many = _SHORT, _varint, len(_SHORT) // 2
         for place in range(first, len(records)):
-            timestamp_ms, key, value = records[place]
+            timestamp_ms, key, value, headers = records[place]
             at, length = place + shift, len(value)
-            # Attributes, timestamp, offset, key, value, and no headers.
+            # Attributes, timestamp, offset, key, value, headers.
             body = b"".join(
                 (
                     b"\x00",
@@ -109,7 +125,7 @@ class Batch(ProducerBatch):  # type: ignore[misc]  # kafka-python ships no types
                     key or b"",
                     short[length + length] if length < many else varint(length),
                     value,
-                    b"\x00",
+                    headers,
                 )
             )
             length = len(body)
