@@ -22,6 +22,7 @@ from headrace.lookup.recorder import LookupRecorder
 from headrace.plan import write_plan
 from headrace.stores import OnlineStore
 from tests.lookup.conftest import PLAN, fill, order
+from tests.waits import wait_until
 
 
 @pytest.fixture
@@ -58,9 +59,7 @@ def test_only_join_keys_of_a_request_are_kept(tmp_path: Path, answer: OnlineFeat
 def test_answers_are_written_in_the_background_while_the_client_is_open(tmp_path: Path, answer: OnlineFeatures) -> None:
     recorder = LookupRecorder(tmp_path / "audit", PLAN, 1, every_s=0.01)
     recorder.offer(answer)
-    deadline = time.monotonic() + 10
-    while recorder.recorded < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: recorder.recorded == 2, "both rows are recorded")
     assert len(rows_of(tmp_path / "audit")) == 2
     recorder.close()
     recorder.close()

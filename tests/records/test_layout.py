@@ -309,7 +309,7 @@ def test_record_that_does_not_add_up_is_refused_though_its_checksum_is_right() -
         assert "--rebuild" in read_damaged(restated(families + 4, struct.pack("<I", other)))
     for cut in range(8, len(RECORD), 8):
         assert "--rebuild" in read_damaged(sealed(RECORD[8:cut]))
-    assert "more or less" in read_damaged(sealed(RECORD[8:] + bytes(8)))
+    assert "longer or shorter" in read_damaged(sealed(RECORD[8:] + bytes(8)))
     last_text = LAYOUT.places["last_text_sliding"]
     slot = LAYOUT.families[0].slots[last_text.accumulator][2]
     length_at = families + 16 * len(LAYOUT.families) + 8 * (2 + slot)

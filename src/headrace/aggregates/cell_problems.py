@@ -40,7 +40,7 @@ class Cells(NamedTuple):
     """Values of a feature, and the cells among them that could not be given.
 
     Attributes:
-        data: The values; what stands at a null is undefined.
+        data: The values; undefined where null.
         valid: False where a value is null.
         problems: By place, why that cell is null; a null without a reason means that no event counts.
     """

@@ -10,7 +10,6 @@ from headrace.aggregates.base import (
     DECIMALS,
     EVERY_COLUMN,
     Aggregate,
-    Array,
     IntArray,
     Order,
     State,
@@ -19,7 +18,7 @@ from headrace.aggregates.base import (
 )
 from headrace.aggregates.hyperloglog import estimate, sketch_of, union_of
 from headrace.aggregates.item_lists import packed, same, unpacked
-from headrace.aggregates.object_arrays import objects
+from headrace.aggregates.object_arrays import merged_states, objects
 from headrace.aggregates.whole_number_parameters import whole_numbers
 from headrace.plan import DType
 
@@ -68,19 +67,15 @@ class CountDistinct(Aggregate):
         return (objects([self._state([_text(value)]) if there else b"" for value, there in rows]),)
 
     def merge(self, state: State, starts: IntArray) -> State:
-        ends = np.append(starts[1:], len(state[0])).tolist()
-        return (objects([self._run(state[0][start:end]) for start, end in zip(starts.tolist(), ends, strict=True)]),)
+        return (merged_states(state[0], starts, self._merged),)
 
     def result(self, state: State) -> Values:
         counts = [estimate(one[1:]) if one.startswith(_SKETCH) else len(unpacked(one)) for one in state[0]]
         return Values(np.array(counts, np.int64), np.ones(len(counts), np.bool_))
 
-    def _run(self, states: Array) -> bytes:
-        held: list[bytes] = [one for one in states if one]
-        if len(held) < 2:
-            return held[0] if held else b""
-        values = sorted({value for one in held if not one.startswith(_SKETCH) for value in unpacked(one)})
-        sketches = [one[1:] for one in held if one.startswith(_SKETCH)]
+    def _merged(self, states: list[bytes]) -> bytes:
+        values = sorted({value for state in states if not state.startswith(_SKETCH) for value in unpacked(state)})
+        sketches = [state[1:] for state in states if state.startswith(_SKETCH)]
         if not sketches:
             return self._state(values)
         return _SKETCH + union_of([*sketches, sketch_of(values)] if values else sketches)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import Aggregate, Array, IntArray, Order, State, StateColumn, Values, count_valid
+from headrace.aggregates.base import Aggregate, IntArray, Order, State, StateColumn, Values, count_valid
 from headrace.aggregates.hash_sample import hash_of, least
 from headrace.aggregates.item_lists import packed, unpacked
-from headrace.aggregates.object_arrays import objects
+from headrace.aggregates.object_arrays import merged_states, objects
 from headrace.plan import DType
 
 __all__ = ["Frequencies"]
@@ -52,10 +52,8 @@ class Frequencies(Aggregate):
         return (count_valid(values), objects(counts), objects(sample))
 
     def merge(self, state: State, starts: IntArray) -> State:
-        runs = list(zip(starts.tolist(), np.append(starts[1:], len(state[0])).tolist(), strict=True))
-        counts = [self._counted(state[1][start:end]) for start, end in runs]
-        samples = [self._sampled(state[2][start:end]) for start, end in runs]
-        return (np.add.reduceat(state[0], starts), objects(counts), objects(samples))
+        counts = merged_states(state[1], starts, self._merged_counts)
+        return (np.add.reduceat(state[0], starts), counts, merged_states(state[2], starts, _merged_samples))
 
     def frequencies(self, state: State, group: int) -> list[tuple[Any, int]]:
         """A group's values with their counts, most frequent first, then by value."""
@@ -67,21 +65,15 @@ class Frequencies(Aggregate):
             found = [(value, times) for value, times in unpacked(counts)]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
-    def _counted(self, states: Array) -> bytes:
-        held: list[bytes] = [one for one in states if one]
-        if len(held) < 2:
-            return held[0] if held else b""
-        if _TOO_MANY in held:
+    def _merged_counts(self, states: list[bytes]) -> bytes:
+        if _TOO_MANY in states:
             return _TOO_MANY
         counts: Counter[Any] = Counter()
-        for one in held:
-            for value, times in unpacked(one):
+        for state in states:
+            for value, times in unpacked(state):
                 counts[value] += times
         return packed([list(pair) for pair in sorted(counts.items())]) if len(counts) <= self.bound else _TOO_MANY
 
-    @staticmethod
-    def _sampled(states: Array) -> bytes:
-        held: list[bytes] = [one for one in states if one]
-        if len(held) < 2:
-            return held[0] if held else b""
-        return packed(least([item for one in held for item in unpacked(one)], _SAMPLE))
+
+def _merged_samples(states: list[bytes]) -> bytes:
+    return packed(least([item for state in states for item in unpacked(state)], _SAMPLE))

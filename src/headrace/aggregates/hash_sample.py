@@ -27,5 +27,5 @@ def hash_of(position: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.uint6
 
 
 def least(items: list[_Item], size: int) -> list[_Item]:
-    """The items with the least hashes, which stand first in each, ascending."""
+    """The items with the least hashes, ascending; the hash is the first value of an item."""
     return sorted(items, key=lambda item: item[0])[:size]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from headrace.aggregates.base import EVERY_COLUMN, Aggregate, Array, IntArray, Order, State, StateColumn, Values
-from headrace.aggregates.object_arrays import objects
+from headrace.aggregates.base import EVERY_COLUMN, Aggregate, IntArray, Order, State, StateColumn, Values
+from headrace.aggregates.object_arrays import merged_states, objects
 from headrace.plan import DType
 
 __all__ = ["ItemList", "packed", "same", "unpacked"]
@@ -52,9 +51,7 @@ class ItemList(Aggregate):
         return (objects([packed([self.item(value, ts, at)]) if there else b"" for value, there, ts, at in rows]),)
 
     def merge(self, state: State, starts: IntArray) -> State:
-        ends = np.append(starts[1:], len(state[0])).tolist()
-        merged = (self._run(state[0][start:end]) for start, end in zip(starts.tolist(), ends, strict=True))
-        return (objects(list(merged)),)
+        return (merged_states(state[0], starts, self._merged),)
 
     def result(self, state: State) -> Values:
         values = [self.read(unpacked(one)) for one in state[0]]
@@ -72,13 +69,5 @@ class ItemList(Aggregate):
     def read(self, items: list[Any]) -> Any:
         """The value of a group; None is null."""
 
-    def _run(self, states: Array) -> bytes:
-        held: list[bytes] = [one for one in states if one]
-        if len(held) < 2:
-            return held[0] if held else b""
-        return packed(self.kept(list(_chained(held))))
-
-
-def _chained(states: Iterable[bytes]) -> Iterable[Any]:
-    for state in states:
-        yield from unpacked(state)
+    def _merged(self, states: list[bytes]) -> bytes:
+        return packed(self.kept([item for state in states for item in unpacked(state)]))

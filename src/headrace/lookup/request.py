@@ -118,9 +118,9 @@ def entity_columns(entity_rows: AskedRows, views: Iterable[View]) -> tuple[Entit
 
 def _rows(entity_rows: AskedRows) -> EntityRows:
     if not isinstance(entity_rows, Mapping):
-        alike = _same_names(entity_rows)
-        if alike is not None:
-            return EntityRows(alike)
+        columns_of_rows = _same_names(entity_rows)
+        if columns_of_rows is not None:
+            return EntityRows(columns_of_rows)
         columns = _frame_columns(entity_rows)
         if columns is not None:
             return _rows(columns)

@@ -57,7 +57,7 @@ class SharedAggregate(NamedTuple):
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """What a request asks of one view.
+    """The features that a request asks for from one view, and how to compute them.
 
     Attributes:
         layout: The view's layout.
@@ -101,7 +101,7 @@ class RequestPlan:
     """What a request asks for.
 
     Attributes:
-        of_views: What it asks of each view, by name.
+        of_views: The plan of each view, by name.
         views: The views.
         topics: Their topics, by view's name.
         dtypes: The features' types by column, in the order asked for.
@@ -183,7 +183,7 @@ def _widest(layout: ViewLayout, family: int) -> list[Window]:
     longest: dict[int, Window] = {}
     for place in layout.places.values():
         if place.family == family:
-            held = longest.get(place.window.lag)
-            if held is None or (place.window.tiles or 0) > (held.tiles or 0):
+            known = longest.get(place.window.lag)
+            if known is None or (place.window.tiles or 0) > (known.tiles or 0):
                 longest[place.window.lag] = place.window
     return list(longest.values())

@@ -31,7 +31,7 @@ class ServedViews:
         store: The store.
 
     Attributes:
-        catalogue: What the store says of itself.
+        catalogue: The store's catalogue.
         plan: The plan, with each view in the version served.
         origin: JSON: which logs the store's records were made from, and since when.
 

@@ -24,7 +24,7 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     bool: {True: "true", False: "false"}.__getitem__,
     int: int.__repr__,
 }
-"""How JSON writes a value of each type; `bool` stands before `int`, of which it is a subclass."""
+"""How JSON writes a value of each type; `bool` comes before `int`, of which it is a subclass."""
 
 
 def entity_keys(columns: Sequence[Sequence[object]]) -> list[bytes]:
@@ -39,7 +39,7 @@ def entity_keys(columns: Sequence[Sequence[object]]) -> list[bytes]:
     """
     texts = [map(_writer(column), column) for column in columns]
     rows: Iterable[str] = texts[0] if len(texts) == 1 else map(",".join, zip(*texts, strict=True))
-    joined = "]\n[".join(rows)  # JSON escapes the line breaks of texts, so each one here stands between two keys
+    joined = "]\n[".join(rows)  # JSON escapes the line breaks of texts, so each one here separates two keys
     return f"[{joined}]".encode("utf-8", "surrogatepass").split(b"\n") if joined else []
 
 

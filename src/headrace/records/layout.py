@@ -50,7 +50,7 @@ __all__ = [
 
 VERSION = 2
 APPLIED = slice(8, 16)
-"""Where the applied offset stands in a record."""
+"""The bytes of a record that are its applied offset."""
 
 WORD = 8
 """The bytes of a word."""

@@ -67,8 +67,8 @@ class StoredRecords(NamedTuple):
         object_bytes: How many bytes of strings and bytes each record has, shape (families, records).
         n_tiles: How many tiles each record has, shape (families, records).
         first: The row of each record's first tile, shape (families, records).
-        tables: Per run of families its table. The tiles that a record has of a family stand together, and at least one
-            row stands behind the last of them.
+        tables: Per run of families its table. The tiles of one record and family are neighbours, and at least one row
+            follows the last of them.
     """
 
     reader: RecordReader
@@ -307,7 +307,7 @@ class RecordReader:
             return StoreDamagedError(f"{where} is that of {owner}.", hint=hint)
         found_alone = self._one(record, entity)
         if found_alone is None or not found_alone.are_whole:
-            return StoreDamagedError(f"{where} holds more or less than its header says.", hint=hint)
+            return StoreDamagedError(f"{where} is longer or shorter than its header says.", hint=hint)
         return None
 
 
@@ -317,7 +317,7 @@ def _table(encoded: Sequence[bytes], lengths: IntArray, heads: IntArray, width: 
     Args:
         encoded: The records.
         lengths: Their words, shape (records,).
-        heads: How many words of each stand before the tiles, shape (records,).
+        heads: How many words of each are before its tiles, shape (records,).
         width: The words of a row.
 
     Returns:

@@ -38,7 +38,7 @@ class RecordGroups:
 
     @classmethod
     def of(cls, entities: Sequence[Column], batch: EventBatch) -> RecordGroups:
-        """Group a batch by some join keys: each column is numbered by Arrow, and the numbers are combined into one code.
+        """Group a batch by some join keys: Arrow numbers the values of each column, and the numbers become one code.
 
         Args:
             entities: The view's join keys.

@@ -81,7 +81,7 @@ def array_of(values: Any, column: Column, *, is_pandas: bool = False) -> Made:
     Args:
         values: A list, or anything that Arrow accepts as one.
         column: The column.
-        is_pandas: Whether NaN stands for null, as in pandas.
+        is_pandas: Whether NaN means null, as in pandas.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return fitted(values, column)
@@ -123,8 +123,8 @@ def fitted(array: pa.Array | pa.ChunkedArray, column: Column) -> Made:
 
 def _on_calendar(made: Made, first: int, last: int) -> Made:
     """Times and dates outside Python's calendar fail: Python has no value for them, so a lookup could not show them."""
-    held = made.array.cast(pa.int32()) if pa.types.is_date(made.array.type) else made.array
-    numbers = held.cast(pa.int64())
+    dates = made.array.cast(pa.int32()) if pa.types.is_date(made.array.type) else made.array
+    numbers = dates.cast(pa.int64())
     extent = pc.min_max(numbers)
     low, high = extent["min"].as_py(), extent["max"].as_py()
     if low is None or (low >= first and high <= last):
