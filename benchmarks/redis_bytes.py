@@ -18,6 +18,7 @@ from benchmarks.lookup_store import MINUTE_US, PLAN, SOURCE, user_id
 from benchmarks.servers import redis_server
 from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
+from headrace.events.source_partition import SourcePartition
 from headrace.records.apply import Applier
 from headrace.records.entity_keys import entity_key
 from headrace.stores import CatalogueChange, RecordKey, open_store
@@ -40,14 +41,16 @@ def main() -> None:
             print("| ---: | ---: | ---: | ---: | ---: | ---: |")
             for number, tiles in enumerate(_TILES):
                 _fill(Applier(PLAN, store), number, tiles)
-                (record,) = store.read([RecordKey(view.hash, entity_key([user_id(number)]), 0)])
+                (record,) = store.read(
+                    [RecordKey(view.hash, entity_key([user_id(number)]), SourcePartition(SOURCE.topic, 0))]
+                )
                 assert record is not None
                 minutes = min(tiles, 4)  # of the last hour
                 held = 8 * sum(
                     n * (2 + len(family.columns))
                     for n, family in zip((minutes, tiles), ViewLayout.of(view, SOURCE).families, strict=True)
                 )
-                key = b"headrace:record:" + view.hash.encode() + b":" + entity_key([user_id(number)])
+                key = b"headrace:records:" + view.hash.encode() + b":" + entity_key([user_id(number)])
                 used: Any = client.memory_usage(key, samples=0)
                 print(f"| {tiles} | {minutes} | {held:,} B | {len(record):,} B | {used:,} B | {used / held:.2f}× |")
 

@@ -4,6 +4,7 @@
     ├── RetryableError                   may work on another try; nothing was lost
     │   ├── BrokerUnavailableError       no Kafka broker answers
     │   ├── StoreUnavailableError        the online store is away
+    │   │   └── StoreMissingError        no worker has made the online store yet
     │   ├── StoreNotReadyError           the online store is empty, or is being filled
     │   └── LogUnavailableError          the log cannot be written just now (disk full, not writable)
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
@@ -21,6 +22,7 @@
     ├── WorkerError                      a worker ended with an unexpected error
     ├── StoreError                       the online store cannot be used
     │   ├── StoreDamagedError            a store or record cannot be read back
+    │   ├── StoreFormatError             the store was written by a version of headrace with another format
     │   ├── StoreLockedError             another worker has locked the store
     │   ├── StaleWriteError              a write by a worker that no longer owns the partition: refused
     │   └── StoreBehindError             the store has lost writes that it had acknowledged
@@ -62,7 +64,9 @@ __all__ = [
     "StoreBehindError",
     "StoreDamagedError",
     "StoreError",
+    "StoreFormatError",
     "StoreLockedError",
+    "StoreMissingError",
     "StoreNotReadyError",
     "StoreUnavailableError",
     "TopicError",
@@ -95,6 +99,10 @@ class BrokerUnavailableError(RetryableError):
 
 class StoreUnavailableError(RetryableError):
     """The online store is away."""
+
+
+class StoreMissingError(StoreUnavailableError):
+    """No worker has made the online store yet."""
 
 
 class StoreNotReadyError(RetryableError):
@@ -173,6 +181,10 @@ class StoreError(HeadraceError):
 
 class StoreDamagedError(StoreError):
     """A store or record cannot be read back."""
+
+
+class StoreFormatError(StoreError):
+    """The store was written by a version of headrace with another format; it is refilled from the log."""
 
 
 class StoreLockedError(StoreError):

@@ -17,6 +17,7 @@ from headrace.cli import app
 from headrace.config import Clock, Project
 from headrace.erasure import Ledger
 from headrace.events.decode import EventDecoder
+from headrace.events.source_partition import SourcePartition
 from headrace.log import Gap, LookupTable, TopicHistory, TopicNotes
 from headrace.log.import_registry import Entry, Registry
 from headrace.log.log_columns import FIRST_IMPORT
@@ -270,7 +271,7 @@ def test_import_that_was_taken_back_explains_only_what_knew_it(shop: Shop) -> No
     Registry(shop.project.log_notes).add(entry)
     assert leave_out_partition(shop.log.path, FIRST_IMPORT).rows == 1
     for view in PLAN.views.values():
-        shop.store.delete(view.hash, shop.store.entities(view.hash), FIRST_IMPORT)
+        shop.store.delete(view.hash, shop.store.entities(view.hash), SourcePartition("sales", FIRST_IMPORT))
     assert outcome(shop) == ({"import_undone": 1}, 1, 0)
     edit_by_hand(shop.store, "b", 1)
     serve(shop, *of_shops("a", "b"))

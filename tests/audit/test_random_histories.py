@@ -15,6 +15,7 @@ import pytest
 from headrace.audit import audit_lookups
 from headrace.config import Project
 from headrace.errors import LookupRequestError
+from headrace.events.source_partition import SourcePartition
 from headrace.log import LookupTable, made_log
 from headrace.lookup import FeatureClient
 from headrace.plan import write_plan
@@ -88,7 +89,7 @@ class History:
 
     def edit(self) -> None:
         name = self.dice.choice(SHOP_NAMES)
-        (held,) = self.shop.store.read([RecordKey(SHOPS.hash, entity_key([name]), 0)])
+        (held,) = self.shop.store.read([RecordKey(SHOPS.hash, entity_key([name]), SourcePartition("sales", 0))])
         if held is not None:
             edit_by_hand(self.shop.store, name, self.dice.randint(1, 9))
             self.edited.add(name)

@@ -133,15 +133,17 @@ class SoleStore(MemoryStore):
     def epoch(self) -> object:
         return self.now
 
-    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+    def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
         self.reads += len(keys)
-        return super().read(keys)
+        return super().read(keys, keep_us)
 
-    def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+    def commit(
+        self, writes: Any, positions: Any, required: Any = NOTHING, epoch: Any = None, *, at_once: bool = True
+    ) -> None:
         failing, self.failing = self.failing, ""
         reads = self.reads
         if failing != "before":
-            super().commit(writes, positions, held, epoch)
+            super().commit(writes, positions, required, epoch, at_once=at_once)
         self.reads = reads  # the twin's own look does not count
         if failing:
             msg = "Away."
@@ -326,13 +328,15 @@ def test_write_of_a_worker_that_lost_its_partition_is_refused_and_changes_nothin
     class Zombie(MemoryStore):
         """Another worker gets in between this one's read and its write."""
 
-        def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+        def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
             found = store.read(keys)
             other = [order(1, 6)]
             Applier(PLAN, store).apply([batch_of(other)], positions_of(other))
             return found
 
-        def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+        def commit(
+            self, writes: Any, positions: Any, required: Any = NOTHING, epoch: Any = None, *, at_once: bool = True
+        ) -> None:
             store.commit(writes, positions)
 
     first = [order(0, 5)]
@@ -382,9 +386,11 @@ def test_commit_beside_a_version_that_is_being_built_says_no_epoch() -> None:
     said: list[object] = []
 
     class Noting(SoleStore):
-        def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+        def commit(
+            self, writes: Any, positions: Any, required: Any = NOTHING, epoch: Any = None, *, at_once: bool = True
+        ) -> None:
             said.append(epoch)
-            super().commit(writes, positions, held, epoch)
+            super().commit(writes, positions, required, epoch, at_once=at_once)
 
     store = new_store(Noting)
     assert isinstance(store, SoleStore)
@@ -405,7 +411,7 @@ def test_pruned_tiles_keep_the_record_small() -> None:
     for number in range(60):
         orders = [order(number * 10 + i, number * 10 + i) for i in range(10)]
         applier.apply([batch_of(orders)], positions_of(orders))
-        sizes.append(len(next(iter(store._records.values()))[0]))  # noqa: SLF001 the twin's own insides
+        sizes.append(len(next(iter(store._records.values()))[SourcePartition("orders", 0)][1]))  # noqa: SLF001 the twin's own insides
     assert max(sizes[20:]) == max(sizes[10:20])
 
 

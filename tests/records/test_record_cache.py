@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.events.source_partition import SourcePartition
 from headrace.records.layout import Records, encode_records
 from headrace.records.record_cache import RecordCache
 from headrace.stores import RecordKey
@@ -48,7 +49,7 @@ def records_of(rows: dict[int, Row]) -> Records:
 
 
 def key_of(name: int) -> RecordKey:
-    return RecordKey("00112233445566aa", str(name).encode(), 0)
+    return RecordKey("00112233445566aa", str(name).encode(), SourcePartition("orders", 0))
 
 
 @given(st.lists(st.dictionaries(st.integers(0, 12), ROWS, min_size=1, max_size=8), max_size=12))
@@ -100,7 +101,7 @@ def test_strings_and_long_keys_count() -> None:
     for tiles in records.tiles:
         for column in tiles.objects:
             column[:] = "x" * 50_000
-    cache.add([7], [RecordKey("00112233445566aa", b"k" * 3_000, 0)], records)
+    cache.add([7], [RecordKey("00112233445566aa", b"k" * 3_000, SourcePartition("orders", 0))], records)
     objects = sum(len(tiles) * len(tiles.objects) for tiles in records.tiles)
     assert objects
     assert cache.nbytes > 50_000 * objects + 3_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,14 @@ class FailingStore(LmdbStore):
 
     failpoint: Failpoint
 
-    def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
-        self.failpoint.around("online commit", lambda: super(FailingStore, self).commit(writes, positions, held, epoch))
+    def commit(
+        self, writes: Any, positions: Any, required: Any = NOTHING, epoch: Any = None, *, at_once: bool = True
+    ) -> None:
+        commit = partial(super().commit, writes, positions, required, epoch, at_once=at_once)
+        self.failpoint.around("online commit", commit)
 
     def _move(self, txn: Any, positions: Any) -> None:
-        self.failpoint.around("last portion", lambda: super(FailingStore, self)._move(txn, positions))
+        self.failpoint.around("last chunk", lambda: super(FailingStore, self)._move(txn, positions))
 
     def add_journal(self, entries: Any) -> None:
         self.failpoint.around("journal", lambda: super(FailingStore, self).add_journal(entries))
@@ -153,22 +157,21 @@ def run(records: list[Any], committed: dict[int, int], pipeline: Pipeline, dice:
 
 
 STEPS = {
-    Clock.SYSTEM: ["online commit", "last portion", "journal", "log append", "store sync", "journal trim"],
+    Clock.SYSTEM: ["online commit", "last chunk", "journal", "log append", "store sync", "journal trim"],
     Clock.RECORD: ["online commit", "log append", "store sync"],  # known_at is the record's timestamp: no journal
 }
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("clock", "step"), [(clock, step) for clock, steps in STEPS.items() for step in steps])
-def test_crash_at_any_step_loses_and_doubles_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str, clock: Clock
-) -> None:
-    monkeypatch.setattr("headrace.stores.lmdb.store._PORTION", 1)  # so that a crash leaves a commit half written
+def test_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path, step: str, when: str, clock: Clock) -> None:
     records, dice, committed = history(80), random.Random(3), dict[int, int]()
     crashes = 0
     for countdown in [1, 2, 3, 1, 2, 0]:
         failpoint = Failpoint(step, when, countdown)
-        store, log = FailingStore(tmp_path / "online", writable=True), FailingLog(tmp_path / "log", SOURCE)
+        # Chunks of one record, so that a crash leaves a commit half written.
+        store = FailingStore(tmp_path / "online", writable=True, chunk_records=1)
+        log = FailingLog(tmp_path / "log", SOURCE)
         store.failpoint = log.failpoint = failpoint
         with store:
             pipeline = new_pipeline(store, log, clock=clock, now_us=lambda: 1_700_000_000_000_000 + 3_600_000_000)
@@ -272,11 +275,13 @@ def test_store_that_is_away_leaves_the_round_to_be_tried_again(tmp_path: Path) -
     class AwayStore(MemoryStore):
         away = True
 
-        def commit(self, writes: Any, positions: Any, held: Any = NOTHING, epoch: Any = None) -> None:
+        def commit(
+            self, writes: Any, positions: Any, required: Any = NOTHING, epoch: Any = None, *, at_once: bool = True
+        ) -> None:
             if self.away:
                 msg = "Away."
                 raise StoreUnavailableError(msg)
-            super().commit(writes, positions, held, epoch)
+            super().commit(writes, positions, required, epoch, at_once=at_once)
 
     store, log = AwayStore(), EventLog(tmp_path, SOURCE)
     pipeline: Pipeline = new_pipeline(store, log)

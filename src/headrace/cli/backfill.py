@@ -206,16 +206,17 @@ def _done(target: View, began: float, as_json: bool, *, already: bool) -> None:
 
 def _done_alone(project: Project, plan: Plan) -> bool:
     """Build it in this process, if the store is one that a worker locks and none runs."""
-    if not project.store_url.startswith("lmdb:"):
-        return False
     from headrace.worker.startup import hand_off_alone
 
     try:
         store = open_store(project.store_url, writable=True)
     except StoreLockedError:
         return False
-    with store, console.status("No worker runs: building it here …"):
-        return hand_off_alone(project, plan, store)
+    with store:
+        if store.is_shared:
+            return False
+        with console.status("No worker runs: building it here …"):
+            return hand_off_alone(project, plan, store)
 
 
 def _wait(project: Project, plan: Plan, target: View) -> None:

@@ -13,7 +13,7 @@ import typer
 from headrace.cli.features import entity_row
 from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, note, print_json, table
 from headrace.config import Project
-from headrace.errors import LookupRequestError, StoreLockedError, StoreUnavailableError
+from headrace.errors import LookupRequestError, StoreLockedError, StoreMissingError
 from headrace.plan import DType, Plan, View, read_plan
 from headrace.times import as_held, iso_time
 
@@ -47,7 +47,8 @@ def forget(
     plan = read_plan(project.plan_file)
     folders = None if datasets is None else [datasets]
     entities = _entities(plan, entity, keys or [], key or [])
-    if not dry_run and _is_alone(project) and Path(project.store_url.removeprefix("lmdb:")).exists():
+    exists, alone = _store_kind(project)
+    if exists and alone and not dry_run:
         with _locked(project):
             pass  # where a worker runs, this fails before anybody is asked
     found = _held(project, plan, entities, folders)
@@ -58,11 +59,10 @@ def forget(
         _show_held([held for _, held in found], as_json=False)
     confirm("Erase all of this permanently?", yes=yes)
     try:
-        done, stale = _erase(project, plan, [one for one, _ in found], folders)
+        done, stale = _erase(project, plan, [one for one, _ in found], folders, alone=alone)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note("the erasure is not finished; run the same command again to finish it")
         raise
-    alone = _is_alone(project)
     if as_json:
         print_json({"forgotten": [asdict(one) for one in done], "made_anew": stale if alone else []})
         return
@@ -76,9 +76,15 @@ def forget(
             note(f"{names} still count erased events: stop the workers and start one with `headrace stream --rebuild`.")
 
 
-def _is_alone(project: Project) -> bool:
-    """Whether one worker locks the store, so that none can run while this command has it."""
-    return project.store_url.startswith("lmdb:")
+def _store_kind(project: Project) -> tuple[bool, bool]:
+    """Whether there is a store, and whether one worker locks it: then none runs while this command has it open."""
+    from headrace.stores import open_store
+
+    try:
+        with open_store(project.store_url, writable=False) as store:
+            return True, not store.is_shared
+    except StoreMissingError:
+        return False, True
 
 
 def _held(
@@ -93,9 +99,7 @@ def _held(
     with console.status("Searching its data …"):
         try:
             store = open_store(project.store_url, writable=False)
-        except StoreUnavailableError:
-            if not _is_alone(project):
-                raise
+        except StoreMissingError:
             store = None  # no worker has made one yet
         try:
             for entities in variants:
@@ -113,12 +117,11 @@ def _held(
 
 
 def _erase(
-    project: Project, plan: Plan, entities: list[Entity], folders: list[Path] | None
+    project: Project, plan: Plan, entities: list[Entity], folders: list[Path] | None, *, alone: bool
 ) -> tuple[list[Forgotten], list[str]]:
     from headrace.erasure import forget_all
     from headrace.worker.startup import refill
 
-    alone = _is_alone(project)
     with _locked(project) as store, console.status("Erasing …"):
         anew = (lambda: refill(store, project, plan)) if alone else None
         done = forget_all(project, plan, store, entities, alone=alone, folders=folders, make_anew=anew)

@@ -53,7 +53,7 @@ def reset(
     plan = read_plan(project.plan_file)
     _refuse_beside_workers(project)
     # Opened to write: this locks an LMDB store, so no worker can start before the end.
-    with open_store(project.store_url, writable=True) as store:
+    with open_store(project.store_url, writable=True, any_format=True) as store:
         folders = _folders(project, datasets=datasets)
         removals = [_of_store(project, store), *_of_log(project, plan), *_of_folders(folders)]
         if not as_json:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.cli.broker_ends import BrokerSide, broker_side
 from headrace.cli.status_remarks import remarks_on_the_past
 from headrace.config import Clock, Project
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, StoreMissingError
 from headrace.plan import Plan, View, read_plan
 from headrace.stores import Position, Readiness, open_store
 from headrace.stores.catalogue import not_ready
@@ -222,12 +221,11 @@ class _StoreSide:
 
 
 def _store_side(project: Project, notes: list[str]) -> _StoreSide:
-    scheme, _, path = project.store_url.partition(":")
-    if scheme == "lmdb" and not Path(path).exists():
-        return _StoreSide({}, Readiness.EMPTY)  # no worker has made it yet
     try:
         with open_store(project.store_url, writable=False) as store:
             positions, state = store.positions(), store.catalogue().readiness
+    except StoreMissingError:
+        return _StoreSide({}, Readiness.EMPTY)  # no worker has made it yet
     except HeadraceError as error:
         notes.append(f"Positions are not known. {error}")
         return _StoreSide({}, None)

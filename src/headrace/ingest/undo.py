@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace.config import Project
 from headrace.errors import HeadraceError, IngestError, LogError, StoreLockedError
+from headrace.events.source_partition import SourcePartition
 from headrace.ingest.only_import import only_import
 from headrace.log import EventLog
 from headrace.log.dataset_pins import pinned_versions
@@ -114,7 +115,9 @@ def undo_import(project: Project, name: str, source: str | None = None, *, now_u
                 registry.add(entry)
             done.removed, done.version = leave_out_partition(log.path, entry.partition)
             for view in _views_held(plan, store, declared):
-                done.records += store.delete(view.hash, store.entities(view.hash), entry.partition)
+                done.records += store.delete(
+                    view.hash, store.entities(view.hash), SourcePartition(entry.topic, entry.partition)
+                )
             store.sync()
         registry.add(replace(entry, undone_at=now))
     return done

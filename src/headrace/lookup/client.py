@@ -21,9 +21,9 @@ from headrace.lookup.served_views import AskedNames, ServedViews
 from headrace.lookup.view_lookup import ViewLookup
 from headrace.plan import AskedFeatures, Plan, read_plan
 from headrace.plan.feature_references import asked_names
+from headrace.records.expiry import REMEMBERED_US, reach_us
 from headrace.stores import OnlineStore, Position, Readiness, open_store
 from headrace.stores.catalogue import not_ready
-from headrace.stores.expiry import reach_us
 from headrace.stores.served_plan import unasked_views
 from headrace.times import datetime_of, iso_time
 
@@ -182,10 +182,9 @@ class FeatureClient:
 
     def _refuse_forgotten(self, request: RequestPlan, at_us: int) -> None:
         """Refuse a time at which records may have counted that have expired since."""
-        remembers = self._store.remembers_us
-        if remembers is None or self._served.catalogue.clock is Clock.RECORD:
+        if not self._store.removes_expired or self._served.catalogue.clock is Clock.RECORD:
             return
-        if at_us >= time.time_ns() // 1000 - remembers:
+        if at_us >= time.time_ns() // 1000 - REMEMBERED_US:
             return
         for view in request.views:
             if reach_us(view) is not None:

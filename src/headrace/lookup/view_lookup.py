@@ -10,6 +10,7 @@ import numpy as np
 
 from headrace.aggregates import Array, At, BoolArray, cells_of
 from headrace.errors import LookupTimeError
+from headrace.events.source_partition import SourcePartition
 from headrace.lookup.request_plan import Part, Stack, ViewPlan
 from headrace.lookup.response import Block, ViewAnswer
 from headrace.lookup.window_spans import WindowGroup, WindowSpans, merges_by_column
@@ -34,13 +35,13 @@ class ViewLookup:
     """
 
     def __init__(
-        self, asked: ViewPlan, entities: list[bytes], found: list[list[tuple[int, bytes]]], at_us: int
+        self, asked: ViewPlan, entities: list[bytes], found: list[list[tuple[SourcePartition, bytes]]], at_us: int
     ) -> None:
         self._asked = asked
         self._at_us = at_us
         self._n = len(entities)
         pairs = list(chain.from_iterable(found))
-        self._partition = [partition for partition, _ in pairs]
+        self._partition = [source.partition for source, _ in pairs]
         # One record per row, as with topics that are keyed by the entity.
         self._one_record_each = len(pairs) == self._n and all(found)
         if self._one_record_each:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Plan, View
@@ -43,6 +44,7 @@ class Applier:
         self, plan: Plan, store: OnlineStore, repo: Path | None = None, *, cache_bytes: int = 192 << 20
     ) -> None:
         self._store = store
+        self._clock = store.catalogue().clock
         self._repo = repo
         self._sources = plan.sources
         self._cache_bytes = cache_bytes
@@ -111,7 +113,7 @@ class Applier:
         """
         version = self._versions[view.hash]
         version.cache = None
-        self._store.commit(version.writes(batch, None), {})
+        self._store.commit(version.writes(batch, None), {}, at_once=self._is_at_once)
 
     def apply(
         self, batches: Sequence[EventBatch], positions: dict[SourcePartition, Position], now_us: int | None = None
@@ -150,17 +152,23 @@ class Applier:
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
-        held: Mapping[SourcePartition, int] = NOTHING,
+        required: Mapping[SourcePartition, int] = NOTHING,
     ) -> None:
         """Write what `writes` gave; see `OnlineStore.commit`."""
-        self._store.commit(writes, positions, held, self._writes_epoch)
+        self._store.commit(writes, positions, required, self._writes_epoch, at_once=self._is_at_once)
         self._cached_epoch = self._writes_epoch
+
+    @property
+    def _is_at_once(self) -> bool:
+        """Under the record clock, what is known at a time must become readable together."""
+        return self._clock is not Clock.SYSTEM
 
     def _served(self) -> list[ViewRecords]:
         return [version for version in list(self._versions.values()) if version.partitions is None]
 
     def _version(self, view: View, partitions: set[int] | None) -> ViewRecords:
-        return ViewRecords(view, self._sources[view.source], self._store, self._repo, partitions)
+        may_expire = self._clock is Clock.SYSTEM and self._store.removes_expired
+        return ViewRecords(view, self._sources[view.source], self._store, self._repo, partitions, may_expire=may_expire)
 
     def _prepare_caches(self) -> None:
         """Discard caches that differ from the store or are too large, and start those that may be used."""

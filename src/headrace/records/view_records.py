@@ -10,6 +10,7 @@ that was read
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import compress, repeat
 from operator import attrgetter
@@ -21,8 +22,10 @@ import numpy as np
 from headrace.events.columns import BoolArray, IntArray, Values
 from headrace.events.event_batch import EventBatch
 from headrace.events.logged_columns import declared_column
+from headrace.events.source_partition import SourcePartition
 from headrace.plan import Source, View
 from headrace.records.entity_keys import entity_keys
+from headrace.records.expiry import KEPT_US, expires_us, reach_us
 from headrace.records.layout import Records, encode_records
 from headrace.records.reader import RecordReader
 from headrace.records.record_cache import RecordCache
@@ -43,6 +46,7 @@ class ViewRecords:
         store: Where its records are.
         repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
         partitions: The source partitions whose rounds it gets; None is all of them.
+        may_expire: Whether the store may remove records that no window reaches any more.
 
     Attributes:
         cache: Its records as they were last read or written; None where others may write them.
@@ -52,7 +56,14 @@ class ViewRecords:
     """
 
     def __init__(
-        self, view: View, source: Source, store: OnlineStore, repo: Path | None, partitions: set[int] | None
+        self,
+        view: View,
+        source: Source,
+        store: OnlineStore,
+        repo: Path | None,
+        partitions: set[int] | None,
+        *,
+        may_expire: bool = False,
     ) -> None:
         self.view = view
         self.partitions = partitions
@@ -62,6 +73,8 @@ class ViewRecords:
         self._reader = RecordReader(self._layout)
         self._adapted = view.adapted(source)
         self._store = store
+        self._topic = source.topic
+        self._reach_us = reach_us(view) if may_expire else None
 
     def start_cache(self) -> None:
         """Keep records from now on, where none are kept yet."""
@@ -96,7 +109,8 @@ class ViewRecords:
         if cache is not None:
             cache.put(numbers, merged)
         expected = [None if applied == -1 else applied for applied in records.applied.tolist()]
-        writes = map(Write._make, zip(keys, expected, encode_records(self._layout, merged), strict=True))
+        encoded, applied = encode_records(self._layout, merged), merged.applied.tolist()
+        writes = map(Write._make, zip(keys, expected, applied, encoded, self._expires(merged), strict=False))
         has_changed = np.bincount(groups.group[is_new], minlength=len(keys)) > 0
         return list(writes) if has_changed.all() else list(compress(writes, has_changed.tolist()))
 
@@ -111,11 +125,17 @@ class ViewRecords:
             table = self.transformer.apply(table)
         return batch if table is batch.table else replace(batch, table=table, _values={})
 
+    def _expires(self, records: Records) -> Iterable[int | None]:
+        return repeat(None) if self._reach_us is None else expires_us(records.newest_ts_us, self._reach_us)
+
     def _keys(self, groups: RecordGroups) -> list[RecordKey]:
-        return list(map(RecordKey._make, zip(repeat(self.view.hash), entity_keys(groups.columns), groups.partitions)))
+        sources = {number: SourcePartition(self._topic, number) for number in set(groups.partitions)}
+        of_records = map(sources.__getitem__, groups.partitions)
+        return list(map(RecordKey._make, zip(repeat(self.view.hash), entity_keys(groups.columns), of_records)))
 
     def _read(self, keys: list[RecordKey]) -> Records:
-        return self._reader.decode(self._store.read(keys), list(map(attrgetter("entity"), keys)))
+        found = self._store.read(keys, 0 if self._reach_us is None else KEPT_US)
+        return self._reader.decode(found, list(map(attrgetter("entity"), keys)))
 
     def _cached(self, cache: RecordCache, groups: RecordGroups) -> IntArray:
         """The numbers of records in the cache; those that it lacks are read from the store."""

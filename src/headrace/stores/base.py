@@ -1,8 +1,8 @@
-"""The online store: a small interface that every adapter keeps, and one contract suite (`tests/stores/test_contract.py`) that checks it.
+"""The online store's port: a small interface, and a public contract suite for adapters (`headrace.testing.stores`).
 
-A store holds records, opaque bytes (see `codec`), one per view, entity and source partition. A lookup reads all partitions' records of an
-entity; a worker replaces those of its own partitions. Beside the records it keeps, per source partition, how far it got, and the journal of
-`known_at` that the log does not hold yet.
+A store keeps records: opaque bytes, one per view, entity and source partition. A lookup reads the records that an
+entity has in all source partitions; a worker replaces those of its own partitions. The store also keeps how far each
+source partition was applied, the journal of `known_at` that the log does not have yet, and its catalogue.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.stores.catalogue import Catalogue, CatalogueChange, Readiness
 
 __all__ = [
+    "NOTHING",
     "JournalEntry",
     "Moment",
     "OnlineStore",
@@ -27,7 +28,8 @@ __all__ = [
     "RecordKey",
     "Write",
     "entity_digest",
-    "entity_place",
+    "entity_prefix",
+    "source_key",
 ]
 
 _PARTITION = struct.Struct(">I")
@@ -35,34 +37,39 @@ _DIGEST_BYTES = 16
 
 
 def entity_digest(entity: bytes) -> bytes:
-    """What stands for an entity's key where keys have to be short: 16 bytes of BLAKE2b."""
+    """16 bytes of BLAKE2b, for stores whose keys must be short."""
     return hashlib.blake2b(entity, digest_size=_DIGEST_BYTES).digest()
 
 
-def entity_place(view: str, entity: bytes) -> bytes:
-    """What the places of all of an entity's records begin with; see `RecordKey.place`."""
+def entity_prefix(view: str, entity: bytes) -> bytes:
+    """The first bytes of the sort keys of all records of an entity; see `RecordKey.sort_key`."""
     return bytes.fromhex(view) + entity_digest(entity)
+
+
+def source_key(source: SourcePartition) -> bytes:
+    """A source partition as bytes that sort by topic and then by partition."""
+    return source.topic.encode() + b"\0" + _PARTITION.pack(source.partition)
 
 
 class _Key(NamedTuple):
     view: str
     entity: bytes
-    partition: int
+    source: SourcePartition
 
 
 class RecordKey(_Key):
     """The key of a record.
 
     Attributes:
-        view: The view's content hash, 16 hex digits.
-        entity: The entity's key, as `codec.entity_key` writes it.
-        partition: The source partition.
+        view: The content hash of the view's version, 16 hex digits.
+        entity: The entity's key (`headrace.records.entity_keys`).
+        source: The source partition whose events the record holds.
     """
 
     @cached_property
-    def place(self) -> bytes:
-        """Where it stands in a store that keeps its keys in order: by view, entity (its digest) and partition; made once."""
-        return entity_place(self.view, self.entity) + _PARTITION.pack(self.partition)
+    def sort_key(self) -> bytes:
+        """The key in a store that keeps its keys in order: by view, entity (its digest) and source partition."""
+        return entity_prefix(self.view, self.entity) + source_key(self.source)
 
 
 class Write(NamedTuple):
@@ -70,13 +77,19 @@ class Write(NamedTuple):
 
     Attributes:
         key: The record's key.
-        expected: The applied offset of the record that was read, or None where there was none. If the store holds another, it refuses.
-        record: The new record.
+        expected: The applied offset of the record that was read; None where there was none. The store refuses the
+            write if its record has another one.
+        applied: The applied offset of the new record. The store keeps it beside the record.
+        record: The new record. A store never looks inside.
+        expires_us: From when on the store may remove the record by itself, in µs; None is never. Of the versions of a
+            view, either all writes have a time or none has.
     """
 
     key: RecordKey
     expected: int | None
+    applied: int
     record: bytes
+    expires_us: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,15 +125,15 @@ class JournalEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Moment:
-    """What the store held at one moment.
+    """What a store had at one moment.
 
     Attributes:
-        records: By view, for each entity asked for its records as (source partition, record), ascending by partition.
+        records: By view, for each entity asked for its records as (source partition, record), ascending by source.
         positions: How far each source partition had been applied.
         generation: The fact `catalogue.GENERATION`: where it changed since, other versions of views may be live.
     """
 
-    records: dict[str, list[list[tuple[int, bytes]]]]
+    records: dict[str, list[list[tuple[SourcePartition, bytes]]]]
     positions: dict[SourcePartition, Position]
     generation: str = ""
 
@@ -129,58 +142,74 @@ NOTHING: Mapping[SourcePartition, int] = {}
 
 
 class OnlineStore(ABC):
-    """Where the records live."""
+    """Where the records live.
 
-    remembers_us: int | None = None
-    """Up to how long before now, in µs of the system clock, the store still has every record that a window reached; None is for good."""
+    Attributes:
+        is_shared: Whether several workers may write the store at the same time. Where they may not, a store that is
+            open to write locks the others out.
+        removes_expired: Whether the store removes records whose `expires_us` has passed.
+    """
+
+    is_shared: bool = False
+    removes_expired: bool = False
 
     def epoch(self) -> object | None:
-        """What stays the same for as long as records change through commits of this epoch alone; None where that cannot be told.
+        """A value that stays the same as long as records change only through commits that name it.
 
-        Whoever has kept what it read and what it committed, and says the epoch when it commits, need not read it again meanwhile. There can be one
-        such: a commit that says another epoch, or none, begins a new one, as do a deletion and a commit that fails.
+        Whoever keeps in memory what it read and committed, and names the epoch in its commits, need not read again
+        meanwhile. There can be one such writer: a commit that names another epoch, or none, begins a new epoch, and so
+        do a deletion and a commit that fails. None where the store cannot detect other writers.
         """
         return None
 
     @abstractmethod
-    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
-        """The records of `keys`, None where there is none."""
+    def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
+        """The records of `keys`, None where there is none.
+
+        Args:
+            keys: The keys.
+            keep_us: Records that would expire sooner are kept for this long from now, in µs, so that they are still
+                there when the caller writes them.
+        """
 
     @abstractmethod
     def commit(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
-        held: Mapping[SourcePartition, int] = NOTHING,
+        required: Mapping[SourcePartition, int] = NOTHING,
         epoch: object | None = None,
+        *,
+        at_once: bool = True,
     ) -> None:
         """Write records, each only if it is still the one that was read, and then the positions.
 
-        A store may write many records in several portions, the positions with the last. Where a later portion is refused, what was written
-        before stays: each record says which offset it has applied, so a replay passes over it.
-
-        A position only ever moves forward: one that is behind what the store holds is passed over. (A replay brings those, and so does a
-        worker that has lost its partition, where a round of its has nothing to write that could be refused.)
+        A position only moves forward: one that is behind the store's is ignored. Replays cause this. So does a worker
+        that lost its partition but had nothing to write.
 
         Args:
             writes: The records.
             positions: How far source partitions have been read with them.
-            held: Per source partition, the offset that the store must have come to already: what the worker has committed before.
-            epoch: What `epoch()` gave before the records were read: a store that is still in it need not look whether they are what was read.
-                None has it look.
+            required: Per source partition, the offset that the store must have applied at least: what the worker
+                committed before.
+            epoch: What `epoch()` gave before the records were read. A store that is still in it need not compare the
+                applied offsets. None has it compare.
+            at_once: All becomes readable at one moment, or nothing does. Otherwise a store may write many records in
+                several chunks, the positions with the last one. Where a later chunk is refused, the chunks before it
+                stay: each record says which offset it has applied, so a replay skips what they hold.
 
         Raises:
             StaleWriteError: A record changed since it was read: another worker owns the partition now.
-            StoreBehindError: The store has not come so far: it has lost writes. No position moves.
-            StoreUnavailableError: The store is away; what was written before stays, and writing again changes nothing.
+            StoreBehindError: The store has not applied what is required: it has lost writes. No position moves.
+            StoreUnavailableError: The store is away. What was written before stays; writing again changes nothing.
         """
 
     @abstractmethod
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
-        """All source partitions' records of entities, by view: one moment, and one round trip where there are any.
+        """The records that entities have in all source partitions, by view: one moment, and at most one round trip.
 
         Args:
-            wanted: By view's content hash, the entities' keys.
+            wanted: By the content hash of a view's version, the entities' keys.
 
         Returns:
             The records, in the order asked for, and the positions of that moment.
@@ -200,7 +229,7 @@ class OnlineStore(ABC):
 
     @abstractmethod
     def trim_journal(self, through: Mapping[SourcePartition, int]) -> None:
-        """Forget the notes whose last offset is at or below the offset given: the log has them."""
+        """Remove the notes whose last offset is at or below the offset given: the log has them."""
 
     def catalogue(self) -> Catalogue:
         """What the store says of itself: which versions it serves, under which clock, made from which logs."""
@@ -208,8 +237,8 @@ class OnlineStore(ABC):
 
     def change(self, change: CatalogueChange) -> None:
         """Write changes of the catalogue, all at one moment."""
-        if change.facts:
-            self.set_meta(change.facts)
+        if change.written:
+            self.set_meta(change.written)
 
     def end_filling(self) -> None:
         """Note that the store holds everything that the log does; nothing changes where that was so already."""
@@ -229,17 +258,17 @@ class OnlineStore(ABC):
         """The keys of all entities that have a record, each once, in no particular order.
 
         Args:
-            view: The view's content hash.
+            view: The content hash of the view's version.
         """
 
     @abstractmethod
-    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
-        """Forget the records of entities; a write that was made from one of them is refused afterwards.
+    def delete(self, view: str, entities: Iterable[bytes], source: SourcePartition | None = None) -> int:
+        """Remove the records of entities; a write that was made from one of them is refused afterwards.
 
         Args:
-            view: The view's content hash.
-            entities: The entities' keys; those without a record are passed over.
-            partition: The source partition whose records are meant; None is all.
+            view: The content hash of the view's version.
+            entities: The entities' keys; those without a record are ignored.
+            source: The source partition whose records are meant; None is all.
 
         Returns:
             How many records there were.
@@ -247,7 +276,7 @@ class OnlineStore(ABC):
 
     @abstractmethod
     def clear(self) -> None:
-        """Forget every record, position, note and fact: a rebuild starts from nothing."""
+        """Remove every record, position, note and fact, of this and of older formats."""
 
     @abstractmethod
     def sync(self) -> None:
@@ -255,7 +284,7 @@ class OnlineStore(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
 
     def __enter__(self) -> Self:
         return self

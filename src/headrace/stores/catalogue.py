@@ -35,7 +35,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Self
 
 from headrace.config import Clock
-from headrace.errors import StoreNotReadyError
+from headrace.errors import StoreFormatError, StoreNotReadyError
 from headrace.plan import View
 
 __all__ = [
@@ -47,16 +47,20 @@ __all__ = [
     "Origin",
     "Readiness",
     "not_ready",
+    "refuse_other_format",
 ]
 
 GENERATION = "generation"
 """The fact that a lookup reads at the same moment as the records (`Moment.generation`)."""
 
+FORMAT = "2"
+"""The format of a store's keys and values. 1, which was not noted, had no topic in its records' keys."""
+
 UNKNOWN_LOG = "unknown"
 """Stands for the id of a log that is not known."""
 
 _FILLING = "filling:"
-_CLOCK, _FILLED, _FAILURES = "clock", "filled", "transform_failures"
+_FORMAT, _CLOCK, _FILLED, _FAILURES = "format", "clock", "filled", "transform_failures"
 _LIVE, _PREVIOUS, _BUILDING = "view", "previous", "building"
 _DEFINITION, _SINCE, _UPTO, _BUILT, _REFUSED = "definition", "since", "upto", "built", "refused"
 _TOPIC, _HISTORY, _LOG = "topic", "history", "log"
@@ -239,6 +243,11 @@ class CatalogueChange:
     def __init__(self) -> None:
         self.facts: dict[str, str | None] = {}
 
+    @property
+    def written(self) -> dict[str, str | None]:
+        """What is written: the changes and the format; nothing where there is no change."""
+        return {_FORMAT: FORMAT, **self.facts} if self.facts else {}
+
     def clock(self, clock: Clock) -> Self:
         """The clock that the store is filled under."""
         return self._set(_CLOCK, str(clock))
@@ -328,6 +337,15 @@ class CatalogueChange:
     def _set(self, kind: str, value: str | None, *names: str | int) -> Self:
         self.facts[":".join(map(str, (kind, *names)))] = value
         return self
+
+
+def refuse_other_format(facts: Mapping[str, str]) -> None:
+    """Raise StoreFormatError where a store's facts say that its keys and values have another format."""
+    found = facts.get(_FORMAT, "1")
+    if facts and found != FORMAT:
+        msg = f"The online store has format {found}, of another version of headrace; this one reads format {FORMAT}."
+        hint = "`headrace stream --rebuild` refills the store from the log, and loses nothing."
+        raise StoreFormatError(msg, hint=hint)
 
 
 def not_ready(readiness: Readiness) -> StoreNotReadyError:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 
 from headrace.config import Clock, Project
 from headrace.erasure import ErasureFilter
-from headrace.errors import LogUnavailableError, PlanMismatchError, StoreDamagedError
+from headrace.errors import LogUnavailableError, PlanMismatchError
 from headrace.events.decode import EventDecoder
 from headrace.events.model_schema import load_model
 from headrace.events.source_partition import SourcePartition
@@ -85,7 +83,7 @@ def prepare(
     )
     _check_writable(project)
     watch = TopicWatch(connection, [*logs])
-    store = _open(project.store_url)
+    store = open_store(project.store_url, writable=True, replace_damaged=True, any_format=rebuild)
     try:
         topics, is_behind = settle_topics(
             TopicNotes(project.log_notes),
@@ -119,7 +117,7 @@ def prepare(
             project.repo,
             topics.sizes,
             chunk_rows=project.handoff_chunk,
-            objection_s=0.0 if project.store_url.startswith("lmdb:") else max(_OBJECTION_S, project.session_timeout),
+            objection_s=max(_OBJECTION_S, project.session_timeout) if store.is_shared else 0.0,
         )
         partitions = partial(_source_partitions, topics.sizes)
         replay_beside_others(partial(replay, store, applier, logs.values(), partitions, erased, on_step))
@@ -269,17 +267,6 @@ def _check_writable(project: Project) -> None:
         msg = f"The log's folder {project.log_path} cannot be written: {error}."
         hint = "Make it writable, or set `state` in headrace.toml to another folder."
         raise LogUnavailableError(msg, hint=hint) from error
-
-
-def _open(url: str) -> OnlineStore:
-    try:
-        return open_store(url, writable=True)
-    except StoreDamagedError as error:
-        path = Path(url.removeprefix("lmdb:"))
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        logger.warning("%s It was moved to %s; a new one is filled from the log.", error.what, aside)
-        path.rename(aside)
-        return open_store(url, writable=True)
 
 
 def _check_facts(store: OnlineStore, plan: Plan, project: Project, logs: dict[str, EventLog]) -> None:

@@ -22,8 +22,8 @@ from headrace.lookup import FeatureClient, Status
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.records.apply import Applier
 from headrace.records.entity_keys import entity_key
+from headrace.records.expiry import KEPT_US, REMEMBERED_US, expires_us, reach_us
 from headrace.stores import CatalogueChange, OnlineStore, Position, RecordKey
-from headrace.stores.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
 from headrace.stores.redis.store import RedisStore
 from headrace.windows import NEVER
 
@@ -79,6 +79,7 @@ LONGEST = HOUR + 30 * MINUTE
 EVER = _view("ever", _feature("sum_1h", HOUR, 10 * MINUTE), _feature("sum_ever", None, None))
 PLAN = Plan(project="shop", sources={"orders": SOURCE}, views={"windows": WINDOWS, "ever": EVER})
 
+FIRST = SourcePartition("orders", 0)
 Event = tuple[int, str, int]
 """When it happened, in µs, in which shop, and at what price."""
 
@@ -115,7 +116,7 @@ def apply(store: OnlineStore, events: list[Event], now_us: int, first: int = 0, 
 
 
 def key_of(view: View, shop: str = "a") -> bytes:
-    return b"headrace:record:" + view.hash.encode() + b":" + entity_key([shop])
+    return b"headrace:records:" + view.hash.encode() + b":" + entity_key([shop])
 
 
 def expires(server: redis.Redis, view: View, shop: str = "a") -> int:
@@ -144,18 +145,6 @@ def test_records_under_the_record_clock_never_expire(store: RedisStore, server: 
     assert expires(server, WINDOWS) == -1
 
 
-def test_records_of_a_view_whose_windows_the_store_does_not_know_never_expire(
-    redis_url: str, shared_redis: RedisServer
-) -> None:
-    with RedisStore(redis_url) as store, shared_redis.client() as server:
-        store.change(CatalogueChange().clock(Clock.SYSTEM))
-        apply(store, [(START, "a", 1)], START)
-        assert expires(server, WINDOWS) == -1
-        store.change(CatalogueChange().serve(PLAN.views.values()))
-        apply(store, [(START, "b", 1)], START, first=1)
-        assert expires(server, WINDOWS, "b") > 0
-
-
 def test_late_event_and_another_partition_never_bring_the_end_forward(store: RedisStore, server: redis.Redis) -> None:
     apply(store, [(START + 5 * HOUR, "a", 1)], START + 5 * HOUR)
     last = expires(server, WINDOWS)
@@ -169,10 +158,10 @@ def test_late_event_and_another_partition_never_bring_the_end_forward(store: Red
 def test_record_that_a_worker_has_read_stays_until_it_is_written(store: RedisStore, server: redis.Redis) -> None:
     apply(store, [(START, "a", 1)], START)
     server.pexpire(key_of(WINDOWS), 2_000)
-    assert store.read([RecordKey(WINDOWS.hash, entity_key(["a"]), 0)]) != [None]
+    assert store.read([RecordKey(WINDOWS.hash, entity_key(["a"]), FIRST)], KEPT_US) != [None]
     assert server.pttl(key_of(WINDOWS)) > KEPT_US // 1000 - 60_000
-    both = [RecordKey(view.hash, entity_key([shop]), 0) for shop in "ab" for view in (EVER, WINDOWS)]
-    assert [record is None for record in store.read(both)] == [False, False, True, True]
+    both = [RecordKey(view.hash, entity_key([shop]), FIRST) for shop in "ab" for view in (EVER, WINDOWS)]
+    assert [record is None for record in store.read(both, KEPT_US)] == [False, False, True, True]
     assert expires(server, EVER) == -1
 
 
@@ -180,8 +169,8 @@ def test_record_that_was_forgotten_for_a_person_is_still_refused(store: RedisSto
     apply(store, [(START, "a", 1)], START)
 
     class Forgetful(RedisStore):
-        def read(self, keys: Any) -> list[bytes | None]:
-            found = super().read(keys)
+        def read(self, keys: Any, keep_us: int = 0) -> list[bytes | None]:
+            found = super().read(keys, keep_us)
             self.delete(WINDOWS.hash, [entity_key(["a"])])
             return found
 
@@ -220,7 +209,7 @@ class Bench:
     def pass_time(self) -> None:
         """Up to three hours; what would have expired by then is gone."""
         self.now += int(self.dice.integers(3 * HOUR))
-        for key in self.server.keys(b"headrace:record:*"):
+        for key in self.server.keys(b"headrace:records:*"):
             at_ms = _ends(self.server, key)
             if 0 <= at_ms <= self.now // 1000:
                 self.forgotten += self.server.delete(key)
@@ -268,7 +257,7 @@ def test_status_of_a_record_that_has_expired_is_unknown_key(
     found = []
     for hours in (0, 2, 4):
         bench.now = START + hours * HOUR
-        for key in server.keys(b"headrace:record:*"):
+        for key in server.keys(b"headrace:records:*"):
             if 0 <= _ends(server, key) <= bench.now // 1000:
                 server.delete(key)
         answer = client.get_online_features(["windows:*"], [{"shop": "a"}])
@@ -296,12 +285,17 @@ def test_time_at_which_records_may_have_counted_that_have_expired_is_refused_not
     assert look_up("windows", START) == [0]
 
 
-def test_end_of_a_record_counts_from_the_newest_event_that_the_codec_wrote(store: RedisStore) -> None:
-    apply(store, [(START + 9, "a", 1), (START, "a", 1)], START + 9)
-    (record,) = store.read([RecordKey(WINDOWS.hash, entity_key(["a"]), 0)])
-    assert record is not None
+def test_end_of_a_record_counts_from_its_newest_event() -> None:
     assert reach_us(WINDOWS) == LONGEST
     assert reach_us(EVER) is None
-    assert expires_ms(record, LONGEST) == (START + 9 + LONGEST + KEPT_US) // 1000 + 1
-    empty = record[:24] + NEVER.to_bytes(8, "little", signed=True) + record[32:]
-    assert expires_ms(empty, LONGEST) is None
+    newest = np.array([START + 9, NEVER])
+    assert expires_us(newest, LONGEST)[0] == START + 9 + LONGEST + KEPT_US
+    assert expires_us(newest, LONGEST)[1] < 0  # no event: no window reaches it
+
+
+def test_worker_keeps_records_that_it_reads_only_where_they_expire(store: RedisStore, server: redis.Redis) -> None:
+    apply(store, [(START, "a", 1)], START)
+    for shop in ("a", "b"):
+        server.pexpire(key_of(WINDOWS), 2_000)
+        apply(store, [(START, shop, 1)], START, first=1)
+        assert server.pttl(key_of(WINDOWS)) > 2_000 if shop == "a" else server.pttl(key_of(WINDOWS)) <= 2_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,8 @@ import redis
 
 from headrace.errors import ConfigError, StaleWriteError, StoreBehindError, StoreError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
-from headrace.records.layout import applied_offset
 from headrace.stores import JournalEntry, Position, RecordKey, Write, open_store
-from headrace.stores.redis.protocol import portions_of
+from headrace.stores.redis.protocol import chunks_of
 from headrace.stores.redis.store import RedisStore
 
 if TYPE_CHECKING:
@@ -27,12 +25,15 @@ DEPARTURES = SourcePartition("departures", 0)
 
 
 def record(applied: int, body: bytes = b"") -> bytes:
-    """Bytes that carry an applied offset where a record does."""
-    return b"HR\x01\0crc." + struct.pack("<q", applied) + body
+    return b"%d " % applied + body
+
+
+def key_of(entity: bytes, partition: int = 0) -> RecordKey:
+    return RecordKey(VIEW, entity, SourcePartition("departures", partition))
 
 
 def write(entity: bytes, expected: int | None, applied: int, partition: int = 0, body: bytes = b"") -> Write:
-    return Write(RecordKey(VIEW, entity, partition), expected, record(applied, body))
+    return Write(key_of(entity, partition), expected, applied, record(applied, body))
 
 
 def contents(client: redis.Redis) -> dict[bytes, object]:
@@ -49,11 +50,11 @@ def test_records_of_all_partitions_are_fields_of_one_hash(redis_url: str, shared
     with RedisStore(redis_url) as store:
         store.commit([write(b'["EWR"]', None, 7, partition) for partition in (10, 2, 0)], {})
         assert store.lookup({VIEW: [b'["EWR"]', b'["JFK"]']}).records[VIEW] == [
-            [(0, record(7)), (2, record(7)), (10, record(7))],
+            [(SourcePartition("departures", number), record(7)) for number in (0, 2, 10)],
             [],
         ]
     with shared_redis.client() as client:
-        assert client.keys() == [b'headrace:record:0123456789abcdef:["EWR"]']
+        assert client.keys() == [b'headrace:records:0123456789abcdef:["EWR"]']
 
 
 def test_a_refused_write_leaves_the_whole_commit_undone(redis_url: str) -> None:
@@ -61,7 +62,7 @@ def test_a_refused_write_leaves_the_whole_commit_undone(redis_url: str) -> None:
         store.commit([write(b"a", None, 5)], {DEPARTURES: Position(5, 50, 500)})
         with pytest.raises(StaleWriteError, match="offset 5, not 3"):
             store.commit([write(b"b", None, 9), write(b"a", 3, 9)], {DEPARTURES: Position(9, 90, 900)})
-        assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"b", 0)]) == [record(5), None]
+        assert store.read([key_of(b"a"), key_of(b"b")]) == [record(5), None]
         assert store.positions() == {DEPARTURES: Position(5, 50, 500)}
 
 
@@ -95,7 +96,7 @@ def test_of_two_workers_that_read_the_same_record_one_is_refused(redis_url: str)
         worker.join()
     assert len(refused) == 1
     with RedisStore(redis_url) as store:
-        assert len(set(store.read([RecordKey(VIEW, b"%d" % n, 0) for n in range(500)]))) == 1
+        assert len(set(store.read([key_of(b"%d" % n) for n in range(500)]))) == 1
 
 
 def test_a_commit_of_many_records_goes_through(redis_url: str) -> None:
@@ -127,7 +128,7 @@ def test_a_server_that_is_away_is_said_so_without_its_password() -> None:
 @pytest.mark.parametrize(
     "url", ["redis://localhost:port/0", "redis://localhost/not-a-number", "redis://localhost?db=x"]
 )
-def test_a_url_that_is_none_is_a_setting_to_mend(url: str) -> None:
+def test_a_url_that_is_none_is_a_setting_to_fix(url: str) -> None:
     with pytest.raises(ConfigError, match="no Redis URL"):
         RedisStore(url)
 
@@ -143,7 +144,7 @@ def test_a_store_works_again_when_its_server_is_back(redis_server: RedisServer) 
             store.meta()
         redis_server.start()
         store.commit([write(b"a", None, 1)], {})
-        assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(1)]
+        assert store.read([key_of(b"a")]) == [record(1)]
 
 
 def test_wrong_credentials_are_not_worth_a_retry(redis_server: RedisServer) -> None:
@@ -161,7 +162,7 @@ def test_a_full_server_is_worth_a_retry_and_nothing_was_written(redis_server: Re
         with pytest.raises(StoreUnavailableError, match="cannot serve just now"):
             store.commit([write(b"a", None, 1)], {DEPARTURES: Position(1, 1, 1)})
         client.config_set("maxmemory", 0)
-        assert store.read([RecordKey(VIEW, b"a", 0)]) == [None]
+        assert store.read([key_of(b"a")]) == [None]
 
 
 def test_a_database_of_someone_else_is_refused(redis_url: str, shared_redis: RedisServer) -> None:
@@ -179,7 +180,7 @@ def test_what_was_synced_survives_the_server(redis_server: RedisServer) -> None:
     redis_server.stop()
     redis_server.start("--appendonly", "yes")
     with RedisStore(redis_server.url) as store:
-        assert store.read([RecordKey(VIEW, b"a", 0)]) == [record(1)]
+        assert store.read([key_of(b"a")]) == [record(1)]
 
 
 def test_a_server_without_a_file_is_warned_about_once(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,14 +214,13 @@ def test_a_sync_on_a_newer_server_waits_for_its_file(redis_url: str, monkeypatch
             store.sync()
 
 
-def test_a_long_commit_under_the_system_clock_is_several_writes_and_the_positions_come_last(redis_url: str) -> None:
+def test_a_long_commit_in_chunks_is_several_writes_and_the_positions_come_last(redis_url: str) -> None:
     many = [write(b"%d" % n, None, 5) for n in range(1_000)]
     taken = write(b"900", None, 3)
     with RedisStore(redis_url) as store:
-        store.set_meta({"clock": "system"})
         store.commit([taken], {DEPARTURES: Position(3, 30, 300)})
         with pytest.raises(StaleWriteError, match="offset 3, not None"):
-            store.commit(many, {DEPARTURES: Position(5, 50, 500)})
+            store.commit(many, {DEPARTURES: Position(5, 50, 500)}, at_once=False)
         assert store.positions() == {DEPARTURES: Position(3, 30, 300)}
         kept = store.read([one.key for one in many])
         assert kept[900] == taken.record
@@ -228,15 +228,14 @@ def test_a_long_commit_under_the_system_clock_is_several_writes_and_the_position
         assert kept[999] is None
         # What was written is not written again: from what the store holds, the rest goes through.
         rest = [one._replace(expected=3) if n == 900 else one for n, one in enumerate(many) if kept[n] != one.record]
-        store.commit(rest, {DEPARTURES: Position(5, 50, 500)}, {DEPARTURES: 3})
+        store.commit(rest, {DEPARTURES: Position(5, 50, 500)}, {DEPARTURES: 3}, at_once=False)
         assert store.read([one.key for one in many]) == [one.record for one in many]
         assert store.positions() == {DEPARTURES: Position(5, 50, 500)}
 
 
-def test_a_long_commit_under_the_record_clock_is_one_write(redis_url: str) -> None:
+def test_a_long_commit_at_once_is_one_write(redis_url: str) -> None:
     many = [write(b"%d" % n, None, 5) for n in range(1_000)]
     with RedisStore(redis_url) as store:
-        store.set_meta({"clock": "record"})
         store.commit([write(b"900", None, 3)], {})
         with pytest.raises(StaleWriteError):
             store.commit(many, {DEPARTURES: Position(5, 50, 500)})
@@ -246,17 +245,16 @@ def test_a_long_commit_under_the_record_clock_is_one_write(redis_url: str) -> No
 
 def test_a_refused_commit_in_one_moment_puts_back_all_that_was_there(redis_url: str, shared_redis: RedisServer) -> None:
     with RedisStore(redis_url) as store, shared_redis.client() as client:
-        store.set_meta({"clock": "record"})
         there = [write(b"%d" % n, None, 1, partition, b"old") for n in range(0, 3_000, 2) for partition in (0, 1)]
         store.commit([*there, write(b"2999", None, 3)], {DEPARTURES: Position(1, 10, 100)})
-        client.pexpire(b"headrace:record:0123456789abcdef:4", 3_600_000)
+        client.pexpire(b"headrace:records:0123456789abcdef:4", 3_600_000)
         before = contents(client)
         many = [write(b"%d" % n, None if n % 2 else 1, 5, body=b"new") for n in range(3_000)]
         other = write(b"0", 1, 5, 1)
         with pytest.raises(StaleWriteError, match="offset 3, not None"):
             store.commit([other, *many, many[7]], {DEPARTURES: Position(5, 50, 500)})
         assert contents(client) == before
-        assert client.pttl(b"headrace:record:0123456789abcdef:4") > 0
+        assert client.pttl(b"headrace:records:0123456789abcdef:4") > 0
         with pytest.raises(StoreBehindError):
             store.commit(many[:-1], {DEPARTURES: Position(5, 50, 500)}, {DEPARTURES: 2})
         assert contents(client) == before
@@ -270,16 +268,16 @@ def test_a_refused_commit_in_one_moment_puts_back_all_that_was_there(redis_url: 
 def test_a_key_of_someone_else_refuses_the_whole_commit(redis_url: str, shared_redis: RedisServer) -> None:
     with RedisStore(redis_url) as store, shared_redis.client() as client:
         store.commit([write(b"a", None, 1)], {})
-        client.set("headrace:record:0123456789abcdef:c", "no hash")
+        client.set("headrace:records:0123456789abcdef:c", "no hash")
         new = [write(b"%d" % n, None, 2) for n in range(100)]
         with pytest.raises(StoreError, match="refused a command"):
             store.commit([write(b"a", 1, 2), *new, write(b"c", None, 2)], {DEPARTURES: Position(2, 20, 200)})
-        assert store.read([RecordKey(VIEW, b"a", 0), RecordKey(VIEW, b"5", 0)]) == [record(1), None]
+        assert store.read([key_of(b"a"), key_of(b"5")]) == [record(1), None]
         assert store.positions() == {}
         assert client.exists("headrace:aside") == 0
 
 
-@pytest.mark.parametrize("taken", ["headrace:positions", "headrace:record:0123456789abcdef:%d"])
+@pytest.mark.parametrize("taken", ["headrace:positions", "headrace:records:0123456789abcdef:%d"])
 def test_nothing_is_written_where_other_keys_are_someone_elses(
     redis_url: str, shared_redis: RedisServer, taken: str
 ) -> None:
@@ -301,10 +299,9 @@ def test_a_lookup_beside_a_commit_in_one_moment_sees_all_of_it_or_nothing(redis_
         with RedisStore(redis_url) as store:
             while not seen or seen[-1] != {4}:
                 found = store.lookup({VIEW: [many[0], many[1_500], many[-1]]}).records[VIEW]
-                seen.append({applied_offset(one) for partials in found for _, one in partials})
+                seen.append({int(one) for partials in found for _, one in partials})
 
     with RedisStore(redis_url) as store:
-        store.set_meta({"clock": "record"})
         reader = threading.Thread(target=look)
         reader.start()
         for expected, applied in ((None, 1), (1, 2), (2, 3), (3, 4)):
@@ -318,55 +315,55 @@ def test_check_that_goes_wrong_refuses_the_whole_commit(redis_url: str, shared_r
     """What comes behind the check in its transaction is written in any case."""
     at, keys = SourcePartition("departures", 0), [b"%d" % number for number in range(50)]
     with open_store(redis_url, writable=True) as store, shared_redis.client() as client:
-        store.set_meta({"clock": "record"})
         store.commit([write(key, None, 9) for key in keys], {at: Position(9, 9, 9)})
         client.hset("headrace:positions", f"{at.partition}:{at.topic}", "garbage")
         with pytest.raises(StoreError):
             store.commit([write(key, 1, 5) for key in keys], {at: Position(5, 5, 5)}, {at: 1})
-        assert store.read([RecordKey(VIEW, key, 0) for key in keys]) == [record(9)] * len(keys)
+        assert store.read([key_of(key) for key in keys]) == [record(9)] * len(keys)
         client.delete("headrace:positions")
         client.set("headrace:positions", "of someone else")
         with pytest.raises(StoreError):
             store.commit([write(key, 9, 12) for key in keys], {at: Position(12, 12, 12)})
-        assert store.read([RecordKey(VIEW, key, 0) for key in keys]) == [record(9)] * len(keys)
+        assert store.read([key_of(key) for key in keys]) == [record(9)] * len(keys)
 
 
 def test_answers_come_in_order_over_many_batches_and_after_an_error(redis_url: str, shared_redis: RedisServer) -> None:
     many = [write(b"%d" % n, None, n, body=bytes(n % 700)) for n in range(3_500)]
     with RedisStore(redis_url) as store, shared_redis.client() as client:
         store.commit(many, {})
-        client.set("headrace:record:0123456789abcdef:x", "no hash")
+        client.set("headrace:records:0123456789abcdef:x", "no hash")
         keys = [one.key for one in many]
         with pytest.raises(StoreError, match="refused a command"):
-            store.read([*keys[:50], RecordKey(VIEW, b"x", 0), *keys])
+            store.read([*keys[:50], key_of(b"x"), *keys])
         assert store.read(keys[::-1]) == [one.record for one in many[::-1]]
         assert store.positions() == {}
 
 
 def test_answers_on_their_way_when_one_is_an_error_are_taken_by_nobody(
-    redis_url: str, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, shared_redis: RedisServer
 ) -> None:
-    monkeypatch.setattr("headrace.stores.redis.store._READ_AT_ONCE", 5)
     many = [write(b"%d" % n, None, n, body=bytes(n)) for n in range(40)]
-    with RedisStore(redis_url) as store, shared_redis.client() as client:
+    with RedisStore(redis_url, read_records=5) as store, shared_redis.client() as client:
         store.commit(many, {})
-        client.set("headrace:record:0123456789abcdef:x", "no hash")
+        client.set("headrace:records:0123456789abcdef:x", "no hash")
         for place in range(0, 40, 3):
             keys = [one.key for one in many]
-            keys.insert(place, RecordKey(VIEW, b"x", 0))
+            keys.insert(place, key_of(b"x"))
             with pytest.raises(StoreError, match="refused a command"):
                 store.read(keys)
             assert store.read([one.key for one in many]) == [one.record for one in many]
 
 
-def test_no_portion_is_sent_once_one_was_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.stores.redis.store._PORTION", 1)
-    with open_store(redis_url, writable=True) as store:
-        store.set_meta({"clock": "system"})
+def test_no_chunk_is_sent_once_one_was_refused(redis_url: str) -> None:
+    with RedisStore(redis_url, chunk_records=1) as store:
         store.commit([write(b"0", None, 9)], {})
         with pytest.raises(StaleWriteError):
-            store.commit([write(b"%d" % number, None, 5) for number in range(200)], {DEPARTURES: Position(5, 5, 5)})
-        found = store.read([RecordKey(VIEW, b"%d" % number, 0) for number in range(200)])
+            store.commit(
+                [write(b"%d" % number, None, 5) for number in range(200)],
+                {DEPARTURES: Position(5, 5, 5)},
+                at_once=False,
+            )
+        found = store.read([key_of(b"%d" % number) for number in range(200)])
         assert found[0] == record(9)
         assert found[-100:] == [None] * 100
         assert store.positions() == {}
@@ -375,11 +372,9 @@ def test_no_portion_is_sent_once_one_was_refused(redis_url: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("most", "most_bytes", "sizes"), [(3, 10**9, [3, 3, 1]), (100, 64, [3, 3, 1]), (9, 1, [1] * 7)]
 )
-def test_portions_are_of_so_many_records_and_so_many_bytes_at_most(
-    most: int, most_bytes: int, sizes: list[int]
-) -> None:
-    seven = [write(b"%d" % n, None, n, body=bytes(8)) for n in range(7)]  # 24 bytes each
-    found = portions_of(seven, most, most_bytes)
+def test_chunks_have_a_largest_count_and_a_largest_size(most: int, most_bytes: int, sizes: list[int]) -> None:
+    seven = [write(b"%d" % n, None, n, body=bytes(22)) for n in range(7)]  # 24 bytes each
+    found = chunks_of(seven, most, most_bytes)
     assert [len(one) for one in found] == sizes
-    assert [one for portion in found for one in portion] == seven
-    assert [len(one) for one in portions_of([], most, most_bytes)] == [0]
+    assert [one for chunk in found for one in chunk] == seven
+    assert [len(one) for one in chunks_of([], most, most_bytes)] == [0]

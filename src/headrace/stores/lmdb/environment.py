@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
+from headrace.errors import StoreDamagedError, StoreLockedError, StoreMissingError, StoreUnavailableError
 
-__all__ = ["REBUILD", "Environment", "close_environment", "open_environment", "writable_hint"]
+__all__ = ["REBUILD", "Environment", "close_environment", "move_aside", "open_environment", "writable_hint"]
 
 _MAP_SIZE = 1 << 40
 """Address space, not disk: the file grows as it is used."""
 
 _DATABASES = (b"records", b"positions", b"journal", b"meta")
+
+_log = logging.getLogger(__name__)
 
 REBUILD = "Run `headrace stream --rebuild`: a new store is filled from the log, and nothing is lost."
 
@@ -55,7 +59,8 @@ def open_environment(path: Path, *, writable: bool) -> Environment:
         The environment; give it back with `close_environment`.
 
     Raises:
-        StoreUnavailableError: There is no store there yet, or its files cannot be used.
+        StoreMissingError: There is no store there yet.
+        StoreUnavailableError: Its files cannot be used.
         StoreLockedError: This process has it open to read only.
         StoreDamagedError: The files are not a store, or are cut short.
     """
@@ -79,6 +84,13 @@ def close_environment(path: Path, environment: Environment) -> None:
         if environment.users == 0:
             del _open[path.resolve()]
             environment.env.close()
+
+
+def move_aside(path: Path, error: StoreDamagedError) -> None:
+    """Move a damaged store to another folder beside it, so that a new one can be made."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    _log.warning("%s It was moved to %s; a new one is filled from the log.", error.what, aside)
+    path.rename(aside)
 
 
 def _new_environment(path: Path, *, writable: bool) -> Environment:
@@ -109,7 +121,7 @@ def _translated(path: Path, error: Exception) -> StoreDamagedError | StoreUnavai
     if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.VersionMismatchError):
         return StoreDamagedError(f"The store at {path} is damaged: {error}.", hint=REBUILD)
     if isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError):
-        return StoreUnavailableError(
+        return StoreMissingError(
             f"The store at {path} is still empty.", hint="Start a worker with `headrace stream`; it fills the store."
         )
     return StoreUnavailableError(f"The store at {path} cannot be opened: {error}.", hint=writable_hint())

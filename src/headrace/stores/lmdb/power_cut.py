@@ -1,4 +1,4 @@
-"""Whether the machine has gone down while a worker had a store open: then what was not synced may be there in parts."""
+"""Whether the machine went down while a worker had a store open: then commits may be on disk in part."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from pathlib import Path
 from headrace.errors import StoreDamagedError, StoreUnavailableError
 from headrace.stores.lmdb.environment import REBUILD, writable_hint
 
-__all__ = ["BootMark"]
+__all__ = ["BOOT_ID", "BootMark"]
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Linux's name for the time since the machine was started. Where there is none, nothing is noted."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Linux's name for the machine's current boot. Where there is no such file, nothing is noted."""
 
 
 class BootMark:
-    """A file beside the store that says since which start of the machine it has been open.
+    """A file beside the store that says in which boot of the machine it was opened.
 
-    A worker that is killed leaves it, and what it has written is in the kernel's hands all the same; only a machine that goes down loses that.
+    A worker that is killed leaves the file. What that worker wrote is safe in the kernel; only a machine that goes
+    down loses it.
 
     Args:
         folder: The store's folder.
+        boot_id: The file that names the machine's current boot.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, boot_id: Path = BOOT_ID) -> None:
         self._file = folder / "open-since"
+        self._boot_id = boot_id
 
     def begin(self) -> None:
         """Note that the store is open.
@@ -34,7 +37,7 @@ class BootMark:
             StoreUnavailableError: The folder cannot be written.
         """
         try:
-            now = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
+            now = self._boot_id.read_text(encoding="ascii").strip() if self._boot_id.exists() else ""
             before = self._file.read_text(encoding="ascii").strip() if self._file.exists() else now
             if before != now:
                 msg = (

@@ -1,16 +1,23 @@
 """The embedded online store: LMDB. Readers in other processes never block, and one worker writes.
 
-Commits are not synced one by one: `sync` is called before Kafka offsets are committed. A machine that goes down between two syncs may leave pages
-of both (LMDB writes pages anew that the tree of the last sync still holds), so a store that was open then is refused as damaged, and filled anew
-from the log: a power cut costs a replay, never a wrong value (`lmdb_boot`).
+    records     view, digest of the entity, topic, partition    → applied offset, entity, record
+    positions   topic, partition                                → offset, newest record time, newest event time
+    journal     topic, partition, last offset                   → first offset, known_at
+    meta        name                                            → text (the catalogue)
 
-Under the system clock a commit of many records is several transactions, the positions with the last (see `OnlineStore.commit`): the pages that a
-transaction gives up can be written anew by the one after next, so the file stays about as large as what is in it. Under the record clock, where
-what is known at a time must become readable together, a commit is one.
+LMDB's keys end at 511 bytes, and an entity's key may be longer: so a record's key has a digest, and its value the entity.
 
-As one store writes at a time (a lock sees to it), whoever writes through that one may keep what it read and wrote: an epoch lasts until somebody
-has written past the lock or by no or another epoch, a commit has failed, or records were deleted. A record's key in the tree is its place
-(`RecordKey.place`): LMDB's keys end at 511 bytes, and an entity's key may be longer; the record carries it and is checked when it is read.
+Commits are not synced one by one: `sync` is called before Kafka offsets are committed. A machine that goes down between
+two syncs may leave pages of both (LMDB overwrites pages that the tree of the last sync still uses). So a store that was
+open then is refused as damaged and filled again from the log: a power cut costs a replay, never a wrong value
+(`power_cut`).
+
+A commit of many records that need not become readable at once is several transactions, the positions with the last one
+(`OnlineStore.commit`). The pages that a transaction frees can be used by the one after next, so the file stays about as
+large as its contents.
+
+A file lock allows one store to write at a time. So whoever writes through that store may keep what it read and wrote:
+an epoch lasts until another process writes, a commit names another epoch or none, a commit fails, or records are deleted.
 """
 
 from __future__ import annotations
@@ -29,10 +36,8 @@ from typing import IO, Any
 import lmdb
 import numpy as np
 
-from headrace.config import Clock
-from headrace.errors import StoreDamagedError, StoreLockedError, StoreUnavailableError
+from headrace.errors import StoreDamagedError, StoreLockedError, StoreMissingError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
-from headrace.records.layout import record_entity
 from headrace.stores.base import (
     NOTHING,
     JournalEntry,
@@ -42,12 +47,13 @@ from headrace.stores.base import (
     RecordKey,
     Write,
     entity_digest,
-    entity_place,
+    entity_prefix,
+    source_key,
 )
 from headrace.stores.catalogue import GENERATION
 from headrace.stores.lmdb.environment import REBUILD, Environment, close_environment, open_environment, writable_hint
-from headrace.stores.lmdb.power_cut import BootMark
-from headrace.stores.memory import refuse_any_stale, refuse_behind
+from headrace.stores.lmdb.power_cut import BOOT_ID, BootMark
+from headrace.stores.refusals import refuse_any_stale, refuse_behind
 
 __all__ = ["LmdbStore"]
 
@@ -55,15 +61,16 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
-_KEY, _PLACE, _RECORD = attrgetter("key"), attrgetter("place"), attrgetter("record")
-_CLOCK, _SYSTEM = b"clock", str(Clock.SYSTEM).encode()
-_PORTION = 5_000
-"""Under the system clock, how many records a transaction writes at most: with keys at random each is on a page of its own."""
+_HEAD = struct.Struct("<qI")
+"""Before a record: its applied offset and the length of the entity's key, which follows."""
+
+_KEY, _SORT_KEY = attrgetter("key"), attrgetter("sort_key")
+_ENTITY, _APPLIED, _RECORD = attrgetter("entity"), attrgetter("applied"), attrgetter("record")
 _PREFIX_BYTES = 24
 """Of a record's key: the view's hash and the entity's digest."""
 
-_SORTED_BY = 16
-"""Bytes of a record's key that say where it stands in the tree: the view, and as much of the digest."""
+_SORTED_BYTES = 16
+"""Of a record's key: enough to sort by (the view, and half of the digest)."""
 
 
 class LmdbStore(OnlineStore):
@@ -72,23 +79,28 @@ class LmdbStore(OnlineStore):
     Args:
         path: The folder.
         writable: True for the one worker that writes; False for lookups, in any number of processes.
+        chunk_records: How many records a transaction writes at most, where a commit may be several. Records are spread
+            over the tree, so each is on a page of its own.
+        boot_id: The file that names the machine's current boot.
 
     Raises:
-        StoreUnavailableError: There is no store there (to read), or the folder cannot be written.
+        StoreMissingError: There is no store there to read.
+        StoreUnavailableError: The folder cannot be written.
         StoreLockedError: Another worker writes it.
         StoreDamagedError: The files are not a store, or are cut short.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool, chunk_records: int = 5_000, boot_id: Path = BOOT_ID) -> None:
         self.path = path
         self._lock: IO[str] | None = None
-        self._boot = BootMark(path)
+        self._chunk_records = chunk_records
+        self._boot = BootMark(path, boot_id)
         if writable:
             self._lock = _lock(path)
         elif not (path / "data.mdb").exists():
             hint = "Run `headrace stream` (or `headrace demo`) to fill it, or check `store` in headrace.toml."
             msg = f"There is no online store at {path}."
-            raise StoreUnavailableError(msg, hint=hint)
+            raise StoreMissingError(msg, hint=hint)
         try:
             if writable:
                 self._boot.begin()
@@ -110,67 +122,65 @@ class LmdbStore(OnlineStore):
             self._notice(txn.id())
             return self._epoch
 
-    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+    def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
         with self._begin() as txn:
-            return self._read(txn, list(map(_PLACE, keys)))
+            found = self._values(txn, list(map(_SORT_KEY, keys)))
+        sizes = map(len, map(_ENTITY, keys))
+        return [None if value is None else value[_HEAD.size + size :] for value, size in zip(found, sizes, strict=True)]
 
     def commit(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
-        held: Mapping[SourcePartition, int] = NOTHING,
+        required: Mapping[SourcePartition, int] = NOTHING,
         epoch: object | None = None,
+        *,
+        at_once: bool = True,
     ) -> None:
-        at = list(map(_PLACE, map(_KEY, writes)))
-        # Neighbours in the tree are written together, so that a portion rewrites pages of its own.
-        order = _in_order(at)
-        size = self._portion() or max(1, len(order))
+        keys = list(map(_SORT_KEY, map(_KEY, writes)))
+        # Neighbours in the tree are written together, so that each chunk rewrites few pages.
+        order = _in_order(keys)
+        size = max(1, len(order)) if at_once else self._chunk_records
         with self._guard:
             for start in range(0, max(1, len(order)), size):
-                portion = order[start : start + size]
+                chunk = order[start : start + size]
                 with self._writing() as txn:
                     if start == 0:
-                        self._refuse_behind(txn, held)
-                    self._write(txn, writes, at, portion, epoch)
+                        self._refuse_behind(txn, required)
+                    self._write(txn, [writes[at] for at in chunk], [keys[at] for at in chunk], epoch)
                     if start + size >= len(order):
                         self._move(txn, positions)
 
-    def _portion(self) -> int | None:
-        """How many records a transaction writes at most; None where a commit must be one."""
-        with self._begin() as txn:
-            return _PORTION if txn.get(_CLOCK, db=self._meta) == _SYSTEM else None
-
-    def _refuse_behind(self, txn: Any, held: Mapping[SourcePartition, int]) -> None:
-        for source, offset in held.items():
-            found = txn.get(_source_key(source), db=self._positions)
+    def _refuse_behind(self, txn: Any, required: Mapping[SourcePartition, int]) -> None:
+        for source, offset in required.items():
+            found = txn.get(source_key(source), db=self._positions)
             refuse_behind(source, offset, None if found is None else _POSITION.unpack(found)[0])
 
-    def _write(
-        self, txn: Any, writes: Sequence[Write], at: list[bytes], portion: list[int], epoch: object | None
-    ) -> None:
-        """Write some of the writes, whose places ascend."""
-        if portion and (epoch is None or epoch is not self._epoch):
+    def _write(self, txn: Any, writes: list[Write], keys: list[bytes], epoch: object | None) -> None:
+        """Write records whose keys ascend."""
+        if writes and (epoch is None or epoch is not self._epoch):
             self._begin_epoch()
-            refuse_any_stale(
-                [writes[number] for number in portion], self._read(txn, [at[number] for number in portion])
-            )
-        records = map(_RECORD, map(writes.__getitem__, portion))
-        txn.cursor(self._records).putmulti(zip(map(at.__getitem__, portion), records, strict=True))
+            found = self._values(txn, keys)
+            refuse_any_stale(writes, [None if value is None else _HEAD.unpack_from(value)[0] for value in found])
+        entities = list(map(_ENTITY, map(_KEY, writes)))
+        heads = map(_HEAD.pack, map(_APPLIED, writes), map(len, entities))
+        values = map(b"".join, zip(heads, entities, map(_RECORD, writes), strict=True))
+        txn.cursor(self._records).putmulti(zip(keys, values, strict=True))
 
     def _move(self, txn: Any, positions: Mapping[SourcePartition, Position]) -> None:
-        """Move positions, but for those that are further already."""
+        """Move positions, except those that are further already."""
         for source, position in positions.items():
-            key = _source_key(source)
+            key = source_key(source)
             known = txn.get(key, db=self._positions)
             if known is None or _POSITION.unpack(known)[0] <= position.offset:
                 packed = _POSITION.pack(position.offset, position.record_ts_us, position.event_ts_us)
                 txn.put(key, packed, db=self._positions)
 
-    def _read(self, txn: Any, at: list[bytes]) -> list[bytes | None]:
-        """The records at some places of the tree."""
-        found: list[bytes | None] = [None] * len(at)
-        for number in _in_order(at):
-            found[number] = txn.get(at[number], db=self._records)
+    def _values(self, txn: Any, keys: list[bytes]) -> list[bytes | None]:
+        """The values at some keys of the records' tree, read in the tree's order."""
+        found: list[bytes | None] = [None] * len(keys)
+        for number in _in_order(keys):
+            found[number] = txn.get(keys[number], db=self._records)
         return found
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
@@ -192,7 +202,7 @@ class LmdbStore(OnlineStore):
     def add_journal(self, entries: Iterable[JournalEntry]) -> None:
         with self._writing() as txn:
             for entry in entries:
-                key = _source_key(entry.source) + _OFFSET.pack(entry.last)
+                key = source_key(entry.source) + _OFFSET.pack(entry.last)
                 txn.put(key, _ENTRY.pack(entry.first, entry.known_at_us), db=self._journal)
 
     def journal(self) -> list[JournalEntry]:
@@ -225,18 +235,19 @@ class LmdbStore(OnlineStore):
             cursor = txn.cursor(self._records)
             prefix = bytes.fromhex(view)
             if cursor.set_range(prefix):
-                for key, record in cursor:
+                for key, value in cursor:
                     if not key.startswith(prefix):
                         break
-                    found[record_entity(record)] = None
+                    _, size = _HEAD.unpack_from(value)
+                    found[value[_HEAD.size : _HEAD.size + size]] = None
         return list(found)
 
-    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
+    def delete(self, view: str, entities: Iterable[bytes], source: SourcePartition | None = None) -> int:
         deleted = 0
         with self._writing() as txn:
             cursor = txn.cursor(self._records)
             for prefix in {
-                entity_place(view, entity) if partition is None else RecordKey(view, entity, partition).place
+                entity_prefix(view, entity) if source is None else RecordKey(view, entity, source).sort_key
                 for entity in entities
             }:
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
@@ -279,7 +290,7 @@ class LmdbStore(OnlineStore):
             self._lock = None
 
     def _notice(self, state: int) -> None:
-        """Begin another epoch where somebody has written past the lock.
+        """Begin another epoch where another process has written in spite of the lock.
 
         Args:
             state: The number of the last transaction that wrote.
@@ -302,7 +313,7 @@ class LmdbStore(OnlineStore):
             except BaseException:
                 self._begin_epoch()
                 raise
-            # A transaction that wrote nothing has used up no number: the next one will have it, whoever's that is.
+            # LMDB gives the number of a transaction that wrote nothing to the next transaction, of any process.
             self._written = min(number, self._env.info()["last_txnid"])
 
     @contextmanager
@@ -342,43 +353,40 @@ def _lock(path: Path) -> IO[str]:
 
 
 _digest = lru_cache(maxsize=1 << 15)(entity_digest)
-"""An entity's digest, remembered: hashing it takes longer than looking it up."""
+"""An entity's digest, cached: computing it takes longer than the lookup in the tree."""
 
 
-class _Partitions(dict[bytes, int | None]):
-    """Partitions by how keys of records end; None for what is no such end."""
+class _Sources(dict[bytes, SourcePartition]):
+    """Source partitions by the last bytes of records' keys."""
 
-    def __missing__(self, end: bytes) -> int | None:
-        return None if len(end) != _PARTITION.size else self.setdefault(end, int.from_bytes(end))
-
-
-_PARTITIONS = _Partitions()
+    def __missing__(self, key: bytes) -> SourcePartition:
+        return self.setdefault(key, _source_partition(key))
 
 
-def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-    """Each entity's records, which are neighbours, in the order of their partitions."""
-    found: list[list[tuple[int, bytes]]] = []
-    seek, key_of, record_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
-    for prefix in map(view.__add__, map(_digest, entities)):
-        partials: list[tuple[int, bytes]] = []
-        if seek(prefix) and (partition := _PARTITIONS[key_of().removeprefix(prefix)]) is not None:
-            partials = [(partition, record_of())]
-            while advance() and key_of().startswith(prefix):
-                partials.append((int.from_bytes(key_of()[_PREFIX_BYTES:]), record_of()))
-        found.append(partials)
+_SOURCES = _Sources()
+
+
+def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[SourcePartition, bytes]]]:
+    """Each entity's records, which are neighbours, in the order of their source partitions."""
+    found: list[list[tuple[SourcePartition, bytes]]] = []
+    seek, key_of, value_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
+    for entity, prefix in zip(entities, map(view.__add__, map(_digest, entities)), strict=True):
+        records: list[tuple[SourcePartition, bytes]] = []
+        if seek(prefix) and (key := key_of()).startswith(prefix):
+            begin = _HEAD.size + len(entity)
+            records = [(_SOURCES[key[_PREFIX_BYTES:]], value_of()[begin:])]
+            while advance() and (key := key_of()).startswith(prefix):
+                records.append((_SOURCES[key[_PREFIX_BYTES:]], value_of()[begin:]))
+        found.append(records)
     return found
 
 
 def _in_order(keys: Sequence[bytes]) -> list[int]:
-    """The numbers of the tree's keys in its order, or nearly: neighbours stand on the same page."""
+    """The places of keys in the tree's order, or nearly: neighbours are on the same page."""
     if len(keys) < 2:
         return list(range(len(keys)))
-    words = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)[:, :_SORTED_BY].copy().view(">u8")
+    words = np.array(keys, f"S{_SORTED_BYTES}").view(">u8").reshape(len(keys), -1)
     return np.lexsort((words[:, 1], words[:, 0])).tolist()  # type: ignore[no-any-return]
-
-
-def _source_key(source: SourcePartition) -> bytes:
-    return source.topic.encode() + b"\0" + _PARTITION.pack(source.partition)
 
 
 def _source_partition(key: bytes) -> SourcePartition:

@@ -1,29 +1,27 @@
-"""The online store's writes on a Redis server, as commands: either a script alone, or a transaction of a script, plain commands and a script.
+"""Writing on a Redis server, as commands: either one script, or a transaction of a script, plain commands and a script.
 
-**A script** (`portion`) checks and writes a few records. It is what the system clock's commits are made of.
+**A script** (`chunk_command`) checks and writes a few records. A commit that need not be at one moment is several of them.
 
-**A transaction** (`transaction`) writes any number of records at one moment. Lua makes a string of its own of all that it touches, and
-hashes every byte of it, so that a record which goes through Lua costs the server more than the rest of its write. Here the new records are
-plain HSETs, and a script before them does the checks. A MULTI cannot be given up half-way: where a check fails, that script puts aside what
-the store held, and another one, behind the HSETs, puts it back. Nobody sees what was between. (Records that expire are none of its business.)
+**A transaction** (`transaction`) writes any number of records at one moment. Lua copies every value that it touches and
+hashes every byte of it, so a record that goes through Lua costs the server more than the rest of its write. Here the new
+records are plain HSETs, and a script before them does the checks. A MULTI cannot be stopped half-way: where a check
+fails, that script saves what the store has, and another script, after the HSETs, restores it. Nobody sees the state in
+between. A transaction sets no times to expire; a store may keep records longer than asked.
 
-Offsets are compared as bytes, or as digits, for Lua's numbers are exact to 2^53 only. Arguments are walked, never unpacked: what Lua
-can unpack ends at some thousand.
+Offsets are compared as bytes, or as digits, because Lua's numbers are exact to 2^53 only. Arguments are read one by one
+and never unpacked: Lua can unpack only some thousand.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
 
-from headrace.config import Clock
 from headrace.events.source_partition import SourcePartition
-from headrace.records.layout import APPLIED
 from headrace.stores.base import Position, Write
-from headrace.stores.redis.protocol import fields_of, names_of, numbers, packed, source_field, word
+from headrace.stores.redis.protocol import APPLIED, fields_of, names_of, numbers, packed, source_field, word
 
-__all__ = ["CHECKED", "META", "POSITIONS", "portion", "transaction"]
+__all__ = ["CHECKED", "META", "POSITIONS", "chunk_command", "transaction"]
 
 POSITIONS = b"headrace:positions"
 META = b"headrace:meta"
@@ -48,10 +46,10 @@ for i = moves, #ARGV, 2 do
 end
 """
 
-# KEYS: each write's hash, then those of the positions and of the facts. ARGV: how many writes and checks; per write its field,
-# the applied offset expected (eight bytes, or none), the record, and when it expires in ms (or nothing: never); per check a
-# position's field and the least offset; then fields and values of positions.
-_PORTION = f"""{_ONE_BEFORE}
+# KEYS: the hash of each write, then that of the positions. ARGV: the numbers of writes and of checks; per write its
+# field, the expected applied offset (eight bytes, or none), the value, and when it expires in ms (empty: never); per
+# check the field of a position and its least offset; then fields and values of positions.
+_CHUNK = f"""{_ONE_BEFORE}
 local writes, checks = tonumber(ARGV[1]), tonumber(ARGV[2])
 local positions = KEYS[writes + 1]
 local moves = 4 * writes + 3
@@ -62,14 +60,13 @@ end
 for i = 1, writes do
   local found = redis.call('HGET', KEYS[i], ARGV[4 * i - 1])
   local applied = ''
-  if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
+  if found then applied = string.sub(found, 1, {APPLIED.size}) end
   if applied ~= ARGV[4 * i] then return {{'stale', i, found}} end
 end
-local expire = redis.call('HGET', KEYS[writes + 2], 'clock') == '{Clock.SYSTEM}'
 for i = 1, writes do
   local key, expires = KEYS[i], ARGV[4 * i + 2]
   local is_new = redis.call('HSET', key, ARGV[4 * i - 1], ARGV[4 * i + 1])
-  if expire and expires ~= '' then
+  if expires ~= '' then
     if is_new == 1 and redis.call('HLEN', key) == 1 then
       redis.call('PEXPIREAT', key, expires)
     else
@@ -82,10 +79,12 @@ moves = moves + 2 * checks
 return {{}}
 """.encode()
 
-# KEYS: each write's hash, then those of the positions and of what is put aside. ARGV: the applied offsets expected (eight bytes each), how many
-# runs and checks; per run of writes with one field that field and how many they are; per check a position's field and the least offset.
+# KEYS: the hash of each write, then those of the positions and of what is saved. ARGV: the expected applied offsets
+# (eight bytes each), the numbers of runs and of checks; per run of writes with the same field that field and how many
+# they are; per check the field of a position and its least offset.
 #
-# Its first command changes nothing. But a script that has written cannot be killed, and what comes behind this one must not run unchecked.
+# UNLINK comes first although it changes nothing: a script that has written cannot be killed, and the commands after
+# this script must not run unchecked.
 _CHECK = f"""{_ONE_BEFORE}
 local expected, runs, checks = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local positions, aside = KEYS[#KEYS - 1], KEYS[#KEYS]
@@ -107,12 +106,12 @@ local function refusal()
       local found = redis.pcall('HGET', KEYS[i], field)
       if type(found) == 'table' then return found end
       local applied = 'nothing.'
-      if found then applied = string.sub(found, {APPLIED.start + 1}, {APPLIED.stop}) end
+      if found then applied = string.sub(found, 1, {APPLIED.size}) end
       if applied ~= string.sub(expected, 8 * i - 7, 8 * i) then return {{'stale', i, found}} end
     end
   end
 end
--- Whatever goes wrong while checking is a refusal, for what comes behind is written in any case.
+-- Any error while checking is a refusal: the commands after this script are run in any case.
 local ran, refused = pcall(refusal)
 if not ran then refused = redis.error_reply('ERR ' .. tostring(refused)) end
 if not refused then return {{}} end
@@ -130,7 +129,7 @@ end
 return refused
 """.encode()
 
-# KEYS: those of the positions and of what is put aside. ARGV: fields and values of positions.
+# KEYS: the hashes of the positions and of what is saved. ARGV: fields and values of positions.
 _FINISH = f"""{_ONE_BEFORE}
 local positions, aside = KEYS[1], KEYS[2]
 local held = redis.call('HVALS', aside)
@@ -147,65 +146,65 @@ return 0
 """.encode()
 
 _NOTHING = b"nothing."
-"""Stands for the offset of a record that is not there; as an offset it is far beyond any that there are."""
-_APPLIED = struct.Struct("<q")
+"""Stands for the offset of a record that is not there; as an offset it is larger than any."""
 _SENT_AT_ONCE = 500
-"""How many records' commands are sent at once: the server takes them in while the next are packed."""
+"""How many records' commands are sent at once: the server reads them while the next ones are packed."""
 
 
-def portion(
-    writes: Sequence[Write],
-    positions: Mapping[SourcePartition, Position],
-    held: Mapping[SourcePartition, int],
-    expires: Callable[[Write], int | None],
+def chunk_command(
+    writes: Sequence[Write], positions: Mapping[SourcePartition, Position], required: Mapping[SourcePartition, int]
 ) -> bytes:
     """The command that writes some records and then positions, or nothing.
 
-    The answer is empty, or `behind`, a position's field and what it holds, or `stale`, a write's number (from 1) and the record found.
+    The answer is empty; or `behind`, the field of a position and its value; or `stale`, the number of a write (from 1)
+    and the value found.
 
     Args:
         writes: The records.
         positions: How far source partitions have been read.
-        held: What the store must have come to.
-        expires: When a record may be forgotten, in ms UTC; None is never.
+        required: What the store must have applied.
     """
-    # The script's text goes with it: it is short beside the records, and a server that has forgotten it is no case then.
+    # The script's text is sent each time: it is short beside the records, and no server can have forgotten it.
     keys = [write.key for write in writes]
     names, fields = names_of(keys), fields_of(keys)
     words = [
-        b"*%d\r\n" % (7 + 5 * len(writes) + 2 * len(held) + 2 * len(positions)),
-        *map(word, (b"EVAL", _PORTION, b"%d" % (len(writes) + 2))),
+        b"*%d\r\n" % (6 + 5 * len(writes) + 2 * len(required) + 2 * len(positions)),
+        *map(word, (b"EVAL", _CHUNK, b"%d" % (len(writes) + 1))),
         *names,
-        *map(word, (POSITIONS, META, b"%d" % len(writes), b"%d" % len(held))),
+        *map(word, (POSITIONS, b"%d" % len(writes), b"%d" % len(required))),
     ]
-    for write in writes:
-        expected = b"" if write.expected is None else _APPLIED.pack(write.expected)
-        at = expires(write)
+    for key, expected, applied, record, expires_us in writes:
         words += (
-            fields[write.key.partition],
-            word(expected),
-            word(write.record),
-            word(b"" if at is None else b"%d" % at),
+            fields[key.source],
+            word(b"" if expected is None else APPLIED.pack(expected)),
+            _value_word(applied, record),
+            word(b"" if expires_us is None else b"%d" % (expires_us // 1000 + 1)),
         )
-    words += map(word, (*_checks(held), *_moves(positions)))
+    words += map(word, (*_checks(required), *_moves(positions)))
     return b"".join(words)
 
 
 def transaction(
-    writes: Sequence[Write], positions: Mapping[SourcePartition, Position], held: Mapping[SourcePartition, int]
+    writes: Sequence[Write], positions: Mapping[SourcePartition, Position], required: Mapping[SourcePartition, int]
 ) -> Iterator[tuple[bytes, int]]:
-    """The commands that write records and then positions, or nothing, at one moment, in pieces, with the number of answers to each.
+    """The commands that write records and then positions, or nothing, at one moment; in pieces, each with its number of answers.
 
-    The last answer is that of the transaction, whose answer at `CHECKED` is as a `portion` answers.
+    The last answer is that of the transaction; its answer at `CHECKED` is one as `chunk_command` has.
 
     Args:
         writes: The records.
         positions: How far source partitions have been read.
-        held: What the store must have come to.
+        required: What the store must have applied.
     """
-    runs = [(b"%d" % at, b"%d" % len(list(run))) for at, run in groupby(write.key.partition for write in writes)]
-    expected = b"".join([_NOTHING if write.expected is None else _APPLIED.pack(write.expected) for write in writes])
-    arguments = [expected, b"%d" % len(runs), b"%d" % len(held), *(one for run in runs for one in run), *_checks(held)]
+    runs = [(source_field(at), b"%d" % len(list(run))) for at, run in groupby(write.key.source for write in writes)]
+    expected = b"".join([_NOTHING if write.expected is None else APPLIED.pack(write.expected) for write in writes])
+    arguments = [
+        expected,
+        b"%d" % len(runs),
+        b"%d" % len(required),
+        *(one for run in runs for one in run),
+        *_checks(required),
+    ]
     keys = [write.key for write in writes]
     names, fields = names_of(keys), fields_of(keys)
     check = [
@@ -214,7 +213,7 @@ def transaction(
         *names,
         *map(word, (POSITIONS, _ASIDE, *arguments)),
     ]
-    # What the scripts use is queued once beside them: a user who may not is told so before anything is written.
+    # The scripts' commands are also queued by themselves: a user who may not run one is refused before anything is written.
     allowed = [
         packed(b"UNLINK", _ASIDE),
         packed(b"HGET", _ASIDE, b"0"),
@@ -225,15 +224,19 @@ def transaction(
     for start in range(0, len(writes), _SENT_AT_ONCE):
         some = slice(start, start + _SENT_AT_ONCE)
         words = [
-            (b"*4\r\n$4\r\nHSET\r\n", name, fields[at], b"$%d\r\n" % len(record), record, b"\r\n")
-            for name, ((_, _, at), _, record) in zip(names[some], writes[some], strict=True)
+            (b"*4\r\n$4\r\nHSET\r\n", name, fields[key.source], _value_word(applied, record))
+            for name, (key, _, applied, record, _) in zip(names[some], writes[some], strict=True)
         ]
         yield b"".join(chain.from_iterable(words)), len(words)
     yield packed(b"EVAL", _FINISH, b"2", POSITIONS, _ASIDE, *_moves(positions)) + packed(b"EXEC"), 2
 
 
-def _checks(held: Mapping[SourcePartition, int]) -> Iterator[bytes]:
-    for source, offset in held.items():
+def _value_word(applied: int, record: bytes) -> bytes:
+    return b"$%d\r\n%b%b\r\n" % (APPLIED.size + len(record), APPLIED.pack(applied), record)
+
+
+def _checks(required: Mapping[SourcePartition, int]) -> Iterator[bytes]:
+    for source, offset in required.items():
         yield source_field(source)
         yield b"%d" % offset
 

@@ -1,9 +1,9 @@
-"""What is said to a Redis server, and what it says: the names of keys and fields, packed commands, hashes."""
+"""The names of keys and fields on a Redis server, packed commands, and reading its answers."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import chain
 
@@ -11,7 +11,10 @@ from headrace.events.source_partition import SourcePartition
 from headrace.stores.base import JournalEntry, RecordKey, Write
 
 __all__ = [
+    "ANY_RECORD",
+    "APPLIED",
     "RECORD",
+    "chunks_of",
     "entry_field",
     "entry_of",
     "fields_of",
@@ -21,16 +24,21 @@ __all__ = [
     "packed_lookups",
     "packed_reads",
     "pairs",
-    "partials",
-    "portions_of",
+    "records_of",
     "record_prefix",
     "source_field",
     "source_of",
     "word",
 ]
 
-RECORD = b"headrace:record:"
-"""What the names of all records' hashes begin with."""
+RECORD = b"headrace:records:"
+"""The names of all records' hashes begin with this."""
+
+ANY_RECORD = b"headrace:record*"
+"""The names of all records' hashes of this and of older formats."""
+
+APPLIED = struct.Struct("<q")
+"""The applied offset, which a hash keeps before the record."""
 
 
 def word(text: bytes) -> bytes:
@@ -43,27 +51,29 @@ def packed(*words: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(words), b"".join(map(word, words)))
 
 
-def packed_reads(keys: Sequence[RecordKey], kept: AbstractSet[str], kept_ms: int) -> tuple[bytes, int]:
-    """Commands that read records, and how many answers there are to them: one for each, or two, of which the second is the record.
+def packed_reads(keys: Sequence[RecordKey], keep_us: int) -> tuple[bytes, int]:
+    """Commands that read records, and how many answers there are to them.
 
     Args:
         keys: The records.
-        kept: Views whose records are first kept from expiring: all that are asked for are answered twice where any is of these.
-        kept_ms: For how long they are kept at least, in ms.
+        keep_us: Where it is not 0, each record is first kept from expiring for this long: then each has two answers,
+            of which the second is the record.
     """
     fields, names = fields_of(keys), names_of(keys)
-    if kept.isdisjoint({key.view for key in keys}):
-        words = [(b"*3\r\n$4\r\nHGET\r\n", name, fields[at]) for name, (_, _, at) in zip(names, keys, strict=True)]
+    if not keep_us:
+        words = [(b"*3\r\n$4\r\nHGET\r\n", name, fields[key.source]) for name, key in zip(names, keys, strict=True)]
         return b"".join(chain.from_iterable(words)), len(keys)
-    # GT: and never gone sooner than it was to be.
-    keep = b"*4\r\n$7\r\nPEXPIRE\r\n%b" + word(b"%d" % kept_ms) + word(b"GT")
-    gets = [b"*3\r\n$4\r\nHGET\r\n%b%b" % (name, fields[key.partition]) for name, key in zip(names, keys, strict=True)]
-    keeps = [keep % name if key.view in kept else get for name, key, get in zip(names, keys, gets, strict=True)]
-    return b"".join([command for both in zip(keeps, gets, strict=True) for command in both]), 2 * len(gets)
+    # GT: a record that expires later, or never, is left as it is.
+    keep = b"%b" + word(b"%d" % (keep_us // 1000)) + word(b"GT")
+    kept = [
+        (b"*4\r\n$7\r\nPEXPIRE\r\n", keep % name, b"*3\r\n$4\r\nHGET\r\n", name, fields[key.source])
+        for name, key in zip(names, keys, strict=True)
+    ]
+    return b"".join(chain.from_iterable(kept)), 2 * len(keys)
 
 
 def packed_lookups(prefix: bytes, entities: Sequence[bytes]) -> list[bytes]:
-    """Commands that read all records of entities, from what the names of their view's hashes begin with."""
+    """Commands that read all records of entities; `prefix` is the beginning of their hashes' names."""
     return [b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b%b\r\n" % (len(prefix) + len(one), prefix, one) for one in entities]
 
 
@@ -76,9 +86,9 @@ def names_of(keys: Sequence[RecordKey]) -> list[bytes]:
     return [beginnings[view, len(entity)] + entity + b"\r\n" for view, entity, _ in keys]
 
 
-def fields_of(keys: Iterable[RecordKey]) -> dict[int, bytes]:
+def fields_of(keys: Iterable[RecordKey]) -> dict[SourcePartition, bytes]:
     """The field of records in their hashes, as a word of a command, by source partition."""
-    return {at: word(b"%d" % at) for at in {key.partition for key in keys}}
+    return {source: word(source_field(source)) for source in {key.source for key in keys}}
 
 
 def pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -86,25 +96,27 @@ def pairs(fields: list[bytes] | dict[bytes, bytes]) -> Iterable[tuple[bytes, byt
     return fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
 
 
-def partials(fields: list[bytes] | dict[bytes, bytes]) -> list[tuple[int, bytes]]:
+def records_of(fields: list[bytes] | dict[bytes, bytes]) -> list[tuple[SourcePartition, bytes]]:
     """The records of an entity's hash by source partition, ascending."""
-    return sorted((int(field), record) for field, record in pairs(fields)) if fields else []
+    if not fields:
+        return []
+    return sorted([(source_of(field), value[APPLIED.size :]) for field, value in pairs(fields)])
 
 
-def portions_of(writes: Sequence[Write], most: int, most_bytes: int) -> list[Sequence[Write]]:
-    """Writes in portions of so many and about so many bytes of records at most; one of nothing, where there are none."""
-    portions: list[Sequence[Write]] = []
+def chunks_of(writes: Sequence[Write], most: int, most_bytes: int) -> list[Sequence[Write]]:
+    """Cut writes into chunks of at most `most` writes and about `most_bytes` bytes; no writes make one empty chunk."""
+    chunks: list[Sequence[Write]] = []
     start = size = 0
     for number, write in enumerate(writes):
         if number - start >= most or size >= most_bytes:
-            portions.append(writes[start:number])
+            chunks.append(writes[start:number])
             start, size = number, 0
         size += len(write.record)
-    return [*portions, writes[start:]]
+    return [*chunks, writes[start:]]
 
 
 def record_prefix(view: str) -> bytes:
-    """What the names of a view's records' hashes begin with; the entity's key follows."""
+    """The names of a view's records' hashes begin with this; the entity's key follows."""
     return RECORD + view.encode() + b":"
 
 
@@ -114,7 +126,7 @@ def numbers(*values: int) -> bytes:
 
 
 def source_field(source: SourcePartition) -> bytes:
-    """A source partition's field among the positions."""
+    """A source partition as a field of a hash."""
     return f"{source.partition}:{source.topic}".encode()
 
 

@@ -1,22 +1,20 @@
 """The online store on a Redis server: several workers write it, any number of machines read it.
 
-    headrace:record:VIEW:ENTITY    hash: source partition → record
+    headrace:records:VIEW:ENTITY   hash: PARTITION:TOPIC → applied offset (8 bytes), record
     headrace:positions             hash: PARTITION:TOPIC → offset, newest record time, newest event time
     headrace:journal               hash: PARTITION:LAST OFFSET:TOPIC → first offset, known_at
-    headrace:meta                  hash: the store's facts
-    headrace:aside                 hash: what a refused transaction puts back; never seen from outside
+    headrace:meta                  hash: the catalogue's facts
+    headrace:aside                 hash: what a refused transaction restores; never seen from outside
 
-One Redis database holds one project. A write compares every record's applied offset (`codec.APPLIED`) with the one that was read, and
-writes all records and positions, or nothing (see `redis_commit`). Under the system clock a commit of many records is several such writes, the
-positions with the last, so that no reader waits long for one to end: each record is right by itself, and what a lookup finds of a fetch that is
-half written is what its evidence says. Under the record clock, where what is known at a time must become readable together, a commit is one
-write. A `lookup` is one MULTI, one round trip and one moment, whatever the number of keys.
+One Redis database is for one project. A write compares the applied offset of every record with the one that was read, and
+writes all records and positions, or nothing (`commit`). A commit of many records that need not be at one moment is
+several such writes, the positions with the last one, so that no reader waits long: each record is right by itself, and
+what a lookup finds of a fetch that is half written is what its evidence says. A `lookup` is one MULTI, one round trip
+and one moment, whatever the number of keys. Records with a time to expire are removed by the server.
 
-Under the system clock, records of views without lifetimes expire by themselves (see `expiry`).
-
-Durability is the server's: where it keeps an append-only file, a `sync` waits for that (`WAITAOF` since Redis 7.2;
-before, for as long as `everysec` may lag). A server that keeps none forgets the store with a power cut;
-`headrace stream --rebuild` then fills it from the log.
+Durability is the server's: where it keeps an append-only file, `sync` waits for that (`WAITAOF` since Redis 7.2; before,
+for as long as `everysec` may lag). A server that keeps none loses the store with a power cut; `headrace stream --rebuild`
+then fills it from the log.
 """
 
 from __future__ import annotations
@@ -33,18 +31,16 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from headrace.config import Clock
 from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
-from headrace.plan import View
 from headrace.stores.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
 from headrace.stores.catalogue import GENERATION
-from headrace.stores.expiry import KEPT_US, REMEMBERED_US, expires_ms, reach_us
-from headrace.stores.memory import refuse_behind, refuse_stale
-from headrace.stores.redis.commit import CHECKED, META, POSITIONS, portion, transaction
+from headrace.stores.redis.commit import CHECKED, META, POSITIONS, chunk_command, transaction
 from headrace.stores.redis.pipelining import conversation
 from headrace.stores.redis.protocol import (
-    RECORD,
+    ANY_RECORD,
+    APPLIED,
+    chunks_of,
     entry_field,
     entry_of,
     numbers,
@@ -52,11 +48,12 @@ from headrace.stores.redis.protocol import (
     packed_lookups,
     packed_reads,
     pairs,
-    partials,
-    portions_of,
     record_prefix,
+    records_of,
+    source_field,
     source_of,
 )
+from headrace.stores.refusals import refuse_behind, refuse_stale
 
 __all__ = ["RedisStore"]
 
@@ -70,18 +67,14 @@ _EVERYSEC_LAG_S = 2.0
 """With `appendfsync everysec` a write is on disk after two seconds at the latest, says Redis on persistence."""
 
 _AT_ONCE = 100_000
-"""Under the record clock, how many records are written in one moment at most: what is known at a time becomes readable together."""
-_READ_AT_ONCE = 1_000
-_FEW = 20
-"""Up to so many, one script alone takes less long than a transaction."""
-_PORTION = 100
-_PORTION_BYTES = 64 << 10
-"""Under the system clock, how many are, and how many bytes: no reader waits longer than they take."""
+"""How many records are written at one moment at most."""
+_SCRIPT_RECORDS = 20
+"""Up to this many records, one script is faster than a transaction."""
 _SENT_AHEAD = 20
-"""How many of these are sent before the first is answered."""
+"""How many chunks are sent before the first one is answered."""
 _MULTI = packed(b"MULTI")
 _MOMENT = packed(b"HGETALL", POSITIONS) + packed(b"HGET", META, GENERATION.encode()) + packed(b"EXEC")
-"""What a lookup ends with."""
+"""The end of a lookup: positions and generation of the same moment."""
 
 # Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
 _UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
@@ -92,6 +85,9 @@ class RedisStore(OnlineStore):
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads them.
+        read_records: How many records are asked for at a time.
+        chunk_records: Where a commit may be several writes, how many records each has at most.
+        chunk_bytes: And about how many bytes: no reader waits longer than they take.
 
     Raises:
         ConfigError: The URL is not one.
@@ -99,11 +95,17 @@ class RedisStore(OnlineStore):
         StoreError: The server refuses us.
     """
 
-    remembers_us = REMEMBERED_US
+    is_shared = True
+    removes_expired = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, *, read_records: int = 1_000, chunk_records: int = 100, chunk_bytes: int = 64 << 10
+    ) -> None:
         self._name = _without_password(url)
-        self._told_volatile = False
+        self._read_records = read_records
+        self._chunk_records = chunk_records
+        self._chunk_bytes = chunk_bytes
+        self._has_warned = False
         try:
             # The worker does the retrying, with backoff, and from what the store then holds: a commit whose answer was
             # lost must not be sent again as it was.
@@ -113,8 +115,6 @@ class RedisStore(OnlineStore):
             msg = f"`store` is {self._name!r}, which is no Redis URL: {error}."
             hint = "Write redis://host:port/db, rediss://host:port/db or unix:///path?db=N."
             raise ConfigError(msg, hint=hint) from error
-        self._clock: str | None = None
-        self._reach: dict[str, int | None] = {}
         try:
             with self._errors():
                 self._client.ping()
@@ -122,87 +122,67 @@ class RedisStore(OnlineStore):
             self.close()
             raise
 
-    def read(self, keys: Sequence[RecordKey]) -> list[bytes | None]:
+    def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
         found: list[bytes | None] = []
+        chunks = [keys[start : start + self._read_records] for start in range(0, len(keys), self._read_records)]
         with self._errors():
-            self._learn({key.view for key in keys})
-            # What is read of records that expire is still there when it is written.
-            kept = {view for view, reach in self._reach.items() if reach is not None and self._clock == Clock.SYSTEM}
-            portions = [keys[start : start + _READ_AT_ONCE] for start in range(0, len(keys), _READ_AT_ONCE)]
-            commands = (packed_reads(some, kept, KEPT_US // 1000) for some in portions)
-            for some, answers in zip(portions, self._converse(commands), strict=True):
-                found += answers if len(answers) == len(some) else answers[1::2]
-        return found
+            for answers in self._converse(packed_reads(chunk, keep_us) for chunk in chunks):
+                found += answers[1::2] if keep_us else answers
+        return [None if value is None else value[APPLIED.size :] for value in found]
 
     def commit(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
-        held: Mapping[SourcePartition, int] = NOTHING,
+        required: Mapping[SourcePartition, int] = NOTHING,
         epoch: object | None = None,
+        *,
+        at_once: bool = True,
     ) -> None:
-        with self._errors():
-            self._learn({write.key.view for write in writes})
-        if self._clock == Clock.SYSTEM:
-            *some, last = portions_of(writes, _PORTION, _PORTION_BYTES)
-            if some:
-                self._write_portions(some, {}, held)
-            self._write_portions([last], positions, held)
-        elif len(writes) <= _FEW:
-            self._write_portions([writes], positions, held)
+        if not at_once:
+            *chunks, last = chunks_of(writes, self._chunk_records, self._chunk_bytes)
+            if chunks:
+                self._write_chunks(chunks, {}, required)
+            self._write_chunks([last], positions, required)
+        elif len(writes) <= _SCRIPT_RECORDS:
+            self._write_chunks([writes], positions, required)
         else:
             rest = (len(writes) - 1) // _AT_ONCE * _AT_ONCE
             for start in range(0, rest, _AT_ONCE):
-                self._write_at_once(writes[start : start + _AT_ONCE], {}, held)
-            self._write_at_once(writes[rest:], positions, held)
+                self._write_at_once(writes[start : start + _AT_ONCE], {}, required)
+            self._write_at_once(writes[rest:], positions, required)
 
-    def _write_portions(
+    def _write_chunks(
         self,
-        portions: Sequence[Sequence[Write]],
+        chunks: Sequence[Sequence[Write]],
         positions: Mapping[SourcePartition, Position],
-        held: Mapping[SourcePartition, int],
+        required: Mapping[SourcePartition, int],
     ) -> None:
-        """Write portions, each by a script of its own; some are sent before the first is answered, and none once one was refused."""
+        """Write chunks, each by a script; some are sent before the first is answered, and none after one was refused."""
         refused: tuple[Sequence[Any], Sequence[Write]] | None = None
 
         def commands() -> Iterator[tuple[bytes, int]]:
-            for writes in portions:
+            for writes in chunks:
                 if refused is None:
-                    yield portion(writes, positions, held, self._expires), 1
+                    yield chunk_command(writes, positions, required), 1
 
         with self._errors():
             for number, (refusal,) in enumerate(self._converse(commands(), _SENT_AHEAD)):
                 if refusal and refused is None:
-                    refused = refusal, portions[number]
+                    refused = refusal, chunks[number]
         if refused is not None:
-            _refuse(*refused, held)
+            _refuse(*refused, required)
 
     def _write_at_once(
         self,
         writes: Sequence[Write],
         positions: Mapping[SourcePartition, Position],
-        held: Mapping[SourcePartition, int],
+        required: Mapping[SourcePartition, int],
     ) -> None:
         """Write records at one moment, however many."""
         with self._errors():
-            *_, (*_, answers) = self._converse(transaction(writes, positions, held))
-        _refuse(answers[CHECKED], writes, held)
-
-    def _learn(self, views: set[str]) -> None:
-        """Ask the store for its clock, and for the windows of views, where they are not known yet."""
-        unknown = [view for view in views if view not in self._reach]
-        if self._clock is not None and not unknown:
-            return
-        clock, *definitions = self._client.hmget(META, "clock", *map("definition:".__add__, unknown))
-        self._clock = None if clock is None else clock.decode()
-        for view, definition in zip(unknown, definitions, strict=True):
-            if definition is not None:
-                self._reach[view] = reach_us(View.model_validate_json(definition))
-
-    def _expires(self, write: Write) -> int | None:
-        """When a record may be forgotten, in ms; None where never, or while the store does not know its view's windows."""
-        reach = self._reach.get(write.key.view)
-        return None if reach is None else expires_ms(write.record, reach)
+            *_, (*_, answers) = self._converse(transaction(writes, positions, required))
+        _refuse(answers[CHECKED], writes, required)
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         commands = [_MULTI]
@@ -212,7 +192,7 @@ class RedisStore(OnlineStore):
         with self._errors():
             ((*_, (*found, positions, generation)),) = self._converse([(b"".join(commands), len(commands) + 2)])
         hashes = iter(found)
-        records = {view: [partials(next(hashes)) for _ in entities] for view, entities in wanted.items()}
+        records = {view: [records_of(next(hashes)) for _ in entities] for view, entities in wanted.items()}
         moved = {source_of(field): Position(*map(int, value.split())) for field, value in pairs(positions)}
         return Moment(records, moved, (generation or b"").decode())
 
@@ -242,14 +222,13 @@ class RedisStore(OnlineStore):
         return {name.decode(): value.decode() for name, value in found.items()}
 
     def set_meta(self, facts: Mapping[str, str | None]) -> None:
-        self._clock = None
-        known = {name: value for name, value in facts.items() if value is not None}
-        forgotten = facts.keys() - known.keys()
+        kept = {name: value for name, value in facts.items() if value is not None}
+        removed = facts.keys() - kept.keys()
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
-            if known:
-                pipe.hset(META, mapping=known)
-            if forgotten:
-                pipe.hdel(META, *forgotten)
+            if kept:
+                pipe.hset(META, mapping=kept)
+            if removed:
+                pipe.hdel(META, *removed)
             pipe.execute()
 
     def entities(self, view: str) -> list[bytes]:
@@ -262,12 +241,12 @@ class RedisStore(OnlineStore):
                 found.update((key.removeprefix(prefix), None) for key in keys)
         return list(found)
 
-    def delete(self, view: str, entities: Iterable[bytes], partition: int | None = None) -> int:
+    def delete(self, view: str, entities: Iterable[bytes], source: SourcePartition | None = None) -> int:
         keys = [record_prefix(view) + entity for entity in set(entities)]
-        if partition is not None:
+        if source is not None:
             with self._errors(), self._client.pipeline(transaction=True) as pipe:
                 for key in keys:
-                    pipe.hdel(key, b"%d" % partition)
+                    pipe.hdel(key, source_field(source))
                 return sum(pipe.execute())
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
             for key in keys:
@@ -276,14 +255,13 @@ class RedisStore(OnlineStore):
             return sum(pipe.execute()[::2])
 
     def clear(self) -> None:
-        self._clock = None
         with self._errors():
-            # Records go last: a clear cut short leaves records without positions, which a replay passes over, and not
+            # Records go last: a clear that is cut short leaves records without positions, which a replay skips, and not
             # positions without their records, which nothing would ever fill again.
             self._client.unlink(POSITIONS, _JOURNAL, META, _SYNC)
             cursor = -1
             while cursor != 0:
-                cursor, keys = self._client.scan(max(cursor, 0), match=RECORD + b"*", count=1000)
+                cursor, keys = self._client.scan(max(cursor, 0), match=ANY_RECORD, count=1000)
                 if keys:
                     self._client.unlink(*keys)
 
@@ -291,7 +269,7 @@ class RedisStore(OnlineStore):
         with self._errors():
             info = self._client.info("server", "persistence")
             if not info["aof_enabled"]:
-                self._tell_volatile()
+                self._warn_volatile()
             elif _version(info["redis_version"]) >= (7, 2):
                 self._wait_for_append_only_file()
             else:
@@ -311,9 +289,9 @@ class RedisStore(OnlineStore):
             msg = f"Redis at {self._name} did not write its append-only file within {_SYNC_TIMEOUT_MS} ms."
             raise StoreUnavailableError(msg, hint="Check the server's disk.")
 
-    def _tell_volatile(self) -> None:
-        if not self._told_volatile:
-            self._told_volatile = True
+    def _warn_volatile(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
             hint = "set `appendonly yes`, or be ready to run `headrace stream --rebuild` after a power cut"
             _log.warning("Redis at %s keeps no append-only file: %s", self._name, hint)
 
@@ -339,13 +317,13 @@ class RedisStore(OnlineStore):
             raise StoreError(msg, hint=hint) from error
 
 
-def _refuse(refusal: Sequence[Any], writes: Sequence[Write], held: Mapping[SourcePartition, int]) -> None:
-    """Raise what a script says was refused, if anything was."""
+def _refuse(refusal: Sequence[Any], writes: Sequence[Write], required: Mapping[SourcePartition, int]) -> None:
+    """Raise what a script refused, if it refused anything."""
     if refusal and refusal[0] == b"behind":
         source = source_of(refusal[1])
-        refuse_behind(source, held[source], None if refusal[2] is None else int(refusal[2].split()[0]))
+        refuse_behind(source, required[source], None if refusal[2] is None else int(refusal[2].split()[0]))
     elif refusal:
-        refuse_stale(writes[refusal[1] - 1], refusal[2])
+        refuse_stale(writes[refusal[1] - 1], None if refusal[2] is None else APPLIED.unpack_from(refusal[2])[0])
 
 
 def _without_password(url: str) -> str:
