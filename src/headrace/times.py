@@ -12,7 +12,7 @@ __all__ = [
     "CALENDAR_DAYS",
     "CALENDAR_US",
     "OFF_CALENDAR",
-    "as_held",
+    "as_stored",
     "date_of",
     "datetime_of",
     "days_of",
@@ -56,7 +56,7 @@ def days_of(day: date) -> int:
     return (day - _FIRST_DAY).days
 
 
-def as_held(value: Any) -> Any:
+def as_stored(value: Any) -> Any:
     """A value as keys and states store it: times in µs, dates in days, other values unchanged."""
     if isinstance(value, datetime):
         return us_of(value)

@@ -17,7 +17,7 @@ from headrace.records.apply import Applier
 from headrace.records.entity_keys import entity_key
 from headrace.records.reader import RecordReader
 from headrace.stores.memory import MemoryStore
-from headrace.times import as_held
+from headrace.times import as_stored
 from headrace.windows import ViewLayout
 from tests.records.test_apply import SoleStore
 
@@ -94,7 +94,7 @@ def test_events_are_counted_by_entity_and_source_partition(
         applier.apply([batch_of(rows, first)], {}, 0)
         first += len(rows)
         for row in rows:
-            values = [as_held(row[list(NAMES).index(name)]) for name in entities]
+            values = [as_stored(row[list(NAMES).index(name)]) for name in entities]
             if None not in values:
                 key = (entity_key(values), row[-1])
                 expected[key] = expected.get(key, 0) + 1

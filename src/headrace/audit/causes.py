@@ -20,7 +20,7 @@ from headrace.log import EventLog, Gap, Made, made_log, topic_history
 from headrace.log.import_registry import undone_imports
 from headrace.plan import Plan, Source, View
 from headrace.stores.catalogue import Origin
-from headrace.times import as_held, us_of
+from headrace.times import as_stored, us_of
 from headrace.transforms import Transformer
 
 __all__ = ["Causes", "Verdict"]
@@ -183,7 +183,7 @@ def _of_erasures(record: Mapping[str, Any], view: View, topic: str, ledger: Ledg
 
 def _is_of(record: Mapping[str, Any], erasure: Erasure, ledger: Ledger) -> bool:
     values = [record["keys"][name] for name in erasure.names]
-    return ledger.digest_of(erasure.names, list(map(as_held, values))) == erasure.digest
+    return ledger.digest_of(erasure.names, list(map(as_stored, values))) == erasure.digest
 
 
 def _of_lost_events(record: Mapping[str, Any], log: _Log, evidence: Mapping[int, int]) -> Verdict:

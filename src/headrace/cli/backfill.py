@@ -122,9 +122,9 @@ def _named(view: str, versions: list[KeptVersion], to: str) -> View:
     wanted = to.rpartition("@")[2]
     found = [one.view for one in versions if one.role != "building" and wanted and one.view.hash.startswith(wanted)]
     if len(found) != 1:
-        held = ", ".join(f"{one.view.versioned_name} ({one.role})" for one in versions)
+        kept = ", ".join(f"{one.view.versioned_name} ({one.role})" for one in versions)
         msg = f"The store has {'several versions' if found else 'no version'} {to!r} of {view!r}."
-        raise LookupRequestError(msg, hint=f"It has: {held or 'none'}.")
+        raise LookupRequestError(msg, hint=f"It has: {kept or 'none'}.")
     return found[0]
 
 

@@ -15,7 +15,7 @@ from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, 
 from headrace.config import Project
 from headrace.errors import LookupRequestError, StoreLockedError, StoreMissingError
 from headrace.plan import DType, Plan, View, read_plan
-from headrace.times import as_held, iso_time
+from headrace.times import as_stored, iso_time
 
 if TYPE_CHECKING:
     from headrace.erasure import Entity, Forgotten, Held
@@ -174,7 +174,7 @@ def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
         except LookupRequestError as error:
             refused = error
         else:
-            found.append({name: as_held(value) for name, value in row.items()})
+            found.append({name: as_stored(value) for name, value in row.items()})
     if not found and refused is not None:
         raise refused
     return found
@@ -189,7 +189,7 @@ def _show_held(found: list[Held], *, as_json: bool) -> None:
         rows += [[f"events in the log of {topic}", count] for topic, count in held.log.items()]
         rows += [[f"files of older versions of {topic}", count] for topic, count in held.old_files.items() if count]
         rows.append(["recorded lookups", held.lookups])
-        table(f"Would be erased: {' and '.join(held.names)}", ["", "held"], rows, numbers=["held"])
+        table(f"Would be erased: {' and '.join(held.names)}", ["", "count"], rows, numbers=["count"])
         for holder in held.datasets:
             note(f"A dataset has it and is not touched: {holder.manifest} ({_rows(holder.rows)}).")
         if held.made_anew:

@@ -74,16 +74,16 @@ def worker_lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
     running = [beat for beat in beats if not beat.is_gone and beat.age_s(now) < _FORGOTTEN_S]
     if running:
         return [_line(beat, now) for beat in running]
-    gone = max(beats, key=lambda beat: beat.beat, default=None)
-    if gone is None:
+    last = max(beats, key=lambda beat: beat.beat, default=None)
+    if last is None:
         return ["No worker runs."]
-    if gone.state is WorkerState.FAILED:
-        how = f"failed: {gone.note}"
-    elif gone.state is WorkerState.ENDED:
+    if last.state is WorkerState.FAILED:
+        how = f"failed: {last.note}"
+    elif last.state is WorkerState.ENDED:
         how = "ended normally"
     else:
         how = "was killed, or its machine went down"
-    return [f"No worker runs. The last one, {gone.worker}, {how} ({_ago(gone.age_s(now))} ago)."]
+    return [f"No worker runs. The last one, {last.worker}, {how} ({_ago(last.age_s(now))} ago)."]
 
 
 def _line(beat: Heartbeat, now: float) -> str:

@@ -36,8 +36,8 @@ def show(topics: Topics = None, as_json: AsJson = False, folder: Folder = None) 
     """Show the files, rows and bytes of the logs, and what compact and vacuum could change."""
     project = Project.load(folder)
     rows = [
-        {"table": name, **held.facts()._asdict(), "pinned": sorted(_pins(project, held, []))}
-        for name, held in _tables(project, topics)
+        {"table": name, **logged.facts()._asdict(), "pinned": sorted(_pins(project, logged, []))}
+        for name, logged in _tables(project, topics)
     ]
     if as_json:
         print_json({"tables": rows})
@@ -105,9 +105,9 @@ def compact(
     """Merge small files into larger ones, while workers and readers run. No row changes."""
     project = Project.load(folder)
     rows: list[dict[str, Any]] = []
-    for name, held in _tables(project, topics):
+    for name, logged in _tables(project, topics):
         with _progress(name) as report:
-            done = held.compact(project.log_target_bytes if target_mb is None else int(target_mb * _MB), report)
+            done = logged.compact(project.log_target_bytes if target_mb is None else int(target_mb * _MB), report)
         rows.append({"table": name, **done._asdict()})
     if as_json:
         print_json({"tables": [{name: value for name, value in row.items() if name != "is_short"} for row in rows]})
@@ -142,7 +142,9 @@ def vacuum(
 
     project = Project.load(folder)
     rows: list[dict[str, Any]] = []
-    broken = {name: _broken(project, held, retention * 3600, datasets or []) for name, held in _tables(project, topics)}
+    broken = {
+        name: _broken(project, logged, retention * 3600, datasets or []) for name, logged in _tables(project, topics)
+    }
     for name, versions in broken.items():
         for version, manifests in versions.items():
             note(
@@ -152,14 +154,14 @@ def vacuum(
     given_up = [path for versions in broken.values() for paths in versions.values() for path in paths]
     if given_up and not dry_run:
         confirm("Remove what those datasets need to be built again?", yes=yes)
-    for name, held in _tables(project, topics):
+    for name, logged in _tables(project, topics):
         with console.status(f"Vacuuming {name} …"):
-            if isinstance(held, EventLog):
-                pins = _pins(project, held, datasets or [])
-                done = held.vacuum(retention_s=retention * 3600, pinned=pins, dry_run=dry_run)
+            if isinstance(logged, EventLog):
+                pins = _pins(project, logged, datasets or [])
+                done = logged.vacuum(retention_s=retention * 3600, pinned=pins, dry_run=dry_run)
                 lost = {version: pins[version] for version in done.lost}
             else:
-                done, lost = held.vacuum(retention_s=retention * 3600, dry_run=dry_run), {}
+                done, lost = logged.vacuum(retention_s=retention * 3600, dry_run=dry_run), {}
         rows.append({"table": name, **done._asdict(), "lost": lost, "breaks": broken[name]})
     if not dry_run:
         forget_pins(project.pins, given_up)
@@ -197,28 +199,28 @@ def _sources(plan: Plan, topics: list[str] | None) -> list[Source]:
     return [source for source in sources if not topics or {source.topic, source.name} & set(topics)]
 
 
-def _pins(project: Project, held: EventLog | LookupTable, folders: list[Path]) -> dict[int, list[str]]:
+def _pins(project: Project, logged: EventLog | LookupTable, folders: list[Path]) -> dict[int, list[str]]:
     from headrace.log import EventLog, pinned_versions
 
-    if not isinstance(held, EventLog):
+    if not isinstance(logged, EventLog):
         return {}
     where = [project.root, project.state, *folders]
-    return pinned_versions(project.pins, where, held.source.topic, held.table_id())
+    return pinned_versions(project.pins, where, logged.source.topic, logged.table_id())
 
 
 def _broken(
-    project: Project, held: EventLog | LookupTable, retention_s: float, folders: list[Path]
+    project: Project, logged: EventLog | LookupTable, retention_s: float, folders: list[Path]
 ) -> dict[int, list[str]]:
     """The versions that a vacuum would remove although a dataset was built from them: its manifest is missing."""
     from headrace.log import EventLog, missing_pins
 
-    if not isinstance(held, EventLog):
+    if not isinstance(logged, EventLog):
         return {}
-    missing = missing_pins(project.pins, held.source.topic, held.table_id())
+    missing = missing_pins(project.pins, logged.source.topic, logged.table_id())
     if not missing:
         return {}
-    kept = _pins(project, held, folders)
-    found = held.vacuum(retention_s=retention_s, pinned={*missing, *kept}, dry_run=True)
+    kept = _pins(project, logged, folders)
+    found = logged.vacuum(retention_s=retention_s, pinned={*missing, *kept}, dry_run=True)
     return {version: missing[version] for version in found.kept if version in missing and version not in kept}
 
 

@@ -110,8 +110,8 @@ def stream(
 
     accept = Accept(accept_gap, accept_new_topic, accept_cluster)
     project = Project.load(folder)
-    say = partial(report_failure, as_json=as_json, one_line=True)
-    watchdog = Watchdog(say)
+    report = partial(report_failure, as_json=as_json, one_line=True)
+    watchdog = Watchdog(report)
     may_end_process = is_program()
     try:
         with _shown(as_json) as watch:
@@ -119,7 +119,7 @@ def stream(
                 project, until_end=until_end, rebuild=rebuild, accept=accept, watch=watch, watchdog=watchdog
             )
     except HeadraceError as error:
-        code = say(error)
+        code = report(error)
         watchdog.told(code)
         raise typer.Exit(code) from None
     else:

@@ -66,7 +66,7 @@ def open_repo(path: Path) -> Iterator[FeatureRepo]:
     path = path.resolve()
     if not path.is_dir():
         msg = f"There is no feature repo at {path}."
-        raise ConfigError(msg, hint="Set `repo` in headrace.toml to the folder that holds feature_store.yaml.")
+        raise ConfigError(msg, hint="Set `repo` in headrace.toml to the folder with feature_store.yaml.")
     with quiet_feast(), own_modules(path, fresh=True), contextlib.chdir(path):
         config = _read_config(path)
         locator = _import_files(path)
@@ -105,12 +105,12 @@ def _import_files(path: Path) -> Locator:
             hint = "Correct it there; nothing was changed."
             if isinstance(error, HeadraceError):
                 what, hint = error.what, error.hint or hint
-            problems.add(where, f"importing it failed: {what}", _FEAST_SAYS.get(_key(what), hint))
+            problems.add(where, f"importing it failed: {what}", _FEAST_HINTS.get(_key(what), hint))
     problems.raise_any(path.name)
     return locator
 
 
-_FEAST_SAYS = {
+_FEAST_HINTS = {
     "A batch_source needs to be specified": (
         "Write the source with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
     ),
@@ -123,7 +123,7 @@ _FEAST_SAYS = {
 
 
 def _key(what: str) -> str:
-    return next((said for said in _FEAST_SAYS if said in what), "")
+    return next((part for part in _FEAST_HINTS if part in what), "")
 
 
 def _contents(path: Path, config: RepoConfig, locator: Locator) -> RepoContents:

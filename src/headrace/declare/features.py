@@ -81,9 +81,9 @@ class FeatureCompiler(NamedTuple):
         """The type of the values; None where function and column do not fit, which is noted."""
         function = canonical_name(aggregation.function)
         if function is None:
-            said = f"the function {aggregation.function!r} is unknown" if aggregation.function else "it has no function"
+            what = f"the function {aggregation.function!r} is unknown" if aggregation.function else "it has no function"
             hint = near(aggregation.function.lower(), [*AGGREGATES, *ALIASES])
-            self._wrong(aggregation, f"{said}.", f"{hint}Functions are: {', '.join(AGGREGATES)}.")
+            self._wrong(aggregation, f"{what}.", f"{hint}Functions are: {', '.join(AGGREGATES)}.")
             return None
         try:
             parse_function(aggregation.function)
@@ -143,16 +143,16 @@ class FeatureCompiler(NamedTuple):
         return window_us, slide_us
 
     def _check_slide(self, aggregation: Aggregation, window_us: int, slide_us: int, argument: str) -> None:
-        said = f"{argument} {shown(slide_us)}"
+        subject = f"{argument} {shown(slide_us)}"
         if slide_us <= 0:
             hint = f"Write a positive one that divides {shown(window_us)}, or leave it out for a tumbling window."
-            self._wrong(aggregation, f"{said} is not a length of time.", hint)
+            self._wrong(aggregation, f"{subject} is not a length of time.", hint)
         elif slide_us > window_us:
             hint = f"Write {argument}={as_code(window_us)} (tumbling), or one that divides it."
-            self._wrong(aggregation, f"{said} is longer than time_window {shown(window_us)}.", hint)
+            self._wrong(aggregation, f"{subject} is longer than time_window {shown(window_us)}.", hint)
         elif window_us % slide_us:
             hint = f"Write {argument}={as_code(nearest_slide(window_us, slide_us))}."
-            self._wrong(aggregation, f"{said} does not divide time_window {shown(window_us)}.", hint)
+            self._wrong(aggregation, f"{subject} does not divide time_window {shown(window_us)}.", hint)
 
     def _taken_by(self, function: str) -> str:
         names = [column.name for column in self.columns if column.dtype in AGGREGATES[function].accepts]

@@ -137,23 +137,23 @@ def _format(source: KafkaSource, place: Place, problems: Problems) -> str:
 
 
 def _check_feast_options(source: KafkaSource, place: Place, problems: Problems) -> None:
-    said = f"source {source.name!r}"
+    subject = f"source {source.name!r}"
     topic = source.kafka_options.topic
     if not topic:
-        problems.add(place, f"{said} has no topic.", f"Write topic={source.name!r}, or the topic's name.")
+        problems.add(place, f"{subject} has no topic.", f"Write topic={source.name!r}, or the topic's name.")
     elif not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
         hint = "Kafka takes letters, digits, '.', '_' and '-', and headrace at most 245 of them."
-        problems.add(place.at(topic), f"{said}: {topic!r} is not a topic's name.", hint)
+        problems.add(place.at(topic), f"{subject}: {topic!r} is not a topic's name.", hint)
     if source.field_mapping:
         hint = "Give the model's fields the names you want (pydantic's Field(alias=...) reads another name)."
-        problems.add(place, f"{said} has a field_mapping, which headrace does not apply.", hint)
+        problems.add(place, f"{subject} has a field_mapping, which headrace does not apply.", hint)
     if source.batch_source is None:
         hint = "Write it with headrace.event_source, or give it batch_source=FileSource(name=..., path=...)."
-        problems.add(place, f"{said} has no batch_source, and Feast requires one.", hint)
+        problems.add(place, f"{subject} has no batch_source, and Feast requires one.", hint)
     for tag in source.tags:
         if tag.startswith("headrace.") and tag not in _TAGS:
             hint = f"{near(tag, _TAGS)}Tags are: {', '.join(_TAGS)}."
-            problems.add(place.at(tag), f"{said}: there is no tag {tag!r}.", hint)
+            problems.add(place.at(tag), f"{subject}: there is no tag {tag!r}.", hint)
 
 
 def _columns(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Problems) -> tuple[Column, ...] | None:
@@ -177,19 +177,19 @@ def _columns(repo: FeatureRepo, source: KafkaSource, place: Place, problems: Pro
 
 def _check_timestamp(source: KafkaSource, columns: tuple[Column, ...], place: Place, problems: Problems) -> None:
     name = source.timestamp_field
-    said, where = f"source {source.name!r}", place.at(name)
+    subject, where = f"source {source.name!r}", place.at(name)
     column = next((column for column in columns if column.name == name), None)
     times = [column.name for column in columns if column.dtype is DType.TIMESTAMP and not column.nullable]
     choice = f"one of: {', '.join(times)}" if times else "an AwareDatetime field, which the model lacks"
     if column is None:
         hint = f"{near(name, times)}Write timestamp_field=, {choice}."
-        problems.add(where, f"{said}: the timestamp_field {name!r} is not a field of its model.", hint)
+        problems.add(where, f"{subject}: the timestamp_field {name!r} is not a field of its model.", hint)
     elif column.dtype is not DType.TIMESTAMP:
         hint = f"Make it an AwareDatetime, or write timestamp_field=, {choice}."
-        problems.add(where, f"{said}: the timestamp_field {name!r} is of type {column.dtype.value}.", hint)
+        problems.add(where, f"{subject}: the timestamp_field {name!r} is of type {column.dtype.value}.", hint)
     elif column.nullable:
         hint = "Take `| None` off the model's field: every event has a time."
-        problems.add(where, f"{said}: the timestamp_field {name!r} can be missing.", hint)
+        problems.add(where, f"{subject}: the timestamp_field {name!r} can be missing.", hint)
 
 
 def _microseconds(source: KafkaSource, tag: str, field: str, place: Place, problems: Problems) -> int:

@@ -59,13 +59,15 @@ def try_transforms(repo: FeatureRepo, plan: Plan, problems: Problems) -> list[st
             if failed.failed < failed.events:
                 continue
             place = repo.locator.of(written, written.name, *VIEW_CALLEES)
-            said = f"view {view.name!r}: {failed.what} fails on all {failed.events} events made from {source.model}"
+            subject = f"view {view.name!r}: {failed.what} fails on all {failed.events} events made from {source.model}"
             if failed.is_function:
-                problems.add(place, f"{said}, so {name!r} would always be null: {failed.reason}", _FIX_FUNCTION)
+                problems.add(place, f"{subject}, so {name!r} would always be null: {failed.reason}", _FIX_FUNCTION)
             elif _reads_text(failed.what, view.sees(source)):
-                warnings.append(f"{said}: {failed.reason}. If real events have texts of another form, ignore this.")
+                warnings.append(f"{subject}: {failed.reason}. If real events have texts of another form, ignore this.")
             else:
-                problems.add(place, f"{said}, so it would always be null: {failed.reason}", "Correct the expression.")
+                problems.add(
+                    place, f"{subject}, so it would always be null: {failed.reason}", "Correct the expression."
+                )
     return warnings
 
 

@@ -131,31 +131,31 @@ class _ViewCompiler:
 
     def _entity_column(self, entity: Entity, source: Source) -> Column | None:
         key = entity.join_key
-        said = f"its entity {entity.name!r} has the join key {key!r}"
+        subject = f"its entity {entity.name!r} has the join key {key!r}"
         names = [column.name for column in source.columns]
         if key not in names:
             hint = f"{near(key, names)}Write join_keys=[...], one of: {', '.join(names)}."
-            self._wrong(f"{said}, which is not a field of {source.model}.", hint)
+            self._wrong(f"{subject}, which is not a field of {source.model}.", hint)
             return None
         column = source.column(key)
         if column.dtype is DType.JSON:
             self._wrong(
-                f"{said}, which is kept as JSON text.", "Make it an int, a str, a UUID or an enum in the model."
+                f"{subject}, which is kept as JSON text.", "Make it an int, a str, a UUID or an enum in the model."
             )
             return None
         if column.dtype.scale is not None:
-            self._wrong(f"{said}, a decimal.", "Make it an int or a str in the model.")
+            self._wrong(f"{subject}, a decimal.", "Make it an int or a str in the model.")
             return None
         if column.dtype is DType.FLOAT64:
             hint = "Make it an int or a str in the model."
-            self._wrong(f"{said}, a float: keys that look equal may differ in their last bit.", hint)
+            self._wrong(f"{subject}, a float: keys that look equal may differ in their last bit.", hint)
             return None
         declared, field = dtype_of_entity(entity), self._schema().get(key)
         for dtype in (declared, field):
             if dtype is not None and dtype != said_as(column.dtype):
                 names_of = FEAST_NAMES[column.dtype]
                 hint = f"Write value_type=ValueType.{names_of.value_type} and, in a schema, dtype={names_of.field}."
-                self._wrong(f"{said}, declared {dtype}, and {source.model} has {column.dtype.value}.", hint)
+                self._wrong(f"{subject}, declared {dtype}, and {source.model} has {column.dtype.value}.", hint)
                 return None
         if declared is None and field is None:
             hint = f"Write Entity(..., value_type=ValueType.{FEAST_NAMES[column.dtype].value_type})."

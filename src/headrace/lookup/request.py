@@ -11,7 +11,7 @@ import numpy as np
 from headrace.errors import LookupRequestError
 from headrace.plan import Column, DType, View
 from headrace.records.entity_keys import entity_keys
-from headrace.times import as_held, us_of
+from headrace.times import as_stored, us_of
 
 __all__ = ["AskedRows", "EntityRows", "entity_columns", "time_us"]
 
@@ -216,4 +216,4 @@ def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) ->
     if isinstance(value, datetime) and value.tzinfo is None:
         msg = f"Row {number} of entity_rows has {entity.name}={value.isoformat()}, which has no time zone."
         raise LookupRequestError(msg, hint="Give one: value.replace(tzinfo=datetime.UTC).")
-    return as_held(value)  # not str(value): for an enum of texts that is its name
+    return as_stored(value)  # not str(value): for an enum of texts that is its name

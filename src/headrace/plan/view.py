@@ -62,13 +62,13 @@ class View(Hashed):
         as an integer, and a field that was removed as null.
         """
         columns = tuple(map(self._as_read, source.columns))
-        gone = tuple(
+        removed = tuple(
             self._as_read(Column(name=name, dtype=dtype))
             for name, dtype in (self.input.columns if self.input is not None else {}).items()
             if all(column.name != name for column in source.columns)
         )
-        same = not gone and columns == source.columns
-        return source if same else source.model_copy(update={"columns": (*columns, *gone)})
+        same = not removed and columns == source.columns
+        return source if same else source.model_copy(update={"columns": (*columns, *removed)})
 
     def adapted(self, source: Source) -> tuple[Column, ...]:
         """The columns that the view reads differently from how its source declares them now."""

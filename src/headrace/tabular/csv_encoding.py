@@ -60,14 +60,14 @@ def utf8_chunks(path: str, encoding: str) -> Iterator[bytes]:
     try:
         yield from _decoded(path, _raw(path), declared)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        msg = f"{path} cannot be read: {said}"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        msg = f"{path} cannot be read: {reason}"
         raise CsvError(msg, "Check that the file is complete, and that its name has the right ending.") from error
 
 
 def _raw(path: str) -> Iterator[bytes]:
     opener = next((made for ending, made in COMPRESSED.items() if path.lower().endswith(ending)), None)
-    with open(path, "rb") if opener is None else opener(path) as file:  # noqa: PTH123 the path may hold anything
+    with open(path, "rb") if opener is None else opener(path) as file:  # noqa: PTH123 the path can be anything
         while chunk := file.read(_CHUNK):
             yield bytes(chunk)
 

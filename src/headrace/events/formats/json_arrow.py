@@ -161,19 +161,19 @@ class PlainReader:
             case DType.TIMESTAMP:
                 return _times(found, values)
             case DType.INT64:
-                holds = field.extremes is None or _hold(field.extremes, values.to_numpy())
+                is_valid = field.extremes is None or _within(field.extremes, values.to_numpy())
             case DType.FLOAT64:
                 floats = values.to_numpy()
                 # pydantic reads `-0` as an integer, so its zero has no sign.
-                holds = bool((np.abs(floats) < _EXACT).all()) and not (np.signbit(floats) & (floats == 0)).any()
-                holds = holds and (field.extremes is None or _hold(field.extremes, floats))
+                is_valid = bool((np.abs(floats) < _EXACT).all()) and not (np.signbit(floats) & (floats == 0)).any()
+                is_valid = is_valid and (field.extremes is None or _within(field.extremes, floats))
             case DType.STRING:
-                holds = self._texts_hold(field, values)
+                is_valid = self._texts_valid(field, values)
             case _:
-                holds = True
-        return found if holds else None
+                is_valid = True
+        return found if is_valid else None
 
-    def _texts_hold(self, field: PlainField, values: pa.Array) -> bool:
+    def _texts_valid(self, field: PlainField, values: pa.Array) -> bool:
         if field.lengths is not None:
             least, most = field.lengths
             extremes = pc.min_max(pc.utf8_length(values))
@@ -215,7 +215,7 @@ def _is_named_by_all(name: str, joined: bytes, records: int) -> bool:
     )
 
 
-def _hold(constraint: SchemaValidator, values: Array) -> bool:
+def _within(constraint: SchemaValidator, values: Array) -> bool:
     """True where values are within bounds; ValidationError where not.
 
     It is enough to check the least and the greatest.
