@@ -107,8 +107,9 @@ class _Gatherer:
         if len(items) > 1:
             order = np.argsort(row, kind="stable")
             row, at = row[order], at[order]
+        row = spine_row[row]  # a row's parts stand side by side, so they are merged at once
         starts = _run_starts(row)
-        self._rows.append(spine_row[row[starts]])
+        self._rows.append(row[starts])
         for name, accumulator in self._accumulators.items():
             picked = tuple(column[at] for column in self._pools[name])
             self._filled[name].append(accumulator.aggregate.merge(picked, starts))
@@ -116,15 +117,17 @@ class _Gatherer:
     def values(self, t_us: IntArray) -> Iterator[tuple[Feature, Cells]]:
         """Each feature's values at the rows' times."""
         rows = np.concatenate([np.zeros(0, np.int64), *self._rows])
-        order = np.argsort(rows, kind="stable")  # a row has several states where it asks by source partition
-        starts = _run_starts(rows[order])
+        order = np.argsort(rows, kind="stable")
+        rows = rows[order]
+        starts = _run_starts(rows)  # a row has several states where not all of its parts were in one chunk
         for feature in self._group.features:
             aggregate = self._accumulators[feature.name].aggregate
             state = aggregate.init(len(t_us))
             if len(rows):
                 filled = tuple(np.concatenate(parts)[order] for parts in zip(*self._filled[feature.name], strict=True))
-                for whole, part in zip(state, aggregate.merge(filled, starts), strict=True):
-                    whole[rows[order][starts]] = part
+                merged = filled if len(starts) == len(rows) else aggregate.merge(filled, starts)
+                for whole, part in zip(state, merged, strict=True):
+                    whole[rows[starts]] = part
             yield feature, cells_of(aggregate, state, At(t_us, feature.window_us))
 
 
