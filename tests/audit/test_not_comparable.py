@@ -1,4 +1,4 @@
-"""Audit never cries wolf: what the log cannot judge is counted apart by name, and a real difference beside it is still found."""
+"""What the log cannot judge is counted apart by name, and a real difference beside it is still found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from headrace.audit import Apart, AuditReport, audit_lookups
+from headrace.audit import AuditReport, NotComparable, audit_lookups
 from headrace.cli import app
 from headrace.config import Clock, Project
 from headrace.erasure import Ledger
@@ -391,7 +391,7 @@ def test_compaction_and_vacuum_of_the_log_change_nothing(shop: Shop) -> None:
     assert outcome(shop) == ({}, 3, 1)
 
 
-# --- how it is told
+# --- how it is printed
 
 
 def test_command_names_each_reason_with_what_it_means_and_what_to_do(shop: Shop) -> None:
@@ -400,14 +400,18 @@ def test_command_names_each_reason_with_what_it_means_and_what_to_do(shop: Shop)
     shop.start().process(one_round(record(1, "b", 1)))
     serve(shop, *of_shops("a", "b"))
     arguments = ["audit", "--project", str(shop.project.root)]
-    told = runner.invoke(app, arguments)
-    assert told.exit_code == 0, told.output
-    assert "2 lookups came from a log that was removed or made anew since" in told.output
-    assert "1 lookups knew events that the log does not hold yet" in told.output
-    assert "Audit again" in told.output
+    printed = runner.invoke(app, arguments)
+    assert printed.exit_code == 0, printed.output
+    assert "2 lookups came from a log that was removed or created again since" in printed.output
+    assert "1 lookups knew events that the log does not have yet" in printed.output
+    assert "Audit again" in printed.output
     found = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
     assert (found["new_log"], found["pending"], found["erased"], found["ok"]) == (2, 1, 0, True)
-    assert found["apart"]["pending"] == {"lookups": 1, "means": Apart.PENDING.means, "do": Apart.PENDING.hint}
+    assert found["apart"]["pending"] == {
+        "lookups": 1,
+        "means": NotComparable.PENDING.means,
+        "do": NotComparable.PENDING.hint,
+    }
 
 
 # --- cells that cannot be given

@@ -141,18 +141,19 @@ class History:
         assert report.lookups == len(rows) == report.matches + report.mismatched + sum(report.apart.values())
 
 
+@pytest.mark.parametrize("steps", [pytest.param(15, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HEADRACE_HISTORIES", "6"))))
-def test_audit_finds_the_edits_and_nothing_else(seed: int, tmp_path: Path) -> None:
+def test_audit_finds_the_edits_and_nothing_else(seed: int, steps: int, tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)
     write_plan(PLAN, project.plan_file)
     with open_store(project.store_url, writable=True) as store:
         history = History(Shop(project, store), random.Random(seed))
         history.restart()
-        steps = [history.sell, history.serve, history.edit, history.forget, history.refill, history.restart]
-        steps += [history.make_log_anew, history.check]
+        actions = [history.sell, history.serve, history.edit, history.forget, history.refill, history.restart]
+        actions += [history.make_log_anew, history.check]
         weights = [6, 9, 2, 1.5, 0.5, 1, 0.7, 1]
-        for step in history.dice.choices(steps, weights, k=40):
-            step()
+        for action in history.dice.choices(actions, weights, k=steps):
+            action()
         history.flush()
         history.check()

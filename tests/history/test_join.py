@@ -141,10 +141,10 @@ def test_filters_and_offsets_are_what_brute_force_finds(log_of: LogOf, examples:
 def test_gathering_by_blocks_is_gathering_event_by_event(log_of: LogOf, as_of: str) -> None:
     random = Random(as_of)
     events = []
-    for offset in range(400):
+    for offset in range(200):
         ts, late = random.randrange(-50, 300), random.choice([0, 0, 0, 2, 5, 40, -7])
         events.append(ride(ts, offset, known_at=ts + late, city=random.choice("ab"), seats=random.randrange(9)))
-    rows = [Row(t, {"city": city}) for t in range(-60, 340, 3) for city in "abc"]
+    rows = [Row(t, {"city": city}) for t in range(-60, 340, 9) for city in "abc"]
     gathered = [("first", DType.INT64), ("count_distinct", DType.INT64), ("var_pop", DType.FLOAT64)]
     windows = ((100, 10), (None, None))
     features = tuple(
@@ -192,7 +192,7 @@ def test_late_events_are_found_in_gaps_of_any_length(
         late = random.choice([0, 0, random.randrange(1, 10), random.randrange(1, 150), -random.randrange(1, 30)])
         price, driver = random.choice([None, random.random()]), random.choice([None, str(offset)])
         events.append(ride(ts, offset, known_at=ts + late, city=random.choice("ab"), price=price, driver=driver))
-    rows = [Row(t, {"city": city}) for t in range(-30, 290) for city in "ab"]
+    rows = [Row(t, {"city": city}) for t in range(-30, 290, 3) for city in "ab"]
     wanted = ("count_all", "sum_price", "min_price", "max_price", "last_driver")
     view = view_of(*windows, entities=("city",))
     chosen = tuple(one for one in view.features if one.name.rpartition("_")[0] in wanted)
@@ -324,5 +324,5 @@ def test_small_values_are_exact_beside_huge_ones(log_of: LogOf) -> None:
 def test_function_of_another_version_is_refused(log_of: LogOf) -> None:
     feature = Feature(name="a", function="mode", column="seats", window_us=30, slide_us=10, dtype=DType.INT64)
     view = View(name="rides", source="rides", entities=SOURCE.columns[:1], features=(feature,))
-    with pytest.raises(PlanError, match="does not know: mode"):
+    with pytest.raises(PlanError, match="version does not know: mode"):
         join(view, log_of(SOURCE, []), [Row(6, {"city": "a"})])

@@ -96,7 +96,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
     return kept, draw(st.lists(row, min_size=1, max_size=20))
 
 
-@pytest.mark.parametrize("examples", [pytest.param(6, id="few"), pytest.param(200, id="many", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [pytest.param(3, id="few"), pytest.param(200, id="many", marks=pytest.mark.slow)])
 def test_evidence_is_what_brute_force_finds(log_of: LogOf, examples: int) -> None:
     view = sales_view()
 

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,14 +21,18 @@ def sums_of(tracks: list[np.ndarray], first: int, last: int) -> Sums:
     return [prefix(track)[[last]] - prefix(track)[[first]] for track in tracks]
 
 
-@settings(max_examples=300, deadline=None)
-@given(values=st.lists(ANY_SIZE, min_size=12, max_size=12), span=SPANS)
-def test_sum_of_doubles_is_the_one_nearest_to_the_exact_sum(values: list[float], span: list[int]) -> None:
-    first, last = span
-    cut = tracks_of(np.array(values), None)
-    assert cut.shape is not None
-    found = double_sum(sums_of(cut.tracks, first, last), cut.shape)[0]
-    assert found == nearest(sum((Fraction(value) for value in values[first:last]), Fraction(0)))
+@pytest.mark.parametrize("examples", [pytest.param(30, id="few"), pytest.param(300, id="many", marks=pytest.mark.slow)])
+def test_sum_of_doubles_is_the_one_nearest_to_the_exact_sum(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(values=st.lists(ANY_SIZE, min_size=12, max_size=12), span=SPANS)
+    def check(values: list[float], span: list[int]) -> None:
+        first, last = span
+        cut = tracks_of(np.array(values), None)
+        assert cut.shape is not None
+        found = double_sum(sums_of(cut.tracks, first, last), cut.shape)[0]
+        assert found == nearest(sum((Fraction(value) for value in values[first:last]), Fraction(0)))
+
+    check()
 
 
 def test_sum_in_the_middle_of_two_doubles_is_decided_by_the_least_bit() -> None:

@@ -122,7 +122,7 @@ def test_spine_with_a_features_name_is_refused(project: Project) -> None:
 
 
 def test_spine_without_its_time_column_is_refused(project: Project) -> None:
-    with pytest.raises(SpineError, match="has no column 'when', the moment of each row. It has: city"):
+    with pytest.raises(SpineError, match="has no column 'when', the time of each row. It has: city"):
         TrainingClient(project).get_historical_features(SPINE, "model", time_column="when")
 
 

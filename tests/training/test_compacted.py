@@ -75,8 +75,9 @@ def test_export_that_fails_pins_nothing(project: Project, tmp_path: Path) -> Non
     assert pinned_versions(project.pins, [], "rides", log_of(project).table_id()) == {}
 
 
+@pytest.mark.parametrize("rides", [pytest.param(240, id="few"), pytest.param(3000, id="many", marks=pytest.mark.slow)])
 def test_every_aggregate_has_the_same_bytes_whichever_file_a_ride_lies_in(
-    bare_project: Project, tmp_path: Path
+    bare_project: Project, tmp_path: Path, rides: int
 ) -> None:
     """The same rides, appended in many pieces of mixed order, and compacted; ties in time are many."""
     view = every_aggregate()
@@ -89,10 +90,11 @@ def test_every_aggregate_has_the_same_bytes_whichever_file_a_ride_lies_in(
         splits={"all": None},
     )
     log = EventLog(bare_project.log_path, SOURCE, Upkeep(small_files=0))
-    everything = [many_rides(3000, partition) for partition in (0, 1)]
-    for first in range(0, 3000, 250):
+    everything = [many_rides(rides, partition) for partition in (0, 1)]
+    each = rides // 12
+    for first in range(0, rides, each):
         for partition, rows in enumerate(everything):
-            log.append(rows.slice(first, 250), {partition: first + 249})
+            log.append(rows.slice(first, each), {partition: first + each - 1})
     out = TrainingClient(bare_project).export(dataset, tmp_path / "before").folder
     assert len(log.snapshot().files) == 24
     log.compact()

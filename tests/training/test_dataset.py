@@ -53,7 +53,7 @@ def test_module_without_a_definition_is_refused(bare_project: Project) -> None:
 
 def test_definition_with_another_name_is_refused(bare_project: Project) -> None:
     put(bare_project, "trips", DEFINITION)
-    with pytest.raises(DatasetError, match="defines the dataset 'rides', and it is looked for as 'trips'"):
+    with pytest.raises(DatasetError, match="defines the dataset 'rides', but its file is named 'trips'"):
         load_dataset(bare_project, "trips")
 
 
@@ -65,9 +65,9 @@ def test_definition_with_another_name_is_refused(bare_project: Project) -> None:
         ({"splits": {"train": datetime(2013, 1, 1)}}, "need a time zone"),  # noqa: DTZ001
         (
             {"splits": {"a": datetime(2013, 2, 1, tzinfo=UTC), "b": datetime(2013, 1, 1, tzinfo=UTC)}},
-            "follow one another",
+            "must be in order of time",
         ),
-        ({"splits": {"../x": None}}, "becomes a folder's"),
+        ({"splits": {"../x": None}}, "the name of a folder"),
         ({"rows_per_file": 0}, "at least 1"),
         ({"as_of": "now"}, "'known' or 'event'"),
         ({"as_of": "evidence"}, "'known' or 'event'"),

@@ -97,7 +97,7 @@ def test_earlier_export_is_replaced_and_nothing_else_is(project: Project, tmp_pa
     assert sorted({Path(name).parts[0] for name in bytes_of(tmp_path / "out")}) == ["all", "manifest.json"]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("do not lose")
-    with pytest.raises(DatasetError, match="exists and is no dataset"):
+    with pytest.raises(DatasetError, match="exists and is not a dataset"):
         client.export(DATASET, tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "do not lose"
 
@@ -213,7 +213,7 @@ def lose_files(project: Project, folder: Path) -> Dataset:
             change_file,
             ["train/part-00001.parquet is missing", "test/part-00001.parquet was changed since it was built"],
         ),
-        (change_spine, ["the spine is another: it had 60 rows and has 59"]),
+        (change_spine, ["the spine is different: it had 60 rows and has 59"]),
         (lose_version, ["the log of 'rides' is gone: there is none at"]),
         (lose_files, ["version 1 of the log of 'rides' pins 1 files, and 1 of them (120 events) are gone"]),
     ],
@@ -237,7 +237,7 @@ def test_verify_says_what_differs(
             ["the definition's as_of was 'known' and is now 'event'", "rows_per_file was 20 and is now 21"],
         ),
         (change_service, ["the definition's features was ['city_rides:n_10m', 'city_rides:mean_price_10m'"]),
-        (rename_view, ["the plan has gone on: There is no view named 'city_rides'"]),
+        (rename_view, ["the plan has changed: There is no view named 'city_rides'"]),
     ],
 )
 def test_verify_builds_by_what_the_manifest_holds(
@@ -263,9 +263,9 @@ def test_verify_says_where_other_bytes_came_out_and_of_which_library(project: Pr
     manifest["statistics"]["label"]["true"] = 29
     (out / "manifest.json").write_text(json.dumps(manifest))
     problems = verified(project, DATASET, out)
-    assert problems[0].startswith("test/part-00000.parquet comes out with other bytes (20 rows before, 20 now)")
+    assert problems[0].startswith("test/part-00000.parquet comes out with different bytes (20 rows before, 20 now)")
     assert problems[0].endswith(f"wrote it, and {parquet.read_metadata(part).created_by} writes it now")
-    assert "and the same values: parquet-cpp-arrow version" in problems[0]
+    assert "but the same values: parquet-cpp-arrow version" in problems[0]
     assert problems[1].startswith("the statistics of label were")
     assert "made with headrace" in problems[2]
     assert "pyarrow 25.0.0" in problems[2]
@@ -275,7 +275,7 @@ def test_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no manifest to read"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(DatasetError, match="no manifest of this version"):
+    with pytest.raises(DatasetError, match="not a manifest of this version"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 2}')
     with pytest.raises(DatasetError, match="was edited: it has no 'as_of'"):
@@ -306,7 +306,7 @@ def test_folder_of_anything_else_is_never_replaced(project: Project, tmp_path: P
         out = tmp_path / f"foreign-{len(text)}"
         out.mkdir()
         (out / name).write_text(text)
-        with pytest.raises(DatasetError, match="exists and is no dataset"):
+        with pytest.raises(DatasetError, match="exists and is not a dataset"):
             client.export(DATASET, out)
         assert (out / name).read_text() == text
 
@@ -314,7 +314,7 @@ def test_folder_of_anything_else_is_never_replaced(project: Project, tmp_path: P
 def test_folder_of_another_dataset_is_not_replaced(project: Project, tmp_path: Path) -> None:
     client = TrainingClient(project)
     client.export(DATASET, tmp_path / "out")
-    with pytest.raises(DatasetError, match=r"holds the dataset .* and 'other' is to be written"):
+    with pytest.raises(DatasetError, match=r"contains the dataset .*, not 'other'"):
         client.export(replace(DATASET, name="other"), tmp_path / "out")
 
 
@@ -323,6 +323,6 @@ def test_file_that_somebody_put_into_a_datasets_folder_is_not_removed_with_it(pr
     out = client.export(DATASET, tmp_path / "out").folder
     client.export(DATASET, out)
     (out / "analysis.ipynb").write_text("{}")
-    with pytest.raises(DatasetError, match=r"no part of the dataset, such as analysis\.ipynb"):
+    with pytest.raises(DatasetError, match=r"not part of the dataset, such as analysis\.ipynb"):
         client.export(DATASET, out)
     assert (out / "analysis.ipynb").exists()

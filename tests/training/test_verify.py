@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from headrace.cli import app
 from headrace.config import Project
 from headrace.erasure import forget
 from headrace.errors import DatasetError
-from headrace.history import PointInTimeJoin
 from headrace.log import EventLog, Gap, LookupTable, TopicHistory, TopicNotes
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Column, DType, Feature, Plan, Transform, View, write_plan
@@ -127,23 +125,20 @@ def many_rides(n: int, partition: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("as_of", ["known", "event"])
-def test_bytes_do_not_depend_on_threads(
-    bare_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str
-) -> None:
+@pytest.mark.parametrize("rides", [pytest.param(150, id="few"), pytest.param(900, id="many", marks=pytest.mark.slow)])
+def test_bytes_do_not_depend_on_threads(bare_project: Project, tmp_path: Path, as_of: str, rides: int) -> None:
     write_plan(plan_of(every_aggregate()), bare_project.plan_file)
+    third = rides // 3
     for partition in (0, 1, FIRST_IMPORT):
-        rows = many_rides(900, partition)
-        for begin in range(0, 900, 300):  # several files, as a worker leaves them
-            log_of(bare_project).append(rows.slice(begin, 300), {partition: begin + 299})
+        rows = many_rides(rides, partition)
+        for begin in range(0, rides, third):  # several files, as a worker leaves them
+            log_of(bare_project).append(rows.slice(begin, third), {partition: begin + third - 1})
     draw = np.random.default_rng(7)
-    spine = spine_of(draw.integers(0, 120, 300).tolist(), draw.choice(list("abcdefg"), 300).tolist())
+    spine = spine_of(draw.integers(0, 120, third).tolist(), draw.choice(list("abcdefg"), third).tolist())
     dataset = replace(DATASET, spine=lambda _: spine, features=["all:*"], as_of=as_of)
     built: list[dict[str, bytes]] = []
     for threads in (1, 5):
-        monkeypatch.setattr(
-            "headrace.training.historical_features.PointInTimeJoin", partial(PointInTimeJoin, threads=threads)
-        )
-        out = build(bare_project, tmp_path / f"with-{threads}", dataset)
+        out = TrainingClient(bare_project, threads=threads).export(dataset, tmp_path / f"with-{threads}").folder
         built.append({str(one.relative_to(out)): one.read_bytes() for one in sorted(out.rglob("*.*"))})
     assert len(built[0]) == 3
     assert built[0] == built[1]
@@ -174,7 +169,7 @@ def test_cleaned_up_commits_are_the_reason(project: Project, tmp_path: Path) -> 
     for version in (0, 1):
         (log_of(project).path / "_delta_log" / f"{version:020}.json").unlink()
     (problem,) = verify(project, out).problems
-    assert problem.startswith("version 1 of the log of 'rides' is gone, though there is version 2: the commits")
+    assert problem.startswith("version 1 of the log of 'rides' is gone, although there is version 2: the commits")
     assert problem.reason is Reason.VERSIONS_REMOVED
 
 
@@ -190,7 +185,7 @@ def test_log_made_anew_or_set_back_is_the_reason(project: Project, tmp_path: Pat
     log_of(project).append(rides(0, range(60)), {0: 59})
     log_of(project).append(rides(0, range(60, 120)), {0: 119})
     (problem,) = verify(project, out).problems
-    assert "the log of 'rides' was made anew: the table at" in problem
+    assert "the log of 'rides' was created again: the table at" in problem
     assert problem.reason is Reason.NEW_LOG
     shutil.rmtree(log_of(project).path)
     (problem,) = verify(project, out).problems
@@ -222,7 +217,7 @@ def test_erasure_cut_short_is_the_reason_too(project: Project, tmp_path: Path, m
     with open_store(project.store_url, writable=True) as store, pytest.raises(OSError):  # noqa: PT011 ours, without a text
         forget(project, plan_of(VIEW), store, {"city": "b"}, alone=True)
     (problem,) = verify(project, out).problems
-    assert (problem.reason, "cut short" in problem) == (Reason.ERASED, True)
+    assert (problem.reason, "was interrupted" in problem) == (Reason.ERASED, True)
 
 
 def test_accepted_gap_is_no_reason(project: Project, tmp_path: Path) -> None:

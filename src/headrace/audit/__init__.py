@@ -1,10 +1,10 @@
-"""Proof in production: what was served is recomputed from the log by its evidence, and compared."""
+"""Audits: recorded lookups are recomputed from the log by their evidence, and compared."""
 
 from headrace.extras import needing
 
 with needing("offline"):
     from headrace.audit.audit_lookups import audit_lookups, since_us
-    from headrace.audit.not_comparable import Apart
+    from headrace.audit.not_comparable import NotComparable
     from headrace.audit.report import AuditReport, Skew
 
-__all__ = ["Apart", "AuditReport", "Skew", "audit_lookups", "since_us"]
+__all__ = ["NotComparable", "AuditReport", "Skew", "audit_lookups", "since_us"]

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from headrace.audit.causes import Causes, Verdict
-from headrace.audit.not_comparable import Apart
+from headrace.audit.not_comparable import NotComparable
 from headrace.audit.report import AuditReport, Skew, skew_of
 from headrace.config import Project
 from headrace.erasure import Ledger
@@ -28,27 +28,27 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _READ: dict[DType, Callable[[str], Any]] = {DType.TIMESTAMP: datetime.fromisoformat, DType.DATE: date.fromisoformat}
-"""What reads a recorded key of a type that JSON does not have."""
+"""Reads a recorded key of a type that JSON does not have."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def since_us(text: str, now_us: int | None = None) -> int:
-    """A stretch of time back from now, as `1h`, `30m`, `7d`, as the time it began.
+    """The time that lies `1h`, `30m` or `7d` before now.
 
     Args:
         text: A number and one of s, m, h, d, w.
-        now_us: Now in µs; None is the wall clock's.
+        now_us: Now in µs; None is the wall clock.
 
     Returns:
         The time in µs.
 
     Raises:
-        LookupRequestError: The text is no such stretch.
+        LookupRequestError: The text is not a length of time.
     """
     found = re.fullmatch(r"(\d+)\s*([smhdw])", text.strip())
     if found is None:
-        msg = f"--since {text} is no stretch of time."
+        msg = f"--since must be a length of time, not {text!r}."
         raise LookupRequestError(msg, hint="Write a number and one of s, m, h, d, w: --since 1h.")
     now = time.time_ns() // 1000 if now_us is None else now_us
     try:
@@ -80,7 +80,7 @@ def audit_lookups(project: Project, since: int | None = None) -> AuditReport:
             of_plan = [row for row in rows if row["plan"] == plan_hash]
             found = clients.of(plan_hash)
             if found is None:
-                report.apart[Apart.OTHER_PLAN] += len(of_plan)
+                report.apart[NotComparable.OTHER_PLAN] += len(of_plan)
             else:
                 client, causes = found
                 _audit(client, causes, [_record(client.plan, row) for row in of_plan], report)
@@ -88,7 +88,7 @@ def audit_lookups(project: Project, since: int | None = None) -> AuditReport:
 
 
 class _Clients:
-    """A training client per plan that lookups were served under, and what explains differences under it."""
+    """By plan that lookups were served under, a training client and the causes of differences."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -97,7 +97,7 @@ class _Clients:
         self._known: dict[str, tuple[TrainingClient, Causes] | None] = {self._now.plan.hash: self._made(self._now)}
 
     def of(self, plan_hash: str) -> tuple[TrainingClient, Causes] | None:
-        """The client of a plan; None where the plan was not kept, or cannot be read any more."""
+        """The client of a plan; None where the plan was not kept or cannot be read."""
         if plan_hash not in self._known:
             file = self._project.served_plans.file(f"{plan_hash}.json")
             try:
@@ -136,7 +136,7 @@ def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, A
             found = client.compare_lookups([_comparable(*one, views) for one in zip(records, verdicts, strict=True)])
             break
         except LogError:
-            # An erasure or a vacuum may have removed files that were about to be read.
+            # An erasure or a vacuum may have removed files before they were read.
             if attempt + 1 == _ATTEMPTS or versions == _versions(client):
                 raise
     report.values += found.values
@@ -147,7 +147,7 @@ def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, A
         differences = [(one, verdict[views[one.feature or ""]].excuse) for one in differing.get(number, [])]
         faults = [mismatch for mismatch, excuse in differences if excuse is None]
         reasons = {excuse for _, excuse in differences} | {one.block for one in verdict.values()}
-        reason = next((one for one in Apart if one in reasons), None)
+        reason = next((one for one in NotComparable if one in reasons), None)
         if faults:
             report.mismatched += 1
             report.skews += [_skew(record, mismatch) for mismatch in faults]
@@ -160,7 +160,7 @@ def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, A
 
 
 def _comparable(record: dict[str, Any], verdicts: Mapping[str, Verdict], views: Mapping[str, str]) -> dict[str, Any]:
-    """A lookup with what of it the log can judge; `views` gives each feature's view."""
+    """The part of a lookup that the log can judge; `views` gives each feature's view."""
     evidence = {view: applied for view, applied in record["evidence"].items() if verdicts[view].block is None}
     features = {name: value for name, value in record["features"].items() if views[name] in evidence}
     return {**record, "evidence": evidence, "features": features}

@@ -1,8 +1,8 @@
-"""What explains that a view's answer and the log may differ, though nothing is wrong: found per recorded lookup and view.
+"""Why a view's answer and the log may differ although nothing is wrong, per recorded lookup and view.
 
-A *block* means that the log cannot tell what the answer should have been, so it is not compared. An *excuse* means that it is compared all the
-same: where it matches, it matches; where it differs, the difference is not a fault. Both are as narrow as what is known allows, so that a real
-difference in another key, another view or another moment is still found.
+A *block* means that the log cannot tell what the answer should have been, so it is not compared. An *excuse* means that
+the answer is compared, but a difference is not a fault. Both cover as little as possible, so that a real difference in
+another key, another view or at another time is still found.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from headrace.audit.not_comparable import Apart
+from headrace.audit.not_comparable import NotComparable
 from headrace.config import Project
 from headrace.erasure import Erasure, Ledger
 from headrace.errors import LogError, PlanError
@@ -34,8 +34,8 @@ class Verdict(NamedTuple):
         excuse: Why a difference would not be a fault; None where it would.
     """
 
-    block: Apart | None = None
-    excuse: Apart | None = None
+    block: NotComparable | None = None
+    excuse: NotComparable | None = None
 
 
 @dataclass
@@ -43,11 +43,11 @@ class _Log:
     """A topic's log, as far as verdicts need it.
 
     Attributes:
-        made: Which table it is; None where there is none.
-        ends: By source partition, the last offset that it stands for.
+        made: Which table it is; None where there is no table.
+        ends: By source partition, the last offset that the log covers.
         gaps: The gaps that were accepted.
-        sealed: The source partitions that nothing is added to any more.
-        undone: The source partitions of imports that were taken back.
+        sealed: The source partitions that get no more events.
+        undone: The source partitions of imports that were undone.
     """
 
     made: Made | None
@@ -72,10 +72,10 @@ class Causes:
         self._plan = plan
         self._now = now
         self._ledger = ledger
-        self._fit: dict[str, Apart | None] = {}
+        self._fit: dict[str, NotComparable | None] = {}
 
     def verdicts(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Verdict]]:
-        """What is known of each record's views.
+        """What is known about the views of each record.
 
         Args:
             records: Lookups of the plan, as they were recorded.
@@ -101,7 +101,7 @@ class Causes:
             _of_log(record, source.topic, log, evidence),
             _of_erasures(record, view, source.topic, self._ledger),
             _of_lost_events(record, log, evidence),
-            Verdict(excuse=None if log.undone.isdisjoint(evidence) else Apart.IMPORT_UNDONE),
+            Verdict(excuse=None if log.undone.isdisjoint(evidence) else NotComparable.IMPORT_UNDONE),
         ]
         blocks = {one.block for one in found if one.block is not None}
         excuses = {one.excuse for one in found if one.excuse is not None}
@@ -127,43 +127,43 @@ class Causes:
             )
         return found
 
-    def _unfit(self, view: View, source: Source) -> Apart | None:
-        """Why a view cannot be computed by the plan that was kept."""
+    def _unfit(self, view: View, source: Source) -> NotComparable | None:
+        """Why a view cannot be computed with the plan that was kept."""
         if view.name not in self._fit:
             self._fit[view.name] = self._why_unfit(view, source)
         return self._fit[view.name]
 
-    def _why_unfit(self, view: View, source: Source) -> Apart | None:
+    def _why_unfit(self, view: View, source: Source) -> NotComparable | None:
         try:
             Transformer(view, self._project.repo)
         except PlanError:
-            return Apart.CODE_CHANGED
+            return NotComparable.CODE_CHANGED
         root = self._project.log_path
         try:
             EventLog(root, source).snapshot()
         except LogError:
             now = next((one for one in self._now.sources.values() if one.topic == source.topic), None)
             if now is not None:
-                EventLog(root, now).snapshot()  # where this fails as well, the log is at fault and not the plan
-            return Apart.OTHER_PLAN
+                EventLog(root, now).snapshot()  # if this fails too, the log is the problem, not the plan
+            return NotComparable.OTHER_PLAN
         return None
 
 
 def _of_log(record: Mapping[str, Any], topic: str, log: _Log, evidence: Mapping[int, int]) -> Verdict:
-    """Whether the answer came from the log that is there now, and whether that has got so far."""
+    """Whether the answer came from the present log, and whether this log has all events that it knew."""
     if not evidence:
-        return Verdict()  # it knew no event, whatever log there was
+        return Verdict()  # it knew no event of any log
     is_ahead = any(offset > log.ends.get(partition, -1) for partition, offset in evidence.items())
     ids = Origin.of(record["origin"]).logs.get(topic, ())
     if ids:
         if log.made is None or log.made.id not in ids:
-            return Verdict(block=Apart.NEW_LOG)
+            return Verdict(block=NotComparable.NEW_LOG)
         mixed = len(ids) > 1
-    else:  # it does not say, so that only the time can
+    else:  # the record does not say, so only the time can tell
         mixed = log.made is not None and log.made.at_us is not None and record["served_at_us"] < log.made.at_us
     if is_ahead:
-        return Verdict(block=Apart.NEW_LOG if mixed else Apart.PENDING)
-    return Verdict(excuse=Apart.NEW_LOG if mixed else None)
+        return Verdict(block=NotComparable.NEW_LOG if mixed else NotComparable.PENDING)
+    return Verdict(excuse=NotComparable.NEW_LOG if mixed else None)
 
 
 def _of_erasures(record: Mapping[str, Any], view: View, topic: str, ledger: Ledger) -> Verdict:
@@ -174,10 +174,10 @@ def _of_erasures(record: Mapping[str, Any], view: View, topic: str, ledger: Ledg
     for erasure in ledger.erasures.values():
         if set(erasure.names) <= set(view.join_keys):
             if record["served_at_us"] <= erasure.until_us and _is_of(record, erasure, ledger):
-                return Verdict(block=Apart.ERASED)
+                return Verdict(block=NotComparable.ERASED)
         elif erasure.rows.get(topic) and made_us <= erasure.until_us:
-            # Its records were made before the erasure, from events some of which are gone.
-            excuse = Apart.ERASED
+            # Its records were made before the erasure, and some of their events are gone.
+            excuse = NotComparable.ERASED
     return Verdict(excuse=excuse)
 
 
@@ -190,17 +190,19 @@ def _of_lost_events(record: Mapping[str, Any], log: _Log, evidence: Mapping[int,
     """Whether the answer knew events that were lost before the log had them."""
     for partition, offset in evidence.items():
         if partition in log.sealed and offset > log.ends.get(partition, -1):
-            return Verdict(block=Apart.GAP)  # the topic was made anew before the log had them
+            return Verdict(block=NotComparable.GAP)  # the topic was created again before the log had them
         for gap in log.gaps:
             if gap.source_partition != partition or offset < gap.first:
                 continue
             is_before = record["served_at_us"] <= us_of(datetime.fromisoformat(gap.accepted_at))
             if offset <= gap.last or is_before:
-                return Verdict(block=Apart.GAP if offset > log.ends.get(partition, -1) else None, excuse=Apart.GAP)
+                return Verdict(
+                    block=NotComparable.GAP if offset > log.ends.get(partition, -1) else None, excuse=NotComparable.GAP
+                )
     return Verdict()
 
 
-def _first(reasons: Iterable[Apart]) -> Apart | None:
-    """The reason that is told, of several."""
+def _first(reasons: Iterable[NotComparable]) -> NotComparable | None:
+    """The reason that is reported, of several."""
     found = set(reasons)
-    return next((reason for reason in Apart if reason in found), None)
+    return next((reason for reason in NotComparable if reason in found), None)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from headrace.audit.not_comparable import Apart
+from headrace.audit.not_comparable import NotComparable
 
 __all__ = ["AuditReport", "FeatureSkew", "Skew", "skew_of"]
 
 
 @dataclass(frozen=True)
 class Skew:
-    """A feature that was served otherwise than the log says.
+    """A value that was served and that the log contradicts.
 
     Attributes:
         served_at: When it was served, by the wall clock (ISO 8601).
@@ -24,8 +24,8 @@ class Skew:
         feature: The feature, `view__feature`.
         served: What was served.
         recomputed: What the log gives.
-        absolute: By how much they differ (times: in seconds); None where they are no numbers, or one is null.
-        relative: The same as a share of the recomputed value; None where that is zero or there is no `absolute`.
+        absolute: How much they differ (times: in seconds); None where they are not numbers, or one is null.
+        relative: The same as a share of the recomputed value; None if that is zero or `absolute` is None.
     """
 
     served_at: str | None
@@ -45,8 +45,8 @@ class FeatureSkew:
     Attributes:
         feature: The feature, `view__feature`.
         mismatches: How many values of it differ.
-        absolute: The greatest absolute difference; None where none has one.
-        relative: The greatest relative difference; None where none has one.
+        absolute: The greatest absolute difference; None if no value has one.
+        relative: The greatest relative difference; None if no value has one.
     """
 
     feature: str
@@ -60,12 +60,12 @@ class AuditReport:
     """What an audit found.
 
     Attributes:
-        lookups: How many entities' lookups were recorded in the time asked for.
+        lookups: How many lookups (one per entity) were recorded in the time asked for.
         matches: How many of them match the log in every feature.
         values: How many values were compared.
         unrecorded: How many lookups should have been recorded, and were not.
         mismatched: How many of the lookups differ, and nothing explains it.
-        apart: How many lookups the log cannot judge, in one view at least, by reason.
+        apart: By reason, how many lookups the log cannot judge in at least one view.
         partly: How many of these match in another view.
         skews: Every value that differs, and that nothing explains.
     """
@@ -75,7 +75,7 @@ class AuditReport:
     values: int = 0
     unrecorded: int = 0
     mismatched: int = 0
-    apart: dict[Apart, int] = field(default_factory=lambda: dict.fromkeys(Apart, 0))
+    apart: dict[NotComparable, int] = field(default_factory=lambda: dict.fromkeys(NotComparable, 0))
     partly: int = 0
     skews: list[Skew] = field(default_factory=list)
 
@@ -86,18 +86,18 @@ class AuditReport:
 
     @property
     def pending(self) -> int:
-        """How many know more than the log does so far."""
-        return self.apart[Apart.PENDING]
+        """How many knew events that the log does not have yet."""
+        return self.apart[NotComparable.PENDING]
 
     @property
     def erased(self) -> int:
         """How many may have counted events that were erased since."""
-        return self.apart[Apart.ERASED]
+        return self.apart[NotComparable.ERASED]
 
     @property
     def other_plan(self) -> int:
         """How many were served under a plan that was not kept, or that the log no longer fits."""
-        return self.apart[Apart.OTHER_PLAN]
+        return self.apart[NotComparable.OTHER_PLAN]
 
     @property
     def compared(self) -> int:
@@ -134,7 +134,7 @@ def skew_of(served: Any, recomputed: Any) -> tuple[float | None, float | None]:
         recomputed: What the log gives.
 
     Returns:
-        The absolute and the relative difference, None where there is none to tell.
+        The absolute and the relative difference; None where there is none.
     """
     if isinstance(recomputed, date):  # times are dates, too
         try:

@@ -1,10 +1,10 @@
-"""The point-in-time join: what every feature was, at each row of a spine, recomputed from the log by DuckDB."""
+"""The point-in-time join: what every feature was, at each row of a spine, recomputed from the log."""
 
 from headrace.extras import needing
 
 with needing("offline"):
     from headrace.history.join import Joined, PointInTimeJoin
     from headrace.history.join_plan import AsOf
-    from headrace.history.spine_rows import moments_us
+    from headrace.history.spine_rows import spine_times_us
 
-__all__ = ["AsOf", "Joined", "PointInTimeJoin", "moments_us"]
+__all__ = ["AsOf", "Joined", "PointInTimeJoin", "spine_times_us"]

@@ -1,4 +1,4 @@
-"""A feature's values at rows, and the cells among them that cannot be given: the same reasons as a lookup's."""
+"""A feature's values at rows, and why some cells have no value: the same reasons as a lookup gives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FeatureCells(NamedTuple):
 
     Attributes:
         array: Its values.
-        problems: By row, why a value cannot be given; a null that is not here says that no event counts.
+        problems: By row, why a value cannot be given. A null that is not here means that no event counts.
     """
 
     array: pa.Array | pa.ChunkedArray
@@ -42,7 +42,7 @@ def sum_cells(array: pa.Array, fits: BoolArray | None) -> FeatureCells:
 
 
 def time_cells(array: pa.Array | pa.ChunkedArray, dtype: DType) -> FeatureCells:
-    """Values of events, those that are times null where no calendar has them."""
+    """Values of events; times that no calendar has are null."""
     if dtype is not DType.TIMESTAMP:
         return FeatureCells(array)
     us = array.cast(pa.int64())
@@ -61,7 +61,7 @@ def joined_cells(parts: list[FeatureCells], rows: list[IntArray], order: IntArra
     Args:
         parts: The parts.
         rows: The rows of each.
-        order: Where each row stands among the parts' rows, one part's after the other's.
+        order: Where each row stands in the parts' rows, put one after the other.
     """
     array = pa.chunked_array([part.array for part in parts]).take(pa.array(order))
     problems = {

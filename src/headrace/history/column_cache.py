@@ -1,4 +1,4 @@
-"""What of the events is held in memory while a view is computed: each column once, however many threads ask."""
+"""The columns of events that are in memory while a view is computed: each is read once, however many threads ask."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from headrace.history.join_plan import JoinPlan, StateKind
 from headrace.history.log_events import Cells, Events
 from headrace.plan import Feature
 
-__all__ = ["Held"]
+__all__ = ["ColumnCache"]
 
 
-class Held:
+class ColumnCache:
     """Columns of events.
 
     Args:
         events: The events.
         plan: What is asked of the view: the columns it needs are read at once.
-        trusting: Whether a column of which only last values are asked is taken to have no nulls where one would have to
-            look. That is right where no value found so is null: the last event that has one is then the last event.
+        trusting: Whether to assume that a column has no nulls, if only last values of it are asked and the files do not
+            say. The assumption was right if no last value is null. Else the values must be computed again without it.
 
     Attributes:
-        trusted: The columns that were taken to have none.
+        trusted: The columns that were assumed to have no nulls.
     """
 
     def __init__(self, events: Events, plan: JoinPlan, *, trusting: bool = False) -> None:
@@ -48,7 +48,7 @@ class Held:
         self._passes = {column: _true(events.cells(column)) for column in filters}
 
     def cells(self, column: str) -> Cells:
-        """The values of a column that is summed, or whose least or greatest is asked for."""
+        """The values of a column of which a sum, the least or the greatest is asked."""
         return self._cells[column]
 
     def valid(self, column: str) -> BoolArray | None:
@@ -57,7 +57,7 @@ class Held:
         return valid
 
     def alike(self, feature: Feature) -> tuple[str | None, str | None]:
-        """What the last event depends on: features of one window for which it is equal have the same one."""
+        """What decides which event is the last one; features of a window for which it is equal share the event."""
         return (feature.column if self.valid(feature.column) is not None else None, feature.where)
 
     def passes(self, where: str) -> BoolArray:

@@ -25,7 +25,7 @@ _R = TypeVar("_R")
 
 
 def in_threads(threads: int, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Call a function that lets other threads run with each of some items, several at a time."""
+    """Call a function for each item, several at a time; the function must let other threads run."""
     if threads <= 1 or len(items) <= 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(threads, len(items))) as pool:
@@ -47,12 +47,12 @@ class Unit:
         return rows
 
     def nulls(self, column: str) -> int | None:
-        """How many nulls a column has, as far as the file says."""
+        """How many nulls a column has; None where the file does not say."""
         statistics = self.statistics(column)
         return statistics.null_count if statistics is not None and statistics.has_null_count else None
 
     def statistics(self, column: str) -> pq.Statistics | None:
-        """What the file says of a column."""
+        """What the file says about a column."""
         group = self.metadata.row_group(self.row_group)
         for number in range(group.num_columns):
             found = group.column(number)
@@ -62,7 +62,7 @@ class Unit:
 
 
 class LogFiles:
-    """The row groups that can hold events of a stretch of time.
+    """The row groups of a log that can hold events of a span of time.
 
     Args:
         snapshot: The version of the log.
@@ -94,7 +94,7 @@ class LogFiles:
 
     @property
     def every_column(self) -> list[str]:
-        """The names of all columns: those that say where and when, and the source's."""
+        """The names of all columns: position, times, and the source's own."""
         return list(dict.fromkeys([TS, KNOWN_AT, PARTITION, OFFSET, *self._declared]))
 
     def type_of(self, column: str) -> pa.DataType:
@@ -106,20 +106,20 @@ class LogFiles:
 
         Args:
             unit: The row group.
-            columns: The columns, which read as the source declares them now.
+            columns: The columns; they are read as the source declares them now.
 
         Raises:
             LogError: The file does not read.
         """
-        held = unit.metadata.schema.to_arrow_schema().names
+        in_file = unit.metadata.schema.to_arrow_schema().names
         strings = [
             name
             for name in columns
-            if name in held and name in self._declared and self._declared[name].dtype in (DType.STRING, DType.JSON)
+            if name in in_file and name in self._declared and self._declared[name].dtype in (DType.STRING, DType.JSON)
         ]
         try:
             with pq.ParquetFile(unit.path, metadata=unit.metadata, read_dictionary=strings, memory_map=True) as file:
-                present = [name for name in columns if name in held]
+                present = [name for name in columns if name in in_file]
                 table = file.read_row_group(unit.row_group, present, use_threads=self.threads > 1)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(unit.path, error) from error
@@ -153,7 +153,7 @@ class LogFiles:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """A table whose dictionaries are values again."""
+    """A table with plain columns in place of dictionaries."""
     for number, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(number, field.name, table.column(number).cast(field.type.value_type))

@@ -1,4 +1,4 @@
-"""Entities as numbers: those of the spine counted from 0, and events found among them."""
+"""Entities as numbers: the spine's entities are numbered from 0, and events are looked up among them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class KeyIndex:
             self._distinct.append(encoded.dictionary)
             codes = encoded.indices.to_numpy().astype(np.int64)
             self.size = len(encoded.dictionary)
-            if number:  # pairs that the spine has, numbered anew, so that no product of sizes outgrows 64 bits
+            if number:  # the spine's pairs, numbered from 0 again, so that no product of sizes overflows 64 bits
                 pairs, codes = np.unique(self.key_id * self.size + codes, return_inverse=True)
                 self._combined.append(pairs)
                 self.size = len(pairs)
@@ -61,7 +61,7 @@ class KeyIndex:
 
 
 def _codes(column: pa.ChunkedArray | pa.Array, distinct: pa.Array) -> IntArray:
-    """Where each value stands among the distinct ones, -1 where it does not."""
+    """Where each value stands among the distinct ones; -1 where it is not one of them."""
     if isinstance(column, pa.ChunkedArray):
         parts = [_codes(chunk, distinct) for chunk in column.chunks]
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
@@ -76,7 +76,7 @@ def _codes(column: pa.ChunkedArray | pa.Array, distinct: pa.Array) -> IntArray:
 
 
 def _one_zero(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """Doubles with one zero and one NaN, as Arrow compares their bits."""
+    """Doubles with one zero and one NaN: Arrow compares bits, and both have several."""
     if not pa.types.is_floating(column.type):
         return column
     return pc.if_else(

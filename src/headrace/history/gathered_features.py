@@ -18,7 +18,7 @@ from headrace.aggregates import At, BoolArray, Cells, IntArray, Order, State, Va
 from headrace.events.columns import decimal_of
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.history.cell_values import FeatureCells
-from headrace.history.column_cache import Held
+from headrace.history.column_cache import ColumnCache
 from headrace.history.join_plan import Group, JoinPlan
 from headrace.history.limits import Limits
 from headrace.history.log_events import Events
@@ -45,9 +45,9 @@ def gather_features(plan: JoinPlan, events: Events, asked: Asked, limits: Limits
     """
     if not plan.gathered:
         return {}
-    held = Held(events, plan.only(()))
-    order = Order(events.ts_us, held.position())
-    dealt = deals(held, asked, 1, limits)
+    cache = ColumnCache(events, plan.only(()))
+    order = Order(events.ts_us, cache.position())
+    dealt = deals(cache, asked, 1, limits)
     found: dict[str, FeatureCells] = {}
     for group in plan.gathered:
         columns = {name: _values(events, name) for feature in group.features for name in feature.columns}
@@ -57,7 +57,7 @@ def gather_features(plan: JoinPlan, events: Events, asked: Asked, limits: Limits
             settle_us, windowed = limits.gather_settle_us, group.window_us is not None
             timeline = deal().timeline(limits, windowed=windowed, in_order=True, settle_us=settle_us)
             if len(timeline.rows.key):
-                _gather(timeline, group, gatherer, len(held.key_id), limits)
+                _gather(timeline, group, gatherer, len(cache.key_id), limits)
         for feature, values in gatherer.values(asked.t_us):
             found[feature.name] = FeatureCells(_typed_array(values, feature.dtype), values.problems)
     return found

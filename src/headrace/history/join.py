@@ -39,7 +39,7 @@ class Joined(NamedTuple):
 
     Attributes:
         table: One column per feature, rows in the spine's order.
-        problems: The cells that are null because their value cannot be given; other nulls say that no event counts.
+        problems: The cells that are null because their value cannot be given. Other nulls mean that no event counts.
     """
 
     table: pa.Table
@@ -52,8 +52,8 @@ class PointInTimeJoin:
     Args:
         plan: The plan.
         logs: By topic, the version of its log to read.
-        memory_limit: About how much memory to use, such as ``"4GB"``; None is half of the machine's. What would not fit is
-            computed in parts, from a temporary folder (`$TMPDIR`).
+        memory_limit: About how much memory to use, such as ``"4GB"``; None is half of the machine's. What does not fit
+            is computed in parts, from a temporary folder (`$TMPDIR`).
         threads: How many threads to use; None is all cores.
         repo: The feature repo's folder, where the functions of transforms are found; None finds them on `sys.path`.
     """
@@ -87,11 +87,11 @@ class PointInTimeJoin:
         """Each feature at each row of a spine.
 
         Args:
-            spine: One row per row wanted: the join keys of the views asked for, and a moment.
+            spine: One row per row wanted: the join keys of the views asked for, and a time.
             refs: The features, as ``Plan.resolve`` gives them.
-            as_of: ``known`` (what a lookup at that moment would have been served), ``event`` (by event time alone) or
+            as_of: ``known`` (what a lookup at that time would have been served), ``event`` (by event time alone) or
                 ``evidence``.
-            time_column: The column of moments: timestamps of any unit with a time zone.
+            time_column: The column of times: timestamps of any unit with a time zone.
             evidence: With ``as_of="evidence"``, what each row's lookup knew, in the spine's order.
 
         Returns:
@@ -190,7 +190,7 @@ def _as_of(as_of: AsOf | str) -> AsOf:
 def _refuse_unknown_functions(plans: Sequence[JoinPlan]) -> None:
     for feature in (feature for plan in plans for feature in plan.features):
         if feature.function not in AGGREGATES:
-            msg = f"The plan's feature {feature.name!r} has a function that this headrace does not know: {feature.function}."
+            msg = f"The feature {feature.name!r} has a function that this version does not know: {feature.function}."
             raise PlanError(msg, hint="Run `headrace apply` with this version.")
 
 

@@ -2,9 +2,9 @@
 
 Entity and time are packed into one integer, entity first, so that one sort and one binary search serve all entities.
 
-Most events are known at once: they count from their place in this order on. The others ("late", though they may be early) count from a time of their
-own. They are few, or they are all late by about the same delay, and then their order by the time they became known is
-nearly this order.
+Most events are known at once: they count from their place in this order on. The others ("late", though they may be
+early) count from a time of their own. They are few, or they are all late by about the same delay. Then their order by
+the time they became known is nearly this order.
 
 Counts and sums are differences of running totals. For events known at once, they are taken between two places of the
 timeline. A late event is added where it starts to count and subtracted where its window leaves it: two more running
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.aggregates import BoolArray, IntArray
-from headrace.history.column_cache import Held
+from headrace.history.column_cache import ColumnCache
 from headrace.history.join_plan import Group
 from headrace.history.prefix_sums import prefix
 from headrace.history.range_max import NONE, Pyramid, raised
@@ -103,7 +103,7 @@ class KnownTimeline:
     """Events in the order of entity, event time and position, with the time each became known.
 
     Args:
-        held: All events.
+        cache: All events.
         number: Which of them these are, shape (n,); None is all.
         key: Their entities, from 0.
         rows: The rows that ask, of the same entities.
@@ -119,7 +119,7 @@ class KnownTimeline:
 
     def __init__(
         self,
-        held: Held,
+        cache: ColumnCache,
         number: IntArray | None,
         key: IntArray,
         rows: Rows,
@@ -128,7 +128,7 @@ class KnownTimeline:
         settle_us: int | None = None,
     ) -> None:
         self.rows = rows
-        ts_us = held.ts_us if number is None else held.ts_us[number]
+        ts_us = cache.ts_us if number is None else cache.ts_us[number]
         self._packing = Packing.of(ts_us)
         packed = self._packing.packed(key, ts_us)
         order = order_of(packed)
@@ -138,9 +138,9 @@ class KnownTimeline:
             number = order if number is None else number[order]
         self.number: IntArray = np.arange(len(packed)) if number is None else number
         if in_order:
-            _order_ties(packed, self.number, held)
+            _order_ties(packed, self.number, cache)
         self._packed, self.key = packed, key
-        self._delay = self._delays(held)
+        self._delay = self._delays(cache)
         late = None if self._delay is None else self._delay != 0
         self._punctual: BoolArray | None = None if late is None else ~late
         self._lates: IntArray = np.zeros(0, np.int64) if late is None else np.flatnonzero(late)
@@ -151,13 +151,13 @@ class KnownTimeline:
         if self._delay is not None and self._settle_us:
             self.in_frame = (self._delay >= 0) & (self._delay <= self._settle_us)
         self._starts: tuple[IntArray, Packing, IntArray] | None = None  # as `_by` gives it
-        self._known_us, self._ts_us = held.known_us, held.ts_us
+        self._known_us, self._ts_us = cache.known_us, cache.ts_us
         self._latest_reach: tuple[Group, Reach] | None = None
         self._latest_gaps: tuple[Group, Gaps | None] | None = None
         self._totals: dict[int, tuple[IntArray, IntArray]] = {}
         self._pyramids: dict[tuple[int, bool], tuple[IntArray, Pyramid]] = {}
 
-    # ── what counts at each row ──────────────────────────────────────────────────────────
+    # ── what counts at each row ─────────────────────────────────────
 
     def ranges(self, group: Group) -> Ranges:
         """Where the events stand that count for a group."""
@@ -247,7 +247,7 @@ class KnownTimeline:
             self._pyramids[key] = (values, Pyramid(values if frame is None else np.where(frame, values, NONE)))
         return self._pyramids[key][1]
 
-    # ── where windows lie ────────────────────────────────────────────────────────────────
+    # ── where windows lie ───────────────────────────────────────────
 
     def _reach_of(self, group: Group) -> Reach:
         """Where a group's windows lie; that of the latest group is kept."""
@@ -301,10 +301,10 @@ class KnownTimeline:
         live = first < end
         return Gaps(places[live], first[live], end[live])
 
-    def _delays(self, held: Held) -> IntArray | None:
-        if held.known_us is held.ts_us:
+    def _delays(self, cache: ColumnCache) -> IntArray | None:
+        if cache.known_us is cache.ts_us:
             return None
-        delay = held.known_us[self.number] - held.ts_us[self.number]
+        delay = cache.known_us[self.number] - cache.ts_us[self.number]
         return delay if delay.any() else None
 
     def _before(self, us: IntArray) -> IntArray:
@@ -344,14 +344,14 @@ class KnownTimeline:
         return (np.arange(len(packed)), packing, packed) if order is None else (order, packing, packed[order])
 
 
-def _order_ties(packed: IntArray, number: IntArray, held: Held) -> None:
+def _order_ties(packed: IntArray, number: IntArray, cache: ColumnCache) -> None:
     """Put events of one entity and time in the order of their positions."""
     same = packed[1:] == packed[:-1]
     if not same.any():
         return
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
     numbers = number[tied]
-    number[tied] = numbers[np.lexsort((held.position()[numbers], packed[tied]))]
+    number[tied] = numbers[np.lexsort((cache.position()[numbers], packed[tied]))]
 
 
 def _running_last(values: IntArray, end: IntArray) -> IntArray:

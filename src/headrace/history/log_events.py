@@ -1,4 +1,4 @@
-"""The log's events of a spine's entities, as columns that are read when they are needed.
+"""The log's events of a spine's entities. Their columns are read when they are needed.
 
 First only join keys and times are read, to know which rows of which row groups count. Other columns follow one at a
 time: whole, where they are aggregated, or of single events, where only the value of a last one is wanted. What a file's
@@ -31,8 +31,8 @@ class Cells(NamedTuple):
     """A column of events.
 
     Attributes:
-        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); what stands at a
-            null is undefined.
+        data: int64 (also for bool, timestamp in µs and date in days), float64 or object (strings); values at
+            nulls are undefined.
         valid: False where the value is null; None where none is.
     """
 
@@ -46,7 +46,7 @@ class Events(Protocol):
     Attributes:
         key_id: Each event's entity, shape (n,).
         ts_us: Event times.
-        known_us: From when each is known; the same object as ``ts_us`` where that is the event time.
+        known_us: From when each is known; the same object as ``ts_us`` where events are known when they happen.
     """
 
     key_id: IntArray
@@ -62,7 +62,7 @@ class Events(Protocol):
         ...
 
     def is_full(self, column: str) -> bool | None:
-        """Whether a column is null nowhere; None where one would have to look."""
+        """Whether a column has no nulls; None where only its values can tell."""
         ...
 
     def position(self) -> IntArray:
@@ -91,7 +91,7 @@ class Selected(NamedTuple):
 
 
 def select(table: pa.Table, join_keys: Sequence[str], keys: KeyIndex, bounds: TimeBounds, known_at: str) -> Selected:
-    """Find the rows of a table that count.
+    """Find the rows of a table that are events of the spine's entities, within the bounds.
 
     Args:
         table: Rows of a log, at least with join keys and times.
@@ -192,7 +192,7 @@ class LogEvents:
         return np.concatenate(list(every))
 
     def is_full(self, column: str) -> bool | None:
-        """Whether a column is null nowhere; None where the files' statistics do not say."""
+        """Whether a column has no nulls; None where the files' statistics do not say."""
         nulls = [part.unit.nulls(column) for part in self._parts]
         if any(nulls):
             return False
@@ -263,7 +263,7 @@ class TableEvents:
         return _valid(self._table.column(column))
 
     def is_full(self, column: str) -> bool | None:
-        """Whether a column is null nowhere."""
+        """Whether a column has no nulls."""
         return not self._table.column(column).null_count
 
     def position(self) -> IntArray:

@@ -22,7 +22,7 @@ class Blocks:
         number: The events' numbers, by entity and time, shape (n,).
         key: Their entities, ascending.
         entities: How many entities there are.
-        longest: How many events the longest window holds.
+        longest: How many events the longest range has.
         pool: How many states stand before the blocks' own in the pool: those of single events, by their numbers.
     """
 

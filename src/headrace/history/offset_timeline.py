@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from headrace.aggregates import BoolArray, IntArray
-from headrace.history.column_cache import Held
+from headrace.history.column_cache import ColumnCache
 from headrace.history.evidence import AppliedOffsets
 from headrace.history.join_plan import Group
 from headrace.history.limits import Limits
@@ -42,7 +42,7 @@ class OffsetTimeline:
     """Events by entity, source partition and event time, or offset where only lifetimes are asked for.
 
     Args:
-        held: All events.
+        cache: All events.
         number: Which of them these are, shape (n,); None is all.
         key: Their entities, from 0.
         rows: The rows that ask, of the same entities.
@@ -59,7 +59,7 @@ class OffsetTimeline:
 
     def __init__(
         self,
-        held: Held,
+        cache: ColumnCache,
         number: IntArray | None,
         key: IntArray,
         rows: Rows,
@@ -76,7 +76,7 @@ class OffsetTimeline:
         self.rows = Rows(
             rows.key[self._row_of] * len(partitions) + part_of, rows.t_us[self._row_of], rows.spine_row[self._row_of]
         )
-        self.number, self.key, offset = _of_partitions(held, number, key, partitions)
+        self.number, self.key, offset = _of_partitions(cache, number, key, partitions)
         packing = Packing.of(offset)
         packed = packing.packed(self.key, offset)
         order = order_of(packed)
@@ -84,7 +84,7 @@ class OffsetTimeline:
         packed = packed if order is None else packed[order]
         self._covered = np.searchsorted(packed, packing.packed(self.rows.key, mine.offset[entry] + 1))
         self._by_offset: IntArray | None = None
-        self._ts_us, self._position = held.ts_us, held.position()
+        self._ts_us, self._position = cache.ts_us, cache.position()
         if by_time:
             self._packing = Packing.of(self._ts_us[self.number])
             packed = self._packing.packed(self.key, self._ts_us[self.number])
@@ -207,10 +207,10 @@ class _Chunks:
 
 
 def _of_partitions(
-    held: Held, number: IntArray | None, key: IntArray, partitions: IntArray
+    cache: ColumnCache, number: IntArray | None, key: IntArray, partitions: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
     """The events of some source partitions: their numbers, their entity and partition as one number, their offsets."""
-    position = held.position() if number is None else held.position()[number]
+    position = cache.position() if number is None else cache.position()[number]
     partition = position >> OFFSET_BITS
     at = np.searchsorted(partitions, partition)
     known = np.zeros(len(at), np.bool_)

@@ -1,4 +1,4 @@
-"""The greatest of many ranges, and ranges that raise what they cover: two uses of one pyramid of blocks.
+"""The greatest value of many ranges, and values that count for ranges of rows: two uses of one pyramid of blocks.
 
 Level k of a pyramid has one number per aligned block of 2^k neighbours. A range is the union of at most two blocks per
 level, so the greatest of each of a million ranges costs two looks per level, however long the ranges are; and a value
@@ -8,7 +8,7 @@ that counts for a range of rows is noted in as few blocks, where each of the row
     range            ├───────┤          rows 3 to 6
     blocks           3 └─┬─┘ 6          3 alone, 4 and 5 together, 6 alone
 
-All values are int64, in an order that is theirs (`ordered`). The least is the greatest of the complements.
+All values are int64, in the order of `ordered`. The least is the greatest of the complements.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from headrace.aggregates import Array, IntArray
 __all__ = ["NONE", "Pyramid", "ordered", "raised", "unordered"]
 
 NONE = np.iinfo(np.int64).min
-"""The value of nothing: less than any other."""
+"""No value: less than any other."""
 
 _NAN = np.float64("nan").view(np.int64)
 _MAGNITUDE = np.int64(np.iinfo(np.int64).max)
 
 
 class Pyramid:
-    """Answers for the greatest of any range.
+    """Gives the greatest value of any range.
 
     Args:
         values: Shape (n,).
@@ -115,7 +115,7 @@ def ordered(data: Array) -> IntArray:
 
 
 def unordered(values: IntArray, like: Array) -> Array:
-    """The values that `ordered` made, as they were."""
+    """The values that `ordered` was given."""
     if like.dtype != np.float64:
         return values
     return np.where(values < 0, values ^ _MAGNITUDE, values).view(np.float64)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.aggregates import Array, BoolArray, IntArray
-from headrace.history.column_cache import Held
+from headrace.history.column_cache import ColumnCache
 from headrace.history.join_plan import Group, StateKind
 from headrace.history.prefix_sums import Sums, Tracks, double_sum, integer_sum, tracks_of
 from headrace.history.range_max import NONE, ordered, unordered
@@ -37,12 +37,12 @@ class Shard:
     """Some entities' events and rows.
 
     Args:
-        held: All events.
+        cache: All events.
         timeline: The entities' events and rows.
     """
 
-    def __init__(self, held: Held, timeline: Timeline) -> None:
-        self._held = held
+    def __init__(self, cache: ColumnCache, timeline: Timeline) -> None:
+        self._cache = cache
         self._timeline = timeline
         self._columns: dict[str, Array] = {}
         self._ranks: dict[tuple[StateKind, str, str | None], tuple[IntArray, bool]] = {}
@@ -56,7 +56,7 @@ class Shard:
         lasts: dict[tuple[str | None, str | None], Answer] = {}
         for feature in group.features:
             if feature.function == "last":
-                alike = self._held.alike(feature)
+                alike = self._cache.alike(feature)
                 if alike not in lasts:
                     has_value = self._counted(feature.column, feature.where)
                     lasts[alike] = Answer(self._timeline.last(group, has_value), None)
@@ -105,10 +105,10 @@ class Shard:
         valid = best != NONE
         if unclear:
             valid = self._count(column, where, group) > 0
-        return Answer(unordered(best if kind is StateKind.MAX else ~best, self._held.cells(column).data), valid)
+        return Answer(unordered(best if kind is StateKind.MAX else ~best, self._cache.cells(column).data), valid)
 
     def _ranked(self, kind: StateKind, column: str, where: str | None) -> tuple[IntArray, bool]:
-        """Values of which the greatest is wanted; and whether one equals ``NONE``, so that only the count tells null."""
+        """Values to take the greatest of; and whether one equals ``NONE``, so that only the count tells null."""
         key = (kind, column, where)
         if key not in self._ranks:
             values, counts = ordered(self._data(column)), self._counted(column, where)
@@ -117,20 +117,20 @@ class Shard:
             self._ranks[key] = (values if counts is None else np.where(counts, values, NONE), unclear)
         return self._ranks[key]
 
-    # ── columns in the timeline's order ──────────────────────────────────────────────────
+    # ── columns in the timeline's order ─────────────────────────────
 
     def _data(self, column: str) -> Array:
         if column not in self._columns:
-            self._columns[column] = self._held.cells(column).data[self._timeline.number]
+            self._columns[column] = self._cache.cells(column).data[self._timeline.number]
         return self._columns[column]
 
     def _counted(self, column: str | None, where: str | None) -> BoolArray | None:
         """Which events have a value and pass the filter; None where all do."""
         key = (column, where)
         if key not in self._counts:
-            valid = None if column is None else self._held.valid(column)
+            valid = None if column is None else self._cache.valid(column)
             if where is not None:
-                passes = self._held.passes(where)
+                passes = self._cache.passes(where)
                 valid = passes if valid is None else valid & passes
             self._counts[key] = None if valid is None else valid[self._timeline.number]
         return self._counts[key]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.aggregates import IntArray
-from headrace.history.column_cache import Held
+from headrace.history.column_cache import ColumnCache
 from headrace.history.evidence import AppliedOffsets
 from headrace.history.known_timeline import KnownTimeline
 from headrace.history.limits import Limits
@@ -45,14 +45,14 @@ class Deal(NamedTuple):
     """A shard's events and rows.
 
     Attributes:
-        held: All events.
+        cache: All events.
         number: Which events are of its entities; None is all.
         key: Their entities, from 0.
         rows: The rows.
         applied: By row of the spine, what its evidence covers; None where events count by time.
     """
 
-    held: Held
+    cache: ColumnCache
     number: IntArray | None
     key: IntArray
     rows: Rows
@@ -68,9 +68,9 @@ class Deal(NamedTuple):
             settle_us: By time, how long frames wait; None chooses it.
         """
         if self.applied is not None:
-            given = (self.held, self.number, self.key, self.rows, self.applied, limits)
+            given = (self.cache, self.number, self.key, self.rows, self.applied, limits)
             return OffsetTimeline(*given, by_time=windowed)
-        return KnownTimeline(self.held, self.number, self.key, self.rows, in_order=in_order, settle_us=settle_us)
+        return KnownTimeline(self.cache, self.number, self.key, self.rows, in_order=in_order, settle_us=settle_us)
 
 
 class _Cut(NamedTuple):
@@ -87,11 +87,11 @@ class _Cut(NamedTuple):
     first_key: IntArray
 
 
-def deals(held: Held, asked: Asked, threads: int, limits: Limits) -> list[Callable[[], Deal]]:
+def deals(cache: ColumnCache, asked: Asked, threads: int, limits: Limits) -> list[Callable[[], Deal]]:
     """Deal entities to shards of about as much work each.
 
     Args:
-        held: The events.
+        cache: The events.
         asked: The rows.
         threads: How many shards there should be at least, where they are worth it.
         limits: How large a shard is.
@@ -99,27 +99,27 @@ def deals(held: Held, asked: Asked, threads: int, limits: Limits) -> list[Callab
     Returns:
         By shard, what makes it.
     """
-    cut = _cut(held, asked, threads, limits)
-    events_of, rows_of = _dealt(cut, held.key_id), _dealt(cut, asked.key_id)
+    cut = _cut(cache, asked, threads, limits)
+    events_of, rows_of = _dealt(cut, cache.key_id), _dealt(cut, asked.key_id)
 
     def deal(shard: int) -> Deal:
         number, mine, first = events_of[shard], rows_of[shard], cut.first_key[shard]
         rows = np.arange(len(asked.key_id)) if mine is None else mine
-        key = (held.key_id if number is None else held.key_id[number]) - first
+        key = (cache.key_id if number is None else cache.key_id[number]) - first
         of_shard = Rows.sorted(asked.key_id[rows] - first, asked.t_us[rows], rows)
-        return Deal(held, number, key, of_shard, asked.applied)
+        return Deal(cache, number, key, of_shard, asked.applied)
 
     return [partial(deal, shard) for shard in range(cut.shards)]
 
 
-def _cut(held: Held, asked: Asked, threads: int, limits: Limits) -> _Cut:
+def _cut(cache: ColumnCache, asked: Asked, threads: int, limits: Limits) -> _Cut:
     """Shards of about as much work each, whose entities and times pack into 64 bits."""
     entities = asked.entities
-    weights = np.bincount(held.key_id, minlength=entities) + np.bincount(asked.key_id, minlength=entities)
+    weights = np.bincount(cache.key_id, minlength=entities) + np.bincount(asked.key_id, minlength=entities)
     work = int(weights.sum())
     wanted = max(1, -(-work // limits.shard_events), min(threads, work // limits.least_shard))
     of_key = np.minimum((np.cumsum(weights) - weights) * wanted // max(1, work), wanted - 1)
-    most_keys = max(1, limits.packed // _span(held, asked))
+    most_keys = max(1, limits.packed // _span(cache, asked))
     if entities > most_keys:
         of_key = of_key * entities + np.arange(entities) // most_keys
     first_key = np.flatnonzero(np.append(True, of_key[1:] != of_key[:-1]))
@@ -127,12 +127,12 @@ def _cut(held: Held, asked: Asked, threads: int, limits: Limits) -> _Cut:
     return _Cut(len(first_key), of_key, first_key)
 
 
-def _span(held: Held, asked: Asked) -> int:
+def _span(cache: ColumnCache, asked: Asked) -> int:
     """How many numbers one entity takes where times, or offsets by partition, are packed with it."""
-    span = _extent([held.ts_us, held.known_us, asked.t_us])
+    span = _extent([cache.ts_us, cache.known_us, asked.t_us])
     if asked.applied is None:
         return span
-    offsets = held.position() & ((1 << OFFSET_BITS) - 1)
+    offsets = cache.position() & ((1 << OFFSET_BITS) - 1)
     return max(span, _extent([offsets])) * max(1, len(asked.applied.partitions))
 
 

@@ -1,4 +1,4 @@
-"""Events that memory would not hold, on disk by entity: parts that are computed one after the other.
+"""Events that do not fit in memory go to disk by entity, and the parts are computed one after the other.
 
 Every row group is read once. Its events go to the parts of their entities, with the columns that are needed, as Arrow
 streams in a temporary folder. One entity's events stay together, so those of the busiest must fit in memory.
@@ -33,8 +33,7 @@ _KEY = "_key_id"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _SHARE = 0.5
-"""Of the machine's memory, what is the limit where none is given; and of the limit, what is used without going to
-disk."""
+"""The default limit, as a share of the machine's memory; and how much of the limit is used before going to disk."""
 
 _PER_EVENT = 80
 _PER_COLUMN = {DType.STRING: 40, DType.JSON: 40}
@@ -42,10 +41,10 @@ _PER_NUMBER = 16
 """About how many bytes an event takes while it is sorted and summed, and each of its columns."""
 
 _PART_SHARE = 0.3
-"""Of the limit, how much a part may take: what reads and writes beside it has some too."""
+"""How much of the limit a part may take: reading and writing need memory too."""
 
 _MOST_PARTS = 256
-"""A part is an open file."""
+"""Each part is an open file."""
 
 
 def bytes_of(memory_limit: str | None) -> int:
@@ -55,19 +54,19 @@ def bytes_of(memory_limit: str | None) -> int:
         memory_limit: A number and a unit; None is half of the machine's memory.
 
     Raises:
-        HeadraceError: It is none.
+        HeadraceError: The text is no amount of memory.
     """
     if memory_limit is None:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE)
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", memory_limit)
     if found is None or found[2].upper() not in _UNITS:
-        msg = f"memory_limit is {memory_limit!r}, which is no amount of memory."
+        msg = f"memory_limit must be an amount of memory, not {memory_limit!r}."
         raise HeadraceError(msg, hint="Write it as a number and a unit: '4GB' or '512MiB'.")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def parts_needed(files: LogFiles, plan: JoinPlan, limit: int) -> int:
-    """In how many parts a view's events are computed within a limit; 1 is all at once, in memory.
+    """In how many parts a view must be computed to stay within a limit; 1 is all at once, in memory.
 
     Args:
         files: Where the events are.
@@ -121,7 +120,7 @@ def spill(
                     _deal(table.select(schema.names).cast(schema), selected.key_id % parts, streams)
     except OSError as error:
         hint = "Give a higher memory_limit or space in the temporary folder ($TMPDIR), or join the spine in parts."
-        msg = f"The events do not fit the disk beside the point-in-time join: {error}"
+        msg = f"The point-in-time join needs more space on disk: {error}"
         raise HeadraceError(msg, hint=hint) from error
     return [partial(_read, path, known=plan.as_of is AsOf.KNOWN) for path in paths]
 

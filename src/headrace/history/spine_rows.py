@@ -1,10 +1,9 @@
-"""Reading a spine: the join keys and the moment of each of its rows, checked and typed as the plan has them."""
+"""A spine's join keys and times, checked, and typed as the plan has them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,9 +11,8 @@ from headrace.errors import SpineError
 from headrace.events.event_batch import ARROW_TYPES, as_dates
 from headrace.plan import Column, DType
 
-__all__ = ["SPINE_ROW", "T_US", "key_name", "moments_us", "read_spine"]
+__all__ = ["T_US", "key_name", "spine_times_us", "read_spine"]
 
-SPINE_ROW = "spine_row"
 T_US = "t_us"
 
 _PER_MICROSECOND = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -22,7 +20,7 @@ _NS_PER_US = 1_000
 
 
 def key_name(join_key: str) -> str:
-    """What a join key's column is called inside the join, where it cannot be taken for another."""
+    """The name of a join key's column inside the join: no column of a spine can have it."""
     return f"key({join_key})"
 
 
@@ -32,48 +30,47 @@ def read_spine(spine: pa.Table, join_keys: Sequence[Column], time_column: str) -
     Args:
         spine: One row per row of the training set.
         join_keys: The join keys of the views asked for.
-        time_column: The column of moments.
+        time_column: The column of times.
 
     Returns:
-        ``spine_row`` (int64, from 0), ``t_us`` (int64) and ``key(…)`` per join key, in the spine's order.
+        ``t_us`` (int64) and ``key(…)`` per join key, in the spine's order.
 
     Raises:
-        SpineError: A column is missing, is of a wrong type, or is null somewhere; a time has no time zone.
+        SpineError: A column is missing, has a wrong type or contains a null; a time has no time zone.
     """
     needed = [time_column, *(key.name for key in join_keys)]
     for name in needed:
         if spine.column_names.count(name) != 1:
             what = "has no column" if name not in spine.column_names else "has more than one column"
-            role = "the moment of each row" if name == time_column else "a join key of the views asked for"
+            role = "the time of each row" if name == time_column else "a join key of the views asked for"
             msg = f"The spine {what} {name!r}, {role}. It has: {', '.join(spine.column_names) or 'no columns'}."
             hint = (
-                "Name the moments' column with time_column=…"
+                "Name the column of times with time_column=…"
                 if name == time_column
                 else f"Give the spine: {', '.join(needed)}."
             )
             raise SpineError(msg, hint=hint)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
-        SPINE_ROW: pa.array(np.arange(spine.num_rows)),
-        T_US: moments_us(spine.column(time_column), time_column),
+        T_US: spine_times_us(spine.column(time_column), time_column),
     }
     for key in join_keys:
         columns[key_name(key.name)] = _keys(spine.column(key.name), key)
     return pa.table(columns)
 
 
-def moments_us(column: pa.ChunkedArray, name: str) -> pa.Array:
-    """A spine's moments as int64 microseconds UTC, floored.
+def spine_times_us(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """A spine's times as int64 microseconds UTC, rounded down.
 
     Args:
         column: Timestamps of any unit, with a time zone.
         name: The column's name, for messages.
 
     Raises:
-        SpineError: They are no timestamps, have no time zone, are null somewhere, or lie beyond int64 microseconds.
+        SpineError: They are not timestamps, have no time zone, contain a null, or do not fit int64 microseconds.
     """
-    column = _undressed(column)
+    column = _plain_values(column)
     if not len(column):
-        return pa.array([], pa.int64())  # an empty frame often has lost its types
+        return pa.array([], pa.int64())  # the columns of an empty frame often have no type
     if not pa.types.is_timestamp(column.type):
         hint = "Make it a timestamp in UTC; in pandas: pd.to_datetime(df[name], utc=True)."
         msg = f"The spine's {name!r} is {column.type}, not a timestamp."
@@ -88,10 +85,10 @@ def moments_us(column: pa.ChunkedArray, name: str) -> pa.Array:
     _refuse_nulls(column, name)
     ticks = column.combine_chunks().cast(pa.int64()).to_numpy()
     if column.type.unit == "ns":
-        return pa.array(ticks // _NS_PER_US)  # floored: nothing at or before the moment lies between
+        return pa.array(ticks // _NS_PER_US)  # rounded down: no event lies between the two
     factor = _PER_MICROSECOND[column.type.unit]
     if len(ticks) and max(abs(int(ticks.min())), abs(int(ticks.max()))) > (2**62) // factor:
-        msg = f"The spine's {name!r} has a time that microseconds since 1970 cannot hold."
+        msg = f"The spine's {name!r} has a time that does not fit in 64 bits as microseconds since 1970."
         raise SpineError(msg)
     return pa.array(ticks * factor)
 
@@ -101,7 +98,7 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     wanted = ARROW_TYPES[key.dtype]
     if not len(column):
         return pa.chunked_array([], wanted)
-    column = _undressed(column)
+    column = _plain_values(column)
     try:
         if _fits(column.type, key.dtype):
             return as_dates(column) if key.dtype is DType.DATE else column.cast(wanted)
@@ -113,7 +110,7 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     raise SpineError(msg, hint=hint)
 
 
-def _undressed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _plain_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The values of a column without dictionary (pandas' and polars' categories) or extension type."""
     while pa.types.is_dictionary(column.type) or isinstance(column.type, pa.BaseExtensionType):
         inner = column.type.value_type if pa.types.is_dictionary(column.type) else column.type.storage_type
@@ -132,7 +129,7 @@ def _fits(found: pa.DataType, wanted: DType) -> bool:
     is_text = pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
     if wanted is DType.STRING:
         return bool(is_text)
-    if wanted is DType.DATE:  # pandas has no dates, and takes midnights for them
+    if wanted is DType.DATE:  # pandas has no dates: it uses midnights
         return bool(is_text or pa.types.is_date(found) or (pa.types.is_timestamp(found) and found.tz is None))
     return bool(pa.types.is_timestamp(found) and found.tz is not None)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from headrace.aggregates import Array, BoolArray, IntArray
 from headrace.events.event_batch import of_integers
 from headrace.history.cell_values import FeatureCells, sum_cells, time_cells
-from headrace.history.column_cache import Held
+from headrace.history.column_cache import ColumnCache
 from headrace.history.column_files import in_threads
 from headrace.history.join_plan import JoinPlan
 from headrace.history.limits import Limits
@@ -40,18 +40,18 @@ def compute_features(
     """
     if not plan.groups:
         return {}
-    found, with_nulls = _computed(plan, Held(events, plan, trusting=True), asked, threads, limits)
+    found, with_nulls = _computed(plan, ColumnCache(events, plan, trusting=True), asked, threads, limits)
     if with_nulls:
         again = plan.only(with_nulls)
-        found |= _computed(again, Held(events, again), asked, threads, limits)[0]
+        found |= _computed(again, ColumnCache(events, again), asked, threads, limits)[0]
     return found
 
 
 def _computed(
-    plan: JoinPlan, held: Held, asked: Asked, threads: int, limits: Limits
+    plan: JoinPlan, cache: ColumnCache, asked: Asked, threads: int, limits: Limits
 ) -> tuple[dict[str, FeatureCells], list[str]]:
     """The features; and the last values among them that must be computed again, as their column has nulls."""
-    found = _blanks(plan, held, len(asked.key_id))
+    found = _blanks(plan, cache, len(asked.key_id))
 
     def compute(make: Callable[[], Deal]) -> None:
         deal = make()
@@ -63,38 +63,38 @@ def _computed(
                 timeline = deal.timeline(
                     limits, windowed=windowed, in_order=plan.needs_order, settle_us=limits.settle_us
                 )
-                shards[windowed] = Shard(held, timeline)
+                shards[windowed] = Shard(cache, timeline)
             answers = shards[windowed].answers(group)
             # Features that have one answer have one place for it.
             for name in {id(found[name]): name for name in answers}.values():
                 _note(answers[name], found[name], deal.rows.spine_row)
 
-    in_threads(threads, compute, deals(held, asked, threads, limits))
-    arrays = _arrays(plan, held, found)
+    in_threads(threads, compute, deals(cache, asked, threads, limits))
+    arrays = _arrays(plan, cache, found)
     open_ones = [
         feature.name
         for feature in plan.state_features
-        if feature.column in held.trusted
+        if feature.column in cache.trusted
         and arrays[feature.name].array.null_count > np.count_nonzero(found[feature.name].data < 0)
     ]
     return arrays, open_ones
 
 
-def _blanks(plan: JoinPlan, held: Held, rows: int) -> dict[str, Answer]:
-    """Room for all features' values; one for those that have the same."""
+def _blanks(plan: JoinPlan, cache: ColumnCache, rows: int) -> dict[str, Answer]:
+    """Empty arrays for all features' values; features with the same answer share one."""
     found: dict[str, Answer] = {}
     lasts: dict[Any, Answer] = {}
     for group in plan.groups:
         for feature in group.features:
             blank = _blank(plan, feature, rows)
             if feature.function == "last":
-                blank = lasts.setdefault((group.number, held.alike(feature)), blank)
+                blank = lasts.setdefault((group.number, cache.alike(feature)), blank)
             found[feature.name] = blank
     return found
 
 
 def _blank(plan: JoinPlan, feature: Feature, rows: int) -> Answer:
-    """Room for a feature's values."""
+    """Empty arrays for a feature's values."""
     doubles = feature.function == "mean" or (
         feature.function in ("sum", "min", "max") and plan.source.column(feature.column).dtype is DType.FLOAT64
     )
@@ -107,14 +107,14 @@ def _note(answer: Answer, into: Answer, rows: IntArray) -> None:
         into.valid[rows] = answer.valid
 
 
-def _arrays(plan: JoinPlan, held: Held, found: Mapping[str, Answer]) -> dict[str, FeatureCells]:
+def _arrays(plan: JoinPlan, cache: ColumnCache, found: Mapping[str, Answer]) -> dict[str, FeatureCells]:
     arrays = {
         feature.name: _array(feature, found[feature.name])
         for feature in plan.state_features
         if feature.function != "last"
     }
     for columns, numbers in _last_values(plan, found):
-        values = held.events.take(list(dict.fromkeys(columns.values())), numbers)
+        values = cache.events.take(list(dict.fromkeys(columns.values())), numbers)
         for name, column in columns.items():
             arrays[name] = time_cells(values.column(column).combine_chunks(), plan.source.column(column).dtype)
     return arrays

@@ -25,7 +25,7 @@ from headrace.stores.memory import MemoryStore
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sent_events import Event, Sent, SourceSends
 from headrace.testing.simulated_worker import KeptLetters, SimulatedWorker
-from headrace.training.spine import Spine, spine_for
+from headrace.training.spine_input import Spine, spine_for
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -52,13 +52,13 @@ class TrainingClient(FeatureJoins):
             How many match, and what differs in the others.
 
         Raises:
-            LookupRequestError: A record is not one, or names what the plan does not have.
+            LookupRequestError: A record is incomplete, or names what the plan does not have.
             LogError: The log cannot be read.
         """
         return verify_lookups(self.plan, self.snapshots, self._logged, records, self.project.repo)
 
     def compare_lookups(self, records: Sequence[Mapping[str, Any]]) -> LookupReport:
-        """The same for lookups that the log is known to hold everything of; some of their features may be left out.
+        """The same for lookups of which the log has all events; some of their features may be left out.
 
         Args:
             records: The lookups.

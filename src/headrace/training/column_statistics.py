@@ -12,13 +12,13 @@ __all__ = ["column_statistics"]
 
 
 def column_statistics(table: pa.Table) -> dict[str, dict[str, Any]]:
-    """Per column its type, nulls, and where they mean something least, greatest and mean.
+    """Per column its type and nulls, and least, greatest and mean where they mean something.
 
     Args:
         table: The table.
 
     Returns:
-        JSON-ready: times are ISO 8601, and what is not finite is text.
+        JSON-ready: times are ISO 8601; infinities and NaN are text.
     """
     return {name: _of(table.column(name)) for name in table.column_names}
 

@@ -14,7 +14,7 @@ from headrace.errors import DatasetError
 from headrace.events.repo_modules import describe_import_failure, own_modules
 from headrace.history import AsOf
 from headrace.plan import AskedFeatures
-from headrace.training.spine import Spine
+from headrace.training.spine_input import Spine
 
 __all__ = ["Dataset", "load_dataset"]
 
@@ -27,14 +27,14 @@ class Dataset:
         name: Its name.
         features: A feature service or its name, or a list of these and of `view:feature`.
         spine: A function of the project that gives the spine, or the path of one (relative to the project).
-        label: The spine's column that is to be learned.
-        splits: By split's name, until when (exclusive) its rows go, in order of time; the last may be None: the rest.
+        label: The spine's column to predict.
+        splits: By split, the time at which its rows end (exclusive), in order; None for the last split is the rest.
         time_column: The spine's column of times.
         as_of: `known` or `event`.
         rows_per_file: The most rows of one Parquet file.
 
     Raises:
-        DatasetError: A value makes no sense.
+        DatasetError: A value is not allowed.
     """
 
     name: str
@@ -49,18 +49,18 @@ class Dataset:
     def __post_init__(self) -> None:
         ends = list(self.splits.values())
         if not ends or any(end is None for end in ends[:-1]):
-            self._refuse("only the last split may go without an end (None)")
+            self._refuse("only the last split may have no end (None)")
         times = [end for end in ends if end is not None]
         if any(end.tzinfo is None for end in times):
-            self._refuse("its splits' ends need a time zone: datetime(2013, 10, 1, tzinfo=UTC)")
+            self._refuse("the ends of its splits need a time zone: datetime(2013, 10, 1, tzinfo=UTC)")
         if times != sorted(set(times)):
-            self._refuse("its splits must follow one another in time")
+            self._refuse("its splits must be in order of time")
         if any(not name or "/" in name or name.startswith(".") for name in self.splits):
-            self._refuse("a split's name becomes a folder's: letters, digits and underscores")
+            self._refuse("a split's name becomes the name of a folder: use letters, digits and underscores")
         if self.rows_per_file < 1:
             self._refuse("rows_per_file must be at least 1")
         if self.as_of not in (AsOf.KNOWN, AsOf.EVENT):
-            self._refuse(f"as_of is {self.as_of!r}; it is 'known' or 'event'")
+            self._refuse(f"as_of must be 'known' or 'event', not {self.as_of!r}")
 
     def _refuse(self, why: str) -> None:
         msg = f"The dataset {self.name!r}: {why}."
@@ -92,22 +92,22 @@ def load_dataset(project: Project, name: str) -> Dataset:
         except Exception as error:
             where, what = describe_import_failure(error, project.root)
             msg = f"{where}: the dataset {name!r} cannot be imported: {what}"
-            raise DatasetError(msg, hint="Mend the module.") from error
+            raise DatasetError(msg, hint="Fix the module.") from error
     dataset = getattr(module, "dataset", None)
     if not isinstance(dataset, Dataset):
         msg = f"{path} defines no `dataset`."
         raise DatasetError(msg, hint="Write `dataset = headrace.Dataset(name=…, features=…, spine=…, label=…)`.")
     if dataset.name != name:
-        msg = f"{path} defines the dataset {dataset.name!r}, and it is looked for as {name!r}."
+        msg = f"{path} defines the dataset {dataset.name!r}, but its file is named {name!r}."
         raise DatasetError(msg, hint="Give it the name of its file.")
     return dataset
 
 
 def _run(path: Path) -> ModuleType:
-    """Run a definition's file by its path: the folders it lies in need be no packages."""
+    """Run a definition's file by its path: its folders need not be packages."""
     spec = importlib.util.spec_from_file_location(f"headrace_dataset_{path.stem}", path)
     if spec is None or spec.loader is None:
-        msg = f"{path} is no Python file."
+        msg = f"{path} is not a Python file."
         raise ImportError(msg)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

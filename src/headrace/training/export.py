@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from headrace.aggregates import Problem
 from headrace.errors import DatasetError
-from headrace.history import moments_us
+from headrace.history import spine_times_us
 from headrace.log import EventLog, topic_history
 from headrace.log.dataset_pins import drop_pin, note_pin
 from headrace.plan import FeatureRef, Plan
@@ -30,7 +30,7 @@ from headrace.times import us_of
 from headrace.training.column_statistics import column_statistics
 from headrace.training.dataset import Dataset
 from headrace.training.historical_features import FeatureJoins
-from headrace.training.spine import join_keys, spine_table
+from headrace.training.spine_input import join_keys, spine_table
 
 __all__ = ["MANIFEST", "Built", "export_dataset"]
 
@@ -68,13 +68,13 @@ def export_dataset(
         Where it is, and its manifest.
 
     Raises:
-        DatasetError: The definition does not fit its spine, or `out` holds something else or cannot be written.
+        DatasetError: The definition does not fit its spine, or `out` contains something else or cannot be written.
         SpineError, LookupRequestError, LogError: As `FeatureJoins.get_historical_features` raises.
     """
-    _refuse_other_things(out, dataset.name)
+    _refuse_foreign_files(out, dataset.name)
     spine = spine_of(joins, dataset)
     refs = joins.plan.resolve(dataset.features)
-    # The versions are settled before anything is read, so that all of it is read at the same ones.
+    # The versions are chosen before anything is read, so that everything is read at the same versions.
     settled = {topic: snapshot.version for topic, snapshot in joins.snapshots(refs, versions).items()}
     tables = {topic: _table_id(joins, topic) for topic in settled}
     if versions is None:
@@ -87,13 +87,13 @@ def export_dataset(
 def _noted(
     joins: FeatureJoins, out: Path, settled: Mapping[str, int | None], tables: Mapping[str, str | None]
 ) -> Iterator[None]:
-    """While a dataset is built, and once it is there, a vacuum keeps the versions that it reads."""
+    """A vacuum keeps the versions that a dataset reads, while it is built and afterwards."""
     pins = joins.project.pins
     try:
         note_pin(pins, out / MANIFEST, settled, tables)
     except OSError as error:
-        msg = f"It cannot be noted in {joins.project.state} which versions of the logs the dataset pins: {error}."
-        raise DatasetError(msg, hint="See that the state folder is writable.") from error
+        msg = f"The log versions that the dataset pins cannot be noted in {joins.project.state}: {error}."
+        raise DatasetError(msg, hint="Make the state folder writable.") from error
     try:
         yield
         note_pin(pins, out / MANIFEST, settled, tables, is_built=True)
@@ -134,7 +134,7 @@ def _export(
                 "rows_per_file": dataset.rows_per_file,
                 "logs": settled,
                 "tables": tables,
-                "topics": {topic: _told_of(joins, topic) for topic in settled},
+                "topics": {topic: _topic_notes(joins, topic) for topic in settled},
                 "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
                 "files": files,
                 "statistics": column_statistics(table),
@@ -172,12 +172,13 @@ def _refuse_unwritable(dataset: Dataset, table: pa.Table) -> None:
         try:
             parquet.write_table(table.select([name]).slice(0, 0), pa.BufferOutputStream())
         except pa.ArrowException as error:
-            msg = f"The spine of {dataset.name!r} has {name!r} as {table.column(name).type}, which Parquet cannot hold."
+            kind = table.column(name).type
+            msg = f"The spine of {dataset.name!r} has {name!r} as {kind}, which Parquet does not support."
             raise DatasetError(msg, hint="Give it another type, or leave it out.") from error
 
 
 def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
-    """The hashes of what features are made of: their views and sources, by name. The rest of the plan may change."""
+    """The hashes of the features' views and sources, by name. The rest of the plan may change."""
     views = {ref.view: plan.views[ref.view] for ref in refs}
     sources = {view.source: plan.source_of(view) for view in views.values()}
     named = {f"view {name}": view.hash for name, view in views.items()}
@@ -185,17 +186,17 @@ def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
 
 
 def archived_plan(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, Any]:
-    """What of the plan features are made from, whole: a dataset is built again by it, whatever the plan has become."""
+    """The part of the plan that features need: a dataset is built again with it, even if the plan has changed."""
     views = {ref.view: plan.views[ref.view] for ref in refs}
     sources = {view.source: plan.source_of(view) for view in views.values()}
     return Plan(project=plan.project, sources=sources, views=views).model_dump(mode="json")
 
 
 def table_checksum(table: pa.Table) -> str:
-    """The SHA-256 of a table's columns and values, however it is chunked, and whatever stands under its nulls."""
+    """The SHA-256 of a table's columns and values. Chunks, and the values under nulls, do not matter."""
     plain = table.replace_schema_metadata(None).combine_chunks()
     digest = hashlib.sha256(str(plain.schema).encode())
-    # Parquet holds the values that are there and nothing else; Arrow's buffers hold whatever their maker left in them.
+    # Parquet has only the values. Arrow's buffers also have what their writer left under nulls.
     parquet.write_table(plain, _Hashing(digest), compression="none", use_dictionary=False, write_statistics=False)
     return digest.hexdigest()
 
@@ -207,13 +208,13 @@ def file_checksum(path: Path) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that the bytes may depend on."""
-    own: str = import_module("headrace").__version__  # imports run one way, and this one would run back up
+    """The versions of the libraries that the bytes may depend on."""
+    own: str = import_module("headrace").__version__  # an import statement would point up, against the layers
     return {"headrace": own, "pyarrow": pa.__version__, "duckdb": duckdb.__version__}
 
 
 class _Hashing(io.RawIOBase):
-    """A file that is only hashed."""
+    """A file whose bytes are hashed and not kept."""
 
     def __init__(self, digest: Any) -> None:
         self._digest = digest
@@ -245,8 +246,8 @@ def _table_id(joins: FeatureJoins, topic: str) -> str | None:
     return EventLog(joins.project.log_path, joins.plan.source_for_topic(topic)).table_id()
 
 
-def _told_of(joins: FeatureJoins, topic: str) -> dict[str, Any]:
-    """What is noted with the log of a topic: how often it was made anew, and which events are missing by consent."""
+def _topic_notes(joins: FeatureJoins, topic: str) -> dict[str, Any]:
+    """What the log's notes say of a topic: how often it was created, and which events were accepted as missing."""
     history = topic_history(joins.project.log_notes, topic)
     if history is None:
         return {"incarnations": 0, "gaps": []}
@@ -254,7 +255,7 @@ def _told_of(joins: FeatureJoins, topic: str) -> dict[str, Any]:
 
 
 def _splits(dataset: Dataset, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    times = moments_us(table.column(dataset.time_column), dataset.time_column)
+    times = spine_times_us(table.column(dataset.time_column), dataset.time_column)
     since: int | None = None
     for name, end in dataset.splits.items():
         until = None if end is None else us_of(end)
@@ -283,35 +284,35 @@ def _write_split(dataset: Dataset, folder: Path, split: str, rows: pa.Table) -> 
         }
 
 
-def _refuse_other_things(out: Path, name: str) -> None:
-    """Refuse a folder that is to be replaced and holds anything but an earlier export of the same dataset."""
-    hint = "Give another folder by --out; nothing there was touched."
+def _refuse_foreign_files(out: Path, name: str) -> None:
+    """Refuse to replace a folder that contains anything but an earlier export of the same dataset."""
+    hint = "Give another folder by --out; nothing there was changed."
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        held = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-        files = {file["path"] for file in held["files"]} | {MANIFEST}
-        other = held["dataset"]
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        files = {file["path"] for file in manifest["files"]} | {MANIFEST}
+        other = manifest["dataset"]
     except (OSError, ValueError, KeyError, TypeError):
-        msg = f"{out} exists and is no dataset."
+        msg = f"{out} exists and is not a dataset."
         raise DatasetError(msg, hint=hint) from None
     if other != name:
-        msg = f"{out} holds the dataset {other!r}, and {name!r} is to be written."
+        msg = f"{out} contains the dataset {other!r}, not {name!r}."
         raise DatasetError(msg, hint=hint)
     foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir())
     foreign = [path for path in foreign if path not in files]
     if foreign:
-        msg = f"{out} holds what is no part of the dataset, such as {foreign[0]}, and would be replaced."
-        raise DatasetError(msg, hint=f"Move that away. {hint}")
+        msg = f"{out} contains files that are not part of the dataset, such as {foreign[0]}."
+        raise DatasetError(msg, hint=f"Move them away. {hint}")
 
 
-def _put_in_place(folder: Path, out: Path, room: Path) -> None:
+def _put_in_place(folder: Path, out: Path, scratch: Path) -> None:
     if out.exists():
-        out.rename(room / "replaced")
+        out.rename(scratch / "replaced")
     try:
         folder.rename(out)
     except OSError:
-        if (room / "replaced").exists():
-            (room / "replaced").rename(out)
+        if (scratch / "replaced").exists():
+            (scratch / "replaced").rename(out)
         raise
-    shutil.rmtree(room / "replaced", ignore_errors=True)
+    shutil.rmtree(scratch / "replaced", ignore_errors=True)

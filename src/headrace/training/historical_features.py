@@ -1,4 +1,4 @@
-"""Features as they were, joined to a spine, at settled versions of the log."""
+"""Features as they were, joined to a spine, at fixed versions of the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.history import AsOf, PointInTimeJoin
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import AskedFeatures, FeatureRef, Plan, read_plan
 from headrace.training.known_time_warning import warn_of_nothing_known
-from headrace.training.spine import Spine, spine_for
+from headrace.training.spine_input import Spine, spine_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +32,8 @@ class HistoricalFeatures:
 
     Attributes:
         table: The spine's columns, then one column `view__feature` per feature; rows in the spine's order.
-        problems: The cells that are null because their value cannot be given (a sum of integers past 64 bits, say), each with its row, its
-            feature and the reason. Other nulls say that no event counts.
+        problems: The cells that are null because their value cannot be given (for example a sum of integers past 64
+            bits), each with its row, its feature and the reason. Other nulls mean that no event counts.
     """
 
     table: pa.Table
@@ -64,9 +64,9 @@ class FeatureJoins:
 
     Args:
         project: The project, or a path in it; None is the current folder's.
-        plan: The plan, where it is not the project's.
-        memory_limit: About how much memory a join may use, such as ``"4GB"``; None is half of the machine's. What would not
-            fit is computed in parts, from a temporary folder (`$TMPDIR`).
+        plan: The plan, if it is not the project's.
+        memory_limit: About how much memory a join may use, such as ``"4GB"``; None is half of the machine's. What does
+            not fit is computed in parts, from a temporary folder (`$TMPDIR`).
         threads: How many threads it may use; None is all cores.
 
     Raises:
@@ -97,8 +97,8 @@ class FeatureJoins:
         """Join features to a spine as they were at each of its rows.
 
         Args:
-            spine: An Arrow table, a data frame (pandas, polars), a DuckDB relation, a list of rows, or the path of a Parquet, CSV
-                or JSON lines file: join keys, a time, and whatever else should come along.
+            spine: An Arrow table, a data frame (pandas, polars), a DuckDB relation, a list of rows, or the path of a
+                Parquet, CSV or JSON lines file: join keys, a time, and other columns to keep.
             features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
             as_of: `known`, what a lookup at that time would have been served; `event`, what an ideal, instant pipeline
                 would have known.
@@ -123,7 +123,7 @@ class FeatureJoins:
         found, problems = join.join(table, refs, as_of=as_of, time_column=time_column)
         if as_of == AsOf.KNOWN:
             warn_of_nothing_known(table, time_column, logs.values(), self.project.clock)
-        # The spine's own columns were never part of the join: they are set beside the features by row.
+        # The spine's own columns are not part of the join: the features are appended to them by row.
         for name in found.column_names:
             table = table.append_column(name, found.column(name))
         return HistoricalFeatures(table, problems)
@@ -148,6 +148,6 @@ class FeatureJoins:
             log = EventLog(self.project.log_path, source)
             version = wanted.get(source.topic)
             if source.topic in wanted and version is None and log.version() is not None:
-                version = 0  # the table was made since; its first version is empty
+                version = 0  # the table was created since; its first version is empty
             snapshots[source.topic] = log.snapshot(version)
         return snapshots

@@ -1,4 +1,4 @@
-"""What training rows as of known time can have seen: nothing, where they lie before anything was known."""
+"""A warning for training rows whose time lies before anything was known: all their features are empty."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import pyarrow.compute as pc
 
 from headrace.config import Clock
 from headrace.errors import HeadraceWarning
-from headrace.history import moments_us
+from headrace.history import spine_times_us
 from headrace.log import LogSnapshot
 from headrace.times import iso_time
 
 __all__ = ["warn_of_nothing_known"]
 
 _GAP_US = 3_600_000_000
-"""Between the first event and the first knowledge of any: less is the ordinary delay of a stream that began with it."""
+"""Between the time of the first event and the time the first event became known. A live stream has a shorter delay."""
 
 
 def warn_of_nothing_known(spine: pa.Table, time_column: str, logs: Iterable[LogSnapshot], clock: Clock) -> None:
-    """Warn where events had happened by a row's time, and none of them was known yet: a replay of history under the system clock.
+    """Warn if events had happened by a row's time but none was known yet, as after a replay under the system clock.
 
     Args:
         spine: The spine.
         time_column: Its column of moments.
-        logs: The logs that the features are made from.
+        logs: The logs of the features' topics.
         clock: The project's clock.
     """
-    times = moments_us(spine.column(time_column), time_column)
+    times = spine_times_us(spine.column(time_column), time_column)
     for log in logs:
         known = [file.known_us for file in log.files if file.known_us is not None]
         happened = [file.first_us for file in log.files if file.first_us is not None]
@@ -39,10 +39,11 @@ def warn_of_nothing_known(spine: pa.Table, time_column: str, logs: Iterable[LogS
         unknown = pc.sum(before).as_py() or 0
         if not unknown:
             continue
-        told = f"At {unknown:,} of {spine.num_rows:,} rows nothing of the topic {log.topic} was known yet, though events had happened:"
+        rows = f"At {unknown:,} of {spine.num_rows:,} rows"
+        what = f"{rows} nothing of the topic {log.topic} was known yet, although events had happened:"
         since = f" its first event became known at {iso_time(min(known))}, and happened at {iso_time(min(happened))}."
         hint = (
             ' as_of="event" joins what had happened by then; `headrace import` loads history as known when it happened'
         )
         replay = "" if clock is Clock.RECORD else ', and clock = "record" in headrace.toml replays it so'
-        warnings.warn(f"{told}{since}{hint}{replay}.", HeadraceWarning, stacklevel=3)
+        warnings.warn(f"{what}{since}{hint}{replay}.", HeadraceWarning, stacklevel=3)

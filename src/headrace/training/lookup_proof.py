@@ -1,4 +1,4 @@
-"""Proof of lookups: what was served is recomputed from the log by the evidence that came with it."""
+"""Proof of lookups: what was served is recomputed from the log by the evidence that was recorded with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NONE: Mapping[str, str] = {}
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A feature that was served otherwise than the log says.
+    """A value that was served and that the log contradicts.
 
     Attributes:
         number: The lookup's place among those verified.
@@ -35,7 +35,7 @@ class Mismatch:
         at: Its time.
         feature: The feature, or None where the whole lookup cannot be recomputed.
         served: What was served.
-        recomputed: What the log gives, or why it gives nothing.
+        recomputed: What the log gives, or why it cannot give a value.
     """
 
     number: int
@@ -80,7 +80,7 @@ def verify_lookups(
     Args:
         plan: The plan they were served under.
         snapshots: Gives the logs that features are made from.
-        logged: Gives the last offset that a topic's log stands for, by partition.
+        logged: Gives the last offset that a topic's log covers, by partition.
         records: The lookups, as `OnlineFeatures.records()` gives them.
         repo: The feature repo's folder, for the functions of transforms.
 
@@ -88,11 +88,11 @@ def verify_lookups(
         The report.
 
     Raises:
-        LookupRequestError: A record is not one, or names what the plan does not have.
+        LookupRequestError: A record is incomplete, or names what the plan does not have.
     """
     mismatches: dict[int, Mismatch] = {}
     for number, record in enumerate(records):
-        _refuse_other_things(plan, number, record)
+        _refuse_incomplete(plan, number, record)
     ends = _ends(plan, logged, records)
     for number, record in enumerate(records):
         why = _unrecomputable(plan, ends, record)
@@ -111,12 +111,13 @@ def compare_lookups(
     records: Sequence[Mapping[str, Any]],
     repo: Path | None = None,
 ) -> LookupReport:
-    """Recompute recorded lookups that the log holds everything of, and compare.
+    """Recompute recorded lookups of which the log has all events, and compare.
 
     Args:
         plan: The plan they were served under.
         snapshots: Gives the logs that features are made from.
-        records: The lookups; each may have some of its features left out. Where `problems` is None, it is not known why values were null.
+        records: The lookups; each may have some of its features left out. If `problems` is None, it is not known why
+            values were null.
         repo: The feature repo's folder, for the functions of transforms.
 
     Returns:
@@ -143,11 +144,11 @@ def compare_lookups(
                 if not _same(served, value):
                     mismatches.append(_mismatch(number, record, column, served, value))
                 elif value is None and record.get("problems", _NONE) is not None:
-                    # Null because no event counts, or because the value cannot be given: that is served as well.
+                    # Null because no event counts, or because the value cannot be given: the reason is served as well.
                     why = record.get("problems", _NONE).get(column)
                     if why != reasons.get((row, column)):
-                        told = _null(why), _null(reasons.get((row, column)))
-                        mismatches.append(_mismatch(number, record, column, *told))
+                        nulls = _null(why), _null(reasons.get((row, column)))
+                        mismatches.append(_mismatch(number, record, column, *nulls))
     wrong = {mismatch.number for mismatch in mismatches}
     return LookupReport(len(records) - len(wrong), values, tuple(sorted(mismatches, key=lambda found: found.number)))
 
@@ -186,13 +187,13 @@ def feature_refs(plan: Plan) -> dict[str, FeatureRef]:
     return {ref.column: ref for ref in every}
 
 
-def _refuse_other_things(plan: Plan, number: int, record: Mapping[str, Any]) -> None:
+def _refuse_incomplete(plan: Plan, number: int, record: Mapping[str, Any]) -> None:
     absent = [name for name in ("at_us", "keys", "features", "evidence") if name not in record]
     if absent:
-        msg = f"Lookup {number} has no {absent[0]!r}, so it is no recorded lookup."
+        msg = f"Lookup {number} has no {absent[0]!r}, so it is not a recorded lookup."
         raise LookupRequestError(msg, hint="Record lookups with `OnlineFeatures.records()`.")
     if record.get("plan", plan.hash) != plan.hash:
-        return  # it may name what this plan does not have; the report says so
+        return  # it may name features that this plan does not have; the report says so
     known = feature_refs(plan)
     for column in record["features"]:
         if column not in known:
@@ -200,14 +201,14 @@ def _refuse_other_things(plan: Plan, number: int, record: Mapping[str, Any]) -> 
             raise LookupRequestError(msg, hint="Verify lookups under the plan that served them.")
         for key in plan.views[known[column].view].join_keys:
             if key not in record["keys"]:
-                msg = f"Lookup {number} has {column!r}, and no key {key!r}."
+                msg = f"Lookup {number} has {column!r}, but no key {key!r}."
                 raise LookupRequestError(msg, hint="Record lookups with `OnlineFeatures.records()`.")
 
 
 def _ends(
     plan: Plan, logged: Callable[[str, Iterable[int]], dict[int, int]], records: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[int, int]]:
-    """By topic and partition, the last offset logged, for all that the records' evidence speaks of."""
+    """By topic and partition, the last offset logged, for all partitions in the records' evidence."""
     asked: dict[str, set[int]] = {}
     for record in records:
         for view, applied in record["evidence"].items():
@@ -218,15 +219,15 @@ def _ends(
 
 
 def _unrecomputable(plan: Plan, ends: Mapping[str, Mapping[int, int]], record: Mapping[str, Any]) -> str | None:
-    """Why a lookup cannot be recomputed, where it cannot."""
+    """Why a lookup cannot be recomputed; None where it can."""
     if record.get("plan", plan.hash) != plan.hash:
         return f"it was served under the plan {record['plan']}, and the plan is now {plan.hash}"
     for view, applied in record["evidence"].items():
         topic = plan.source_of(plan.views[view]).topic if view in plan.views else None
         for partition, offset in applied.items():
-            held = ends[topic].get(int(partition), -1) if topic is not None else offset
-            if offset > held:
-                return f"it knew {topic}-{partition} up to offset {offset}, and the log has it up to {held} so far"
+            logged = ends[topic].get(int(partition), -1) if topic is not None else offset
+            if offset > logged:
+                return f"it knew {topic}-{partition} up to offset {offset}, and the log has it up to {logged}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Writing a table to a file of the kind that its name says."""
+"""Writing a table to a file; the ending of its name says the format."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["check_ending", "write_result"]
 
 
 def check_ending(out: Path) -> None:
-    """Refuse a file whose kind is not known, before anything is computed.
+    """Refuse a file with an unknown ending, before anything is computed.
 
     Args:
         out: The file.
 
     Raises:
-        DatasetError: Its name ends otherwise.
+        DatasetError: Its name has another ending.
     """
     if _writer(out) is None:
-        msg = f"{out} ends neither in .parquet nor in .csv or .jsonl."
-        raise DatasetError(msg, hint="Name it by what it is to be.")
+        msg = f"The name {out} must end in .parquet, .csv or .jsonl."
+        raise DatasetError(msg, hint="The ending says the format.")
 
 
 def write_result(table: pa.Table, out: Path) -> None:
@@ -38,10 +38,10 @@ def write_result(table: pa.Table, out: Path) -> None:
 
     Args:
         table: The table.
-        out: The file; its name's ending says what it is to be.
+        out: The file; the ending of its name says the format.
 
     Raises:
-        DatasetError: Its name ends otherwise, it cannot be written, or the kind of file cannot hold a column.
+        DatasetError: Its name has another ending, it cannot be written, or the format does not support a column.
     """
     check_ending(out)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
@@ -53,7 +53,7 @@ def write_result(table: pa.Table, out: Path) -> None:
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         msg = f"The result cannot be written to {out}: {str(error).splitlines()[0]}"
         raise DatasetError(
-            msg, hint="Give a file in a folder that is there and can be written; Parquet holds most types."
+            msg, hint="Give a file in an existing, writable folder; Parquet supports most types."
         ) from error
     finally:
         draft.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def _parquet(table: pa.Table, out: Path) -> None:
 
 
 def _csv(table: pa.Table, out: Path) -> None:
-    """As the standard says: nothing for null, quotes around texts; lists and the like as JSON."""
+    """As the standard says: empty for null, quotes around texts; lists and structs as JSON."""
     columns = [_flat(column) for column in table.columns]
     pcsv.write_csv(pa.table(columns, names=table.column_names), out)
 
@@ -102,7 +102,7 @@ def _text(value: Any) -> str:
 
 
 def _json(table: pa.Table, out: Path) -> None:
-    """One row a line; what JSON lacks as text."""
+    """One row per line; types that JSON does not have are text."""
     with out.open("w", encoding="utf-8") as file:
         for batch in table.to_batches(max_chunksize=10_000):
             file.writelines(json.dumps(_plain(row)) + "\n" for row in batch.to_pylist())

@@ -1,4 +1,4 @@
-"""Whether the versions of the logs that a manifest pins can still be read, and exactly why not."""
+"""Whether the log versions that a manifest pins can still be read, and if not, why exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["lost_versions"]
 
 
 def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> list[Problem]:
-    """Why the logs are no longer those that a dataset was built from.
+    """Why the log versions that a dataset was built from cannot be read.
 
     Args:
         project: The project.
@@ -26,7 +26,7 @@ def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> 
         manifest: The manifest.
 
     Returns:
-        A reason for each log that is not; none where all versions are there.
+        A problem for each such log; empty if all versions are there.
     """
     reasons = (
         _why_lost(
@@ -46,7 +46,10 @@ def _why_lost(project: Project, log: EventLog, version: int, table_id: str | Non
         return Problem(Reason.NEW_LOG, what)
     found = log.table_id()
     if found != table_id:
-        what = f"the log of {topic!r} was made anew: the table at {log.path} is {found}, and version {version} of {table_id} is pinned"
+        what = (
+            f"the log of {topic!r} was created again: the table at {log.path} is {found}, "
+            f"and version {version} of {table_id} is pinned"
+        )
         return Problem(Reason.NEW_LOG, what)
     if version > newest:
         what = f"the log of {topic!r} was set back: it has versions up to {newest}, and version {version} is pinned"
@@ -58,8 +61,8 @@ def _why_lost(project: Project, log: EventLog, version: int, table_id: str | Non
         if receipt is not None:
             return Problem(receipt.reason, f"version {version} of the log of {topic!r} is gone: {receipt}")
         what = (
-            f"version {version} of the log of {topic!r} is gone, though there is version {newest}: the commits that led to it were "
-            f"removed, as by a clean-up of Delta's log ({error.what})"
+            f"version {version} of the log of {topic!r} is gone, although there is version {newest}: the commits that led "
+            f"to it were removed, as by a clean-up of Delta's log ({error.what})"
         )
         return Problem(Reason.VERSIONS_REMOVED, what)
     return _why_unreadable(snapshot, log.snapshot(), receipt)
@@ -70,7 +73,8 @@ def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: Problem
     if not missing:
         return None
     rows = sum(file.rows for file in missing)
-    what = f"version {snapshot.version} of the log of {snapshot.topic!r} pins {len(snapshot.files):,} files, and {len(missing):,} of them"
+    pinned = f"version {snapshot.version} of the log of {snapshot.topic!r} pins {len(snapshot.files):,} files"
+    what = f"{pinned}, and {len(missing):,} of them"
     events = f"{rows:,} events"
     if receipt is not None:
         return Problem(receipt.reason, f"{what} ({events}) are gone: {receipt}")
@@ -79,14 +83,16 @@ def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: Problem
         reason, why = Reason.LOG_DAMAGED, "the newest version names them too, so the log is damaged"
     else:
         reason = Reason.VERSIONS_REMOVED
-        why = "later versions no longer name them, and they were removed, as by an optimise and a vacuum of the Delta table"
+        why = (
+            "later versions do not name them, and they were removed, as by an optimise and a vacuum of the Delta table"
+        )
     return Problem(
         reason, f"{what} ({events}) are gone, such as {first}; the log is at version {newest.version} now: {why}"
     )
 
 
 def _receipt(project: Project, topic: str, version: int) -> Problem | None:
-    """What says that events were erased from a log after a version; None where none were."""
+    """The problem that events were erased from a log after a version; None if none were."""
     receipts = project.erasures.below("receipts")
     for name in receipts.names():
         try:
@@ -95,14 +101,12 @@ def _receipt(project: Project, topic: str, version: int) -> Problem | None:
             removed, since = receipt["removed"]["log_events"].get(topic), receipt["versions"]["log"].get(topic)
             erased_at = receipt["erased_at"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # no receipt of ours: it explains nothing
+            continue  # not a receipt of ours: it explains nothing
         if removed and since is not None and since > version:
             what = f"events of an erased entity were in them, removed at {erased_at} (receipt {name})"
             return Problem(Reason.ERASED, what)
     begun = [one for one in Ledger.load(project.erasures).erasures.values() if not one.is_finished]
     if any(one.rows.get(topic) for one in begun):
-        what = (
-            "an erasure was cut short that had begun to remove events; forget the entity again, and there is a receipt"
-        )
+        what = "an erasure began to remove events and was interrupted; forget the entity again to get a receipt"
         return Problem(Reason.ERASED, what)
     return None

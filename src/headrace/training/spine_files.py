@@ -27,11 +27,11 @@ def read_spine_file(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
     """The table in a file.
 
     Args:
-        path: The file; its name's ending says what it is.
-        wanted: The columns that are asked for, by name: texts among them are read as they are written, times from any form that means one moment.
+        path: The file; the ending of its name says the format.
+        wanted: The columns that are needed, by name: texts are read unchanged, times from any unambiguous form.
 
     Raises:
-        SpineError: There is no such file, its ending is unknown, it does not read, or a row of it is broken.
+        SpineError: There is no such file, its ending is unknown, it cannot be read, or one of its rows is broken.
     """
     if not path.is_file():
         msg = f"There is no spine at {path}."
@@ -48,15 +48,15 @@ def read_spine_file(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
         raise SpineError(error.what, hint=error.hint) from error
     except (pa.ArrowException, OSError) as error:
         msg = f"The spine {path} cannot be read: {str(error).splitlines()[0]}"
-        raise SpineError(msg, hint="Give a file that is what its name says.") from error
-    msg = f"The spine {path} ends neither in .parquet nor in .csv, .tsv (also with .gz, .zst, .bz2 or .xz behind) or .jsonl."
-    raise SpineError(msg, hint="Name it by what it is.")
+        raise SpineError(msg, hint="Give a file in the format that its name says.") from error
+    msg = f"The spine {path} must end in .parquet, .csv, .tsv (also with .gz, .zst, .bz2 or .xz) or .jsonl."
+    raise SpineError(msg, hint="The ending says the format.")
 
 
 def _json(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
     if not path.stat().st_size:
         return pa.table({})
-    # Without a schema Arrow takes texts that look like times for times, and loses their zone.
+    # Without a schema Arrow reads texts that look like times as times, and loses their zone.
     texts = [name for name, column in wanted.items() if column.dtype in (DType.STRING, DType.TIMESTAMP, DType.DATE)]
     schema = pa.schema([(name, pa.string()) for name in texts])
     table = pjson.read_json(path, parse_options=pjson.ParseOptions(explicit_schema=schema, newlines_in_values=True))
@@ -92,13 +92,13 @@ def _csv(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
 
 
 def _typed(texts: pa.ChunkedArray, wanted: Column | None) -> pa.ChunkedArray:
-    """A column of texts as what it holds: a text key stays a text, whatever it looks like."""
+    """A column of texts with its real type: a text key stays a text, whatever it looks like."""
     if wanted is not None and wanted.dtype is DType.STRING:
         return texts
     if wanted is not None and wanted.dtype is DType.DATE:
         try:
             return texts.cast(pa.date32())
-        except pa.ArrowInvalid:  # what is wrong is said where keys are read
+        except pa.ArrowInvalid:  # reading the keys says what is wrong
             return texts
     if wanted is not None and wanted.dtype is DType.TIMESTAMP:
         values, why = TimeReader().read(texts)

@@ -1,4 +1,4 @@
-"""Verifying a dataset: building it again from its manifest, and comparing the bytes."""
+"""Verifying a dataset: it is built again from its manifest, and the bytes are compared."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class VerifyReport:
 
     Attributes:
         files: How many files the manifest names.
-        problems: What differs, or why the dataset cannot be built again, each with its reason; empty where the bytes are the same.
-        notes: What has changed since without changing the bytes.
+        problems: What differs, or why the dataset cannot be built again; empty if the bytes are the same.
+        notes: What changed since, but did not change the bytes.
     """
 
     files: int
@@ -55,7 +55,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the same bytes came out."""
+        """Whether the bytes are the same."""
         return not self.problems
 
     @property
@@ -75,7 +75,7 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
         The folder, and what the manifest says.
 
     Raises:
-        DatasetError: There is none, or it is of another version.
+        DatasetError: There is no manifest, or it has another version.
     """
     file = path / MANIFEST if path.is_dir() else path
     try:
@@ -84,7 +84,7 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
         msg = f"There is no manifest to read at {file}: {error}."
         raise DatasetError(msg, hint="Give the folder that `headrace dataset build` wrote.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        msg = f"{file} is no manifest of this version of headrace."
+        msg = f"{file} is not a manifest of this version of headrace."
         raise DatasetError(msg, hint="Build the dataset again.")
     missing = sorted(_KEYS - manifest.keys())
     if missing:
@@ -96,8 +96,8 @@ def read_manifest(path: Path) -> tuple[Path, dict[str, Any]]:
 def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyReport:
     """Build a dataset again and compare the bytes.
 
-    Everything but the spine comes from the manifest: the definitions of features, the logs' versions, the splits. So the plan, the definition
-    and the logs may have gone on. The spine is made anew, and is refused where it is another.
+    Everything but the spine comes from the manifest: the definitions of features, the logs' versions, the splits. So
+    the plan, the definition and the logs may have changed. The spine is made again, and a different spine is refused.
 
     Args:
         joins: The project's joins; a `TrainingClient` is one.
@@ -105,7 +105,7 @@ def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyR
         path: The manifest, or the folder that holds it.
 
     Returns:
-        What differs, or exactly why it cannot be built again.
+        What differs, or why exactly it cannot be built again.
 
     Raises:
         DatasetError: There is no manifest.
@@ -119,20 +119,20 @@ def verify_dataset(joins: FeatureJoins, dataset: Dataset, path: Path) -> VerifyR
         why_not += _changed_spine(then, pinned, manifest)
         if not why_not:
             problems += _built_again(then, pinned, folder, manifest)
-    except PlanError as error:  # the plan is the manifest's own, so what does not fit is the code
+    except PlanError as error:  # the plan comes from the manifest, so the code must have changed
         why_not.append(Problem(Reason.CODE_CHANGED, f"it cannot be built again: {error.what}"))
     except HeadraceError as error:
         why_not.append(Problem(Reason.NOT_BUILDABLE, f"it cannot be built again: {error.what}"))
     problems += why_not
     made, here = manifest["made_with"], library_versions()
     if made != here:
-        said = Problem(Reason.LIBRARIES_CHANGED, f"it was made with {_shown(made)}, and this is {_shown(here)}")
+        said = Problem(Reason.LIBRARIES_CHANGED, f"it was made with {_shown(made)}, and here are {_shown(here)}")
         (problems if problems else notes).append(said)
     return VerifyReport(len(manifest["files"]), tuple(problems), tuple(notes))
 
 
 def _archived(folder: Path, dataset: Dataset, manifest: dict[str, Any]) -> tuple[Plan, Dataset]:
-    """The plan and the definition that the manifest holds; the spine is the definition's own."""
+    """The plan and the definition from the manifest, with the definition's own spine."""
     try:
         plan = Plan.model_validate(manifest["compiled"])
         splits = {name: end and datetime.fromisoformat(end) for name, end in manifest["splits"].items()}
@@ -141,7 +141,7 @@ def _archived(folder: Path, dataset: Dataset, manifest: dict[str, Any]) -> tuple
         refs = plan.resolve(list(manifest["features"]))
         topics = {source.topic for source in plan.sources.values()}
         if definitions_of(plan, refs) != manifest["definitions"] or topics != set(manifest["logs"]):
-            msg = f"The manifest in {folder} was edited: its plan is not the one that its hashes and logs are of."
+            msg = f"The manifest in {folder} was edited: its plan does not fit its hashes and logs."
             raise DatasetError(msg, hint="Build the dataset again.")
     except (ValidationError, LookupRequestError, AttributeError, TypeError, ValueError) as error:
         msg = f"The manifest in {folder} was edited: {str(error).splitlines()[0]}"
@@ -162,11 +162,11 @@ def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[Problem]:
 
 
 def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
-    """What the plan and the definition say by now, where it is not what the manifest holds."""
+    """What the plan and the definition say now, where it differs from the manifest."""
     try:
         refs = joins.plan.resolve(dataset.features)
     except LookupRequestError as error:
-        return [f"the plan has gone on: {error.what}"]
+        return [f"the plan has changed: {error.what}"]
     definitions = definitions_of(joins.plan, refs)
     found = [
         f"the {name} was {manifest['definitions'].get(name, 'not used')} and is now {definitions.get(name, 'not used')}"
@@ -190,13 +190,14 @@ def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, An
 
 
 def _missing_since(joins: FeatureJoins, manifest: dict[str, Any]) -> list[str]:
-    """Events that were accepted as missing since the dataset was built: one built now would lack them as well."""
+    """Events that were accepted as missing since the dataset was built: a dataset built now would lack them too."""
     found = []
-    for topic, told in manifest.get("topics", {}).items():
+    for topic, noted in manifest.get("topics", {}).items():
         history = topic_history(joins.project.log_notes, topic)
-        gaps = () if history is None else history.gaps[len(told["gaps"]) :]
+        gaps = () if history is None else history.gaps[len(noted["gaps"]) :]
         found += [
-            f"{topic}[{gap.partition}] has lost offsets {gap.first} to {gap.last} since; that was accepted on {gap.accepted_at[:10]}"
+            f"{topic}[{gap.partition}] has lost offsets {gap.first} to {gap.last} since; "
+            f"that was accepted on {gap.accepted_at[:10]}"
             for gap in gaps
         ]
     return found
@@ -207,7 +208,7 @@ def _changed_spine(joins: FeatureJoins, pinned: Dataset, manifest: dict[str, Any
     if table_checksum(spine) == manifest["spine"]["sha256"]:
         return []
     rows = manifest["spine"]["rows"]
-    what = f"the spine is another: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ"
+    what = f"the spine is different: it had {rows:,} rows and has {spine.num_rows:,}, or their values differ"
     return [Problem(Reason.SPINE_CHANGED, what)]
 
 
@@ -220,15 +221,15 @@ def _built_again(joins: FeatureJoins, pinned: Dataset, folder: Path, manifest: d
 def _compare(folder: Path, before: dict[str, Any], built: Path, now: dict[str, Any]) -> list[Problem]:
     old = {file["path"]: file for file in before["files"]}
     new = {file["path"]: file for file in now["files"]}
-    found = [f"{path} comes out no more" for path in old.keys() - new.keys()]
-    found += [f"{path} comes out in addition" for path in new.keys() - old.keys()]
+    found = [f"{path} is not written any more" for path in old.keys() - new.keys()]
+    found += [f"{path} is written in addition" for path in new.keys() - old.keys()]
     problems = [Problem(Reason.DIFFERS, what) for what in found]
     for path in sorted(old.keys() & new.keys()):
         if old[path]["sha256"] != new[path]["sha256"]:
             rows = f"{old[path]['rows']:,} rows before, {new[path]['rows']:,} now"
             same = _same_values(folder / path, built / path)
             reason = Reason.LIBRARIES_CHANGED if same else Reason.DIFFERS
-            problems.append(Problem(reason, f"{path} comes out with other bytes ({rows}){same}"))
+            problems.append(Problem(reason, f"{path} comes out with different bytes ({rows}){same}"))
     if problems:
         problems += [
             Problem(Reason.DIFFERS, f"the statistics of {name} were {facts} and are now {now['statistics'].get(name)}")
@@ -239,14 +240,14 @@ def _compare(folder: Path, before: dict[str, Any], built: Path, now: dict[str, A
 
 
 def _same_values(old: Path, new: Path) -> str:
-    """Says so where only the bytes differ, and who wrote them."""
+    """If only the bytes differ: that they do, and who wrote them. Else nothing."""
     try:
         if table_checksum(parquet.read_table(old)) != table_checksum(parquet.read_table(new)):
             return ""
         wrote = [parquet.read_metadata(path).created_by for path in (old, new)]
     except (OSError, pa.ArrowException):
-        return ""  # the file is not what was built; that is said of it already
-    return f" and the same values: {wrote[0]} wrote it, and {wrote[1]} writes it now"
+        return ""  # the file was changed; another problem says so already
+    return f" but the same values: {wrote[0]} wrote it, and {wrote[1]} writes it now"
 
 
 def _shown(versions: dict[str, str] | None) -> str:

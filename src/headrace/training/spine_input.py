@@ -1,4 +1,4 @@
-"""Reading a spine from what a data scientist has at hand."""
+"""A spine as the user gives it (frame, relation, rows, file) becomes an Arrow table."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Spine: TypeAlias = Union[
     str,
     "os.PathLike[str]",
 ]
-"""An Arrow table (or what gives one as a stream, as polars does), a pandas data frame, a DuckDB relation, rows or columns of Python's own values,
-or the path of a Parquet, CSV or JSON lines file."""
+"""An Arrow table (or an object that gives one as a stream, as polars does), a pandas data frame, a DuckDB relation,
+rows or columns of Python's own values, or the path of a Parquet, CSV or JSON lines file."""
 
 _MOMENT = Column(name="", dtype=DType.TIMESTAMP)
 
@@ -51,14 +51,14 @@ def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "e
 
     Args:
         spine: The spine.
-        keys: The join keys that will be asked of it: text keys in a CSV file are read as text.
+        keys: The join keys that are needed: text keys in a CSV file are read as text.
         time_column: Its column of times.
 
     Returns:
         The table, rows in order.
 
     Raises:
-        SpineError: It is none of these, a column of it cannot be taken, or the file cannot be read.
+        SpineError: It is none of these, a column cannot be converted, or the file cannot be read.
     """
     wanted = {time_column: _MOMENT} | {key.name: key for key in keys}
     table = _table(spine, wanted)
@@ -69,7 +69,7 @@ def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "e
 
 
 def spine_for(plan: Plan, refs: Sequence[FeatureRef], spine: Spine, time_column: str) -> pa.Table:
-    """A spine that features are joined to.
+    """A spine to join features to.
 
     Args:
         plan: The plan.
@@ -78,7 +78,7 @@ def spine_for(plan: Plan, refs: Sequence[FeatureRef], spine: Spine, time_column:
         time_column: Its column of times.
 
     Raises:
-        SpineError: As `spine_table`, or a column of it is called like a feature.
+        SpineError: As `spine_table`, or a column has the name of a feature.
     """
     table = spine_table(spine, join_keys(plan, refs), time_column)
     clash = [ref.column for ref in refs if ref.column in table.column_names]
@@ -121,9 +121,9 @@ def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
     index = [name for name in frame.index.names if name is not None]
     is_plain = type(frame.index).__name__ in ("RangeIndex", "Index") and not index
     if missing and not is_plain and (names or len(frame)):
-        held = f"its index is {', '.join(map(repr, index))}" if index else f"it has a {type(frame.index).__name__}"
+        found = f"its index is {', '.join(map(repr, index))}" if index else f"it has a {type(frame.index).__name__}"
         hint = "frame.reset_index()" if index else f"frame.reset_index(names={missing[0]!r})"
-        msg = f"The spine has no column {missing[0]!r}, and {held}: an index is no column of a spine."
+        msg = f"The spine has no column {missing[0]!r}, and {found}: an index is not a column of a spine."
         raise SpineError(msg, hint=f"Make it one: {hint}.")
     if not names and len(frame):
         msg = f"The spine has {len(frame):,} rows and no column."
@@ -137,7 +137,7 @@ def _of_pandas(frame: Any, wanted: Mapping[str, Column]) -> pa.Table:
         if twice:
             msg = f"The spine has more than one column called {min(twice)!r}."
             raise SpineError(msg, hint="Rename or drop all but one.") from error
-        raise _not_taken((str(name), frame[[name]]) for name in frame.columns) from error
+        raise _not_converted((str(name), frame[[name]]) for name in frame.columns) from error
 
 
 def _of_stream(frame: Any) -> pa.Table:
@@ -147,7 +147,7 @@ def _of_stream(frame: Any) -> pa.Table:
         if not hasattr(frame, "select") or not hasattr(frame, "columns"):
             msg = f"The spine cannot be read as an Arrow table: {error}"
             raise SpineError(msg) from error
-        raise _not_taken((str(name), frame.select(name)) for name in frame.columns) from error
+        raise _not_converted((str(name), frame.select(name)) for name in frame.columns) from error
 
 
 def _of_columns(columns: Mapping[str, list[Any]], wanted: Mapping[str, Column]) -> pa.Table:
@@ -165,14 +165,14 @@ def _of_columns(columns: Mapping[str, list[Any]], wanted: Mapping[str, Column]) 
     return pa.table(arrays)
 
 
-def _not_taken(columns: Iterable[tuple[str, Any]]) -> SpineError:
-    """The error of the first column that Arrow does not take."""
+def _not_converted(columns: Iterable[tuple[str, Any]]) -> SpineError:
+    """The error of the first column that Arrow cannot convert."""
     for name, frame in columns:
         try:
             pa.Table.from_pandas(frame, preserve_index=False) if hasattr(frame, "iloc") else pa.table(frame)
         except Exception as error:  # noqa: BLE001 as above
             return _refused(name, error)
-    return SpineError("The spine cannot be made an Arrow table.", hint="Give it as one: pyarrow.table(…).")
+    return SpineError("The spine cannot be converted to an Arrow table.", hint="Give it as one: pyarrow.table(…).")
 
 
 def _refused(name: str, error: Exception) -> SpineError:

@@ -126,7 +126,7 @@ def test_column_that_passes_through_may_be_of_any_type(project: Project, tmp_pat
 def test_column_that_parquet_cannot_hold_is_named(project: Project, tmp_path: Path) -> None:
     spine = with_column("pause", pa.array([(1, 2, 3)] * 4, pa.month_day_nano_interval()))
     assert counts(project, spine) == WANTED
-    with pytest.raises(DatasetError, match="'pause' as month_day_nano_interval, which Parquet cannot hold"):
+    with pytest.raises(DatasetError, match="'pause' as month_day_nano_interval, which Parquet does not support"):
         built(project, spine, tmp_path / "out")
 
 
@@ -311,7 +311,7 @@ def test_spine_in_json_lines(project: Project, tmp_path: Path) -> None:
 def test_file_of_an_unknown_kind_is_refused(project: Project, tmp_path: Path) -> None:
     path = tmp_path / "spine.xlsx"
     path.write_bytes(b"PK")
-    with pytest.raises(SpineError, match=r"ends neither in \.parquet nor in \.csv"):
+    with pytest.raises(SpineError, match=r"must end in \.parquet, \.csv"):
         joined(project, path)
 
 
@@ -345,7 +345,7 @@ def test_history_refuses_a_name_that_says_nothing_and_a_folder_that_is_not_there
 ) -> None:
     parquet.write_table(SPINE, tmp_path / "spine.parquet")
     code, said = history(project, tmp_path / "spine.parquet", tmp_path / "out.xlsx")
-    assert (code, "ends neither in .parquet nor in .csv or .jsonl" in said) == (1, True)
+    assert (code, "must end in .parquet, .csv or .jsonl" in said) == (1, True)
     code, said = history(project, tmp_path / "spine.parquet", tmp_path / "nowhere" / "out.csv")
     assert (code, "cannot be written" in said) == (1, True)
     assert [path.name for path in tmp_path.glob("*out*")] == []
