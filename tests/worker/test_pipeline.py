@@ -13,14 +13,29 @@ import pytest
 
 from headrace.config import Clock
 from headrace.errors import LogUnavailableError, StoreUnavailableError
+from headrace.events.decode import EventDecoder
 from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
+from headrace.plan import Source
+from headrace.stores import CatalogueChange
 from headrace.stores.base import NOTHING
 from headrace.stores.lmdb.store import LmdbStore
 from headrace.stores.memory import MemoryStore
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.record_origin import note_origin
-from tests.worker.shop import SOURCE, KeptLetters, brute_force, looked_up, new_pipeline, one_round, raw, record
+from headrace.worker.rounds import Round
+from tests.worker.shop import (
+    PLAN,
+    SOURCE,
+    KeptLetters,
+    Sale,
+    brute_force,
+    looked_up,
+    new_pipeline,
+    one_round,
+    raw,
+    record,
+)
 
 SHOPS = ["a", "b", "ü"]
 
@@ -311,13 +326,31 @@ def test_log_that_the_first_append_makes_is_noted_in_the_store_from_then_on(tmp_
     store, log = MemoryStore(), EventLog(tmp_path, SOURCE)
     noted: list[tuple[str, ...] | None] = []
 
-    def note() -> None:
-        note_origin(store, tmp_path, [SOURCE])
+    def note(source: Source) -> None:
+        note_origin(store, tmp_path, [source])
         noted.append(store.catalogue().origin.logs.get("sales"))
 
     pipeline = new_pipeline(store, log, first_logged=note)
-    note()
+    note(SOURCE)
     for offset in range(3):
         pipeline.process(one_round(record(offset, "a", offset)))
         pipeline.flush()
     assert noted == [None, (log.table_id(),)]
+
+
+def test_two_topics_that_start_together_are_each_noted_with_their_own_log(tmp_path: Path) -> None:
+    """Both are readable online before either is logged; the second log is missing when the first one is noted."""
+    returns = SOURCE.model_copy(update={"name": "returns", "topic": "returns"})
+    plan = PLAN.model_copy(update={"sources": {"sales": SOURCE, "returns": returns}})
+    store = MemoryStore()
+    store.change(CatalogueChange().clock(Clock.RECORD).serve(plan.views.values()))
+    logs = {source.topic: EventLog(tmp_path, source) for source in plan.sources.values()}
+    decoders = {topic: EventDecoder(log.source, Sale) for topic, log in logs.items()}
+    pipeline = Pipeline(
+        plan, decoders, store, logs, Clock.RECORD, KeptLetters(),
+        first_logged=lambda source: note_origin(store, tmp_path, [source]),
+    )  # fmt: skip
+    (read,) = one_round(record(0, "a", 0)).reads.values()
+    pipeline.process(Round({SourcePartition(topic, 0): read for topic in logs}))
+    pipeline.flush()
+    assert store.catalogue().origin.logs == {topic: (log.table_id(),) for topic, log in logs.items()}

@@ -28,7 +28,7 @@ from headrace.events.decode import EventDecoder
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka.fetch_reader import Read
-from headrace.plan import Plan
+from headrace.plan import Plan, Source
 from headrace.records.apply import Applier
 from headrace.stores import CatalogueChange, OnlineStore, Position
 from headrace.transforms import failures_summary
@@ -118,7 +118,7 @@ class Pipeline:
         applier: What applies rounds to the store; None makes one that serves the plan.
         topics: Which source partitions Kafka's partitions are, and whether the topics are still the same.
         erased: What keeps the events of erased entities out; None if nothing is ever erased.
-        first_logged: Called after the first append to each log.
+        first_logged: Called after the first append to each log, with its source.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Pipeline:
         erased: ErasureFilter | None = None,
         applier: Applier | None = None,
         topics: Numbers | None = None,
-        first_logged: Callable[[], None] = lambda: None,
+        first_logged: Callable[[Source], None] = lambda _source: None,
     ) -> None:
         self._topics = topics or Numbers()
         self._erased = erased
@@ -332,7 +332,7 @@ class Pipeline:
                 # Filtered once more: an entity may have been erased since the online write.
                 log.append(log_rows(log.source, self._kept(taken.batches.get(topic, []))), positions)
                 if topic not in self._has_logged:
-                    self._first_logged()
+                    self._first_logged(log.source)
                     self._has_logged.add(topic)
 
     def _kept(self, batches: list[EventBatch]) -> list[EventBatch]:

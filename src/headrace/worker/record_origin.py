@@ -28,7 +28,8 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
     Args:
         store: The store, open to write.
         root: The folder of all logs.
-        sources: The sources.
+        sources: The sources: all of them when a worker starts, and only the one that was appended to after that. Another
+            source's first append may still be on its way.
 
     Raises:
         LogError, LogUnavailableError: A log cannot be read or made.

@@ -135,7 +135,7 @@ def prepare(
             applier=applier,
             topics=topics,
             # A new topic's log is created by its first append, and gets its id then.
-            first_logged=partial(note_origin, store, project.log_path, plan.sources.values()),
+            first_logged=lambda source: note_origin(store, project.log_path, [source]),
         )
     except BaseException:
         watch.close()
