@@ -1,4 +1,4 @@
-"""Count, sum, mean, min, max and last against plain Python; the names of all; and that groups of one call stay apart."""
+"""Count, sum, mean, min, max and last against plain Python; the names of all aggregates; groups stay separate."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ def test_aggregate_that_needs_a_column_says_so(function: str) -> None:
 
 
 NAMES = """
-    count sum mean min max last first var_pop var_samp stddev_pop stddev_samp skew first_n last_n distinct_n count_distinct
-    approx_count_distinct percentile median top_k value_counts histogram rate time_since_last time_since_first decayed_sum decayed_count
-    decayed_mean
+    count sum mean min max last first var_pop var_samp stddev_pop stddev_samp skew first_n last_n distinct_n
+    count_distinct approx_count_distinct percentile median top_k value_counts histogram rate time_since_last
+    time_since_first decayed_sum decayed_count decayed_mean
 """
 
 

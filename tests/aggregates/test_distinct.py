@@ -1,4 +1,4 @@
-"""Count_distinct and approx_count_distinct: exact while they are few, and a sketch that any order and portions make the same."""
+"""Count_distinct and approx_count_distinct: exact for few values, then a sketch that does not depend on the order."""
 
 from __future__ import annotations
 

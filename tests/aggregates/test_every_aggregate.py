@@ -25,6 +25,7 @@ from tests.aggregates.helpers import (
     starts,
     values_of,
 )
+from tests.examples import few_and_many
 
 KINDS = kinds_of()
 OF_THE_COLUMN = {"min", "max", "first", "last"}
@@ -129,10 +130,17 @@ def assert_same_state(aggregate: Aggregate, ours: State, theirs: State, spread: 
 TIMES = st.integers(-3, 3) | st.integers(-(10**8), 10**8)
 
 
-@given(kind=st.sampled_from(KINDS), data=st.data())
-@settings(max_examples=600, deadline=None)
-def test_state_is_canonical_and_its_value_that_of_the_brute_force(kind: tuple[str, DType], data: st.DataObject) -> None:
-    function, dtype = kind
+@few_and_many(100, 600)
+def test_state_is_canonical_and_its_value_that_of_the_brute_force(examples: int) -> None:
+    @given(kind=st.sampled_from(KINDS), data=st.data())
+    @settings(max_examples=examples, deadline=None)
+    def check(kind: tuple[str, DType], data: st.DataObject) -> None:
+        check_state_and_value(*kind, data)
+
+    check()
+
+
+def check_state_and_value(function: str, dtype: DType, data: st.DataObject) -> None:
     aggregate = build(function, dtype)
     rows = data.draw(st.lists(st.none() | ELEMENTS[dtype], max_size=14), label="values")
     if dtype is DType.INT64 and function in ("sum", "skew") or function.startswith(("var", "std")):

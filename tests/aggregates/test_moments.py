@@ -20,7 +20,10 @@ FUNCTIONS = ["var_pop", "var_samp", "stddev_pop", "stddev_samp", "skew"]
 
 
 def by_libraries(function: str, values: list[Any]) -> float | None:
-    """What pandas and scipy say; their NaN of too few values is our null. They are told distances, as they cancel where values are large."""
+    """The values of pandas and scipy; their NaN of too few values is our null.
+
+    They get distances, because their formulas lose digits where values are large.
+    """
     there = [value for value in values if value is not None]
     centre = there[0] if there and there[0] > 1e6 else 0
     column = pd.Series([float(value - centre) for value in there], dtype="float64")

@@ -63,7 +63,7 @@ def test_percentile_of_ints_is_interpolated_too() -> None:
 @given(
     values=st.lists(st.none() | st.floats(width=32), min_size=1, max_size=20), size=st.integers(1, 6), data=st.data()
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_past_its_size_the_sample_depends_on_the_events_alone(
     values: list[Any], size: int, data: st.DataObject
 ) -> None:
@@ -80,7 +80,10 @@ def test_past_its_size_the_sample_depends_on_the_events_alone(
 
 
 def test_rank_of_a_sampled_median_is_near_the_middle() -> None:
-    """The standard error of the rank is 1 / (2 √1024) = 1.6%; seven of them never happen, were the sample a fair one."""
+    """The standard error of the rank is 1 / (2 √1024) = 1.6%.
+
+    A fair sample is never off by seven of them.
+    """
     values = np.random.default_rng(3).lognormal(0, 2, 50_000)
     for arranged in (values, np.sort(values)):  # fair also where values and positions rise together
         state_of = build("median", DType.FLOAT64)

@@ -99,7 +99,10 @@ def fill(
     now: int | None = None,
     plan: Plan = PLAN,
 ) -> None:
-    """Apply a fetch of one partition, its offsets counting from `first`; `at` and `known` are in µs, `known` is `at` unless given."""
+    """Apply a fetch of one partition, its offsets counting from `first`.
+
+    `at` and `known` are in µs; `known` is `at` by default.
+    """
     n = len(events)
 
     def ints(values: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -1,4 +1,4 @@
-"""Applying fetches to a store and looking up gives what a naive loop over all events gives, however the fetches are cut or replayed."""
+"""Applying fetches and looking up gives the values of a naive loop, however the fetches are cut or replayed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from headrace.records.apply import Applier
 from headrace.stores import CatalogueChange, Position, RecordKey
 from headrace.stores.base import NOTHING
 from headrace.stores.memory import MemoryStore
+from tests.examples import few_and_many
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SOURCE = Source(
@@ -121,7 +122,10 @@ def positions_of(orders: list[Order]) -> dict[SourcePartition, Position]:
 
 
 class SoleStore(MemoryStore):
-    """A store that nobody else writes: what was read and written is kept, decoded. Some of its commits fail, before or after they were made."""
+    """A store that nobody else writes, so the applier caches its records.
+
+    Some of its commits fail, before or after they were written.
+    """
 
     failing = ""
 
@@ -238,10 +242,7 @@ def histories(draw: st.DrawFn) -> list[Order]:
     return orders
 
 
-FEW_AND_MANY = pytest.mark.parametrize("examples", [12, pytest.param(150, marks=pytest.mark.slow)])
-
-
-@FEW_AND_MANY
+@few_and_many(12, 150)
 @pytest.mark.parametrize("kind", [MemoryStore, SoleStore])
 def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(kind: type[MemoryStore], examples: int) -> None:
     @given(orders=histories(), data=st.data())
@@ -282,7 +283,7 @@ def check_lookup(kind: type[MemoryStore], orders: list[Order], data: st.DataObje
     assert (status[0] is Status.UNKNOWN_KEY) == ("a" not in seen)
 
 
-@FEW_AND_MANY
+@few_and_many(12, 60)
 def test_lookup_in_the_past_is_exact_or_refused(examples: int) -> None:
     @given(orders=histories(), data=st.data())
     @settings(max_examples=examples, deadline=None)

@@ -1,4 +1,4 @@
-"""Every event goes to the record of its entity and source partition, whatever the entity's types and however often it comes."""
+"""Every event goes to the record of its entity and source partition, for every type of join key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An entity's key is the same bytes whoever writes it: one row or many, a worker from Arrow or a lookup from Python's values."""
+"""An entity has the same key from one row or many, from a worker's Arrow columns or a lookup's Python values."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ EVENTS = st.builds(
     dropped=st.lists(st.just(NEVER) | INT64, min_size=3, max_size=3),
     entities=st.lists(TEXT, min_size=3, max_size=3),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_records_read_back_as_they_were_written(
     events: list[Event], applied: list[int], times: list[int], dropped: list[int], entities: list[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""A view with a udf, SQL columns, filters and offsets means one thing: online, in the log, and by a loop written here."""
+"""A view with a udf, SQL columns, filters and offsets means the same online, in the log and by a loop written here."""
 
 from __future__ import annotations
 

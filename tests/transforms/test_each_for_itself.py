@@ -1,4 +1,4 @@
-"""What an expression or a udf makes of an event depends on nothing but itself and the event, whatever else fails beside it."""
+"""The value of an expression or a udf depends only on itself and its event, whatever else fails in the batch."""
 
 from __future__ import annotations
 

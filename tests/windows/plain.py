@@ -1,4 +1,4 @@
-"""Tiles merged and read the plain way: put side by side, sorted, merged run by run. What the engine does in fewer steps is compared with it."""
+"""Tiles merged and read in a plain way: concatenated, sorted, merged run by run. The engine is compared with it."""
 
 from __future__ import annotations
 
