@@ -150,7 +150,7 @@ ELEMENTS: dict[DType, st.SearchStrategy[Any]] = {
 
 
 def in_parts(aggregate: Aggregate, values: Values, order: Order, data: st.DataObject) -> State:
-    """The state of events in a random order and random chunks, with empty states between, merged along a random tree."""
+    """The state of events in random order and random chunks, with empty states between, merged along a random tree."""
     n = len(values.data)
     arrival = np.array(data.draw(st.permutations(range(n)), label="arrival"), np.int64)
     single = tuple(column[arrival] for column in aggregate.add(values, order))

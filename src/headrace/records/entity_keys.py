@@ -4,7 +4,7 @@ A key is compact JSON, so that 1 and "1" stay apart:
 
     "EWR", 7                  ["EWR",7]
     true                      [true]
-    2013-01-01 12:00 UTC      [1357041600000000]     times in µs and dates in days since 1970 (`headrace.times.as_stored`)
+    2013-01-01 12:00 UTC      [1357041600000000]     µs since 1970; dates in days (`headrace.times.as_stored`)
 
 The worker writes records under these keys and lookups ask for them. A second encoder that differed from this one in a
 single byte would make lookups miss without an error, so everything that needs a key calls this module.

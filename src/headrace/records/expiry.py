@@ -16,7 +16,7 @@ KEPT_US = 3_600_000_000
 """How long a record is kept that no window reaches any more, by the clock of the store's server: an hour."""
 
 REMEMBERED_US = KEPT_US // 2
-"""How far before now a lookup's time may lie, by the clock of who looks up: the other half is for clocks that differ."""
+"""How far before now a lookup's time may be, by the client's clock; the other half is for clocks that differ."""
 
 
 def reach_us(view: View) -> int | None:

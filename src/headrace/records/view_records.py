@@ -1,11 +1,10 @@
 """The records of one version of a view: from a batch of events to the writes that bring its records up to date.
 
-group    which record each event belongs to                   `record_groups`
-read     from the cache, or from the store                    `record_cache`, `reader`
+group    which record each event belongs to                         `record_groups`
+read     from the cache, or from the store                          `record_cache`, `reader`
 skip     events at or below a record's applied offset
-merge    into tiles; tiles that no window can reach go        `windows`
-encode   each record that changed, expected at the offset     `layout`
-that was read
+merge    into tiles; drop tiles that no window can reach            `windows`
+encode   changed records, each expected at the offset just read     `layout`, `expiry`
 """
 
 from __future__ import annotations

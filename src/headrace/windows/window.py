@@ -1,7 +1,7 @@
 """The definition of a window.
 
-An event counts for a lookup at `t` iff it was known by `t` and `tile(t) − n < tile(ts) ≤ tile(t)`, where `tile(x) =
-floor(x / slide)` and `n = length / slide`:
+An event counts for a lookup at `t` iff it was known by `t` and `tile(t) − n < tile(ts) ≤ tile(t)`, where
+`tile(x) = floor(x / slide)` and `n = length / slide`:
 
     slide 15 min, length 1 h, n = 4                     t = 10:50, tile(t) = [10:45, 11:00)
     ───┬──────┬──────┬──────┬──────┬──────┬───▶
