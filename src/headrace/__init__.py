@@ -1,8 +1,9 @@
 """headrace: a streaming feature store whose online and offline features provably agree.
 
-Importing it is cheap: what a name needs is imported when the name is used.
+Importing it is cheap: a name's modules are imported when the name is first used.
 
-PYTEST_DONT_REWRITE (pytest rewrites the packages of its plugins, and would warn programs that imported this one before it.)
+PYTEST_DONT_REWRITE (pytest rewrites the packages of its plugins. Without this it would warn programs that imported this
+package before pytest did.)
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    from headrace.extras import lazy_names  # late: `import headrace` alone stays next to free
+    from headrace.extras import lazy_names  # late, so that `import headrace` takes almost no time
 
     return lazy_names("headrace", _HOMES)(name)
 

@@ -1,4 +1,4 @@
-"""A project's settings: `headrace.toml` at its root, each value open to an environment variable.
+"""A project's settings: `headrace.toml` at its root. An environment variable can set each value.
 
 [headrace]
 repo = "feature_repo"       # the Feast repo, relative to this file
@@ -19,10 +19,11 @@ security_protocol = "PLAINTEXT"
 sample = 0.0                # the share of lookups recorded for `headrace audit`
 
 [log]
-small_files = 32            # that many files of a date and about one size are merged by the worker; 0 leaves them
-target_mb = 64.0            # the size of file that merging aims at
+small_files = 32            # the worker merges this many files of one date and about the same size; 0 merges none
+target_mb = 64.0            # the wanted size of a merged file
 
-The variable of a setting of [headrace] is `HEADRACE_NAME`, of another table `HEADRACE_TABLE_NAME`: HEADRACE_AUDIT_SAMPLE.
+The variable of a setting of [headrace] is `HEADRACE_NAME`; of another table it is `HEADRACE_TABLE_NAME`, such as
+HEADRACE_AUDIT_SAMPLE.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Clock(StrEnum):
 
 
 class SecurityProtocol(StrEnum):
-    """Whether a connection to Kafka is encrypted (SSL), and whether headrace signs in with a user and a password (SASL)."""
+    """Whether a connection to Kafka is encrypted (SSL), and whether headrace signs in with a password (SASL)."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -140,10 +141,10 @@ class _Settings(_Table):
 
 
 class Project:
-    """One project: where it lives and how it is set.
+    """One project: its folder and its settings.
 
     Args:
-        root: The folder that holds `headrace.toml`.
+        root: The folder with `headrace.toml`.
         settings: The values read from it.
     """
 
@@ -153,10 +154,11 @@ class Project:
 
     @classmethod
     def load(cls, start: str | os.PathLike[str] | None = None) -> Project:
-        """Read the settings of the project that `start` lies in.
+        """Read the settings of the project that `start` is in.
 
         Args:
-            start: A folder in the project (or its headrace.toml); None is `$HEADRACE_PROJECT`, else the current folder. Parents are searched.
+            start: A folder in the project (or its headrace.toml); None is `$HEADRACE_PROJECT`, else the current folder.
+                Parents are searched.
 
         Returns:
             The project.
@@ -185,7 +187,7 @@ class Project:
 
     @property
     def state_files(self) -> State:
-        """The small facts that must survive, and that all processes of the project share."""
+        """The small files that must survive a power cut, and that all processes of the project share."""
         return LocalState(self.state)
 
     @property
@@ -205,7 +207,7 @@ class Project:
 
     @property
     def log_notes(self) -> State:
-        """Notes on the log: which topics and which imports it was made from."""
+        """Notes on the log: the topics and the imports that it was made from."""
         return self.state_files.below("log")
 
     @property
@@ -215,7 +217,7 @@ class Project:
 
     @property
     def served_plans(self) -> State:
-        """The plans that recorded lookups were served under, as `HASH.json`."""
+        """The plans by which recorded lookups were served, as `HASH.json`."""
         return self.state_files.below("plans")
 
     @property
@@ -225,12 +227,12 @@ class Project:
 
     @property
     def pins(self) -> State:
-        """Which versions of the log datasets need, where that was noted."""
+        """Notes on the versions of the log that datasets need."""
         return self.state_files.below("pins")
 
     @property
     def undelivered_path(self) -> Path:
-        """The file of dead letters that no form of could be delivered, one JSON object a line."""
+        """The file of dead letters that could not be delivered in any form, one JSON object per line."""
         return self.state / "undelivered.jsonl"
 
     @property
@@ -245,17 +247,17 @@ class Project:
 
     @property
     def log_small_files(self) -> int:
-        """How many files of a date and about one size the worker merges into one; 0 leaves them alone."""
+        """How many files of one date and about the same size the worker merges into one; 0 merges none."""
         return self._settings.log.small_files
 
     @property
     def log_target_bytes(self) -> int:
-        """The size of file that merging aims at, in bytes."""
+        """The wanted size of a merged file, in bytes."""
         return int(self._settings.log.target_mb * 1_000_000)
 
     @property
     def broker_state_path(self) -> Path:
-        """Where the embedded broker writes down its address."""
+        """The file with the embedded broker's address."""
         return self.state / "broker.json"
 
     @property
@@ -286,7 +288,7 @@ class Project:
 
     @property
     def partitions(self) -> int:
-        """Partitions of topics that headrace creates."""
+        """How many partitions a topic gets that headrace creates."""
         return self._settings.headrace.partitions
 
     @property
@@ -301,7 +303,7 @@ class Project:
 
     @property
     def handoff_chunk(self) -> int:
-        """About how many events of the log a view's new version is built from at a time."""
+        """About how many events of the log are read at a time to build a view's new version."""
         return self._settings.headrace.handoff_chunk
 
     @property

@@ -22,7 +22,7 @@ A = [{"shop": "a"}]
         (["shop:count_60"], "no view named 'shop'", "Views: shops, windows, buyers"),
         ("dusk", "no feature service named 'dusk'", "Feature services: desk"),
         (["shops"], "no feature service named 'shops'", "view:feature, or view:*"),
-        ([], "No features were asked for", "Feature services: desk"),
+        ([], "The request names no features", "Feature services: desk"),
         (["shops:"], "has no feature named ''", "It has: count_60"),
     ],
 )

@@ -177,10 +177,10 @@ def test_features_resolve_in_the_order_asked_each_once(
 @pytest.mark.parametrize(
     ("features", "what", "hint"),
     [
-        ([], "No features were asked for", "Feature services: desk, empty. Views: shops, buyers"),
+        ([], "The request names no features", "Feature services: desk, empty. Views: shops, buyers"),
         ("shops", "no feature service named 'shops'", "ask for view:feature, or view:*"),
         (["desk", "disk"], "no feature service named 'disk'", "Feature services: desk, empty"),
-        (["carrier:*"], "no view named 'carrier' (asked for as 'carrier:*')", "Views: shops, buyers"),
+        (["carrier:*"], "no view named 'carrier' (in 'carrier:*')", "Views: shops, buyers"),
         (["shops:mean"], "The view 'shops' has no feature named 'mean'", "It has: count_1h, last_price."),
         ([""], "no feature service named ''", "Feature services: desk"),
         (["shops:count_1h:x"], "has no feature named 'count_1h:x'", "It has: count_1h"),

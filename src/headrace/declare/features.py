@@ -88,7 +88,7 @@ class FeatureCompiler(NamedTuple):
         try:
             parse_function(aggregation.function)
         except ValueError as error:
-            self._wrong(aggregation, f"{error}.", "Parameters stand in parentheses: percentile(0.9), last_n(5).")
+            self._wrong(aggregation, f"{error}.", "Write parameters in parentheses: percentile(0.9), last_n(5).")
             return None
         if not aggregation.column:
             hint = (

@@ -14,7 +14,7 @@ from headrace.events.columns import IntArray
 __all__ = ["Headers", "RawRecord", "RawRecords"]
 
 Headers = Sequence[tuple[str, bytes | None]]
-"""The headers of one record, in order. A name may stand there more than once."""
+"""The headers of one record, in order. A name can come more than once."""
 
 
 class RawRecord(Protocol):

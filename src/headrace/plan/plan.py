@@ -79,7 +79,7 @@ class Plan(Hashed):
             features: A feature service or its name, or a list of ``view:feature``, ``view:*`` and services.
 
         Returns:
-            The references in the order asked for, each once.
+            The references in the requested order, each once.
 
         Raises:
             LookupRequestError: A name is unknown; the message lists the known ones.
@@ -87,7 +87,7 @@ class Plan(Hashed):
         names, services = asked_names(features)
         self.check_applied(services)
         if not names:
-            msg = "No features were asked for."
+            msg = "The request names no features."
             raise LookupRequestError(msg, hint=self._what_there_is())
         found: dict[FeatureRef, None] = {}
         for name in names:
@@ -104,7 +104,7 @@ class Plan(Hashed):
             return list(self.services[name])
         view = self.views.get(view_name)
         if view is None:
-            msg = f"There is no view named {view_name!r} (asked for as {name!r})."
+            msg = f"There is no view named {view_name!r} (in {name!r})."
             raise LookupRequestError(msg, hint=self._what_there_is())
         if feature_name == "*":
             return [FeatureRef(view=view.name, feature=feature.name) for feature in view.features]
