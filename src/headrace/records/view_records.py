@@ -1,10 +1,12 @@
 """The records of one version of a view: from a batch of events to the writes that bring its records up to date.
 
-group    which record each event belongs to                         `record_groups`
-read     from the cache, or from the store                          `record_cache`, `reader`
-skip     events at or below a record's applied offset
-merge    into tiles; drop tiles that no window can reach            `windows`
-encode   changed records, each expected at the offset just read     `layout`, `expiry`
+The steps of `ViewRecords.writes`:
+
+    group    which record each event belongs to                         `record_groups`
+    read     from the cache, or from the store                          `record_cache`, `reader`
+    skip     events at or below a record's applied offset
+    merge    into tiles; drop tiles that no window can reach            `windows`
+    encode   changed records, each expected at the offset just read     `layout`, `expiry`
 """
 
 from __future__ import annotations
