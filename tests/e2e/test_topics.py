@@ -1,4 +1,4 @@
-"""A topic that is made anew, or has lost what comes next, under commands as users run them."""
+"""A topic that is created again, or has lost what comes next, under commands as users run them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_restart_of_the_embedded_broker_costs_nothing(tmp_path: Path) -> None:
             rides.send(broker.address, first, first + 1)
             rides.send(broker.address, first + 2, partition=1)
             said = rides.run("stream", "--until-end")
-            assert said.count("was made anew") == (first > 1)
+            assert said.count("was created again") == (first > 1)
             rides.send(broker.address, first + 3)
             rides.run("stream", "--until-end")
             status = rides.json("status")

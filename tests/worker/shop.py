@@ -87,7 +87,7 @@ class KeptLetters:
 
 
 class Renewed(Numbers):
-    """A topic that was made anew: its partition 0 is source partition 2 now."""
+    """A topic that was created again: its partition 0 is source partition 2 now."""
 
     def __init__(self, newest_us: int | None = None) -> None:
         self.newest_us = newest_us

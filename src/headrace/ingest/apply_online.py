@@ -1,4 +1,4 @@
-"""Making imported events readable online, where no worker has to do it."""
+"""Makes imported events readable online, unless a worker must do it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Applied:
     """What became of imported events online.
 
     Attributes:
-        events: How many were applied now; None where that is left to the next worker.
-        note: What there is to know.
+        events: How many were applied now; None if the next worker does it.
+        note: What was done, for people.
     """
 
     events: int | None
@@ -48,7 +48,7 @@ class Known:
 
 
 def known_of(project: Project, plan: Plan, topic: str) -> Known:
-    """What the online store knows of a topic; nothing where there is none, or it cannot be read.
+    """What the online store knows of a topic; nothing if there is no store or it cannot be read.
 
     Args:
         project: The project.
@@ -74,7 +74,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
         source: The source.
 
     Returns:
-        What was done; where it is left to the next worker, why.
+        What was done; if the next worker does it, why.
 
     Raises:
         LogError: The log cannot be read.
@@ -83,7 +83,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
     try:
         store = open_store(project.store_url, writable=True)
     except StoreLockedError:
-        return Applied(None, "A worker runs: it makes them readable online when it is started anew.")
+        return Applied(None, "A worker runs: it makes them readable online when it is started again.")
     with store:
         catalogue, is_new = store.catalogue(), not store.positions()
         why_not = _unfit(store, catalogue, project, plan, source)
@@ -94,7 +94,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
         applier = Applier(plan, store, project.repo)
         erased = ErasureFilter(project.erasures, identities)
         events = replay(store, applier, [log], EventLog.imports, erased, say=logger.debug)
-        if is_new:  # else, on Redis, a worker may have begun to fill it meanwhile
+        if is_new:  # if not, a worker may have begun to fill it meanwhile (on Redis)
             store.end_filling()
         store.sync()
     return Applied(events, "They are readable online.")
@@ -103,8 +103,11 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
 def _unfit(store: OnlineStore, catalogue: Catalogue, project: Project, plan: Plan, source: Source) -> str | None:
     """Why events cannot be applied under this plan; None if they can. An empty store takes over the plan."""
     if catalogue.readiness is Readiness.FILLING or (not store.positions() and _holds_more(project, plan, source)):
-        # Alone in the store, these events would be taken for all there are.
-        return "The online store is not filled from the log yet: the next worker that starts does that, and makes them readable online."
+        # Alone in the store, these events would look like all there are.
+        return (
+            "The online store is not filled from the log yet: the next worker that starts does that, "
+            "and makes them readable online."
+        )
     if not store.positions():
         store.change(CatalogueChange().clock(project.clock).serve(plan.views.values(), is_filling=True))
         note_origin(store, project.log_path, plan.sources.values())
@@ -112,7 +115,10 @@ def _unfit(store: OnlineStore, catalogue: Catalogue, project: Project, plan: Pla
     declared = {view.name: view.hash for view in plan.views.values()}
     if catalogue.clock is project.clock and catalogue.live == declared and not catalogue.building:
         return None
-    return "The online store serves other versions of the views than the plan has: a worker makes them readable online when it is started."
+    return (
+        "The online store serves other versions of the views than the plan has: "
+        "a worker makes them readable online when it is started."
+    )
 
 
 def _holds_more(project: Project, plan: Plan, source: Source) -> bool:

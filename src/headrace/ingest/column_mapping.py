@@ -46,7 +46,7 @@ class Unmatched:
     Attributes:
         part: The part's name.
         columns: Its columns that no field comes from.
-        fields: The fields that come from no column of it: the model's defaults stand in.
+        fields: The fields that come from no column: they get the model's defaults.
         hints: What `--map` to write, where a field and a column look as if they were meant for each other.
     """
 
@@ -60,9 +60,8 @@ class Unmatched:
         if self.fields:
             said.append(f"no column for {_listed(self.fields)} (left out: the model's default in every row)")
         if self.columns:
-            said.append(
-                f"no field for {'the column' if len(self.columns) == 1 else 'the columns'} {_listed(self.columns)} (passed over)"
-            )
+            columns = "the column" if len(self.columns) == 1 else "the columns"
+            said.append(f"no field for {columns} {_listed(self.columns)} (ignored)")
         hint = f". Did you mean {' '.join(self.hints)}?" if self.hints else "."
         return f"{self.part}: {', and '.join(said)}{hint}"
 

@@ -1,8 +1,8 @@
-"""Importing history: all of it is read and checked first, and then logged; what was cut short goes on where it ended.
+"""Importing history: all of it is read and checked first, then logged. An interrupted import can be continued.
 
-Imported events stand in a source partition of their own, one per import (`log.schema.FIRST_IMPORT` and above), at
-offsets from 0. So nothing that Kafka delivers has their positions, a worker's offsets are not touched, and everything
-else is as for streamed events.
+Imported events have a source partition of their own, one per import (`FIRST_IMPORT` in `log/log_columns.py`, and
+above), at offsets from 0. So nothing that Kafka delivers has their positions, a worker's offsets are not touched, and
+everything else is as for streamed events.
 """
 
 from __future__ import annotations
@@ -59,24 +59,23 @@ class Imported:
     Attributes:
         source: The source's name.
         id: The import's id.
-        partition: The source partition that its events stand in; None where nothing was written.
+        partition: The source partition of its events; None if nothing was written.
         rows: How many rows were read.
         events: How many of them are events.
-        bad: How many are none.
-        repeated: How many events were left out because their event id had counted already.
-        held: How many were left out because the log holds an event with that event id already.
+        bad: How many rows are not events.
+        repeated: How many events were left out because their event id had counted already in this import.
+        held: How many were left out because the log already has an event with that event id.
         erased: How many were left out because their entity was erased.
         logged: How many were logged now.
-        imported_at: When the same events were imported before, so that nothing was logged now; None where they were
-            not.
-        first_us: The earliest event time, in µs; None where there is no event.
+        imported_at: When the same events were imported before, so that nothing was logged now; None if they were not.
+        first_us: The earliest event time, in µs; None if there are no events.
         last_us: The latest.
-        version: The log's version since; None where nothing was logged.
+        version: The log's version after the import; None if nothing was logged.
         online: What became of them online; None for a dry run.
         unmatched: The columns that no field comes from, and the fields that come from no column.
-        quoted_query: The query as it was run, where names in it had to be put in double quotes.
-        bad_file: Where the rows that are no events are written; None where there are none.
-        first_bad: The first few of them.
+        quoted_query: The query as it was run, if names in it had to be put in double quotes.
+        bad_file: The file with the rows that are not events; None if there are none.
+        first_bad: The first few of these rows.
     """
 
     source: str
@@ -114,7 +113,7 @@ def import_history(
     dry_run: bool = False,
     now_us: int | None = None,
 ) -> Imported:
-    """Load existing history into the log, and into the online store where no worker has to do it.
+    """Load existing history into the log, and into the online store unless a worker must do it.
 
     Importing the same events again changes nothing. An import that was cut short goes on where it ended when it is run
     again.
@@ -129,7 +128,7 @@ def import_history(
         name: An id for the import; None makes one of its events' checksum.
         again: Whether to import events once more that were imported already; where they have event ids, they count once
             all the same.
-        skip_bad: Whether to leave out rows that are no events, and write them to a file, rather than import nothing.
+        skip_bad: Whether to leave out rows that are not events, and write them to a file, instead of importing nothing.
         dry_run: Whether to read and check only.
         now_us: Now by the wall clock, in µs; None asks it.
 
@@ -137,9 +136,9 @@ def import_history(
         What was done.
 
     Raises:
-        IngestError: A row is no event; a file was imported before, with other options; a file or column is missing.
+        IngestError: A row is not an event; a file was imported before, with other options; a file or column is missing.
         PlanError, EventError: There is no plan, or the source's model cannot be loaded.
-        LogError, LogUnavailableError, StoreUnavailableError: Import again: it goes on where this ended.
+        LogError, LogUnavailableError, StoreUnavailableError: Import again: it continues where this ended.
     """
     plan = read_plan(project.plan_file)
     declared = _source(plan, source)
@@ -196,7 +195,7 @@ def import_history(
 
 @contextmanager
 def _room(project: Project) -> Iterator[Path]:
-    """A folder for what waits; those of imports that were killed are removed, as no other import is under way."""
+    """A folder for events that wait. Folders of imports that were killed are removed: no other import is running."""
     for left in project.state.glob(f"{_ROOM}*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=project.state, prefix=_ROOM) as room:
@@ -252,8 +251,8 @@ def _judge_bad_rows(done: Imported, *, skip_bad: bool) -> None:
         more = f"\n  … and {done.bad - _SHOWN:,} more" if done.bad > _SHOWN else ""
         msg = f"{done.bad:,} of {done.rows:,} rows cannot be imported, so nothing was:\n{shown}{more}"
         hint = (
-            "Fix them, name other columns with --map, say how the file is written (--delimiter, --quote, --escape, --encoding, --null) "
-            "or its times (--zone, --epoch)"
+            "Fix them, name other columns with --map, say how the file is written "
+            "(--delimiter, --quote, --escape, --encoding, --null) or its times (--zone, --epoch)"
         )
         if not skip_bad:
             hint += ", or leave them out with --skip-bad, which writes them to a file"
@@ -315,6 +314,6 @@ def _append(project: Project, plan: Plan, log: EventLog, entry: Entry, staging: 
             appended = log.append(log_rows(log.source, [kept]), {entry.partition: int(batch.offset[-1])})
             done.logged += appended.rows
             done.version = appended.version if appended.version is not None else done.version
-    # What was left out as a repetition may come last: the log stands for it too.
+    # The last events may be repetitions that were left out: the log accounts for their offsets too.
     ended = log.append(log_rows(log.source, []), {entry.partition: entry.events - 1})
     done.version = ended.version if ended.version is not None else done.version

@@ -56,7 +56,7 @@ class Reader:
         names: The fields of the model, which a query may name without the double quotes that they need.
 
     Raises:
-        IngestError: There is no such file, or the database does not open.
+        IngestError: There is no such file, or the database cannot be opened.
     """
 
     def __init__(self, origin: Origin, names: Sequence[str] = ()) -> None:
@@ -126,7 +126,8 @@ class Reader:
         if name.lower().endswith(_PARQUET):
             relation = f"read_parquet({literal(unglobbed(name))}, hive_partitioning = false)"
             return SqlPart(name, self._con, relation, is_sorted=False)
-        msg = f"{name} ends neither in {', '.join(_PARQUET)} nor in .csv or .tsv (also with .gz, .zst, .bz2 or .xz behind)."
+        after = "(.gz, .zst, .bz2 or .xz may follow)"
+        msg = f"{name} ends neither in {', '.join(_PARQUET)} nor in .csv or .tsv {after}."
         raise IngestError(msg, hint="Read anything else by a query: --query \"FROM read_json('events.json')\".")
 
 
@@ -157,7 +158,8 @@ def _connect(database: Path | None) -> duckdb.DuckDBPyConnection:
 
 
 def _paths(files: str) -> list[str]:
-    found = [files] if Path(files).is_file() else sorted(glob.glob(files, recursive=True))  # noqa: PTH207 the user's own pattern
+    # The pattern is the user's own.
+    found = [files] if Path(files).is_file() else sorted(glob.glob(files, recursive=True))  # noqa: PTH207
     found = [path for path in found if Path(path).is_file()]
     if not found:
         msg = f"There is no file {files}."

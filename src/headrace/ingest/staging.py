@@ -83,7 +83,7 @@ class Staging:
         self._writer: Any = None
 
     def add(self, batch: EventBatch) -> None:
-        """Put events behind those that are there.
+        """Append events.
 
         Args:
             batch: The events.
@@ -102,8 +102,8 @@ class Staging:
         self.close()
         if not self._path.exists():
             return
-        with pa.memory_map(str(self._path)) as held:
-            reader = pa.ipc.open_file(held)
+        with pa.memory_map(str(self._path)) as mapped:
+            reader = pa.ipc.open_file(mapped)
             waiting: list[pa.RecordBatch] = []
             for number in range(reader.num_record_batches):
                 waiting.append(reader.get_batch(number))

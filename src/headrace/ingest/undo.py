@@ -1,8 +1,7 @@
 """Undoing an import: its events leave the newest version of the log, and the online store.
 
-The steps are in an order in which each may be the last: the list of imports says first that it is being taken back, so
-that nothing counts it as there; log and store follow, each of which may be done again; last the list says that it is
-done.
+An undo may be cut short after any step, and can be run again. First the list of imports says that it is being undone,
+so that nothing counts it any more. Then its events leave log and store. Last the list says that it is undone.
 """
 
 from __future__ import annotations
@@ -80,13 +79,13 @@ def find_import(project: Project, name: str, source: str | None = None) -> tuple
         msg = f"Several topics have an import {name!r}: {', '.join(entry.topic for entry in found)}."
         raise IngestError(msg, hint="Say which: headrace import SOURCE --undo NAME.")
     entry = found[0]
-    told = Undone(entry.id, entry.topic, entry.partition, entry.begun_at, entry.events)
-    told.datasets = _datasets(project, EventLog(project.log_path, _source(plan, entry)), entry)
-    return entry, told
+    undone = Undone(entry.id, entry.topic, entry.partition, entry.begun_at, entry.events)
+    undone.datasets = _datasets(project, EventLog(project.log_path, _source(plan, entry)), entry)
+    return entry, undone
 
 
 def undo_import(project: Project, name: str, source: str | None = None, *, now_us: int | None = None) -> Undone:
-    """Take an import back. Where it was cut short, doing it again goes on where it ended.
+    """Undo an import. If this is cut short, doing it again continues where it ended.
 
     Args:
         project: The project.
@@ -114,7 +113,7 @@ def undo_import(project: Project, name: str, source: str | None = None, *, now_u
                 entry = replace(entry, undoing_at=now)
                 registry.add(entry)
             done.removed, done.version = leave_out_partition(log.path, entry.partition)
-            for view in _views_held(plan, store, declared):
+            for view in _known_views(plan, store, declared):
                 done.records += store.delete(
                     view.hash, store.entities(view.hash), SourcePartition(entry.topic, entry.partition)
                 )
@@ -141,11 +140,14 @@ def _store(project: Project) -> OnlineStore:
 
 def _refuse_while_building(store: OnlineStore) -> None:
     if store.catalogue().building:
-        msg = "Another version of a view is being built from the log, which would still count the import. Nothing was changed."
+        msg = (
+            "Another version of a view is being built from the log, and would still count the import. "
+            "Nothing was changed."
+        )
         raise IngestError(msg, hint="Let the worker finish it, then take the import back.")
 
 
-def _views_held(plan: Plan, store: OnlineStore, source: Source) -> list[View]:
+def _known_views(plan: Plan, store: OnlineStore, source: Source) -> list[View]:
     """The versions of views over a source that the plan or the store has."""
     known = {view.hash: view for view in plan.views.values()} | store.catalogue().definitions()
     return [view for view in known.values() if view.source == source.name]
@@ -159,6 +161,6 @@ def _datasets(project: Project, log: EventLog, entry: Entry) -> list[str]:
         try:
             has_it = entry.partition in log.snapshot(version).partitions()
         except (LogError, HeadraceError):
-            has_it = True  # a version that does not read cannot be said to be without it
+            has_it = True  # a version that cannot be read may have it
         found += manifests if has_it else []
     return sorted(found)

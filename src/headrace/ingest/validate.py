@@ -37,12 +37,12 @@ _NO_TIME = (
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that is no event.
+    """A row that is not an event.
 
     Attributes:
         part: Its file, or "the query".
         row: Its number there, from 1.
-        line: The line of the file that it begins on, from 1; None where there are no lines.
+        line: The line of the file that it begins on, from 1; None if the input has no lines.
         field: The field at fault; None where it is the whole row.
         reason: What is wrong with it.
         values: The row as JSON.
@@ -144,7 +144,7 @@ class Validator:
             }
             try:
                 found.append(to_json(event, inf_nan_mode="constants", fallback=str))
-            except ValueError as error:  # pydantic's serialization error is one: bytes that are no text
+            except ValueError as error:  # pydantic's serialization error is one: bytes that are not text
                 bad[row] = None, f"it cannot be written as JSON: {error}"
                 found.append(repr(event).encode("utf-8", "replace"))
         return found

@@ -120,7 +120,7 @@ class SimulatedWorker:
 
         Returns:
             Whether it was done. It cannot be where the store holds events known later, or where one that it lacks lies
-            behind an offset that it has applied: records skip by offset, so such a one would be taken for a replay.
+            after an offset that it has applied: records skip by offset, so it would look like a replay.
         """
         if any(self._newest_known_us.get(sent[0].at.topic, at_us) > at_us for sent in rounds):
             return False

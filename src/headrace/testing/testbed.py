@@ -187,7 +187,7 @@ class Testbed:
             self._worker.close()
             store = self._open_store("lmdb-1")
         else:
-            store = self._worker.store  # what is in memory here stands for what outlives a worker, a disk or Redis
+            store = self._worker.store  # memory here stands in for a disk or Redis, which outlive a worker
         # A worker that dies takes its Delta tables, open in memory, with it.
         self._logs = {source.topic: self._open_log(source) for source in self.plan.sources.values()}
         died, self._worker = self._worker, self._new_worker(store)
@@ -195,7 +195,7 @@ class Testbed:
         self._deliver_from({topic: log.last_offsets() for topic, log in self._logs.items()})
 
     def replay(self, from_offset: int = 0) -> None:
-        """Deliver again what lies at or behind an offset in each partition; nothing may change by it.
+        """Deliver again everything from an offset on in each partition; this must change nothing.
 
         Args:
             from_offset: The first offset to deliver.
@@ -203,10 +203,10 @@ class Testbed:
         self._worker.flush()
         self._worker.is_reassigned()
         ends = {one.at: from_offset - 1 for sent in self._rounds for one in sent}
-        held: dict[str, dict[int, int]] = {}
+        ends_before: dict[str, dict[int, int]] = {}
         for at, end in ends.items():
-            held.setdefault(at.topic, {})[at.partition] = end
-        self._deliver_from(held)
+            ends_before.setdefault(at.topic, {})[at.partition] = end
+        self._deliver_from(ends_before)
         self._worker.flush()
 
     def close(self) -> None:
@@ -226,11 +226,11 @@ class Testbed:
 
     def _refuse_broken(self) -> None:
         """Raise where a transform is broken: in a test, its nulls would pass for events without a value."""
-        broken = [(name, told) for name, told in self._worker.failures.items() if told["broken"]]
+        broken = [(name, found) for name, found in self._worker.failures.items() if found["broken"]]
         if broken:
             said = [
-                f"{name}: {told['what']} failed on {told['failed']} of {told['events']} events: {told['reason']}"
-                for name, told in broken
+                f"{name}: {found['what']} failed on {found['failed']} of {found['events']} events: {found['reason']}"
+                for name, found in broken
             ]
             hint = "Correct it. To test what becomes of events that it cannot take: Testbed(…, allow_failures=True)."
             raise TransformError("\n".join(said), hint=hint)
@@ -238,9 +238,9 @@ class Testbed:
     def _refs(self, features: AskedFeatures) -> list[FeatureRef]:
         return self.plan.resolve(features)
 
-    def _deliver_from(self, held: Mapping[str, Mapping[int, int]]) -> None:
+    def _deliver_from(self, ends: Mapping[str, Mapping[int, int]]) -> None:
         for sent in self._rounds:
-            self._worker.deliver([one for one in sent if one.offset > held[one.at.topic].get(one.at.partition, -1)])
+            self._worker.deliver([one for one in sent if one.offset > ends[one.at.topic].get(one.at.partition, -1)])
 
     def _worker_at(self, at_us: int, topics: set[str]) -> SimulatedWorker:
         """A worker whose store holds exactly what was known at a time: the one that runs, or one kept for the past."""

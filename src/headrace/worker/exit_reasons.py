@@ -34,7 +34,10 @@ def explained(error: BaseException, project: Project, connection: KafkaConnectio
         if error.retriable:
             return unavailable(connection, _text(error))
     msg = f"The worker cannot go on: {_text(error)}{_where(error)}."
-    hint = "Started again, it goes on where it was. If it ends this way again, report it with what `headrace stream --verbose` says."
+    hint = (
+        "Started again, it continues where it was. If it ends this way again, report it with what "
+        "`headrace stream --verbose` says."
+    )
     return WorkerError(msg, hint=hint)
 
 

@@ -84,7 +84,7 @@ def arm(setting: str | None) -> None:
     Raises:
         ConfigError: There is no such failpoint.
     """
-    global _armed  # noqa: PLW0603 one process has one fate, and an unarmed failpoint has to cost nothing
+    global _armed  # noqa: PLW0603 one per process, and an unarmed failpoint must cost nothing
     _armed = Failpoint(setting) if setting else None
 
 

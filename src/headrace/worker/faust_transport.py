@@ -108,7 +108,7 @@ class _GroupThread(driver.AIOKafkaConsumerThread):
 
 
 class RoundConsumer(driver.Consumer):
-    """A Faust consumer that reads rounds, and whose committable offsets are those that both stores hold."""
+    """A Faust consumer that reads rounds, and which commits the offsets that both stores have."""
 
     app: StreamApp
     logger = logging.getLogger("faust.headrace.consumer")  # what Faust says is Faust's, also of its subclasses
@@ -136,7 +136,7 @@ class RoundConsumer(driver.Consumer):
 
     async def _turn(self) -> None:
         self.app.worker.life.progress.turn()
-        if not self.flow_active:  # Faust moves the consumer before it goes on
+        if not self.flow_active:  # Faust moves the consumer before the flow goes on
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event will do
         elif not self.rounds.is_placed and self.assignment():
             await self.perform_seek()
@@ -208,7 +208,7 @@ class RoundConsumer(driver.Consumer):
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         if self.crashed:
-            return False  # the worker ends; what is not committed is read again, and passed over
+            return False  # the worker ends; what is not committed is read again, and skipped
         failpoints.reach("before-offset-commit")
         committed = await super()._commit(offsets)
         failpoints.reach("after-offset-commit")

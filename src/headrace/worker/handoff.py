@@ -253,10 +253,10 @@ class Handoff:
 
     def _partitions(self, view: View) -> set[int]:
         topic = self._topic(view)
-        held = {at.partition for at in self._store.positions() if at.topic == topic} | set(
+        known = {at.partition for at in self._store.positions() if at.topic == topic} | set(
             self._logs[topic].last_offsets()
         )
-        return held | set(range(self._counts.get(topic, 0)))
+        return known | set(range(self._counts.get(topic, 0)))
 
     def _is_mine(self, view: View, partition: int, owns: Owns) -> bool:
         """Whether this worker builds a partition. Imported ones, which Kafka does not have, go with partition 0."""

@@ -10,7 +10,7 @@ __all__ = ["Numbers"]
 
 
 def _nothing() -> None:
-    """There is nothing to wait for."""
+    """Nothing to wait for."""
 
 
 class Numbers:
@@ -25,7 +25,7 @@ class Numbers:
         return at
 
     def kafka(self, at: SourcePartition) -> SourcePartition | None:
-        """Kafka's partition that a source partition stands for; None where it is sealed or imported.
+        """Kafka's partition of a source partition; None if that is sealed or imported.
 
         Args:
             at: Topic, and source partition.
@@ -53,7 +53,7 @@ class Numbers:
 
         Args:
             at: The partition.
-            logged: The last offset that the log holds of it; None where there is none.
+            logged: Its last offset in the log; None if there is none.
         """
         return 0 if logged is None else logged + 1
 
@@ -73,10 +73,10 @@ class Numbers:
         """Begin to ask whether the topics are still those that are read; returns at once.
 
         Args:
-            within_s: An answer that was asked for so short a time ago, in seconds, is good enough.
+            within_s: An answer that is at most this many seconds old is good enough.
 
         Returns:
-            What waits for the answer; it raises TopicError where a topic is another one.
+            What waits for the answer; it raises TopicError if a topic is another one.
         """
         del within_s
         return _nothing

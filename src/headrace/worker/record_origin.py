@@ -74,11 +74,12 @@ def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Sour
         made = made_log(root, source)
         if known - {UNKNOWN_LOG, None if made is None else made.id}:
             msg = (
-                f"The online store holds events that are gone from the broker, so it has to be filled anew; but the log of {source.topic!r} that it "
-                f"was filled from is not at {root / source.topic}. What only that log held would be lost."
+                "The online store has events that are gone from the broker, so it must be filled anew. But the log of "
+                f"{source.topic!r} from which it was filled is not at {root / source.topic}. "
+                "What only that log has would be lost."
             )
             hint = (
-                "Bring the log back. `headrace stream --rebuild` fills the store from what is here, without the rest; `headrace reset` starts from "
-                "nothing."
+                "Bring the log back. `headrace stream --rebuild` fills the store from what is here, without the rest; "
+                "`headrace reset` starts from nothing."
             )
             raise LogError(msg, hint=hint)

@@ -2,8 +2,8 @@
 
 There is no other way back from the log.
 
-A worker that starts, a store that is filled anew, an import that is made readable, and a view's new version all read
-the log by `chunks`. A replay that was cut short goes on from the offsets that the store has applied by then; a record
+A worker that starts, a store that is filled anew, an import, and a view's new version all read the log by `chunks`. A
+replay that was cut short continues from the offsets that the store has applied by then; a record
 skips what it has applied.
 """
 
@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
         source: The source partition.
         batch: The events, without those of erased entities: an erasure that was cut short may have left some in the
             log.
-        reached: The last offset, and the newest times, of all rows that it stands for.
+        reached: The last offset and the newest times of all its rows, erased ones too.
     """
 
     source: SourcePartition
@@ -104,7 +104,7 @@ def replay(
     applied = 0
     for log in logs:
         topic = log.source.topic
-        # The log first: what other workers log meanwhile they have applied, and the store is not behind because of it.
+        # The log is read first: what other workers log meanwhile, they have applied before.
         ends = log.last_offsets(partitions(log))
         positions = {at.partition: position for at, position in store.positions().items() if at.topic == topic}
         behind = {one: end for one, end in ends.items() if one not in positions or positions[one].offset < end}
@@ -119,7 +119,7 @@ def replay(
             applier.apply([chunk.batch], {chunk.source: positions[number]})
             applied += len(chunk.batch)
             on_step()
-        # The log may stand for more than its last row: dead letters, and repetitions that an import left out.
+        # The log may account for offsets after its last row: dead letters, and repetitions that an import left out.
         stands_for = {
             SourcePartition(topic, one): _later(positions.get(one), replace(positions.get(one, _NOTHING), offset=end))
             for one, end in behind.items()
@@ -134,7 +134,7 @@ def replay_beside_others(replaying: Callable[[], object], wait: Callable[[float]
 
     Args:
         replaying: Replays.
-        wait: Waits for so many seconds.
+        wait: Waits for the given number of seconds.
     """
     for left in reversed(range(_ATTEMPTS)):
         try:
@@ -166,7 +166,7 @@ _NOTHING = Position(-1, 0, 0)
 
 
 def _later(before: Position | None, reached: Position) -> Position:
-    """A position that has come to another one; no offset and no time goes back."""
+    """A position moved to another one; no offset and no time goes back."""
     if before is None:
         return reached
     return Position(

@@ -147,7 +147,7 @@ class Aligner:
             ends: A partition's end offset, or None where it is not known yet.
 
         Returns:
-            The next round, by partition in order; empty where everything has to wait.
+            The next round, by partition in order; empty if everything has to wait.
         """
         now = self._monotonic()
         for source, read in reads.items():
@@ -159,7 +159,7 @@ class Aligner:
     def _horizon(
         self, assigned: Iterable[SourcePartition], ends: Callable[[SourcePartition], int | None], now: float
     ) -> int | None:
-        """The record time up to which every partition waited for has been read; None is no limit, -1 is wait."""
+        """The record time up to which every awaited partition has been read; None is no limit, -1 means wait."""
         horizon: int | None = None
         for source in assigned:
             partition = self._partitions.setdefault(source, _Partition(now))

@@ -244,7 +244,7 @@ def settle_topics(
 
 
 def _check_moved(connection: KafkaConnection, history: TopicHistory, log: EventLog) -> None:
-    """Refuse another cluster whose topic has other records at the offsets of the newest ones that are logged."""
+    """Refuse another cluster whose topic has other records at the offsets of the newest logged ones."""
     topic, snapshot = log.source.topic, log.snapshot()
     newest = {
         partition: found
@@ -257,10 +257,13 @@ def _check_moved(connection: KafkaConnection, history: TopicHistory, log: EventL
         if record.timestamp != known_ms and not record.is_append_time:
             shown = [iso_time(ms * 1000) for ms in (record.timestamp, known_ms)]
             msg = (
-                f"{topic}[{record.partition}] of the other cluster has another record at offset {record.offset}: it is of {shown[0]}, "
-                f"and the logged one is of {shown[1]}."
+                f"{topic}[{record.partition}] of the other cluster has another record at offset {record.offset}: "
+                f"it is of {shown[0]}, and the logged one is of {shown[1]}."
             )
-            hint = "Its offsets are not the same. Use `headrace stream --accept-new-topic`: docs/topics.md says what that means."
+            hint = (
+                "Its offsets are not the same. Use `headrace stream --accept-new-topic`: "
+                "docs/topics.md says what that means."
+            )
             raise TopicError(msg, hint=hint)
 
 

@@ -237,8 +237,8 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
 
 def _size(topic: str, log: EventLog, positions: Iterable[SourcePartition]) -> int:
     """One more than the greatest source partition of Kafka's in log or store: the store may be filled in part only."""
-    held = {*log.last_offsets(), *(at.partition for at in positions if at.topic == topic)}
-    return max((number for number in held if number < FIRST_IMPORT), default=-1) + 1
+    known = {*log.last_offsets(), *(at.partition for at in positions if at.topic == topic)}
+    return max((number for number in known if number < FIRST_IMPORT), default=-1) + 1
 
 
 def _source_partitions(sizes: Mapping[str, int], log: EventLog) -> list[int]:

@@ -204,10 +204,13 @@ def gap_error(topic: str, gone: Sequence[Missing]) -> TopicError:
         for one in gone[:_SHOWN]
     ]
     more = f", and {len(gone) - _SHOWN} partitions more" if len(gone) > _SHOWN else ""
-    msg = f"The broker no longer has what comes next: {', '.join(named)}{more} are gone, by retention or because somebody deleted them."
+    msg = (
+        f"The broker no longer has what comes next: {', '.join(named)}{more} are gone, "
+        "by retention or because somebody deleted them."
+    )
     hint = (
-        "If the events are kept elsewhere, bring them back first. Else `headrace stream --accept-gap` notes in the log that they are "
-        "missing, and goes on behind them. docs/topics.md says what that means."
+        "If the events are kept elsewhere, bring them back first. Else `headrace stream --accept-gap` notes in the log "
+        "that they are missing, and continues after them. docs/topics.md says what that means."
     )
     return TopicError(msg, hint=hint)
 
@@ -225,17 +228,20 @@ def other_topic(topic: str, known: str, found: str, *, is_embedded: bool = False
         f"The topic {topic!r} is not the one that the log was made from: that was {known}, and the broker has {found}."
     )
     if is_embedded:
-        hint = "The embedded broker was restarted, and forgets its topics. Start `headrace stream` again: it goes on with the new topic by itself."
+        hint = (
+            "The embedded broker was restarted, and forgets its topics. Start `headrace stream` again: "
+            "it continues with the new topic by itself."
+        )
         return TopicError(msg, hint=hint)
-    anew = "`headrace stream --accept-new-topic` keeps what is logged and goes on with the new topic"
+    again = "`headrace stream --accept-new-topic` keeps what is logged and continues with the new topic"
     reset = "`headrace reset` starts from nothing"
     if found.partition("/")[0] == known.partition("/")[0]:
-        hint = f"It was deleted and made anew, so its offsets begin at 0 again. {anew}; {reset}."
+        hint = f"It was deleted and created again, so its offsets begin at 0 again. {again}; {reset}."
     else:
         hint = (
-            f"The broker is another cluster. If it has the same records at the same offsets (a mirror, a restored backup), "
-            f"`headrace stream --accept-cluster` goes on there. If the topic is a new one, {anew}. {reset}. "
-            "If this is the wrong broker, set `broker` in headrace.toml right."
+            "The broker is another cluster. If it has the same records at the same offsets (a mirror, a restored backup), "
+            f"`headrace stream --accept-cluster` continues there. If the topic is a new one, {again}. {reset}. "
+            "If this is the wrong broker, correct `broker` in headrace.toml."
         )
     return TopicError(msg, hint=f"{hint} docs/topics.md helps to choose.")
 
@@ -287,7 +293,7 @@ def _renewed(
     first, last = renewed.live.base, renewed.live.base + found.partitions - 1
     numbers = f"source partitions {first} to {last}" if last > first else f"source partition {first}"
     logger.warning(
-        "The topic %s was made anew. What was read of it before stays, and counts; from now on it is %s.",
+        "The topic %s was created again. What was read of it before stays and counts; from now on it is %s.",
         topic,
         numbers,
     )
@@ -318,8 +324,9 @@ def lost_error(topic: str, lost: Mapping[int, tuple[int, int]]) -> TopicError:
     named = _ends_named(topic, lost)
     msg = f"The broker has lost records that the log has: {named}. Other events would get their offsets."
     hint = (
-        "It was restored from an older copy, or a replica that was behind was made leader. `headrace stream --accept-new-topic` keeps what "
-        "is logged and reads what the broker gets from now on as a new topic. docs/topics.md says what that means."
+        "It was restored from an older copy, or a replica that was behind was made leader. "
+        "`headrace stream --accept-new-topic` keeps what is logged, and reads what the broker gets from now on as a new "
+        "topic. docs/topics.md says what that means."
     )
     return TopicError(msg, hint=hint)
 
@@ -334,7 +341,10 @@ def _check_mirror(topic: str, history: TopicHistory, found: BrokerTopic, stored:
     else:
         return
     msg = f"The topic {topic!r} of the other cluster does not have the same offsets: {why}."
-    hint = "Wait until the mirror has everything. If its offsets differ, use `headrace stream --accept-new-topic`: docs/topics.md."
+    hint = (
+        "Wait until the mirror has everything. If its offsets differ, use `headrace stream --accept-new-topic`: "
+        "docs/topics.md."
+    )
     raise TopicError(msg, hint=hint)
 
 

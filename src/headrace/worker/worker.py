@@ -141,8 +141,8 @@ class Worker:
             sources: Kafka's partitions.
 
         Raises:
-            TopicError: Another worker has gone on with a topic that was made anew.
-            StoreBehindError: The online store holds less than the log: it has lost writes since the worker started.
+            TopicError: Another worker reads a topic that was created again.
+            StoreBehindError: The online store has less than the log: it has lost writes since the worker started.
         """
         with self._applying:
             # Rounds that were read before come again. If they were applied now, they would be taken for what follows
@@ -190,7 +190,7 @@ class Worker:
             round_: The round; rounds come in the order in which they were read.
 
         Returns:
-            Whether reading goes on. If not, the reader must be placed anew: see `resume`.
+            Whether the reader may go on. If not, it must be placed again: see `resume`.
         """
         with self._applying:
             goes_on = self._apply(round_)
@@ -243,7 +243,7 @@ class Worker:
     # Beside rounds.
 
     def tick(self) -> None:
-        """Do what is due: flush, stop at records that are gone, see how far others are.
+        """Do what is due: flush, stop at records that are gone, look how far others are.
 
         Raises:
             TopicError: The broker no longer has what comes next of some partition.
@@ -276,11 +276,11 @@ class Worker:
         done = self.stats.next_offsets
         reached = [gone for at, gone in list(self._gone.items()) if done.get(at, gone.wanted) >= gone.wanted]
         if reached:
-            self._topics.check()  # a topic that was made anew has other offsets
+            self._topics.check()  # a topic that was created again has other offsets
             raise _gone_error(reached)
 
     def _note_others(self) -> None:
-        """Where everything is to be read once: see in the log how far other workers are with their partitions."""
+        """If everything is read once: look in the log how far other workers are with their partitions."""
         if self.until is None or self._monotonic() - self._noted_others_at < _OTHERS_S:
             return
         self._noted_others_at = self._monotonic()
@@ -310,7 +310,7 @@ class Worker:
                         handoff.join(self._owns)
                     handoff.settle(self._owns)
             except (StaleWriteError, RetryableError) as error:
-                logger.warning("%s Building goes on from there.", error)
+                logger.warning("%s Building continues from there.", error)
                 return False
         return more or handoff.is_ready
 

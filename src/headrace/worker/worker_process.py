@@ -55,7 +55,7 @@ def run_worker(
     watch: Callable[[WorkerStats], None] | None = None,
     watchdog: Watchdog | None = None,
 ) -> WorkerStats:
-    """Run a worker until it is told to stop, or has read everything.
+    """Run a worker until it is asked to stop, or has read everything.
 
     Args:
         project: The project.
@@ -83,13 +83,13 @@ def run_worker(
         opens = partial(prepare, project, plan, connection, rebuild=rebuild, accept=accept, on_step=life.recovering)
         stats = _run_until_it_ends(opens, project, connection, life, guard, watch, until_end=until_end)
     except Exception as error:
-        told = explained(error, project, connection)
-        guard.end(told)
-        heart.end(told.what)
-        if told is error:
+        reported = explained(error, project, connection)
+        guard.end(reported)
+        heart.end(reported.what)
+        if reported is error:
             raise
         logger.debug("The worker ended:", exc_info=error)
-        raise told from error
+        raise reported from error
     except BaseException:  # interrupted
         heart.end(None)
         raise
@@ -151,7 +151,7 @@ def _run(app: StreamApp, project: Project, connection: KafkaConnection, watchdog
     except Exception as error:
         app.failure = app.failure or error
     finally:
-        gc.unfreeze()  # what is still frozen at the interpreter's end is never freed, and DuckDB's binding complains of it
+        gc.unfreeze()  # DuckDB's binding complains of objects that are still frozen at the interpreter's end
 
     app.failure = app.failure or runner.crash_reason or app.crash_reason
     if app.failure is None and code:
