@@ -132,7 +132,7 @@ def write_project(root: Path, broker: str, store: str, session_timeout: float) -
         "store": f'"{store}"',
         "partitions": PARTITIONS,
         "session_timeout": session_timeout,
-        "handoff_chunk": 100,  # so that a version is built in many steps, between which a worker may die
+        "handoff_chunk": 400,  # so that a version is built in many steps, between which a worker may die
     }
     lines = [f"{name} = {value}" for name, value in settings.items()]
     (root / "headrace.toml").write_text("\n".join(["[headrace]", *lines, ""]), encoding="utf-8")
