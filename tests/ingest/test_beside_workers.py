@@ -205,7 +205,7 @@ def test_imports_before_beside_and_after_a_worker_count_once(shop: Shop, tmp_pat
         assert done.logged == 150
         assert done.online is not None
         assert done.online.events is None
-        assert "when it is started anew" in done.online.note
+        assert "when it is started again" in done.online.note
         stream(shop, broker)  # reads nothing new, and applies what the log holds
         agrees(shop, streamed + before + beside)
         shop.load(shop.put(after, "after.parquet"), known_at="seen")

@@ -85,7 +85,7 @@ def test_store_whose_log_is_gone_is_not_emptied_unasked(tmp_path: Path) -> None:
     note(store, tmp_path)
     check_refillable_from(store, tmp_path, PLAN.sources.values())
     shutil.rmtree(EventLog(tmp_path, SOURCE).path)
-    with pytest.raises(LogError, match="the log of 'sales' that it was filled from is not at"):
+    with pytest.raises(LogError, match="the log of 'sales' from which it was filled is not at"):
         check_refillable_from(store, tmp_path, PLAN.sources.values())
     note(store, tmp_path)  # a worker went on since, with a log of its own
     with pytest.raises(LogError, match="headrace stream --rebuild"):
