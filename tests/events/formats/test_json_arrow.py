@@ -22,6 +22,7 @@ from headrace.events.formats.plain_models import plain_model
 from headrace.events.model_schema import columns_of
 from headrace.events.raw_records import RawRecords
 from headrace.plan import Source
+from tests.examples import few_and_many
 
 NOON_MS = 1_700_000_000_000
 
@@ -259,20 +260,30 @@ STRANGE = st.dictionaries(st.sampled_from(list(BY_FIELD)), st.none(), max_size=4
 )
 
 
-@given(
-    st.sampled_from(MODELS),
-    st.lists(st.one_of(USUAL, USUAL, USUAL, STRANGE, st.sampled_from(ODD)), min_size=1, max_size=5),
-)
-@settings(max_examples=400, deadline=None)
-def test_any_fetch_is_read_alike(model: type[BaseModel], values: list[bytes | None]) -> None:
-    same(model, values)
+@few_and_many(50, 400)
+def test_any_fetch_is_read_alike(examples: int) -> None:
+    @given(
+        st.sampled_from(MODELS),
+        st.lists(st.one_of(USUAL, USUAL, USUAL, STRANGE, st.sampled_from(ODD)), min_size=1, max_size=5),
+    )
+    @settings(max_examples=examples, deadline=None)
+    def check(model: type[BaseModel], values: list[bytes | None]) -> None:
+        same(model, values)
+
+    check()
 
 
-@given(st.sampled_from(MODELS), st.lists(USUAL, min_size=1, max_size=3), st.data())
-@settings(max_examples=400, deadline=None)
-def test_bytes_that_are_damaged_anywhere_are_read_alike(
-    model: type[BaseModel], values: list[bytes], data: st.DataObject
-) -> None:
+@few_and_many(60, 400)
+def test_bytes_that_are_damaged_anywhere_are_read_alike(examples: int) -> None:
+    @given(st.sampled_from(MODELS), st.lists(USUAL, min_size=1, max_size=3), st.data())
+    @settings(max_examples=examples, deadline=None)
+    def check(model: type[BaseModel], values: list[bytes], data: st.DataObject) -> None:
+        check_damaged(model, values, data)
+
+    check()
+
+
+def check_damaged(model: type[BaseModel], values: list[bytes], data: st.DataObject) -> None:
     row = data.draw(st.integers(0, len(values) - 1))
     value = values[row]
     at = data.draw(st.integers(0, len(value)))
@@ -316,7 +327,7 @@ SPARSE = [
 
 
 @given(st.lists(st.sampled_from(SPARSE), min_size=1, max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_null_and_a_field_that_is_left_out_are_told_apart(values: list[bytes]) -> None:
     same(Sparse, list(values))
 
