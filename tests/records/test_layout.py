@@ -19,7 +19,6 @@ from headrace.records.entity_keys import entity_key
 from headrace.records.layout import (
     VERSION,
     Records,
-    applied_offset,
     encode_records,
 )
 from headrace.records.reader import RecordReader
@@ -160,7 +159,7 @@ def test_records_read_back_as_they_were_written(
     read = RecordReader(LAYOUT).decode(encoded, keys)
     assert_same(read, written)
     assert encode_records(LAYOUT, read) == encoded
-    assert [applied_offset(record) for record in encoded] == applied
+    assert read.applied.tolist() == applied
     # Alone a record reads the same as in company.
     alone = [RecordReader(LAYOUT).decode([record], [key]) for record, key in zip(encoded, keys, strict=True)]
     assert [headers_of(one)[0] for one in alone] == headers

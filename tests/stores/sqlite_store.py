@@ -17,8 +17,8 @@ __all__ = ["SqliteStore"]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (view TEXT, entity BLOB, topic TEXT, partition INTEGER, applied INTEGER, record BLOB,
     PRIMARY KEY (view, entity, topic, partition));
-CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, applied INTEGER, record_ts INTEGER, event_ts INTEGER,
-    PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, applied INTEGER, record_ts INTEGER,
+    event_ts INTEGER, PRIMARY KEY (topic, partition));
 CREATE TABLE IF NOT EXISTS journal (topic TEXT, partition INTEGER, first INTEGER, last INTEGER, known_at INTEGER,
     PRIMARY KEY (topic, partition, last));
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);

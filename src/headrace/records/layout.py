@@ -18,7 +18,6 @@ A record is words of eight bytes, versioned and checksummed, so that a few numpy
 
 The columns are those of the view's layout. The view's hash is part of the record's key, so a record is never read with
 another layout.
-A store may compare the applied offset without decoding: it is the slice `APPLIED`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ from headrace.records.words import object_words, padded, segments, words_of
 from headrace.windows import Tiles, ViewLayout
 
 __all__ = [
-    "APPLIED",
     "FIRST_WORD",
     "HEADER",
     "HEADER_WORDS",
@@ -43,15 +41,10 @@ __all__ = [
     "VERSION",
     "WORD",
     "Records",
-    "applied_offset",
     "encode_records",
-    "record_entity",
 ]
 
 VERSION = 2
-APPLIED = slice(8, 16)
-"""The bytes of a record that are its applied offset."""
-
 WORD = 8
 """The bytes of a word."""
 
@@ -62,9 +55,6 @@ HEADER = struct.Struct("<IIqqqII")
 HEADER_WORDS = HEADER.size // WORD
 FIRST_WORD = int.from_bytes(MAGIC + bytes([VERSION, 0]), "little")
 """The first word of a record without its checksum, which is the upper half."""
-
-_INT64 = struct.Struct("<q")
-_ENTITY_BYTES = slice(HEADER.size - 8, HEADER.size - 4)
 
 
 @dataclass(frozen=True)
@@ -89,16 +79,6 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.entities)
-
-
-def applied_offset(record: bytes) -> int:
-    """The applied offset of an encoded record."""
-    return int(_INT64.unpack(record[APPLIED])[0])
-
-
-def record_entity(record: bytes) -> bytes:
-    """The key of the entity that an encoded record is of."""
-    return bytes(record[HEADER.size : HEADER.size + int.from_bytes(record[_ENTITY_BYTES], "little")])
 
 
 def encode_records(layout: ViewLayout, records: Records) -> list[bytes]:

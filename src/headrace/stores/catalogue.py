@@ -6,7 +6,7 @@ view (live), may keep the one before it (previous), and may hold one that is not
     fact                    what it says
     format                  the format of the store's keys and values (`FORMAT`)
     clock                   the clock that the store was filled under
-    generation              changes whenever another version goes live; `filling:…` while the store is filled from the log
+    generation              changes whenever another version goes live; `filling:…` while the log fills the store
     view:NAME               the hash of the live version
     previous:NAME           the hash of the version that was live before
     building:NAME           the hash of the version that is being built
@@ -69,7 +69,8 @@ _TOPIC, _HISTORY, _LOG = "topic", "history", "log"
 class Readiness(StrEnum):
     """What a store as a whole can answer.
 
-    `ready`: lookups. `filling`: nothing yet; a worker is filling it from the log. `empty`: nothing; no worker has begun to fill it.
+    `ready`: lookups. `filling`: nothing yet; a worker is filling it from the log. `empty`: nothing; no worker has begun
+    to fill it.
 
     A worker writes `filling` before the first record and `ready` after the last one. So a worker that is killed in
     between leaves a store that is not ready, and the next worker completes it.
@@ -355,7 +356,8 @@ def not_ready(readiness: Readiness) -> StoreNotReadyError:
         return StoreNotReadyError(
             msg, hint="Try again soon; `headrace status` shows how far it is, and whether a worker runs."
         )
-    msg = "The online store is empty: no worker has filled it yet, or it was emptied since (for example, by a Redis without a file)."
+    why = "no worker has filled it yet, or it was emptied since (for example, a Redis without a file was restarted)"
+    msg = f"The online store is empty: {why}."
     return StoreNotReadyError(
         msg, hint="Start a worker (`headrace stream`): it fills the store from the log before anything else."
     )

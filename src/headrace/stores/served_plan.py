@@ -14,7 +14,7 @@ __all__ = ["live_plan", "live_view", "unasked_views", "unreadable"]
 
 
 def live_view(declared: View, catalogue: Catalogue) -> View:
-    """The version of a view that the store serves: the declared one, or as long as nobody has built that, the one before.
+    """The version of a view that the store serves: the declared one, or until that is built, the one before.
 
     Args:
         declared: The view as the plan has it.
@@ -33,11 +33,11 @@ def live_view(declared: View, catalogue: Catalogue) -> View:
     if catalogue.building.get(name) == declared.hash:
         msg = f"{declared.versioned_name} is being built from the log, and no other version of it is served."
         raise PlanMismatchError(msg, hint="`headrace status` shows when it is live.")
-    held = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
-    msg = f"The plan says {declared.versioned_name}, but the online store {held}."
+    state = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
+    msg = f"The plan says {declared.versioned_name}, but the online store {state}."
     hint = (
-        f"`headrace backfill {name}` builds it from the log while the stream runs; `headrace stream --rebuild` fills the whole store anew "
-        "under the plan as it is now."
+        f"`headrace backfill {name}` builds it from the log while the stream runs; `headrace stream --rebuild` fills "
+        "the whole store anew under the plan as it is now."
     )
     raise PlanMismatchError(msg, hint=hint)
 
@@ -48,7 +48,7 @@ def unreadable(view: View, source: Source, *, is_served: bool = False) -> str | 
     Args:
         view: The version.
         source: The source.
-        is_served: Whether it is only to go on: then a field that was removed is one that no event has any more.
+        is_served: Whether the version is live already: then a field may be removed, as no event has it any more.
     """
     read = view.input
     if read is None or view.source != source.name:
@@ -67,7 +67,7 @@ def unreadable(view: View, source: Source, *, is_served: bool = False) -> str | 
 
 
 def unasked_views(declared: Plan, served: Plan, catalogue: Catalogue) -> list[str]:
-    """What to tell people: views served in another version than declared, though nobody has asked for that.
+    """Remarks on views that are served in another version than declared, though nobody asked for that.
 
     Args:
         declared: The plan.
@@ -79,8 +79,8 @@ def unasked_views(declared: Plan, served: Plan, catalogue: Catalogue) -> list[st
         other = served.views.get(name)
         meant = {catalogue.building.get(name), catalogue.previous.get(name)}
         if view.hash not in meant and (other is None or other.hash != view.hash):
-            held = "not at all" if other is None else f"as {other.versioned_name}"
-            found.append(f"{view.versioned_name} is served {held}: `headrace backfill {name}` makes it live.")
+            served_as = "not at all" if other is None else f"as {other.versioned_name}"
+            found.append(f"{view.versioned_name} is served {served_as}: `headrace backfill {name}` makes it live.")
     return found
 
 

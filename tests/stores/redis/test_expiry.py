@@ -1,6 +1,7 @@
 """Records on Redis that expire by themselves: when, and that no value ever changes by it.
 
-Times lie in the year 2100, so that the server, which knows only its own clock, expires nothing by itself: the tests forget what would have expired.
+Times are in the year 2100, so the server, which has only its own clock, expires nothing by itself: the tests delete
+what would have expired.
 """
 
 from __future__ import annotations

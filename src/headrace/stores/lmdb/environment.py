@@ -1,4 +1,4 @@
-"""LMDB environments, one per folder and process: LMDB forbids to open one twice, and an application may well make two clients."""
+"""LMDB environments, one per folder and process: an application may make two clients, and LMDB opens a folder once."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def writable_hint() -> str:
 def _refuse_cut_short(path: Path, env: Any) -> None:
     """A file shorter than its pages would end the process with SIGBUS at the first read of a missing page.
 
-    LMDB may leave unused pages at the end unwritten, so a short file is only a suspicion; a child process reads everything to make sure.
+    LMDB may leave unused pages at the end unwritten, so a short file need not be damaged. A child process reads
+    everything to find out.
     """
     pages = env.info()["last_pgno"] + 1
     if (path / "data.mdb").stat().st_size >= pages * env.stat()["psize"]:

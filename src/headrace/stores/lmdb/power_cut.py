@@ -41,8 +41,8 @@ class BootMark:
             before = self._file.read_text(encoding="ascii").strip() if self._file.exists() else now
             if before != now:
                 msg = (
-                    f"The machine went down, or was another one, while a worker had the store at {self._file.parent} open: "
-                    "it may hold parts of commits."
+                    f"The machine went down, or was another one, while a worker had the store at {self._file.parent} "
+                    "open: commits may be there in part."
                 )
                 raise StoreDamagedError(msg, hint=REBUILD)
             if now:

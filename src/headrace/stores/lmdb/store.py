@@ -5,7 +5,8 @@
     journal     topic, partition, last offset                   → first offset, known_at
     meta        name                                            → text (the catalogue)
 
-LMDB's keys end at 511 bytes, and an entity's key may be longer: so a record's key has a digest, and its value the entity.
+LMDB's keys end at 511 bytes, and an entity's key may be longer. So a record's key has a digest of it, and its value the
+entity's key itself.
 
 Commits are not synced one by one: `sync` is called before Kafka offsets are committed. A machine that goes down between
 two syncs may leave pages of both (LMDB overwrites pages that the tree of the last sync still uses). So a store that was
@@ -17,7 +18,8 @@ A commit of many records that need not become readable at once is several transa
 large as its contents.
 
 A file lock allows one store to write at a time. So whoever writes through that store may keep what it read and wrote:
-an epoch lasts until another process writes, a commit names another epoch or none, a commit fails, or records are deleted.
+an epoch lasts until another process writes, a commit names another epoch or none, a commit fails, or records are
+deleted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Writing on a Redis server, as commands: either one script, or a transaction of a script, plain commands and a script.
 
-**A script** (`chunk_command`) checks and writes a few records. A commit that need not be at one moment is several of them.
+**A script** (`chunk_command`) checks and writes a few records. A commit that need not be at one moment is several of
+them.
 
 **A transaction** (`transaction`) writes any number of records at one moment. Lua copies every value that it touches and
-hashes every byte of it, so a record that goes through Lua costs the server more than the rest of its write. Here the new
-records are plain HSETs, and a script before them does the checks. A MULTI cannot be stopped half-way: where a check
+hashes every byte of it, so a record that goes through Lua costs the server more than the rest of its write. Here the
+new records are plain HSETs, and a script before them does the checks. A MULTI cannot be stopped half-way: where a check
 fails, that script saves what the store has, and another script, after the HSETs, restores it. Nobody sees the state in
 between. A transaction sets no times to expire; a store may keep records longer than asked.
 
@@ -187,8 +188,9 @@ def chunk_command(
 def transaction(
     writes: Sequence[Write], positions: Mapping[SourcePartition, Position], required: Mapping[SourcePartition, int]
 ) -> Iterator[tuple[bytes, int]]:
-    """The commands that write records and then positions, or nothing, at one moment; in pieces, each with its number of answers.
+    """The commands that write records and then positions, or nothing, at one moment.
 
+    They come in pieces, each with its number of answers.
     The last answer is that of the transaction; its answer at `CHECKED` is one as `chunk_command` has.
 
     Args:
@@ -213,7 +215,7 @@ def transaction(
         *names,
         *map(word, (POSITIONS, _ASIDE, *arguments)),
     ]
-    # The scripts' commands are also queued by themselves: a user who may not run one is refused before anything is written.
+    # The scripts' commands are also queued by themselves: so a user who may not run one is refused before any write.
     allowed = [
         packed(b"UNLINK", _ASIDE),
         packed(b"HGET", _ASIDE, b"0"),

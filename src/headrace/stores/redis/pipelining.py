@@ -1,7 +1,7 @@
-"""Talking to a Redis server in whole batches: what is sent next is on its way before the answers to what was sent are read.
+"""Commands to a Redis server in batches: the next batch is sent before the answers to the one before are read.
 
-redis-py connects, and notices a server that has gone. Its own loop takes longer for a command and its answer than the server does, so commands
-are packed here, and answers are taken from hiredis as many at a time as have come.
+redis-py connects and detects a server that is gone. Its loop over commands takes longer than the server does, so
+commands are packed here, and all answers that have arrived are taken from hiredis at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def conversation(pool: Any, batches: Iterable[tuple[bytes, int]], ahead: int = 1
 
     Args:
         pool: redis-py's pool of connections.
-        batches: Packed commands, and how many answers there are to them. A batch is made when it is about to be sent.
+        batches: Packed commands, and how many answers each batch has. A batch is made when it is about to be sent.
         ahead: How many batches are sent before the answers to one are read.
 
     Yields:
@@ -36,7 +36,7 @@ def conversation(pool: Any, batches: Iterable[tuple[bytes, int]], ahead: int = 1
         had: list[Any] = []
         is_first = True
         for sent, answers in batches:
-            # Later on, answers may be under way that a health check would take for its own.
+            # Later, answers may be on their way that a health check would take for its own.
             connection.send_packed_command([sent], check_health=is_first)
             is_first = False
             owed.append(answers)
@@ -54,18 +54,21 @@ def conversation(pool: Any, batches: Iterable[tuple[bytes, int]], ahead: int = 1
 
 
 def _answers(connection: Any, count: int, had: list[Any]) -> tuple[list[Any], list[Any]]:
-    """So many answers, those that had come already among them, and what has come beyond them."""
+    """`count` answers, those in `had` included, and the answers that have arrived after them."""
     found = had
     while len(found) < count:
-        found.append(connection.read_response())  # this one waits, and raises what is wrong with the connection
+        found.append(connection.read_response())  # waits, and raises an error of the connection
         if len(found) < count:
-            # What has come with it has only to be parsed.
+            # More may have arrived with it: that has only to be parsed.
             come = list(iter(connection._parser._reader.gets, NOT_ENOUGH_DATA))  # noqa: SLF001
             if PushNotification in set(map(type, come)):
-                come = [one for one in come if type(one) is not PushNotification]  # nobody here has asked for news
+                come = [one for one in come if type(one) is not PushNotification]  # no command here asks for them
             found += come
     answers, beyond = found[:count], found[count:]
-    for one in [answers, *(one for one in answers[-1:] if isinstance(one, list))]:  # a transaction's come as one answer
+    for one in [
+        answers,
+        *(one for one in answers[-1:] if isinstance(one, list)),
+    ]:  # a transaction answers with a list
         if any(issubclass(kind, Exception) for kind in set(map(type, one))):
             raise next(answer for answer in one if isinstance(answer, Exception))
     return answers, beyond

@@ -6,15 +6,15 @@
     headrace:meta                  hash: the catalogue's facts
     headrace:aside                 hash: what a refused transaction restores; never seen from outside
 
-One Redis database is for one project. A write compares the applied offset of every record with the one that was read, and
-writes all records and positions, or nothing (`commit`). A commit of many records that need not be at one moment is
+One Redis database is for one project. A write compares the applied offset of every record with the one that was read,
+and writes all records and positions, or nothing (`commit`). A commit of many records that need not be at one moment is
 several such writes, the positions with the last one, so that no reader waits long: each record is right by itself, and
 what a lookup finds of a fetch that is half written is what its evidence says. A `lookup` is one MULTI, one round trip
 and one moment, whatever the number of keys. Records with a time to expire are removed by the server.
 
-Durability is the server's: where it keeps an append-only file, `sync` waits for that (`WAITAOF` since Redis 7.2; before,
-for as long as `everysec` may lag). A server that keeps none loses the store with a power cut; `headrace stream --rebuild`
-then fills it from the log.
+Durability is the server's: where it keeps an append-only file, `sync` waits for that (`WAITAOF` since Redis 7.2;
+before, as long as `everysec` may lag). A server that keeps none loses the store with a power cut;
+`headrace stream --rebuild` then fills it from the log.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class RedisStore(OnlineStore):
         positions: Mapping[SourcePartition, Position],
         required: Mapping[SourcePartition, int],
     ) -> None:
-        """Write chunks, each by a script; some are sent before the first is answered, and none after one was refused."""
+        """Write chunks, each by a script. Some are sent before the first is answered, and none after one is refused."""
         refused: tuple[Sequence[Any], Sequence[Write]] | None = None
 
         def commands() -> Iterator[tuple[bytes, int]]:
