@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lmdb
 
 from headrace.errors import StoreDamagedError, StoreLockedError, StoreMissingError, StoreUnavailableError
 
-__all__ = ["REBUILD", "Environment", "close_environment", "move_aside", "open_environment", "writable_hint"]
+__all__ = [
+    "REBUILD",
+    "Environment",
+    "close_environment",
+    "lock_folder",
+    "move_aside",
+    "open_environment",
+    "writable_hint",
+]
 
 _MAP_SIZE = 1 << 40
 """Address space, not disk: the file grows as it is used."""
@@ -84,6 +94,35 @@ def close_environment(path: Path, environment: Environment) -> None:
         if environment.users == 0:
             del _open[path.resolve()]
             environment.env.close()
+
+
+def lock_folder(path: Path) -> IO[str]:
+    """Lock a store's folder for the one process that writes; the lock ends when the file is closed.
+
+    Raises:
+        StoreUnavailableError: The folder cannot be written.
+        StoreLockedError: Another process has the lock.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = (path / "worker.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        msg = f"The store's folder {path} cannot be written: {error}."
+        raise StoreUnavailableError(msg, hint=writable_hint()) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.seek(0)
+        holder = handle.read().strip() or "unknown"
+        handle.close()
+        hint = 'LMDB serves one worker: stop that one, or scale out on Redis (`store = "redis://…"` in headrace.toml).'
+        msg = f"Another worker (process {holder}) writes the store at {path}."
+        raise StoreLockedError(msg, hint=hint) from None
+    handle.seek(0)
+    handle.truncate()
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
 
 
 def move_aside(path: Path, error: StoreDamagedError) -> None:

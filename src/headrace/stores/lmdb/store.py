@@ -24,8 +24,6 @@ deleted.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +36,7 @@ from typing import IO, Any
 import lmdb
 import numpy as np
 
-from headrace.errors import StoreDamagedError, StoreLockedError, StoreMissingError, StoreUnavailableError
+from headrace.errors import StoreDamagedError, StoreMissingError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
 from headrace.stores.base import (
     NOTHING,
@@ -53,7 +51,14 @@ from headrace.stores.base import (
     source_key,
 )
 from headrace.stores.catalogue import GENERATION
-from headrace.stores.lmdb.environment import REBUILD, Environment, close_environment, open_environment, writable_hint
+from headrace.stores.lmdb.environment import (
+    REBUILD,
+    Environment,
+    close_environment,
+    lock_folder,
+    open_environment,
+    writable_hint,
+)
 from headrace.stores.lmdb.power_cut import BOOT_ID, BootMark
 from headrace.stores.refusals import refuse_any_stale, refuse_behind
 
@@ -98,7 +103,7 @@ class LmdbStore(OnlineStore):
         self._chunk_records = chunk_records
         self._boot = BootMark(path, boot_id)
         if writable:
-            self._lock = _lock(path)
+            self._lock = lock_folder(path)
         elif not (path / "data.mdb").exists():
             hint = "Run `headrace stream` (or `headrace demo`) to fill it, or check `store` in headrace.toml."
             msg = f"There is no online store at {path}."
@@ -331,56 +336,37 @@ class LmdbStore(OnlineStore):
             raise StoreUnavailableError(msg, hint=writable_hint()) from error
 
 
-def _lock(path: Path) -> IO[str]:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = (path / "worker.lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        msg = f"The store's folder {path} cannot be written: {error}."
-        raise StoreUnavailableError(msg, hint=writable_hint()) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.seek(0)
-        holder = handle.read().strip() or "unknown"
-        handle.close()
-        hint = 'LMDB serves one worker: stop that one, or scale out on Redis (`store = "redis://…"` in headrace.toml).'
-        msg = f"Another worker (process {holder}) writes the store at {path}."
-        raise StoreLockedError(msg, hint=hint) from None
-    handle.seek(0)
-    handle.truncate()
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
-
-
 _digest = lru_cache(maxsize=1 << 15)(entity_digest)
 """An entity's digest, cached: computing it takes longer than the lookup in the tree."""
 
 
-class _Sources(dict[bytes, SourcePartition]):
-    """Source partitions by the last bytes of records' keys."""
-
-    def __missing__(self, key: bytes) -> SourcePartition:
-        return self.setdefault(key, _source_partition(key))
-
-
-_SOURCES = _Sources()
+_SOURCES: dict[bytes, SourcePartition] = {}
+"""Source partitions by the last bytes of records' keys, as far as lookups have met them."""
 
 
 def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[SourcePartition, bytes]]]:
     """Each entity's records, which are neighbours, in the order of their source partitions."""
     found: list[list[tuple[SourcePartition, bytes]]] = []
     seek, key_of, value_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
-    for entity, prefix in zip(entities, map(view.__add__, map(_digest, entities)), strict=True):
+    known, head_bytes = _SOURCES.get, _HEAD.size
+    for entity in entities:
+        prefix = view + _digest(entity)
         records: list[tuple[SourcePartition, bytes]] = []
-        if seek(prefix) and (key := key_of()).startswith(prefix):
-            begin = _HEAD.size + len(entity)
-            records = [(_SOURCES[key[_PREFIX_BYTES:]], value_of()[begin:])]
-            while advance() and (key := key_of()).startswith(prefix):
-                records.append((_SOURCES[key[_PREFIX_BYTES:]], value_of()[begin:]))
+        if seek(prefix):
+            source, begin = known(key_of().removeprefix(prefix)), head_bytes + len(entity)
+            if source is not None:  # most entities have one record, of a partition that is known
+                records = [(source, value_of()[begin:])]
+                advance()
+            while (key := key_of()).startswith(prefix):
+                records.append((_source_of(key[_PREFIX_BYTES:]), value_of()[begin:]))
+                advance()
         found.append(records)
     return found
+
+
+def _source_of(key: bytes) -> SourcePartition:
+    source = _SOURCES.get(key)
+    return _SOURCES.setdefault(key, _source_partition(key)) if source is None else source
 
 
 def _in_order(keys: Sequence[bytes]) -> list[int]:
