@@ -181,7 +181,7 @@ def test_unusable_binary_is_named(state: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_broker_that_ends_at_once_is_not_waited_for(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALF_TANSU_BIN", "/bin/false")
     began = time.monotonic()
-    with pytest.raises(BrokerUnavailableError, match=r"broker\.log tells why"):
+    with pytest.raises(BrokerUnavailableError, match=r"broker\.log says why"):
         EmbeddedBroker(state).start()
     assert time.monotonic() - began < 5
 

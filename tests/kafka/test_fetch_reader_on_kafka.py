@@ -170,7 +170,7 @@ def test_records_that_go_while_they_are_read_are_told_after_those_before_them(
     send(apache_kafka, at, [b"0", b"1", b"2"])
     with reading(apache_kafka, at) as found:
         found.until(lambda: found.next_offset == 3)
-        found.reader._hold_back(set())  # noqa: SLF001 nothing is fetched meanwhile
+        found.reader._pause_far_ahead(set())  # noqa: SLF001 nothing is fetched meanwhile
         consumer = found.reader._consumer  # noqa: SLF001
         assert consumer is not None
         consumer.pause([TopicPartition(*at)])

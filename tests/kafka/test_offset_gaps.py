@@ -12,7 +12,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.kafka import KafkaConnection
 from headrace.kafka import fetch_reader as reader_module
 from headrace.kafka.fetch_reader import RecordReader
-from headrace.kafka.offset_gaps import PATIENCE_S, Holes
+from headrace.kafka.offset_gaps import PATIENCE_S, OffsetGaps
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
 
@@ -25,45 +25,45 @@ class Clock:
         return self.now
 
 
-def sound(holes: Holes, expected: int, *offsets: int, source: SourcePartition = A) -> int:
-    return holes.sound(source, expected, np.array(offsets, np.int64))
+def before_gap(gaps: OffsetGaps, expected: int, *offsets: int, source: SourcePartition = A) -> int:
+    return gaps.before_gap(source, expected, np.array(offsets, np.int64))
 
 
 def test_offsets_that_follow_each_other_are_taken() -> None:
-    holes = Holes()
-    assert sound(holes, 5, 5, 6, 7) == 3
-    assert sound(holes, 8) == 0
+    gaps = OffsetGaps()
+    assert before_gap(gaps, 5, 5, 6, 7) == 3
+    assert before_gap(gaps, 8) == 0
 
 
 def test_what_comes_behind_a_gap_waits_until_the_gap_is_filled() -> None:
     clock = Clock()
-    holes = Holes(clock)
-    assert sound(holes, 5, 5, 6, 9, 10) == 2
+    gaps = OffsetGaps(clock)
+    assert before_gap(gaps, 5, 5, 6, 9, 10) == 2
     clock.now = PATIENCE_S / 2
-    assert sound(holes, 7, 9, 10, 11) == 0
-    assert sound(holes, 7, 7, 8, 9, 10, 11) == 5
+    assert before_gap(gaps, 7, 9, 10, 11) == 0
+    assert before_gap(gaps, 7, 7, 8, 9, 10, 11) == 5
     clock.now = PATIENCE_S * 2
-    assert sound(holes, 12, 14) == 0  # another gap has patience of its own
+    assert before_gap(gaps, 12, 14) == 0  # another gap has patience of its own
 
 
 def test_gap_that_stays_is_believed() -> None:
     clock = Clock()
-    holes = Holes(clock)
-    assert sound(holes, 0, 3, 4, 6) == 0
+    gaps = OffsetGaps(clock)
+    assert before_gap(gaps, 0, 3, 4, 6) == 0
     clock.now = PATIENCE_S
-    assert sound(holes, 0, 3, 4, 6) == 2
-    assert sound(holes, 5, 6) == 0
-    assert sound(holes, 0, 0, 1, source=B) == 2
+    assert before_gap(gaps, 0, 3, 4, 6) == 2
+    assert before_gap(gaps, 5, 6) == 0
+    assert before_gap(gaps, 0, 0, 1, source=B) == 2
 
 
 def test_topic_with_real_gaps_is_believed_at_once() -> None:
     clock = Clock()
-    holes = Holes(clock)
+    gaps = OffsetGaps(clock)
     for number in range(3):
-        assert sound(holes, 10 * number, 10 * number + 5) == 0
+        assert before_gap(gaps, 10 * number, 10 * number + 5) == 0
         clock.now += PATIENCE_S
-        assert sound(holes, 10 * number, 10 * number + 5) == 1
-    assert sound(holes, 40, 47, 49, source=B) == 2
+        assert before_gap(gaps, 10 * number, 10 * number + 5) == 1
+    assert before_gap(gaps, 40, 47, 49, source=B) == 2
 
 
 class Broker:
@@ -130,7 +130,7 @@ def test_reader_misses_nothing_that_becomes_visible_late(data: st.DataObject) ->
         Broker.visible = set()
         clock = Clock()
         reader = RecordReader(KafkaConnection.of("nowhere:1"), {A: 0})
-        reader._holes = Holes(clock)  # noqa: SLF001
+        reader._gaps = OffsetGaps(clock)  # noqa: SLF001
         found: list[int] = []
         while left or len(found) < len(Broker.records):
             count = data.draw(st.integers(1, 3), label="become visible")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +12,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from headrace.errors import EventError
 from headrace.produce import EventEncoder
-from headrace.produce.encode import epoch_us
 from tests.produce.examples import START, Reading, reading, source_of
 
 
@@ -213,9 +212,3 @@ def test_source_whose_fields_the_model_lacks_is_refused() -> None:
     source = source_of("readings").model_copy(update={"timestamp_field": "when"})
     with pytest.raises(EventError, match="no field 'when', the timestamp_field of source"):
         EventEncoder(source, Reading)
-
-
-def test_epoch_is_exact_before_1970_and_in_other_zones() -> None:
-    assert epoch_us(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)) == -1
-    assert epoch_us(datetime(2013, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))) == 1_356_998_400_000_000
-    assert epoch_us(datetime.max.replace(tzinfo=UTC)) == 253_402_300_799_999_999

@@ -1,4 +1,4 @@
-"""Everything that speaks Kafka: how to connect, what the broker has, reading records, and the embedded broker for development."""
+"""Everything that speaks Kafka: connecting, topics and offsets, reading records, and the embedded broker."""
 
 from headrace.extras import needing
 

@@ -13,38 +13,41 @@ TOPIC_REFUSED = 29
 
 _PAGE = "docs/production.md lists what each needs."
 _TOPIC = (
-    "Grant this client DESCRIBE and READ on the plan's topics, WRITE and DESCRIBE on their dead-letter topics (`TOPIC.dlq`), "
-    f"and CREATE where headrace is to create them; a producer needs WRITE. {_PAGE}"
+    "Grant this client DESCRIBE and READ on the plan's topics, WRITE and DESCRIBE on their dead-letter topics "
+    f"(`TOPIC.dlq`), and CREATE where headrace is to create them; a producer needs WRITE. {_PAGE}"
 )
 _CREATE = (
-    "Create the topics yourself (the plan's, and `TOPIC.dlq` with one partition), as the broker's rules want them: headrace "
-    "uses those that exist."
+    "Create the topics yourself (the plan's, and `TOPIC.dlq` with one partition), as the broker's rules want them: "
+    "headrace uses those that exist."
 )
 _HINTS: dict[int, str] = {
-    23: "Another program uses the group and shares its partitions out in another way: set `group` in headrace.toml to a new name.",
+    23: "Another program uses this group in a way of its own: set `group` in headrace.toml to a new name.",
     24: "Set `group` in headrace.toml to another name.",
     26: (
-        "Set `session_timeout` in headrace.toml between the broker's group.min.session.timeout.ms (6 s unless it was changed) and "
-        "group.max.session.timeout.ms."
+        "Set `session_timeout` in headrace.toml between the broker's group.min.session.timeout.ms (6 s unless changed) "
+        "and group.max.session.timeout.ms."
     ),
     TOPIC_REFUSED: _TOPIC,
     30: f"Grant this client READ and DESCRIBE on the group (`group` in headrace.toml). {_PAGE}",
     31: (
-        "Grant this client CREATE on the cluster, or create the topics yourself; producers need IDEMPOTENT_WRITE on brokers "
-        f"before 2.8. {_PAGE}"
+        "Grant this client CREATE on the cluster, or create the topics yourself; producers need IDEMPOTENT_WRITE on "
+        f"brokers before 2.8. {_PAGE}"
     ),
     33: "Set `sasl_mechanism` in [kafka] of headrace.toml to one that the listener takes.",
     37: _CREATE,
     38: _CREATE,
     40: _CREATE,
     44: _CREATE,
-    58: "Check `username` and `sasl_mechanism` in [kafka] of headrace.toml, and the password ($HEADRACE_KAFKA_PASSWORD or `password_file`).",
+    58: (
+        "Check `username` and `sasl_mechanism` in [kafka] of headrace.toml, and the password "
+        "($HEADRACE_KAFKA_PASSWORD or `password_file`)."
+    ),
 }
 """By the protocol's error code: the broker will refuse a second attempt as well."""
 
 
 def is_refusal(code: object) -> bool:
-    """Whether a broker that answers with this code will answer the same again, until somebody grants or sets something."""
+    """Whether a broker answers with this code every time, until somebody grants or sets something."""
     return code in _HINTS
 
 

@@ -11,7 +11,8 @@ from headrace.kafka.broker_errors import refused, unavailable
 from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.connection_check import TIMEOUT_S, check_connection
 
-# kafka-python reads its message schemas through calls that Python 3.11 and 3.12 call deprecated. Users can do nothing about it.
+# kafka-python reads its message schemas through calls that Python 3.11 and 3.12 call deprecated. Users can do nothing
+# about it.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import IsolationLevel, KafkaProducer, TopicPartition

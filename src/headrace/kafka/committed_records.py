@@ -1,4 +1,4 @@
-"""Reading records back, outside any consumer group, by librdkafka: it knows every codec, and which records are committed."""
+"""Reading committed records back, outside any consumer group, by librdkafka, which knows every codec."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READ_COMMITTED: dict[str, str | int | bool] = {
     "receive.message.max.bytes": 2_147_483_647,  # a record may be as large as its broker lets it
     "reconnect.backoff.max.ms": 1_000,
 }
-"""How headrace reads topics: committed records only; it is told where a partition ends, and where an offset is gone."""
+"""How headrace reads topics: committed records only; it learns where a partition ends, and which offsets are gone."""
 
 _SETTINGS: dict[str, str | int | bool] = {**READ_COMMITTED, "fetch.wait.max.ms": 20, "log_level": 0}
 
@@ -79,8 +79,8 @@ def read_records(
 
     Args:
         connection: The broker.
-        ranges: The first offset and the one to stop before, by topic and partition. A range that goes past what can be read (the end, or an
-            open transaction) ends there.
+        ranges: The first offset and the one to stop before, by topic and partition. A range that goes past what can be
+            read (the end, or an open transaction) ends there.
         timeout_s: How long the broker may send nothing, in seconds.
 
     Yields:
@@ -111,7 +111,7 @@ def read_records(
 def partition_ends(
     connection: KafkaConnection, starts: Mapping[Place, int], *, timeout_s: float = TIMEOUT_S
 ) -> dict[Place, tuple[int, int]]:
-    """Where partitions end, as fetches tell it.
+    """Where partitions end, from the answers to fetches.
 
     Args:
         connection: The broker.
@@ -119,8 +119,8 @@ def partition_ends(
         timeout_s: How long to wait for the broker, in seconds.
 
     Returns:
-        By topic and partition: the offset up to which committed records can be read, and the one that the next record will get. They differ while a
-        transaction is open.
+        By topic and partition: the offset up to which committed records can be read, and the one that the next record
+        will get. They differ while a transaction is open.
 
     Raises:
         BrokerUnavailableError: The broker is away.
@@ -181,7 +181,8 @@ def _refusal(client: Any, connection: KafkaConnection, message: Any) -> Headrace
     code, topic, partition = message.error().code(), message.topic(), message.partition()
     if code == _GONE:
         begin, _ = client.get_watermark_offsets(librdkafka.TopicPartition(topic, partition), timeout=TIMEOUT_S)
-        msg = f"The records from offset {message.offset():,} of topic {topic!r}, partition {partition} are gone; it begins at {begin:,}."
+        where = f"topic {topic!r}, partition {partition}"
+        msg = f"The records from offset {message.offset():,} of {where} are gone; it begins at {begin:,}."
         return TopicError(msg, hint="The topic's retention, or someone, has deleted them.")
     if code == librdkafka.KafkaError.TOPIC_AUTHORIZATION_FAILED:
         msg = f"The broker at {connection} does not let headrace read topic {topic!r}."

@@ -1,11 +1,12 @@
 """Checking a connection as far as signing in, so that a wrong security setting is named at once.
 
-Kafka's clients do not name it. kafka-python and aiokafka report every failure as "unable to bootstrap", librdkafka reports some failures to a
-callback, and all three try again forever. So before a client starts, headrace asks the broker two short questions over a socket of its own: which
-API versions it knows, and then either for its metadata or whether it takes the SASL mechanism. A password is checked by librdkafka, which reports a
-wrong one.
+Kafka's clients do not name it. kafka-python and aiokafka report every failure as "unable to bootstrap", librdkafka
+reports some failures to a callback, and all three try again forever. So before a client starts, headrace asks the
+broker two short questions over a socket of its own: which API versions it knows, and then either for its metadata or
+whether it takes the SASL mechanism. A password is checked by librdkafka, which reports a wrong one.
 
-Only what is certain is a refusal. A connection that is closed without a word may be a proxy whose broker is starting: that is a broker that is away.
+Only what is certain is a refusal. A connection that is closed without a word may be a proxy whose broker is starting:
+that is a broker that is away.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _METADATA, _SASL_HANDSHAKE, _API_VERSIONS = (3, 1), (17, 1), (18, 0)
 
 _NO_TOPICS = struct.pack(">i", 0)
 _UNSUPPORTED_MECHANISM, _WRONG_PASSWORD = 33, 58
+_AUTHENTICATION = KafkaError._AUTHENTICATION  # noqa: SLF001 its public name
 _TLS_ALERT = b"\x15\x03"
 _WRONG_HOST = {62, 63, 64}
 """OpenSSL's codes for a certificate that names another host, e-mail or address."""
@@ -156,7 +158,7 @@ def _tls_refusal(
     """What an error of TLS means; None where it may only mean that the broker is away."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _WRONG_HOST:
-            hint = "Connect by a name that is in the certificate, or set `check_hostname = false` in [kafka] of headrace.toml."
+            hint = "Connect by a name that is in the certificate, or set `check_hostname = false` in [kafka]."
             return refused(connection, f"its certificate is not for {host!r}", hint=hint)
         hint = "Set `ca_file` in [kafka] of headrace.toml to the certificates that signed the broker's."
         return refused(connection, f"its certificate is not trusted ({error.verify_message})", hint=hint)
@@ -164,7 +166,7 @@ def _tls_refusal(
         if connection.certificate_file is None:
             hint = "Set `certificate_file` and `key_file` in [kafka] of headrace.toml."
             return refused(connection, "the listener asks for a client certificate", hint=hint)
-        hint = "Set `certificate_file` in [kafka] of headrace.toml to one that the broker's truststore knows, and that has not expired."
+        hint = "Set `certificate_file` in [kafka] to one that the broker's truststore knows and that has not expired."
         return refused(connection, "it does not accept the client certificate", hint=hint)
     if connection.uses_tls:
         with suppress(OSError), _open(host, port, timeout_s) as plain:
@@ -188,8 +190,7 @@ def _sign_in(connection: KafkaConnection, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not answer.done() and time.monotonic() < deadline:
         client.poll(_POLL_S)
-        wrong = next((error for error in errors if error.code() == KafkaError._AUTHENTICATION), None)  # noqa: SLF001 its public name
-        if wrong is not None:
+        if any(error.code() == _AUTHENTICATION for error in errors):
             why = f"the sign-in as user {connection.username!r} by {connection.sasl_mechanism} failed"
             raise refused(connection, why, _WRONG_PASSWORD)
     if not answer.done() or answer.exception() is not None:

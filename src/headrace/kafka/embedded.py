@@ -50,7 +50,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass(frozen=True, slots=True)
 class BrokerInfo:
-    """A running embedded broker, as its state file tells.
+    """A running embedded broker, from its state file.
 
     Attributes:
         address: ``host:port``.
@@ -66,13 +66,13 @@ class BrokerInfo:
 
 
 def running_broker(state_path: Path) -> BrokerInfo | None:
-    """Find the embedded broker that a state file tells of.
+    """Find the embedded broker that a state file names.
 
     Args:
         state_path: The file that `EmbeddedBroker` wrote.
 
     Returns:
-        The broker; None where there is no file, or the broker it tells of is gone.
+        The broker; None where there is no file, or the broker does not run any more.
     """
     try:
         info = BrokerInfo(**json.loads(state_path.read_text(encoding="utf-8")))
@@ -88,7 +88,7 @@ def running_broker(state_path: Path) -> BrokerInfo | None:
 class EmbeddedBroker:
     """A broker that lives as long as the block it is used in.
 
-    The state file and a log beside it (``broker.json``, ``broker.log``) tell other processes where it is. On Linux it
+    The state file and a log beside it (``broker.json``, ``broker.log``) say where it is. On Linux it
     also ends when the thread that started it does, so start it from one that lasts.
 
     Args:
@@ -120,7 +120,7 @@ class EmbeddedBroker:
         """
         if self._info is None or not self.alive:
             msg = "The embedded broker is not running."
-            raise BrokerUnavailableError(msg, hint=f"Start it; {self.log_path} tells how it ended.")
+            raise BrokerUnavailableError(msg, hint=f"Start it; {self.log_path} says how it ended.")
         return self._info
 
     @property
@@ -171,7 +171,7 @@ class EmbeddedBroker:
             if self._port is not None or attempt == _ATTEMPTS - 1:
                 break
         where = f"port {self._port}" if self._port is not None else f"any of {_ATTEMPTS} free ports"
-        hint = f"{self.log_path} tells why."
+        hint = f"{self.log_path} says why."
         if self._port is not None:
             hint += " Is the port taken? Leave it out to take a free one."
         msg = f"The embedded broker does not come up at {where} of {_HOST}."
@@ -232,7 +232,7 @@ class EmbeddedBroker:
         deadline = time.monotonic() + _READY_S
         while self.alive and time.monotonic() < deadline:
             with contextlib.suppress(RetryableError):
-                # The id tells our broker from one that held the port before.
+                # The id distinguishes our broker from an earlier one at the same port.
                 return (
                     cluster_id(KafkaConnection.of(info.address), timeout_s=_PROBE_S) == info.cluster_id and self.alive
                 )
@@ -281,7 +281,7 @@ def _binary() -> str:
 
 
 def _free_port() -> int:
-    """A port that was free a moment ago; whoever takes it in between makes the broker fail, and another is tried."""
+    """A port that was free a moment ago. If another program takes it, the broker fails and another port is tried."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         return int(probe.getsockname()[1])

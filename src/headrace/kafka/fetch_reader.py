@@ -1,11 +1,11 @@
-"""Reading the records of given partitions with librdkafka, whose threads fetch and check them outside the interpreter's lock.
+"""Reading the records of given partitions with librdkafka, whose threads work outside the interpreter's lock.
 
-A reader stands where it was opened and goes forward; it is in no consumer group, and commits nothing. Whoever is moved closes it and opens another:
-so no record of before can come out of it.
+A reader starts at given offsets and reads forward. It is in no consumer group and commits nothing. To read from other
+offsets, close it and open a new one: then no earlier record can come out of it.
 
-It reads committed records only. What it passes on the way (records of aborted transactions, their markers, what compaction removed) has offsets as
-well: librdkafka's word that a partition's end is reached (`_PARTITION_EOF`) tells how far they go. With a transaction open, that end is the
-transaction's first offset.
+It reads committed records only. What it passes on the way (records of aborted transactions, their markers, what
+compaction removed) has offsets as well: librdkafka's event for the end of a partition (`_PARTITION_EOF`) gives their
+last offset. With a transaction open, that end is the transaction's first offset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from headrace.events.source_partition import SourcePartition
 from headrace.kafka.broker_errors import is_refusal, refused
 from headrace.kafka.committed_records import READ_COMMITTED
 from headrace.kafka.connection import KafkaConnection
-from headrace.kafka.offset_gaps import Holes
+from headrace.kafka.offset_gaps import OffsetGaps
 from headrace.kafka.record_headers import headers_of
 
 __all__ = ["RecordReader", "RecordsGone"]
@@ -36,21 +36,22 @@ _SECOND = itemgetter(1)
 logger = logging.getLogger("faust.headrace.reader")
 
 _MOST = 50_000
-"""How many records one fetch gives at most. During a replay that many are there, and what each key costs is shared by many events."""
+"""How many records one fetch gives at most. In a replay, large fetches share the cost of a key among many events."""
 _MOST_BYTES = 16 << 20
 """Or so much of their values: several fetches wait for their turn in memory."""
 _AT_A_TIME = 2_000
 """How many of librdkafka's messages are looked at together: so few that they stay in the processor's cache."""
 _FAR_AHEAD = 50_000
-"""A partition that nobody wants is read no further than this many records: to pause it, librdkafka drops what it has fetched."""
+"""How many records of a partition may wait before it is paused: by pausing, librdkafka drops what it has fetched."""
 
 _SETTINGS: dict[str, str | int | bool] = {
     **READ_COMMITTED,
-    # While a request for partitions that have nothing new is held by the broker, the others are not fetched.
+    # While a request waits at the broker because its partitions have nothing new, the others are not fetched.
     "fetch.wait.max.ms": 50,
     "fetch.queue.backoff.ms": 5,
-    # One response follows another, and the next is on its way while these records are worked on. Small ones have the partitions take turns;
-    # with librdkafka's 50 MB the embedded broker thinks for seconds first. (A record that is larger comes all the same.)
+    # One response follows another, and the next is on its way while these records are worked on. Small ones have the
+    # partitions take turns; with librdkafka's 50 MB the embedded broker thinks for seconds first. (A record that is
+    # larger comes all the same.)
     "fetch.message.max.bytes": 1 << 20,
     "fetch.max.bytes": 4 << 20,
     "queued.min.messages": 2 * _MOST,
@@ -71,8 +72,8 @@ class Read:
 
     Attributes:
         records: Its records in offset order; none where only offsets without records were passed.
-        next_offset: The offset to read next. Offsets before it that have no record never will: they hold the markers and aborted records of
-            transactions, or were removed by compaction.
+        next_offset: The offset to read next. Offsets before it that have no record never will: they hold the markers
+            and aborted records of transactions, or were removed by compaction.
     """
 
     records: RawRecords
@@ -106,13 +107,13 @@ class RecordReader:
 
     def __init__(self, connection: KafkaConnection, starts: Mapping[SourcePartition, int]) -> None:
         self._lock = threading.Lock()
-        self._held: dict[SourcePartition, list[RawRecords]] = {source: [] for source in starts}
+        self._waiting: dict[SourcePartition, list[RawRecords]] = {source: [] for source in starts}
         self._next = dict(starts)
         self._taken = dict(starts)
         self._ends: dict[SourcePartition, tuple[int, int | None]] = {}
         self._gone: dict[SourcePartition, RecordsGone] = {}
-        self._holes = Holes()
-        self._again: set[SourcePartition] = set()
+        self._gaps = OffsetGaps()
+        self._to_seek: set[SourcePartition] = set()
         self._sources = sorted(starts)
         self._topics = {source.topic for source in starts}
         self._partitions = np.array([source.partition for source in self._sources], np.int64)
@@ -121,7 +122,7 @@ class RecordReader:
         )  # of partitions, where there is one topic
         self._numbers[self._partitions] = np.arange(len(self._sources))
         self._paused: set[SourcePartition] = set()
-        self._complained: set[int] = set()
+        self._warned: set[int] = set()
         self._connection = connection
         self._consumer: Consumer | None = Consumer({**connection.librdkafka(), **_SETTINGS}, logger=logger)
         self._consumer.assign([self._place(source) for source in self._sources])
@@ -129,17 +130,18 @@ class RecordReader:
     def fetch(self, wanted: Collection[SourcePartition], timeout_s: float) -> None:
         """Read what is there of any partition, or wait for the first record; `take` gives it.
 
-        It stays here until it is taken, so that whoever waits may be cancelled.
+        It stays here until it is taken, so that the caller may be cancelled while it waits.
 
         Args:
-            wanted: The partitions that `take` will be asked for; returns at once where some records of theirs were read before.
+            wanted: The partitions that `take` will be asked for; returns at once where some records of theirs were read
+                before.
             timeout_s: How long to wait, in seconds.
         """
         with self._lock:
             if self._consumer is None or any(self._has_news(source) for source in wanted):
                 return
-            self._look_again()
-            self._hold_back(wanted)
+            self._seek_again()
+            self._pause_far_ahead(wanted)
             consume, read, size = self._consumer.consume, 0, 0
             messages = consume(_AT_A_TIME, 0) or consume(1, timeout_s)
             while messages:
@@ -154,22 +156,22 @@ class RecordReader:
             wanted: The partitions.
         """
         with self._lock:
-            found = {source: (self._held[source], self._next[source]) for source in wanted if self._has_news(source)}
+            found = {source: (self._waiting[source], self._next[source]) for source in wanted if self._has_news(source)}
             for source, (_, next_offset) in found.items():
-                self._held[source], self._taken[source] = [], next_offset
+                self._waiting[source], self._taken[source] = [], next_offset
         return {source: Read(RawRecords.concat(held), next_offset) for source, (held, next_offset) in found.items()}
 
     @property
     def gone(self) -> list[RecordsGone]:
-        """The partitions that cannot be read on, and why; they are told once everything before has been taken."""
+        """The partitions that cannot be read on, and why; each is given once all records before it have been taken."""
         with self._lock:
             return [gone for source, gone in self._gone.items() if not self._has_news(source)]
 
     def _has_news(self, source: SourcePartition) -> bool:
-        return source in self._held and (bool(self._held[source]) or self._next[source] > self._taken[source])
+        return source in self._waiting and (bool(self._waiting[source]) or self._next[source] > self._taken[source])
 
     def end(self, source: SourcePartition) -> int | None:
-        """The offset up to which a partition can be read, as the last fetch response had it; None where there was none yet.
+        """The offset up to which a partition can be read, from the last fetch response; None before the first.
 
         Args:
             source: The partition.
@@ -181,7 +183,7 @@ class RecordReader:
 
     def _high(self, source: SourcePartition) -> int | None:
         consumer = self._consumer
-        if consumer is None or source not in self._held:
+        if consumer is None or source not in self._waiting:
             return None
         try:
             _, high = consumer.get_watermark_offsets(TopicPartition(*source), cached=True)
@@ -190,18 +192,20 @@ class RecordReader:
         return high if high >= 0 else None
 
     def close(self) -> None:
-        """Let go of the connections; a fetch under way ends first."""
+        """Close the connections; a fetch under way ends first."""
         with self._lock:
             consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
 
-    def _hold_back(self, wanted: Collection[SourcePartition]) -> None:
+    def _pause_far_ahead(self, wanted: Collection[SourcePartition]) -> None:
         """Stop reading partitions that nobody wants and that are far ahead; go on with those that are wanted again."""
         if len(wanted) == len(self._sources) and not self._paused:
             return
         ahead = {
-            source for source, held in self._held.items() if source not in wanted and sum(map(len, held)) >= _FAR_AHEAD
+            source
+            for source, held in self._waiting.items()
+            if source not in wanted and sum(map(len, held)) >= _FAR_AHEAD
         }
         again = self._paused.intersection(wanted)
         self._change(ahead - self._paused, Consumer.pause)
@@ -220,11 +224,11 @@ class RecordReader:
             size = self._keep_records(messages) if messages else 0
             # An event of a partition comes after its records.
             for event in events:
-                self._heed(event)
-            self._look_again()
+                self._take_event(event)
+            self._seek_again()
             return size
         size = self._keep_records(messages)
-        self._look_again()
+        self._seek_again()
         return size
 
     def _keep_records(self, messages: list[Message]) -> int:
@@ -259,71 +263,71 @@ class RecordReader:
     def _keep_run(self, source: SourcePartition, records: RawRecords) -> None:
         # A partition that was paused and is read on must begin where it was left.
         again = int(np.searchsorted(records.offsets, self._next[source]))
-        end = again + self._holes.sound(source, self._next[source], records.offsets[again:])
+        end = again + self._gaps.before_gap(source, self._next[source], records.offsets[again:])
         if again < end:
             self._next[source] = int(records.offsets[end - 1]) + 1
-            self._held[source].append(records if again == 0 and end == len(records) else records[again:end])
+            self._waiting[source].append(records if again == 0 and end == len(records) else records[again:end])
         if end < len(records):
-            self._again.add(source)
+            self._to_seek.add(source)
 
-    def _heed(self, event: Message) -> None:
+    def _take_event(self, event: Message) -> None:
         """Take in what librdkafka says of a partition, or of itself."""
         error, place = event.error(), (event.topic(), event.partition())
         source = next((source for source in self._sources if source == place), None)  # some events are of no partition
         if error is None:
             return
         if source is not None and error.code() == _EOF:
-            self._reach_end(source, event.offset() or 0)
+            self._note_end(source, event.offset() or 0)
         elif source is not None and error.code() == _GONE:
-            self._miss(source)
+            self._ask_for_range(source)
         else:
-            self._complain([error])
+            self._warn([error])
 
-    def _reach_end(self, source: SourcePartition, end: int) -> None:
+    def _note_end(self, source: SourcePartition, end: int) -> None:
         """All before a partition's end has come; offsets that were passed on the way hold nothing."""
         if end > self._next[source]:
-            if not self._holes.sound(source, self._next[source], np.array([end], np.int64)):
-                self._again.add(source)
+            if not self._gaps.before_gap(source, self._next[source], np.array([end], np.int64)):
+                self._to_seek.add(source)
                 return
             self._next[source] = end
         self._ends[source] = end, self._high(source)
 
-    def _miss(self, source: SourcePartition) -> None:
-        """The broker refuses the next offset: find out what it has, and note it. Where it has the offset after all, read again."""
+    def _ask_for_range(self, source: SourcePartition) -> None:
+        """The broker refuses the next offset: note what it has. If it has the offset after all, read again."""
         consumer, wanted = self._consumer, self._next[source]
         if consumer is None:
             return
         try:
             earliest, end = consumer.get_watermark_offsets(TopicPartition(*source), timeout=_ASK_S)
         except KafkaException as error:
-            self._complain([error.args[0]])
-            self._again.add(source)
+            self._warn([error.args[0]])
+            self._to_seek.add(source)
             return
         if earliest <= wanted <= end:
-            self._again.add(source)
+            self._to_seek.add(source)
         else:
             self._gone[source] = RecordsGone(source, wanted, earliest, end)
 
-    def _look_again(self) -> None:
+    def _seek_again(self) -> None:
         """Go back to where something was missing; where librdkafka cannot just now, the next fetch does."""
-        for source in sorted(self._again):
+        for source in sorted(self._to_seek):
             if self._consumer is not None:
                 try:
                     self._consumer.seek(self._place(source))
                 except KafkaException as error:
-                    self._complain([error.args[0]])
+                    self._warn([error.args[0]])
                     continue
-            self._again.discard(source)
+            self._to_seek.discard(source)
 
     def _place(self, source: SourcePartition) -> TopicPartition:
         """Where to read on."""
         return TopicPartition(*source, self._next[source])
 
-    def _complain(self, errors: list[KafkaError]) -> None:
-        """Say what librdkafka says, each once: it goes on trying by itself. What will be refused for good is raised: nobody would ever know."""
+    def _warn(self, errors: list[KafkaError]) -> None:
+        """Log each kind of error once, as librdkafka tries again by itself. Raise what the broker will always refuse."""
         for error in errors:
             if is_refusal(error.code()):
                 raise refused(self._connection, error.str(), error.code())
-            if error.code() not in self._complained:
-                self._complained.add(error.code())
+            if error.code() not in self._warned:
+                self._warned.add(error.code())
                 logger.warning("Reading: %s", error)

@@ -1,9 +1,10 @@
 """Gaps in a partition's offsets: looked at again before they are believed.
 
-Compaction, transactions and retention leave gaps, and what is missing there never comes. But a broker may also show a batch before one that has lower
-offsets (the embedded broker does, where two producers write at the same moment: an offset is given out before its batch can be read), and a
-consumer that goes on behind the gap never sees those records. So a gap is read again until it is filled, or has stayed for a while. Where a
-topic's gaps turn out to be real, they are believed at once.
+Compaction, transactions and retention leave gaps, and what is missing there never comes. But a broker may also show a
+batch before one that has lower offsets (the embedded broker does, where two producers write at the same moment: an
+offset is given out before its batch can be read), and a consumer that goes on behind the gap never sees those records.
+So a gap is read again until it is filled, or has stayed for a while. Where a topic's gaps turn out to be real, they are
+believed at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from headrace.events.columns import IntArray
 from headrace.events.source_partition import SourcePartition
 
-__all__ = ["PATIENCE_S", "Holes"]
+__all__ = ["PATIENCE_S", "OffsetGaps"]
 
 logger = logging.getLogger("faust.headrace.reader")
 
@@ -29,7 +30,7 @@ _REAL_ENOUGH = 3
 """After how many real gaps a topic's are believed at once: it is compacted, or written by transactions."""
 
 
-class Holes:
+class OffsetGaps:
     """Which gaps have been seen.
 
     Args:
@@ -41,8 +42,8 @@ class Holes:
         self._open: dict[SourcePartition, tuple[int, float]] = {}
         self._real: Counter[str] = Counter()
 
-    def sound(self, source: SourcePartition, expected: int, offsets: IntArray) -> int:
-        """How many records may be taken as they are; before the next one something is missing, and should be read again.
+    def before_gap(self, source: SourcePartition, expected: int, offsets: IntArray) -> int:
+        """How many records follow without a gap that should be read again.
 
         Args:
             source: The partition.

@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 def headers_of(messages: Sequence[Message]) -> list[Headers] | None:
     """The headers of records; None where no record has any.
 
-    A producer can give a header a name that is not UTF-8, and that must not stop a reader: such a record reads as one without headers.
-    confluent-kafka fails on it with an exception that it has not declared, and only the first time that it is asked. So each record is asked once.
+    A producer can give a header a name that is not UTF-8, and that must not stop a reader: such a record reads as one
+    without headers. confluent-kafka fails on it with an exception that it has not declared, and only the first time
+    that it is asked. So each record is asked once.
 
     Args:
         messages: The records.

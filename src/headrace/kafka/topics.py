@@ -60,7 +60,7 @@ class TopicInfo:
     """A topic, as its broker describes it.
 
     Attributes:
-        topic_id: The broker's id of it: another once the topic was deleted and made anew. Empty before Kafka 2.8.
+        topic_id: The broker's id of it: another once the topic was deleted and created again. Empty before Kafka 2.8.
         partitions: How many partitions it has.
     """
 
@@ -84,8 +84,8 @@ def ensure_topics(
         connection: The broker.
         sources: The sources.
         partitions: How many partitions a new topic gets; dead-letter topics get one.
-        keeps_history: Whether new topics take records of any age and keep them for good, as replays and the record clock need; else the
-            broker's own retention holds.
+        keeps_history: Whether new topics take records of any age and keep them permanently, as replays and the record
+            clock need; else the broker's own retention holds.
         timeout_s: How long to wait for the broker, in seconds.
 
     Returns:
@@ -142,7 +142,7 @@ def describe(
 
 
 class TopicWatch:
-    """Asks a broker which topics it has, again and again, over one connection. Any number of threads may ask, one at a time.
+    """Asks a broker which topics it has, over one connection. Threads may share it, one at a time.
 
     Args:
         connection: The broker.
@@ -159,7 +159,9 @@ class TopicWatch:
         self._cluster = ""
 
     def identities(self) -> dict[str, str]:
-        """Each topic's identity, `cluster/topic id`: another once the topic was deleted and made anew, or the embedded broker restarted.
+        """Each topic's identity, `cluster/topic id`.
+
+        It changes when the topic is deleted and created again, and when the embedded broker restarts.
 
         A topic that is not there just now is left out: a broker that has only started may not know it yet.
 
@@ -179,13 +181,13 @@ class TopicWatch:
         return {topic: f"{self._cluster}/{info.topic_id}" for topic, info in found.items()}
 
     def close(self) -> None:
-        """Let go of the connection; asking again opens another."""
+        """Close the connection; the next question opens another."""
         self._admin = None
         self._open.close()
 
 
 def cluster_id(connection: KafkaConnection, *, timeout_s: float = TIMEOUT_S) -> str:
-    """The cluster's id: another when the embedded broker was started anew, and so has forgotten its topics.
+    """The cluster's id: another when the embedded broker was started again, and so has forgotten its topics.
 
     Args:
         connection: The broker.
@@ -206,7 +208,8 @@ def end_offsets(
     Args:
         connection: The broker.
         topics: The topics.
-        committed: Give the offset up to which committed records can be read instead: the two differ while a transaction is open.
+        committed: Give the offset up to which committed records can be read instead: the two differ while a transaction
+            is open.
         timeout_s: How long to wait for the broker, in seconds.
 
     Returns:
@@ -216,7 +219,8 @@ def end_offsets(
         BrokerUnavailableError: No broker answers.
         TopicError: A topic does not exist.
     """
-    # Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest, whatever the batch holds. Its fetches tell the truth.
+    # Tansu 0.6 lists the first offset of a partition's last batch plus one as its latest, whatever the batch holds. Its
+    # answers to fetches are right.
     listed = _offsets(connection, topics, OffsetSpec.LATEST, timeout_s, IsolationLevel.READ_COMMITTED)
     ends = partition_ends(connection, listed, timeout_s=timeout_s)
     return {place: stable if committed else high for place, (stable, high) in sorted(ends.items())}
@@ -314,5 +318,5 @@ def _create(admin: KafkaAdminClient, topic: str, partitions: int, config: dict[s
     except KafkaError as error:
         if is_refusal(error.errno):
             msg = f"CREATE of {topic}"
-            raise type(error)(msg) from error  # kafka-python tells the whole request
+            raise type(error)(msg) from error  # the text of kafka-python is the whole request
         raise

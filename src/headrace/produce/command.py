@@ -71,7 +71,7 @@ def produce_command(
     if summary.already and not resume:
         _note(f"{summary.topic} held {summary.already:,} records before; these came on top.")
         _note("(--resume continues an earlier run instead.)")
-    typer.echo(json.dumps(asdict(summary)) if as_json else _told(summary))
+    typer.echo(json.dumps(asdict(summary)) if as_json else _summary_text(summary))
 
 
 def main(topic: str) -> NoReturn:
@@ -136,11 +136,11 @@ def _for_topic(topic: str) -> Any:
             _note(f"error: {error}")
             raise typer.Exit(_AWAY if isinstance(error, RetryableError) else _FAILED) from None
         except KeyboardInterrupt as interrupt:
-            told = [
+            lines = [
                 "interrupted: what was sent stays, and --resume continues from there.",
                 *getattr(interrupt, "__notes__", []),
             ]
-            _note("\n".join(told))
+            _note("\n".join(lines))
             raise typer.Exit(_INTERRUPTED) from None
 
     signature = inspect.signature(produce_command, eval_str=True)
@@ -149,7 +149,7 @@ def _for_topic(topic: str) -> Any:
     return command
 
 
-def _told(summary: ReplaySummary) -> str:
+def _summary_text(summary: ReplaySummary) -> str:
     late = f", {summary.late:,} of them late" if summary.late else ""
     skipped = f"; {summary.skipped:,} were there already" if summary.skipped else ""
     rate = f" in {summary.seconds:.1f} s ({summary.events_per_second:,.0f} events/s)"

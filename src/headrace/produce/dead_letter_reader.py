@@ -40,7 +40,9 @@ def read_dead_letters(
     begin = beginning_offsets(connection, names, timeout_s=timeout_s)
     end = end_offsets(connection, names, committed=True, timeout_s=timeout_s)
     replayed: dict[tuple[tuple[str, int, int], int], int] = {}
-    found: dict[tuple[tuple[str, int, int], int], DeadLetter] = {}  # a topic made anew has the same positions again
+    found: dict[
+        tuple[tuple[str, int, int], int], DeadLetter
+    ] = {}  # a topic that was created again has the same positions again
     for record in read_records(connection, {place: (begin[place], end[place]) for place in end}, timeout_s=timeout_s):
         letter = _letter(record)
         at = letter.position, letter.recorded_at_ms

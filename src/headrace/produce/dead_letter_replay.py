@@ -1,7 +1,8 @@
 """Sending dead letters back to their topics, once what was wrong with their model or definitions is fixed.
 
-A note in the dead-letter topic says that a letter was sent back, so it is not sent twice. The note comes after the broker has confirmed the
-event: a process killed between the two may send the last few again, and an `event_id` in the source has those count once.
+A note in the dead-letter topic says that a letter was sent back, so it is not sent twice. The note comes after the
+broker has confirmed the event: a process killed between the two may send the last few again, and an `event_id` in the
+source has those count once.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def why_not_replayed(letter: DeadLetter) -> str | None:
 def replay_dead_letters(project: Project, letters: Sequence[DeadLetter]) -> int:
     """Send letters' original keys, values and headers back to their topics, and note that.
 
-    A letter goes to the partition that it came from. Its record is stamped by the project's clock: with the time now, or, under the record clock,
-    with the original time, or the newest record's where that is later.
+    A letter goes to the partition that it came from. Its record is stamped by the project's clock: with the time now,
+    or, under the record clock, with the original time, or the newest record's where that is later.
 
     Args:
         project: The project.

@@ -1,4 +1,4 @@
-"""Confirmed delivery: what was sent, what the broker has acknowledged, and what happens when it does not."""
+"""Confirmed delivery: what was sent, what the broker has acknowledged, and what happens if it does not."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class ConfirmedSender:
         self._forget_settled()
 
     def _fail(self, error: Exception, patience_s: float) -> HeadraceError:
-        """End sending for good, and say how much is not confirmed."""
+        """Stop sending permanently, and say how much is not confirmed."""
         self._kafka.abandon()
         unconfirmed = self.sent - self.confirmed
         where = f"topic {self._topic!r} at {self._connection}"
@@ -230,7 +230,7 @@ class ConfirmedSender:
             failure: type[RetryableError | TopicError] = BrokerUnavailableError
         else:
             why = f"the broker refused them: {error}"
-            hint = "Mend what it says, and produce again with --resume, which sends only what is not there yet."
+            hint = "Fix what it says, and produce again with --resume, which sends only what is not there yet."
             failure = TopicError
         self._failure = failure(what + why, hint=hint)
         return self._failure

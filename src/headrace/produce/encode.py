@@ -17,9 +17,8 @@ from headrace.events.gc_pause import without_collector
 from headrace.plan import DType, Source
 from headrace.produce.json_round_trip import ReadBack
 
-__all__ = ["EncodedEvent", "EventEncoder", "epoch_us"]
+__all__ = ["EncodedEvent", "EventEncoder"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_SENT = "This event was not sent."
 _KEYS_KEPT = 262_144
 _AT_ONCE = 100
@@ -55,7 +54,7 @@ class EventEncoder:
         for role, field in (("key", source.key), ("timestamp_field", source.timestamp_field)):
             if field is not None and field not in model.model_fields:
                 hint = (
-                    f"It has: {', '.join(model.model_fields)}. Mend the source or the model, and run `headrace apply`."
+                    f"It has: {', '.join(model.model_fields)}. Fix the source or the model, and run `headrace apply`."
                 )
                 msg = f"{source.model} has no field {field!r}, the {role} of source {source.name!r}."
                 raise EventError(msg, hint=hint)
@@ -75,7 +74,8 @@ class EventEncoder:
         """Validate one event and encode it.
 
         Args:
-            event: A mapping that the model accepts, or an instance of the source's model (validated again, as it may have changed since).
+            event: A mapping that the model accepts, or an instance of the source's model (validated again, as it may
+                have changed since).
 
         Returns:
             The event, ready to send.
@@ -216,28 +216,18 @@ class EventEncoder:
         return EventError(f"{self._model.__name__}.{field}{which} {value}: {first['msg']}{more}.", hint=hint)
 
 
-def epoch_us(at: datetime) -> int:
-    """Microseconds from 1970 UTC to an aware time, exactly.
-
-    Args:
-        at: The time.
-    """
-    since = at - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
 def _wire_model(model: type[BaseModel]) -> type[BaseModel]:
     """The model, writing NaN and infinity as such.
 
-    Pydantic writes null unless told otherwise, which would change the event in silence.
+    Pydantic writes null unless it is configured otherwise, which would change the event in silence.
     """
     config = {} if "ser_json_inf_nan" in model.model_config else {"ser_json_inf_nan": "constants"}
     return types.new_class(model.__name__, (model,), config)
 
 
 def _fields_of(event: BaseModel) -> dict[str, Any]:
-    held = event.__dict__
-    fields = {name: held[name] for name in type(event).model_fields if name in held}
+    values = event.__dict__
+    fields = {name: values[name] for name in type(event).model_fields if name in values}
     return fields | (event.model_extra or {})
 
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 from headrace.config import Project
 from headrace.errors import ConfigError, EventError
 from headrace.events.repo_modules import own_modules
-from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
+from headrace.produce.encode import EncodedEvent, EventEncoder
+from headrace.times import us_of
 
 __all__ = ["EncodedHistory", "History", "load_history"]
 
@@ -48,7 +49,7 @@ class EncodedHistory:
         else:
             events = [event if isinstance(event, dict) else dict(event) for event in history]
             self._encoded = encoder.encode_rows(events, range(len(events)))
-            self.ts_us = np.array([epoch_us(event.time) for event in self._encoded], np.int64)
+            self.ts_us = np.array([us_of(event.time) for event in self._encoded], np.int64)
 
     def encode(self, rows: npt.NDArray[np.int64]) -> list[EncodedEvent]:
         """Validate and encode some of the events.
@@ -95,7 +96,7 @@ def load_history(project: Project, topic: str) -> History:
         try:
             module = importlib.import_module(f"streams.{name}")
         except Exception as error:
-            hint = "Mend the module; `python -m` must be able to run it from the project's folder."
+            hint = "Fix the module; `python -m` must be able to run it from the project's folder."
             msg = f"{folder / name}.py cannot be imported: {type(error).__name__}: {error}."
             raise ConfigError(msg, hint=hint) from error
     make = getattr(module, "history", None)

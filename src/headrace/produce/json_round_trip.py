@@ -1,7 +1,8 @@
 """Which JSON of an event the stream reads as the values that the event has here.
 
-A model may convert what it takes: euros to cents, a name to its hash, local time to UTC. The worker validates what was sent once more, so the JSON
-of converted values can mean something else there. Here each form is read back, as the worker will read it, before one is sent.
+A model may convert what it takes: euros to cents, a name to its hash, local time to UTC. The worker validates what was
+sent once more, so the JSON of converted values can mean something else there. Here each form is read back, as the
+worker will read it, before one is sent.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class ReadBack:
             given: What the model made it from; None where that is not known.
 
         Returns:
-            What the model writes, or else what it was given, or its values by name: the first that reads back to its values.
+            What the model writes, or else what it was given, or its values by name: the first that reads back to its
+            values.
 
         Raises:
             EventChangesError: None of them does.
@@ -73,7 +75,7 @@ class ReadBack:
         yield _json({**given, **{key: by_key[key] for key in missing}})
 
     def _changed(self, form: bytes, values: Mapping[str, Any]) -> dict[str, object]:
-        """What the fields read as that do not read back to their values; an error for all of them where nothing is read."""
+        """The fields that do not read back to their values, with what they read as; an error if nothing is read."""
         try:
             read = self._validate(form).__dict__
         except ValidationError as error:
@@ -83,7 +85,7 @@ class ReadBack:
                 field if field in values else next((name for name, key in self._keys.items() if key == field), field)
             )
             return {named: _Refused(str(first["msg"]), form)}
-        except Exception as error:  # noqa: BLE001 an author's validator can raise anything; the worker would make a dead letter of it
+        except Exception as error:  # noqa: BLE001 a validator can raise anything
             return {"": _Refused(f"{type(error).__name__}: {error}", form)}
         return {
             field: read.get(field, _MISSING)

@@ -19,10 +19,11 @@ from headrace.kafka.clients import kafka_python_errors
 from headrace.kafka.connection_check import TIMEOUT_S
 from headrace.plan import Plan, Source, read_plan
 from headrace.produce.delivery import ConfirmedSender
-from headrace.produce.encode import EncodedEvent, EventEncoder, epoch_us
+from headrace.produce.encode import EncodedEvent, EventEncoder
 from headrace.produce.partitioner import partition_of, partitions_of
 from headrace.produce.record_batches import NO_HEADERS, Record
 from headrace.produce.record_timestamps import RecordClock, SystemClock, clock_of
+from headrace.times import us_of
 
 __all__ = ["EventProducer", "find_source"]
 
@@ -43,7 +44,8 @@ class EventProducer:
     Args:
         source: The source.
         model: Its pydantic model.
-        bootstrap: Kafka: ``host:port[,host:port]``, or a `KafkaConnection` where the broker asks for encryption or a sign-in.
+        bootstrap: Kafka: ``host:port[,host:port]``, or a `KafkaConnection` where the broker asks for encryption or a
+            sign-in.
         timeout_s: How long to wait for the broker at the start, in seconds.
         patience_s: How long the broker may stay away later before sending is given up, in seconds.
         linger_ms: How long an event may wait for others to share its batch, in milliseconds.
@@ -87,12 +89,14 @@ class EventProducer:
     ) -> Self:
         """A producer for a project's source, its topic created where it is missing.
 
-        Under the project's record clock, an event that gives no timestamp is sent as of when it happened, not as of today.
+        Under the project's record clock, an event that gives no timestamp is sent as of when it happened, not as of
+        today.
 
         Args:
             topic_or_source: The name of a topic or a source of the project's plan.
             project: The project; None is the one that the current folder lies in.
-            keeps_history: Whether a topic that is created keeps records of any age for good, whatever the project's clock: for replays.
+            keeps_history: Whether a topic that is created keeps records of any age permanently, whatever the project's
+                clock: for replays.
             options: As for the class.
 
         Returns:
@@ -126,7 +130,7 @@ class EventProducer:
             return
         try:
             self._sender.close(patience_s=5.0)
-        except Exception as failure:  # the block's own error goes on; this one is told beside it
+        except Exception as failure:  # the block's own error goes on; this one is added to it as a note
             if failure is not error:
                 error.add_note(str(failure))
 
@@ -145,8 +149,8 @@ class EventProducer:
 
         Args:
             event: An instance of the source's model, or a mapping that the model accepts.
-            timestamp: The Kafka record's timestamp, with a time zone; None is now, by the project's clock: under the record clock
-                the event's own time, or the newest record's where that is later.
+            timestamp: The Kafka record's timestamp, with a time zone; None is now, by the project's clock: under the
+                record clock the event's own time, or the newest record's where that is later.
 
         Raises:
             BrokerUnavailableError: Earlier events were not confirmed in time.
@@ -167,11 +171,13 @@ class EventProducer:
 
         Args:
             events: The events; any number, they are taken a thousand at a time.
-            timestamps: Their Kafka records' timestamps, with a time zone, as many as events; None is now, as for `send`.
+            timestamps: Their Kafka records' timestamps, with a time zone, as many as events; None is now, as for
+                `send`.
 
         Raises:
             BrokerUnavailableError: As `send`.
-            EventError: As `send`, for the first event that is refused; those before it were sent, it and those after it were not.
+            EventError: As `send`, for the first event that is refused; those before it were sent, it and those after it
+                were not.
             TopicError: As `send`.
             ValueError: There are more events than timestamps, or fewer.
         """
@@ -198,11 +204,11 @@ class EventProducer:
                 self.send(event, timestamp=None if timestamps is None else timestamps[place])
 
     def _refuse_future(self, event: EncodedEvent, timestamp_ms: int) -> None:
-        if epoch_us(event.time) - timestamp_ms * 1000 > self.source.max_future_us:
+        if us_of(event.time) - timestamp_ms * 1000 > self.source.max_future_us:
             limit = f"{self.source.max_future_us / 1e6:g} s"
             field = f"{self.source.model}.{self.source.timestamp_field}"
             msg = f"{field} is {event.time.isoformat()}, more than {limit} past its record's timestamp."
-            hint = "Mend the clock or the time's unit, or raise max_future of the source. This event was not sent."
+            hint = "Fix the clock or the time's unit, or raise max_future of the source. This event was not sent."
             raise EventError(msg, hint=hint)
 
     def send_encoded(self, event: EncodedEvent, timestamp_ms: int, partition: int | None = None) -> None:
@@ -278,7 +284,7 @@ def _as_ms(timestamp: datetime) -> int:
         hint = "Give it one, such as datetime.now(UTC). This event was not sent."
         msg = f"The record timestamp {timestamp.isoformat()} has no time zone."
         raise EventError(msg, hint=hint)
-    return epoch_us(timestamp) // 1000
+    return us_of(timestamp) // 1000
 
 
 def find_source(plan: Plan, topic_or_source: str) -> Source:

@@ -1,9 +1,9 @@
 """Filling kafka-python's record batches many records at a time.
 
-`KafkaProducer.send` spends ten times as long on a record as writing it takes: it picks a partition, estimates a size, takes two locks and makes
-a future with two callbacks, each time. Here a batch has one outcome for all its records, and records are written into it as they are on the wire,
-a run of them under one lock. Everything behind that, from sequence numbers and retries to splitting what a broker finds too large, is
-kafka-python's.
+`KafkaProducer.send` spends ten times as long on a record as writing it takes: it picks a partition, estimates a size,
+takes two locks and makes a future with two callbacks, each time. Here a batch has one outcome for all its records, and
+records are written into it as they are on the wire, a run of them under one lock. Everything behind that, from sequence
+numbers and retries to splitting what a broker finds too large, is kafka-python's.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Batch(ProducerBatch):  # type: ignore[misc]  # kafka-python ships no types
         self._settled.set()
 
     def follow(self, part: Any) -> None:
-        """One record of it has moved to another batch, as the broker finds this one too large; `part` is that one's future."""
+        """A record has moved to another batch, as the broker finds this one too large; `part` is the new future."""
         if self._apart is None:
             self._apart = len(self._record_futures)
         part.add_callback(self._part_done)
@@ -204,7 +204,7 @@ class _Piece:
 
 
 class BatchingProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no types
-    """A producer that takes many records at a time, can give up at once, and leaves no thread behind when it finds no broker."""
+    """A producer that takes many records at a time, can stop at once, and leaves no thread behind without a broker."""
 
     def __init__(self, **configs: object) -> None:
         try:

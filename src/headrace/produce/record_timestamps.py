@@ -1,4 +1,4 @@
-"""Which timestamps a producer gives its records: by the system clock, now; by the record clock, when the event happened."""
+"""The timestamps of records: now (system clock), or when the event happened (record clock)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from headrace.config import Clock, Project
 from headrace.errors import HeadraceError, HeadraceWarning
-from headrace.produce.encode import EncodedEvent, epoch_us
+from headrace.produce.encode import EncodedEvent
 from headrace.stores import open_store
-from headrace.times import iso_time
+from headrace.times import iso_time, us_of
 
 __all__ = ["RecordClock", "SystemClock", "clock_of"]
 
@@ -35,8 +35,9 @@ class SystemClock:
 class RecordClock:
     """A project's record clock: what time it is there, is what the newest record says.
 
-    An event that gives no timestamp is sent when it happened, or, where that is past, now. So producing never takes the clock
-    to the system's today, far from all that was replayed; a step of more than a day that an event does take is warned of.
+    An event that gives no timestamp is sent when it happened, or, where that is past, now. So producing never takes the
+    clock to the system's today, far from all that was replayed; a step of more than a day that an event does take is
+    warned of.
 
     Args:
         project: The project's name, for messages.
@@ -51,7 +52,7 @@ class RecordClock:
         """The timestamps of records that give none, in milliseconds; an event is not known before it happens."""
         now, stamps = self._now_ms, []
         for event in events:
-            happened = -(-epoch_us(event.time) // 1000)
+            happened = -(-us_of(event.time) // 1000)
             now = happened if now is None else max(now, happened)
             stamps.append(now)
         return stamps
@@ -88,6 +89,6 @@ def clock_of(project: Project) -> RecordClock | SystemClock:
     try:
         with open_store(project.store_url, writable=False) as store:
             newest = max((position.record_ts_us for position in store.positions().values()), default=None)
-    except HeadraceError:  # there is no store yet, or it is away: the events themselves are all that tells the time
+    except HeadraceError:  # there is no store yet, or it is away: only the events themselves give the time
         newest = None
     return RecordClock(project.root.name, None if newest is None else newest // 1000)

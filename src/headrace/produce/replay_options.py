@@ -1,4 +1,4 @@
-"""How a replay is asked for, and what it tells."""
+"""The options of a replay, its progress and its summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 from headrace.errors import ConfigError
-from headrace.produce.encode import epoch_us
+from headrace.times import us_of
 
 __all__ = ["Report", "ReplayOptions", "ReplayProgress", "ReplaySummary", "parse_time"]
 
@@ -94,7 +94,7 @@ class ReplaySummary:
         sent: How many events were sent.
         skipped: How many an earlier run had sent (`resume`).
         late: How many of those sent were late.
-        already: How many records the topic held before.
+        already: How many records the topic had before.
         seconds: How long it took.
         events_per_second: How many were sent per second.
     """
@@ -133,4 +133,4 @@ def _as_us(at: date | None) -> int | None:
     if at is None:
         return None
     moment = at if isinstance(at, datetime) else datetime.combine(at, time())
-    return epoch_us(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+    return us_of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)

@@ -1,6 +1,7 @@
 """What a replay had sent to topics that are gone: the log of the incarnations before the one that the broker has now.
 
-The embedded broker forgets its topics when it stops. What workers had logged by then counts, so a replay that is resumed goes on behind it.
+The embedded broker forgets its topics when it stops. What workers had logged by then counts, so a replay that is
+resumed goes on behind it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Sealed:
 
     Attributes:
         counts: By Kafka's partition, how many offsets.
-        last: By Kafka's partition, the newest logged event of each incarnation: how many offsets came before it, and its record's
-            timestamp in ms.
+        last: By Kafka's partition, the newest logged event of each incarnation: how many offsets came before it, and
+            its record's timestamp in ms.
     """
 
     counts: Mapping[int, int] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Sealed:
         logged = self.last.get(partition, {}).get(place, timestamp_ms)
         if logged != timestamp_ms:
             msg = (
-                f"The log of {topic!r} does not hold what this replay sent before the topic was made anew: event {place:,} of partition "
+                f"The log of {topic!r} does not hold what this replay sent before the topic was created again: event {place:,} of partition "
                 f"{partition} has timestamp {logged} instead of {timestamp_ms}."
             )
             hint = "Resume with the same --from, --until, --late and --seed as before. Without --resume all events are sent again, and count again."
@@ -81,8 +82,8 @@ def sealed_before(project: Project, source: Source, identity: str, partitions: i
     if not ended:
         return NOTHING_SEALED
     if any(one.partitions != partitions for one in ended):
-        msg = f"The topic {source.topic!r} was made anew with another number of partitions ({partitions}): a replay sends its events elsewhere now."
-        raise TopicError(msg, hint="Make the topic with as many partitions as before, or produce without --resume.")
+        msg = f"The topic {source.topic!r} was created again with another number of partitions ({partitions}): a replay sends its events elsewhere now."
+        raise TopicError(msg, hint="Create the topic with as many partitions as before, or produce without --resume.")
     return _sealed(EventLog(project.log_path, source), history, len(ended), partitions)
 
 

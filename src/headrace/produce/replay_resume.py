@@ -1,8 +1,9 @@
 """What an earlier run of a replay has sent already.
 
 A replay sends in an order that never changes, and each partition holds a gapless beginning of what is sent to it. So
-counting a partition's records tells where to go on. They are read, not taken from its end offset: aborted transactions and
-their markers have offsets as well. The last record of each partition is compared with the event that should be there.
+counting a partition's records gives the place to go on. They are read, not taken from its end offset: aborted
+transactions and their markers have offsets as well. The last record of each partition is compared with the event that
+should be there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def already_sent(
     total: int,
     sealed: Sealed = NOTHING_SEALED,
 ) -> npt.NDArray[np.bool_]:
-    """Find the events of a replay that the topic holds, or held before it was made anew.
+    """Find the events of a replay that the topic has, or had before it was created again.
 
     Args:
         connection: The broker.
@@ -38,7 +39,7 @@ def already_sent(
         ends: The end offset of each partition.
         events: Partition, record timestamp in ms and content of every event, in the order of sending.
         total: How many events there are.
-        sealed: What is logged of the topic before it was made anew.
+        sealed: What is logged of the topic before it was created again.
 
     Returns:
         Whether each is there, in the order of sending.

@@ -73,7 +73,7 @@ def replay(
         history: The events.
         options: What to replay, and how.
         report: Told of progress.
-        sealed: What is logged of the topic before it was made anew, for `resume`.
+        sealed: What is logged of the topic before it was created again, for `resume`.
 
     Returns:
         What was done; every event that it counts is confirmed.

@@ -36,7 +36,7 @@ _QUEUE_FULL_S = 0.1
 _SETTINGS: dict[str, str | int | bool] = {
     "acks": "all",  # and not idempotent, which asks for more rights: a letter that is written twice is read once
     "message.max.bytes": 1_000_000_000,  # what is too large the broker says
-    "message.timeout.ms": 0,  # a broker that is away is waited for; the caller of flush is told meanwhile
+    "message.timeout.ms": 0,  # a broker that is away is waited for; meanwhile `flush` raises
     "linger.ms": 5,
     "reconnect.backoff.max.ms": 1_000,
     "log_level": 2,
@@ -160,7 +160,7 @@ class KafkaDeadLetters:
                 self._settle()
 
     def close(self) -> None:
-        """Let go of the connections; what is not stored yet comes again, with the events that it came with."""
+        """Close the connections. Letters that are not stored yet come again with their events."""
         with self._lock:
             for producer in (self._together, self._alone):
                 if producer is not None:
