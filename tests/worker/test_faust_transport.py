@@ -100,8 +100,7 @@ class App:
         self.worker = Worker()
         self.rounds: list[Round] = []
 
-    async def room(self) -> None:
-        pass
+    has_room = True
 
     def queue(self, round_: Round) -> None:
         self.rounds.append(round_)
@@ -225,6 +224,19 @@ def test_rebalance_that_takes_a_partition_while_the_consumer_seeks_ends_nothing(
 
     assert asyncio.run(rebalance()) == list(range(10, END))
     assert seeks == []
+
+
+def test_nothing_is_queued_while_rounds_wait_and_the_next_round_has_it_all(consumer: Any) -> None:
+    async def busy() -> list[int]:
+        await consumer.perform_seek()
+        consumer.app.has_room = False
+        for _ in range(3):
+            await turn(consumer)
+        assert consumer.app.rounds == []
+        consumer.app.has_room = True
+        return await read_to_the_end(consumer)
+
+    assert asyncio.run(busy()) == list(range(10, END))
 
 
 def test_nothing_is_queued_while_the_flow_is_stopped_and_nothing_is_lost(consumer: Any) -> None:

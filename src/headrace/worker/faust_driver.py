@@ -64,7 +64,6 @@ class StreamApp(faust.App):
         super().__init__(*args, **kwargs)
         self._worker = worker
         self._rounds: asyncio.Queue[Round] = asyncio.Queue()
-        self._has_room = asyncio.Event()
 
     @property
     def worker(self) -> Worker:
@@ -95,11 +94,10 @@ class StreamApp(faust.App):
             self._worker.end_waits()
         await super().on_stop()
 
-    async def room(self) -> None:
-        """Wait until few enough rounds wait to be applied."""
-        while self._rounds.qsize() >= _AHEAD:
-            self._has_room.clear()
-            await self._has_room.wait()
+    @property
+    def has_room(self) -> bool:
+        """Whether few enough rounds wait to be applied."""
+        return self._rounds.qsize() < _AHEAD
 
     def queue(self, round_: Round) -> None:
         """A round was read: it is decoded while those before it are applied."""
@@ -109,7 +107,6 @@ class StreamApp(faust.App):
     async def apply_next(self) -> None:
         """Apply the round that comes next."""
         round_ = await self._rounds.get()
-        self._has_room.set()
         if not await asyncio.to_thread(self.worker.apply, round_):
             await self.rounds.perform_seek()
 

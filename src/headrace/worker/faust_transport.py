@@ -143,9 +143,10 @@ class RoundConsumer(driver.Consumer):
         elif not self.rounds.is_placed:
             await self.sleep(_LOOK_S)
         else:
-            await self.app.room()
-            await asyncio.get_running_loop().run_in_executor(self._reading, self.rounds.wait, self.sources)
-            self._queue_round()
+            read = self.rounds.wait if self.app.has_room else self.rounds.read_ahead
+            await asyncio.get_running_loop().run_in_executor(self._reading, read, self.sources)
+            if self.app.has_room:
+                self._queue_round()
 
     def _queue_round(self) -> None:
         """Hand on what was read.

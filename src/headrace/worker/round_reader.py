@@ -74,6 +74,18 @@ class RoundReader:
         else:
             reader.fetch(wanted, _WAIT_FOR_OTHERS_S if aligner.has_waiting else _WAIT_S)
 
+    def read_ahead(self, sources: Collection[SourcePartition]) -> None:
+        """Read on while the worker is busy, for a short while; the next round is larger for it. Called as `wait` is.
+
+        Args:
+            sources: The assigned partitions.
+        """
+        reader = self._reader
+        if reader is None or not sources:
+            time.sleep(_WAIT_FOR_OTHERS_S)
+        else:
+            reader.fetch((), _WAIT_FOR_OTHERS_S)
+
     def next_round(self, sources: Collection[SourcePartition]) -> Round | None:
         """The next round of these partitions; None where none is ready.
 
