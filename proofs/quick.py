@@ -61,7 +61,7 @@ class _FileLog(EventLog):
             (ends["min"] or 0, ends["max"] or 0),
         )
         files = (file,) if self._rows.num_rows else ()
-        return _OneFile(self.source.topic, str(self.path), 0, self._rows.schema, files)
+        return _OneFile(self.source.topic, self.location, 0, self._rows.schema, files)
 
 
 class QuickBed(Testbed):

@@ -133,7 +133,7 @@ def forget_origins(shop: Shop) -> None:
     """As recordings of an earlier version are: without `origin`."""
     table = LookupTable(shop.project.audit_path)
     rows = [{**row, "origin": None} for rows in table.read() for row in rows]
-    shutil.rmtree(table.path)
+    shutil.rmtree(table.location.path)
     table.append(rows)
 
 
@@ -269,7 +269,7 @@ def test_import_that_was_taken_back_explains_only_what_knew_it(shop: Shop) -> No
     serve(shop, *of_shops("a", "b"))
     entry = Entry("old", "sales", FIRST_IMPORT, "0", 1, {}, "2026-01-01T00:00:00Z", undoing_at="2026-01-02T00:00:00Z")
     Registry(shop.project.log_notes).add(entry)
-    assert leave_out_partition(shop.log.path, FIRST_IMPORT).rows == 1
+    assert leave_out_partition(shop.log.location, FIRST_IMPORT).rows == 1
     for view in PLAN.views.values():
         shop.store.delete(view.hash, shop.store.entities(view.hash), SourcePartition("sales", FIRST_IMPORT))
     assert outcome(shop) == ({"import_undone": 1}, 1, 0)

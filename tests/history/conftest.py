@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.log import LogFile, LogSnapshot
+from headrace.log.location import Location
 from headrace.log.log_columns import table_schema
 from headrace.plan import Source
 from tests.history.oracle import Event
@@ -34,7 +35,7 @@ def log_of(tmp_path_factory: pytest.TempPathFactory) -> LogOf:
             partitions, offsets = [event.partition for event in mine], [event.offset for event in mine]
             span = (min(partitions), max(partitions)), (min(offsets), max(offsets))
             files.append(LogFile(str(path), day, len(mine), *span))
-        return LogSnapshot(source.topic, str(folder), 0, schema, tuple(files))
+        return LogSnapshot(source.topic, Location.of(folder), 0, schema, tuple(files))
 
     return write
 

@@ -165,12 +165,12 @@ def test_topic_without_a_log_has_a_snapshot_without_files(tmp_path: Path) -> Non
 
 def test_commits_are_checkpointed_and_none_is_forgotten(tmp_path: Path) -> None:
     log = EventLog(tmp_path, SOURCE, Upkeep(small_files=0))
-    for number in range(55):
+    for number in range(105):
         log.append(rows(0, [number]), {0: number})
     delta_log = tmp_path / "readings" / "_delta_log"
     assert list(delta_log.glob("*.checkpoint.parquet"))
-    assert len(list(delta_log.glob("*.json"))) == 56
-    assert EventLog(tmp_path, SOURCE).last_offsets() == {0: 54}
+    assert len(list(delta_log.glob("*.json"))) == 106
+    assert EventLog(tmp_path, SOURCE).last_offsets() == {0: 104}
     configuration = DeltaTable(tmp_path / "readings").metadata().configuration
     assert configuration["delta.appendOnly"] == "true"
     assert configuration["delta.enableExpiredLogCleanup"] == "false"

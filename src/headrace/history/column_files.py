@@ -81,6 +81,7 @@ class LogFiles:
     """
 
     def __init__(self, snapshot: LogSnapshot, source: Source, bounds: TimeBounds, threads: int) -> None:
+        self._filesystem = snapshot.filesystem
         self._where = f"{snapshot.path} (version {snapshot.version})"
         self._declared = {column.name: column for column in source.columns}
         self.source, self.bounds, self.threads = source, bounds, threads
@@ -118,7 +119,7 @@ class LogFiles:
             if name in in_file and name in self._declared and self._declared[name].dtype in (DType.STRING, DType.JSON)
         ]
         try:
-            with pq.ParquetFile(unit.path, metadata=unit.metadata, read_dictionary=strings, memory_map=True) as file:
+            with pq.ParquetFile(unit.path, metadata=unit.metadata, read_dictionary=strings, filesystem=self._filesystem) as file:
                 present = [name for name in columns if name in in_file]
                 table = file.read_row_group(unit.row_group, present, use_threads=self.threads > 1)
         except (pa.ArrowException, OSError) as error:
@@ -134,7 +135,7 @@ class LogFiles:
 
     def _units_of(self, path: str) -> list[Unit]:
         try:
-            metadata = pq.read_metadata(path, memory_map=True)
+            metadata = pq.read_metadata(path, filesystem=self._filesystem)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(path, error) from error
         units = [Unit(path, metadata, number) for number in range(metadata.num_row_groups)]

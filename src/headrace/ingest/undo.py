@@ -112,7 +112,7 @@ def undo_import(project: Project, name: str, source: str | None = None, *, now_u
             if entry.undoing_at is None:
                 entry = replace(entry, undoing_at=now)
                 registry.add(entry)
-            done.removed, done.version = leave_out_partition(log.path, entry.partition)
+            done.removed, done.version = leave_out_partition(log.location, entry.partition)
             for view in _known_views(plan, store, declared):
                 done.records += store.delete(
                     view.hash, store.entities(view.hash), SourcePartition(entry.topic, entry.partition)

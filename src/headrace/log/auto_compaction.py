@@ -1,42 +1,41 @@
-"""What keeps the number of a table's files bounded while it is appended to."""
+"""What keeps the number of a table's files and commits bounded while it is appended to."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from headrace.errors import HeadraceError, LogUnavailableError
-from headrace.log.commit_archive import put_by, wants_putting_by
-from headrace.log.compaction import Upkeep, compact_table, due, held_files
+from headrace.errors import HeadraceError
+from headrace.log.commits import trim_commits
+from headrace.log.compaction import Upkeep, compact_table, due, table_files
+from headrace.log.location import Location
 from headrace.log.parquet_files import Layout
-from headrace.log.upkeep_lock import upkeep
 
 __all__ = ["Keeper"]
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 8
-_COUNT_EVERY = 100
+_TRIM_EVERY = 100
 
 
 class Keeper:
-    """Merges the small files that appends leave and puts old commits by, in the thread that appends; the stream goes on in its own meanwhile.
+    """Merges the small files that appends leave and removes old commits, in the thread that appends; the stream goes on in its own meanwhile.
 
     Args:
-        path: The table's folder.
+        location: The table's place.
         layout: How its files are written.
         rule: When to merge.
     """
 
-    def __init__(self, path: Path, layout: Layout, rule: Upkeep) -> None:
-        self._path = path
+    def __init__(self, location: Location, layout: Layout, rule: Upkeep) -> None:
+        self._location = location
         self._layout = layout
         self._rule = rule
         self._until_look = 1
-        self._put_by_from = 0
+        self._trim_from = 0
 
     def look(self, delta: DeltaTable) -> bool:
         """Merge, where enough files wait for it. To be called after an append, which is done whatever becomes of this.
@@ -52,26 +51,21 @@ class Keeper:
             return False
         self._until_look = _LOOK_EVERY
         try:
-            return self._merge(delta) | self._put_by(delta.version())
-        except LogUnavailableError as error:
-            logger.info("%s waits to be put in order. %s", self._path, error)
+            return self._merge(delta) | self._trim(delta.version())
         except (HeadraceError, DeltaError, OSError) as error:
-            logger.warning("%s was not put in order: its small files were not merged. %s", self._path, error)
+            logger.warning("%s was not put in order: its small files were not merged. %s", self._location, error)
         return False
 
     def _merge(self, delta: DeltaTable) -> bool:
-        if not due(held_files(delta), self._rule):
+        if not due(table_files(delta), self._rule):
             return False
-        done = compact_table(self._path, self._layout, self._rule, only_due=True, wait_s=0.0)
+        done = compact_table(self._location, self._layout, self._rule, only_due=True)
         if done.is_short:
             self._until_look = 1
         return done.rows > 0
 
-    def _put_by(self, version: int) -> bool:
-        if version < self._put_by_from:
+    def _trim(self, version: int) -> bool:
+        if version < self._trim_from:
             return False
-        self._put_by_from = version + _COUNT_EVERY
-        if not wants_putting_by(self._path):
-            return False
-        with upkeep(self._path, wait_s=0.0):
-            return put_by(self._path) > 0
+        self._trim_from = version + _TRIM_EVERY
+        return trim_commits(self._location) > 0

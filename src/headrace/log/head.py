@@ -38,14 +38,14 @@ def log_head(snapshot: LogSnapshot, source: Source, rows: int, *, oldest: bool =
     for _, files in by_date:
         if found.num_rows >= rows:
             break
-        held = pa.concat_tables([_read(file, source) for file in files])
-        found = pa.concat_tables([found, held.sort_by(order).slice(0, rows - found.num_rows)])
+        of_date = pa.concat_tables([_read(snapshot, file, source) for file in files])
+        found = pa.concat_tables([found, of_date.sort_by(order).slice(0, rows - found.num_rows)])
     return found.slice(0, rows)
 
 
-def _read(file: LogFile, source: Source) -> pa.Table:
+def _read(snapshot: LogSnapshot, file: LogFile, source: Source) -> pa.Table:
     try:
-        rows = pq.ParquetFile(file.path).read()
+        rows = pq.ParquetFile(file.path, filesystem=snapshot.filesystem).read()
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
     return declared_rows(rows, source, file).cast(_schema(source))

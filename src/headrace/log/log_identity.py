@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from headrace.errors import LogError
 from headrace.log.delta import create_table, open_table
+from headrace.log.location import Location, Place
 from headrace.log.log_columns import table_schema
 from headrace.plan import Source
 
@@ -25,18 +25,18 @@ class Made(NamedTuple):
     at_us: int | None
 
 
-def made_log(root: Path, source: Source) -> Made | None:
+def made_log(root: Place, source: Source) -> Made | None:
     """Which table a source's log is; None where there is none yet.
 
     Args:
-        root: The folder of all logs.
+        root: The place of all logs.
         source: The source.
 
     Raises:
         LogError: The table is damaged.
         LogUnavailableError: It cannot be read.
     """
-    table = open_table(root / source.topic)
+    table = open_table(Location.of(root).below(source.topic))
     if table is None:
         return None
     metadata = table.metadata()
@@ -44,21 +44,21 @@ def made_log(root: Path, source: Source) -> Made | None:
     return Made(str(metadata.id), None if made_ms is None else made_ms * 1000)
 
 
-def make_log(root: Path, source: Source) -> Made:
+def make_log(root: Place, source: Source) -> Made:
     """Make a source's log, unless it is there.
 
     Args:
-        root: The folder of all logs.
+        root: The place of all logs.
         source: The source.
 
     Returns:
         Which table it is.
 
     Raises:
-        LogError: Something else is at the path.
-        LogUnavailableError: The path cannot be written.
+        LogError: Something else is at the place.
+        LogUnavailableError: The place cannot be written.
     """
-    create_table(root / source.topic, table_schema(source))
+    create_table(Location.of(root).below(source.topic), table_schema(source))
     made = made_log(root, source)
     if made is None:  # create_table raises where it cannot make one
         msg = f"The log of {source.topic!r} is gone again just after it was made."

@@ -44,7 +44,7 @@ def recent_ids(snapshot: LogSnapshot, column: str, partition: int, before: int, 
     """
     files = [file for file in snapshot.files if file.partitions[0] <= partition <= file.partitions[1]]
     files = [file for file in files if file.offsets[0] < before]
-    rows = [_rows(file, column, partition, before) for file in files]
+    rows = [_rows(snapshot, file, column, partition, before) for file in files]
     rows = [table for table in rows if table.num_rows]
     if not rows:
         return []
@@ -74,7 +74,7 @@ def held_ids(snapshot: LogSnapshot, column: str, ids: pa.Array, without: int | N
     wanted = (PARTITION, TS, RECORD_TS)
     found = [pa.table({"id": ids.slice(0, 0), TS: pa.array([], pa.int64()), RECORD_TS: pa.array([], pa.int64())})]
     for file in snapshot.files:
-        rows = _read(file, [*wanted, column])
+        rows = _read(snapshot, file, [*wanted, column])
         if column not in rows.column_names:
             continue
         is_held = pc.is_in(rows.column(column).cast(ids.type), value_set=ids)
@@ -102,7 +102,7 @@ def newest_record(snapshot: LogSnapshot, partition: int) -> tuple[int, int] | No
     for file in sorted(files, key=lambda one: -one.offsets[1]):
         if newest is not None and newest[0] >= file.offsets[1]:
             break
-        rows = _rows(file, OFFSET, partition, 1 << 62)
+        rows = _rows(snapshot, file, OFFSET, partition, 1 << 62)
         if rows.num_rows:
             row = int(np.argmax(rows.column(OFFSET).to_numpy()))
             found = rows.column(OFFSET)[row].as_py(), rows.column(RECORD_TS)[row].as_py()
@@ -110,18 +110,18 @@ def newest_record(snapshot: LogSnapshot, partition: int) -> tuple[int, int] | No
     return newest
 
 
-def _rows(file: LogFile, column: str, partition: int, before: int) -> pa.Table:
-    table = _read(file, (PARTITION, OFFSET, RECORD_TS, column))
+def _rows(snapshot: LogSnapshot, file: LogFile, column: str, partition: int, before: int) -> pa.Table:
+    table = _read(snapshot, file, (PARTITION, OFFSET, RECORD_TS, column))
     if column not in table.column_names:
         return table.slice(0, 0).append_column(column, pa.nulls(0))
     mine = (table.column(PARTITION).to_numpy() == partition) & (table.column(OFFSET).to_numpy() < before)
     return table.filter(pa.array(mine))
 
 
-def _read(file: LogFile, wanted: Sequence[str]) -> pa.Table:
+def _read(snapshot: LogSnapshot, file: LogFile, wanted: Sequence[str]) -> pa.Table:
     """Those of the columns that the file has."""
     try:
-        held = pq.ParquetFile(file.path)
+        held = pq.ParquetFile(file.path, filesystem=snapshot.filesystem)
         return held.read(columns=[name for name in dict.fromkeys(wanted) if name in held.schema_arrow.names])
     except (pa.ArrowException, OSError) as error:
         hint = "Restore the log's folder from a copy, or move it away and replay the topic."

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +29,7 @@ from deltalake.exceptions import DeltaError
 from headrace.log.auto_compaction import Keeper
 from headrace.log.compaction import Compacted, Upkeep, compact_table
 from headrace.log.delta import add_columns, arrow_schema, create_table, open_table, translated
+from headrace.log.location import Location, Place
 from headrace.log.log_columns import DATE
 from headrace.log.parquet_files import Layout, write_files
 from headrace.log.row_erasure import Erased, HeldRows, Matches, erase_rows, held_rows
@@ -63,14 +63,14 @@ class LookupTable:
     """Recorded lookups: a Delta table that any number of clients append to.
 
     Args:
-        path: Its folder.
+        place: Its path, URI or location.
         upkeep: When appends merge the small files that earlier ones left.
     """
 
-    def __init__(self, path: Path, upkeep: Upkeep = _UPKEEP) -> None:
-        self.path = path
+    def __init__(self, place: Place, upkeep: Upkeep = _UPKEEP) -> None:
+        self.location = Location.of(place)
         self._upkeep = upkeep
-        self._keeper = Keeper(path, _LAYOUT, upkeep)
+        self._keeper = Keeper(self.location, _LAYOUT, upkeep)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows in one commit.
@@ -89,15 +89,15 @@ class LookupTable:
         }
         columns["_date"] = [us // _DAY_US for us in columns["served_at_us"]]
         table = pa.table({field.name: pa.array(columns[field.name], _storage(field)) for field in _SCHEMA})
-        delta = open_table(self.path) or create_table(self.path, _SCHEMA, _CONFIGURATION)
+        delta = open_table(self.location) or create_table(self.location, _SCHEMA, _CONFIGURATION)
         try:
             add_columns(delta, _SCHEMA)
-            files = write_files(self.path, table.cast(_SCHEMA), _LAYOUT)
+            files = write_files(self.location, table.cast(_SCHEMA), _LAYOUT)
             often = CommitProperties(max_commit_retries=50)
-            delta.create_write_transaction(files, "append", delta.schema(), [DATE], commit_properties=often)
+            delta.create_write_transaction([*files], "append", delta.schema(), [DATE], commit_properties=often)
             delta.update_incremental()
         except (DeltaError, OSError, pa.ArrowException) as error:
-            raise translated(error, self.path, "written") from error
+            raise translated(error, self.location, "written") from error
         self._keeper.look(delta)
 
     def read(self, since_us: int | None = None, *, batch_rows: int = 10_000) -> Iterator[list[dict[str, Any]]]:
@@ -113,7 +113,7 @@ class LookupTable:
         Raises:
             LogError: The table is damaged.
         """
-        delta = open_table(self.path)
+        delta = open_table(self.location)
         if delta is None:
             return
         held = arrow_schema(delta).names
@@ -125,22 +125,22 @@ class LookupTable:
                 if batch.num_rows:
                     yield [{"origin": None, "problems": None, **row} for row in batch.to_pylist()]
         except (DeltaError, OSError, pa.ArrowException) as error:
-            raise translated(error, self.path, "read") from error
+            raise translated(error, self.location, "read") from error
 
     def compact(
         self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None
     ) -> Compacted:
         """Merge small files into larger ones; see `EventLog.compact`."""
         rule = replace(self._upkeep, target_bytes=target_bytes or self._upkeep.target_bytes)
-        return compact_table(self.path, _LAYOUT, rule, report=report)
+        return compact_table(self.location, _LAYOUT, rule, report=report)
 
     def vacuum(self, *, retention_s: float, dry_run: bool = False) -> Vacuumed:
         """Remove files and commits that no version within the retention needs; see `EventLog.vacuum`."""
-        return vacuum_table(self.path, retention_s=retention_s, dry_run=dry_run)
+        return vacuum_table(self.location, retention_s=retention_s, dry_run=dry_run)
 
     def facts(self) -> TableFacts:
         """How it lies on the disk."""
-        return table_facts(self.path, self._upkeep)
+        return table_facts(self.location, self._upkeep)
 
     def erase(self, keys: Mapping[str, Any], *, alone: bool) -> Erased:
         """Erase the lookups that asked for an entity.
@@ -156,11 +156,11 @@ class LookupTable:
             LogError: The table is damaged.
             LogUnavailableError: The table cannot be written just now; erasing again goes on where this ended.
         """
-        return erase_rows(self.path, _LAYOUT, ["keys"], _asked_for(keys), append_only=False, alone=alone)
+        return erase_rows(self.location, _LAYOUT, ["keys"], _asked_for(keys), append_only=False, alone=alone)
 
     def holds(self, keys: Mapping[str, Any]) -> HeldRows:
         """How many lookups asked for an entity; see `erase`."""
-        return held_rows(self.path, ["keys"], _asked_for(keys))
+        return held_rows(self.location, ["keys"], _asked_for(keys))
 
 
 def _asked_for(keys: Mapping[str, Any]) -> Matches:

@@ -2,14 +2,17 @@
 
 A `DELETE WHERE carrier = 'UA'` would write the very key into Delta's history. So each file that holds such rows is replaced by one without them,
 and the history says only which files were. What is appended meanwhile is looked through in turn. Then every file that holds such a row and is no
-longer part of the table is removed from the disk: those just replaced, and those that compactions have left for older versions.
+longer part of the table is removed: those just replaced, those that compactions left for older versions, and those of a compaction that was killed.
+A compaction that goes on meanwhile cannot commit: a file that it merges is gone from the table.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,19 +20,19 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from headrace.errors import LogError
 from headrace.events.logged_columns import declared_column
-from headrace.log.compaction import HeldFile, held_files, rows_of, swap_files
-from headrace.log.delta import open_table, translated
-from headrace.log.log_columns import PARTITION
-from headrace.log.parquet_files import LOG_LAYOUT, Layout, removal, write_files
-from headrace.log.upkeep_lock import Unfinished, upkeep
-from headrace.log.vacuum import files_on_disk, is_left_over, named_files
+from headrace.log.commits import commits_of
+from headrace.log.compaction import TableFile, are_live, replace_files, rows_of, table_files
+from headrace.log.delta import open_table, set_append_only, translated
+from headrace.log.location import Location, StoredFile
+from headrace.log.log_columns import DATE, PARTITION
+from headrace.log.parquet_files import APPENDED, LOG_LAYOUT, Layout
+from headrace.log.vacuum import GRACE_S
 from headrace.plan import Source
 
-__all__ = ["Erased", "HeldRows", "erase_rows", "leave_out_partition", "held_rows", "rows_equal_to"]
+__all__ = ["Erased", "HeldRows", "erase_rows", "held_rows", "leave_out_partition", "rows_equal_to", "stored_rows"]
 
-_WAIT_S = 120.0
-_APPEND_ONLY = "delta.appendOnly"
 
 Matches: TypeAlias = Callable[[pa.Table], pa.ChunkedArray]
 """Gives for each row whether it is to go."""
@@ -73,11 +76,11 @@ def rows_equal_to(values: Mapping[str, pa.Scalar], source: Source) -> Matches:
     return matches
 
 
-def held_rows(path: Path, columns: Sequence[str], matches: Matches) -> HeldRows:
+def held_rows(location: Location, columns: Sequence[str], matches: Matches) -> HeldRows:
     """Count the rows that match, and change nothing.
 
     Args:
-        path: The table's folder.
+        location: The table's place.
         columns: The columns by which rows match.
         matches: Gives for each row of a table with those of these columns that a file has whether it is meant.
 
@@ -85,22 +88,24 @@ def held_rows(path: Path, columns: Sequence[str], matches: Matches) -> HeldRows:
         LogError: The table is damaged.
         LogUnavailableError: It cannot be read just now.
     """
-    delta = open_table(path)
+    delta = open_table(location)
     if delta is None:
         return HeldRows(0, 0)
     try:
-        live = {file.path for file in held_files(delta)}
-        rows = sum(_count(path / name, columns, matches) for name in live)
+        live = {file.path for file in table_files(delta)}
+        rows = sum(_count(location, name, columns, matches) for name in live)
         old = sum(
-            _may_hold(path / name, columns, matches, unread=False) for name in files_on_disk(path) if name not in live
+            _may_hold(location, file.name, columns, matches, unread=False)
+            for file in stored_rows(location)
+            if file.name not in live
         )
     except (DeltaError, OSError, pa.ArrowException) as error:
-        raise translated(error, path, "read") from error
+        raise translated(error, location, "read") from error
     return HeldRows(rows, old)
 
 
 def erase_rows(
-    path: Path,
+    location: Location,
     layout: Layout,
     columns: Sequence[str],
     matches: Matches,
@@ -114,7 +119,7 @@ def erase_rows(
     Older versions can no longer be read where they held such rows, unless they are kept.
 
     Args:
-        path: The table's folder.
+        location: The table's place.
         layout: How its files are written.
         columns: The columns by which rows match.
         matches: Gives for each row of a table with those of these columns that a file has whether it is to go: booleans, without nulls.
@@ -130,21 +135,29 @@ def erase_rows(
         LogError: The table is damaged.
         LogUnavailableError: The table cannot be written just now; erasing again goes on where this ended.
     """
-    if open_table(path) is None:
+    delta = open_table(location)
+    if delta is None:
         return Erased(0, None)
-    with upkeep(path, wait_s=_WAIT_S) as unfinished:
-        return _erase(
-            path, layout, columns, matches, unfinished, append_only=append_only, alone=alone, keep_old=keep_old
-        )
+    try:
+        try:
+            rows = _replace_files(delta, location, layout, columns, matches)
+        finally:
+            if append_only:
+                set_append_only(delta, is_on=True)
+        if not keep_old:
+            _remove_old(location, columns, matches, alone=alone)
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        raise translated(error, location, "written") from error
+    return Erased(rows, delta.version())
 
 
-def leave_out_partition(path: Path, partition: int) -> Erased:
+def leave_out_partition(location: Location, partition: int) -> Erased:
     """Leave a source partition's events out of a log's newest version; older versions, which datasets pin, keep them.
 
     The log goes on standing for the partition's offsets, so nothing with these positions can be appended again.
 
     Args:
-        path: The log's folder.
+        location: The log's place.
         partition: The source partition.
 
     Returns:
@@ -158,109 +171,76 @@ def leave_out_partition(path: Path, partition: int) -> Erased:
     def mine(rows: pa.Table) -> pa.ChunkedArray:
         return pc.equal(rows.column(PARTITION), partition)
 
-    return erase_rows(path, LOG_LAYOUT, [PARTITION], mine, append_only=True, alone=False, keep_old=True)
+    return erase_rows(location, LOG_LAYOUT, [PARTITION], mine, append_only=True, alone=False, keep_old=True)
 
 
-def _erase(
-    path: Path,
-    layout: Layout,
-    columns: Sequence[str],
-    matches: Matches,
-    unfinished: Unfinished,
-    *,
-    append_only: bool,
-    alone: bool,
-    keep_old: bool,
-) -> Erased:
-    delta = open_table(path)
-    if delta is None:
-        return Erased(0, None)
-    try:
-        rows = 0
-        if append_only:
-            delta.alter.set_table_properties({_APPEND_ONLY: "false"})
-        try:
-            rows = _replace_files(delta, path, layout, columns, matches, unfinished)
-        finally:
-            if append_only:
-                delta.update_incremental()
-                delta.alter.set_table_properties({_APPEND_ONLY: "true"})
-        if not keep_old:
-            _remove_old(path, columns, matches, alone=alone)
-    except (DeltaError, OSError, pa.ArrowException) as error:
-        raise translated(error, path, "written") from error
-    return Erased(rows, delta.version())
+def stored_rows(location: Location) -> list[StoredFile]:
+    """Every file of rows, whether or not a version has it."""
+    return [file for file in location.files() if file.name.startswith(f"{DATE}=") and file.name.endswith(".parquet")]
 
 
 def _replace_files(
-    delta: DeltaTable,
-    path: Path,
-    layout: Layout,
-    columns: Sequence[str],
-    matches: Matches,
-    unfinished: Unfinished,
+    delta: DeltaTable, location: Location, layout: Layout, columns: Sequence[str], matches: Matches
 ) -> int:
     """Replace every file that holds matching rows; how many rows these were."""
     looked_through: set[str] = set()
     erased = 0
-    while fresh := [file for file in held_files(delta) if file.path not in looked_through]:
+    while fresh := [file for file in table_files(delta) if file.path not in looked_through]:
         for file in fresh:
             looked_through.add(file.path)
-            if _holds(path / file.path, columns, matches):
-                erased += _replace_file(delta, path, file, layout, columns, matches, unfinished)
+            try:
+                if _count(location, file.path, columns, matches):
+                    erased += _replace_file(delta, location, file, layout, matches)
+            except (LogError, OSError):
+                # Another erasure may have replaced and removed it; what replaced it is looked through next.
+                if are_live(delta, [file]):
+                    raise
         delta.update_incremental()
     return erased
 
 
-def _replace_file(
-    delta: DeltaTable,
-    path: Path,
-    file: HeldFile,
-    layout: Layout,
-    columns: Sequence[str],
-    matches: Matches,
-    unfinished: Unfinished,
-) -> int:
-    rows = rows_of(path, file)
+def _replace_file(delta: DeltaTable, location: Location, file: TableFile, layout: Layout, matches: Matches) -> int:
+    rows = rows_of(location, file)
     kept = rows.filter(pc.invert(matches(rows)))
-    added = write_files(path, kept, layout, about_to_write=unfinished.add)
-    removed = removal(file.path, file.of, file.size, data_change=True)
-    # Where it is no longer there, others rewrite the table without asking; what replaced it is looked through next.
-    return int(rows.num_rows - kept.num_rows) if swap_files(delta, path, [removed, *added], unfinished) else 0
+    added = replace_files(delta, location, [file], [kept], layout, data_change=True)
+    return 0 if added is None else int(rows.num_rows - kept.num_rows)
 
 
-def _holds(file: Path, columns: Sequence[str], matches: Matches) -> bool:
-    return _count(file, columns, matches) > 0
-
-
-def _count(file: Path, columns: Sequence[str], matches: Matches) -> int:
+def _count(location: Location, name: str, columns: Sequence[str], matches: Matches) -> int:
     """How many rows of a file match."""
-    held = pq.ParquetFile(file)
-    # One column at least, for a table without any has no rows.
-    present = [name for name in columns if name in held.schema_arrow.names] or held.schema_arrow.names[:1]
-    return int(pc.sum(matches(held.read(columns=present))).as_py() or 0)
+    with pq.ParquetFile(location.file(name), filesystem=location.filesystem) as file:
+        # One column at least, for a table without any has no rows.
+        present = [name for name in columns if name in file.schema_arrow.names] or file.schema_arrow.names[:1]
+        return int(pc.sum(matches(file.read(columns=present))).as_py() or 0)
 
 
-def _remove_old(path: Path, columns: Sequence[str], matches: Matches, *, alone: bool) -> None:
+def _remove_old(location: Location, columns: Sequence[str], matches: Matches, *, alone: bool) -> None:
     """Remove the files that hold matching rows and are not part of the table; the others may be those of pinned versions."""
-    there, named = files_on_disk(path), named_files(path)
-    delta = open_table(path)
-    live = set() if delta is None else {file.path for file in held_files(delta)}
-    for name in there:
-        file = path / name
-        if name in live:
-            continue
-        if name not in named:
-            # No commit speaks of it: of an append that was cut short, or of one about to be committed.
-            if alone or is_left_over(file):
-                file.unlink(missing_ok=True)
-        elif _may_hold(file, columns, matches):
-            file.unlink(missing_ok=True)
+    stored, young = stored_rows(location), time.time() - GRACE_S
+    named = set[str]() if alone else _named_since(location, young)
+    delta = open_table(location)
+    live = set() if delta is None else {file.path for file in table_files(delta)}
+    for file in stored:
+        # An append may be about to commit it. Unlike a merged file, it does not need other files to be there.
+        is_pending = not alone and file.changed_s > young and file.name not in named and f"/{APPENDED}-" in file.name
+        if file.name not in live and not is_pending and _may_hold(location, file.name, columns, matches):
+            location.remove(file.name)
 
 
-def _may_hold(file: Path, columns: Sequence[str], matches: Matches, *, unread: bool = True) -> bool:
+def _named_since(location: Location, since_s: float) -> set[str]:
+    """The files that commits since a time brought in."""
+    named: set[str] = set()
+    for commit in commits_of(location):
+        if not commit.is_checkpoint and commit.changed_s >= since_s:
+            with location.filesystem.open_input_stream(location.file(commit.name)) as file:
+                actions = [json.loads(line) for line in file.read().splitlines() if line.startswith(b'{"add"')]
+            named |= {unquote(action["add"]["path"]) for action in actions}
+    return named
+
+
+def _may_hold(location: Location, name: str, columns: Sequence[str], matches: Matches, *, unread: bool = True) -> bool:
     """Whether a file holds matching rows; `unread` where it does not read, as that cannot be said to be free of them."""
     try:
-        return _holds(file, columns, matches)
+        return _count(location, name, columns, matches) > 0
     except (OSError, pa.ArrowException):
         return unread

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from headrace.errors import LogError
@@ -73,13 +74,13 @@ def _partition_in_order(
         stretch
         for file in snapshot.files
         if file.partitions[0] <= partition <= file.partitions[1] and file.offsets[1] > after
-        for stretch in _stretches(file, partition, after)
+        for stretch in _stretches(snapshot.filesystem, file, partition, after)
     ]
     stretches.sort(key=lambda stretch: (stretch.first, stretch.file.path, stretch.group or 0))
     waiting: pa.Table | None = None
     enough = batch_rows
     for number, stretch in enumerate(stretches):
-        rows = _rows_of(stretch, source, partition, after)
+        rows = _rows_of(snapshot.filesystem, stretch, source, partition, after)
         waiting = rows if waiting is None else pa.concat_tables([waiting, rows])
         if number + 1 == len(stretches):
             yield from _sorted(waiting).to_batches(max_chunksize=batch_rows)
@@ -91,12 +92,12 @@ def _partition_in_order(
             enough = max(batch_rows, 2 * waiting.num_rows)
 
 
-def _stretches(file: LogFile, partition: int, after: int) -> Iterator[_Stretch]:
+def _stretches(filesystem: pafs.FileSystem, file: LogFile, partition: int, after: int) -> Iterator[_Stretch]:
     if file.rows <= GROUP_ROWS:
         yield _stretch(file, None, file.partitions, file.offsets, after)
         return
     try:
-        metadata = pq.read_metadata(file.path)
+        metadata = pq.read_metadata(file.path, filesystem=filesystem)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(file, error) from error
     names = metadata.schema.names
@@ -115,10 +116,10 @@ def _stretch(
     return _Stretch(file, group, offsets[0], partitions[0] == partitions[1] and offsets[0] > after)
 
 
-def _rows_of(stretch: _Stretch, source: Source, partition: int, after: int) -> pa.Table:
+def _rows_of(filesystem: pafs.FileSystem, stretch: _Stretch, source: Source, partition: int, after: int) -> pa.Table:
     try:
-        held = pq.ParquetFile(stretch.file.path)
-        rows = held.read() if stretch.group is None else held.read_row_group(stretch.group)
+        file = pq.ParquetFile(stretch.file.path, filesystem=filesystem)
+        rows = file.read() if stretch.group is None else file.read_row_group(stretch.group)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(stretch.file, error) from error
     if not stretch.is_only:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ from headrace.errors import LogError
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.events.logged_columns import retyped
 from headrace.log.delta import open_table
+from headrace.log.location import Location, Place
 from headrace.log.snapshot import LogFile, file_columns, log_files
 from headrace.plan import Column, DType, Source
 
@@ -34,12 +34,12 @@ class Misfit(NamedTuple):
 
 
 def misfits(
-    root: Path, source: Source, before: Source | None, other_names: Mapping[str, Iterable[str]]
+    root: Place, source: Source, before: Source | None, other_names: Mapping[str, Iterable[str]]
 ) -> list[Misfit]:
     """The fields of a source that changed such that its log cannot be read by them.
 
     Args:
-        root: The folder of all logs.
+        root: The place of all logs.
         source: The source as it would be.
         before: The source as it was applied last; None where that is not known.
         other_names: By field, what else the model calls it when it reads an event.
@@ -53,20 +53,22 @@ def misfits(
     """
     was = {} if before is None else {column.name: column for column in before.columns}
     changed = [column for column in source.columns if was.get(column.name) != column]
-    table = open_table(root / source.topic) if changed else None
+    location = Location.of(root).below(source.topic)
+    table = open_table(location) if changed else None
     if table is None:
         return []
-    files = log_files(table, root / source.topic)
-    held = file_columns([file.path for file in files])
+    files = log_files(table, location)
+    held = file_columns(location, [file.path for file in files])
     declared = {column.name for column in source.columns}
     found = (
-        _misfit(column, was.get(column.name), files, held, set(other_names.get(column.name, ())) - declared)
+        _misfit(location, column, was.get(column.name), files, held, set(other_names.get(column.name, ())) - declared)
         for column in changed
     )
     return [misfit for misfit in found if misfit is not None]
 
 
 def _misfit(
+    location: Location,
     column: Column,
     was: Column | None,
     files: Iterable[LogFile],
@@ -83,7 +85,7 @@ def _misfit(
             return Misfit(name, what, f"Leave {name} as it was, and give the new field a new name.")
         if kind != wanted:
             try:
-                retyped(_column(file, name), column, f"the log's file {file.path}")
+                retyped(_column(location, file, name), column, f"the log's file {file.path}")
             except LogError as error:
                 return Misfit(name, f"is a float now: {error.what}", f"Leave {name} an int.")
     renamed = sorted(other for other in other_names if any(other in held[file.path] for file in lacking))
@@ -99,16 +101,16 @@ def _misfit(
         what = f"has no default that is the same each time, and {events:,} logged events are without it"
         return Misfit(name, what, f"Give {name} a constant default, or make it `| None`.")
     if was is None or was.nullable:
-        nulls = sum(_column(file, name).null_count for file in having)
+        nulls = sum(_column(location, file, name).null_count for file in having)
         if nulls:
             what = f"is not optional any more, and {nulls:,} logged events are without it"
             return Misfit(name, what, f"Leave {name} `| None`, or give it a constant default.")
     return None
 
 
-def _column(file: LogFile, name: str) -> pa.ChunkedArray:
+def _column(location: Location, file: LogFile, name: str) -> pa.ChunkedArray:
     try:
-        return pq.ParquetFile(file.path).read(columns=[name]).column(name)
+        return pq.ParquetFile(file.path, filesystem=location.filesystem).read(columns=[name]).column(name)
     except (pa.ArrowException, OSError) as error:
         hint = "Restore the log's folder from a copy, or move it away and replay the topic."
         msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"

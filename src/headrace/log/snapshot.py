@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from headrace.errors import LogError
+from headrace.log.location import Location
 from headrace.log.log_columns import FIRST_IMPORT, KNOWN_AT, OFFSET, PARTITION, TS
 from headrace.log.parquet_files import columns_mark
 
@@ -27,7 +28,7 @@ class LogFile:
     """A Parquet file of the log.
 
     Attributes:
-        path: Its absolute path.
+        path: Its path in the snapshot's file system.
         date: The UTC date of every event in it.
         rows: How many events it holds.
         partitions: The least and greatest source partition in it.
@@ -51,17 +52,27 @@ class LogSnapshot:
 
     Attributes:
         topic: The topic.
-        path: The table's path.
+        location: The table's place.
         version: The Delta version; None where there is no table yet.
         schema: The table's columns.
         files: Its Parquet files, by date and path.
     """
 
     topic: str
-    path: str
+    location: Location
     version: int | None
     schema: pa.Schema
     files: tuple[LogFile, ...]
+
+    @property
+    def path(self) -> str:
+        """The table's path or URI."""
+        return str(self.location)
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """What opens the files."""
+        return self.location.filesystem
 
     @property
     def rows(self) -> int:
@@ -78,7 +89,9 @@ class LogSnapshot:
         for file in self.files:
             low, high = file.partitions
             # Only a file that an erasure rewrote has both kinds: the numbers between them are nobody's.
-            found.update(range(low, high + 1) if high < FIRST_IMPORT or low == high else _partitions_in(file))
+            found.update(
+                range(low, high + 1) if high < FIRST_IMPORT or low == high else _partitions_in(self.location, file)
+            )
         kafka = max((number for number in found if number < FIRST_IMPORT), default=-1)
         return sorted({*range(kafka + 1), *found})
 
@@ -96,12 +109,12 @@ class LogSnapshot:
         return [file.path for file in self.files if first <= file.date <= last]
 
 
-def log_files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
+def log_files(table: DeltaTable, location: Location) -> tuple[LogFile, ...]:
     """The files of a Delta table's version.
 
     Args:
         table: The table, at the version.
-        path: Its folder.
+        location: Its place.
 
     Raises:
         LogError: It is not a log.
@@ -118,11 +131,11 @@ def log_files(table: DeltaTable, path: Path) -> tuple[LogFile, ...]:
     ]
     absent = [name for name in names if name not in adds.column_names]
     if absent and adds.num_rows:
-        msg = f"The Delta table at {path} is not a headrace log: its files lack {absent[0]}."
+        msg = f"The Delta table at {location} is not a headrace log: its files lack {absent[0]}."
         raise LogError(msg, hint="Move it away, or set `state` in headrace.toml to another folder.")
     rows = zip(*(_column(adds, name) for name in (*names, f"min.{TS}", f"min.{KNOWN_AT}")), strict=True)
     files = [
-        LogFile(str(path / unquote(name)), date, n, (low_p, high_p), (low_o, high_o), first, known)
+        LogFile(location.file(unquote(name)), date, n, (low_p, high_p), (low_o, high_o), first, known)
         for name, date, n, low_p, high_p, low_o, high_o, first, known in rows
     ]
     return tuple(sorted(files, key=lambda file: (file.date, file.path)))
@@ -133,10 +146,11 @@ def _column(adds: pa.Table, name: str) -> list[Any]:
     return found
 
 
-def file_columns(paths: Sequence[str]) -> dict[str, dict[str, pa.DataType]]:
+def file_columns(location: Location, paths: Sequence[str]) -> dict[str, dict[str, pa.DataType]]:
     """The columns that files have, by path and name. Files whose names say that they are alike are read once.
 
     Args:
+        location: The table's place.
         paths: The files.
 
     Raises:
@@ -148,7 +162,7 @@ def file_columns(paths: Sequence[str]) -> dict[str, dict[str, pa.DataType]]:
         mark = columns_mark(path) or path
         if mark not in known:
             try:
-                schema = pq.read_schema(path)
+                schema = pq.read_schema(path, filesystem=location.filesystem)
             except (pa.ArrowException, OSError) as error:
                 hint = "Restore the log's folder from a copy, or move it away and replay the topic."
                 msg = f"The log's file {path} does not read: {str(error).splitlines()[0]}"
@@ -158,9 +172,9 @@ def file_columns(paths: Sequence[str]) -> dict[str, dict[str, pa.DataType]]:
     return found
 
 
-def _partitions_in(file: LogFile) -> list[int]:
+def _partitions_in(location: Location, file: LogFile) -> list[int]:
     try:
-        column = pq.ParquetFile(file.path).read(columns=[PARTITION]).column(PARTITION)
+        column = pq.ParquetFile(file.path, filesystem=location.filesystem).read(columns=[PARTITION]).column(PARTITION)
     except (pa.ArrowException, OSError) as error:
         hint = "Restore the log's folder from a copy, or move it away and replay the topic."
         msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import AddAction
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.events.columns import BoolArray, IntArray
 from headrace.log.auto_compaction import Keeper
-from headrace.log.compaction import Compacted, Upkeep, compact_table, held_files
+from headrace.log.commits import keep_readable
+from headrace.log.compaction import Compacted, Upkeep, compact_table, discard
 from headrace.log.delta import arrow_schema, create_table, open_table, translated
+from headrace.log.location import Location, Place
 from headrace.log.log_columns import (
     DATE,
     FIRST_IMPORT,
@@ -39,6 +42,8 @@ from headrace.plan import Source
 
 __all__ = ["Appended", "EventLog"]
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _ATTEMPTS = 20
@@ -59,23 +64,32 @@ class Appended(NamedTuple):
 
 
 class EventLog:
-    """The log of one topic: a Delta table at ``root/topic``.
+    """The log of one topic: a Delta table at ``root/topic``, on this machine or in an object store.
 
     One object is for one thread. Any number of them, in any number of processes, may append to one table.
 
     Args:
-        root: The folder of all logs.
+        root: The place of all logs: a path, a URI or a location.
         source: The source whose events are logged.
         upkeep: When appends merge the small files that earlier ones left.
     """
 
-    def __init__(self, root: Path, source: Source, upkeep: Upkeep = _UPKEEP) -> None:
+    def __init__(self, root: Place, source: Source, upkeep: Upkeep = _UPKEEP) -> None:
         self.source = source
-        self.path = root / source.topic
+        self.location = Location.of(root).below(source.topic)
         self._upkeep = upkeep
-        self._keeper = Keeper(self.path, LOG_LAYOUT, upkeep)
+        self._keeper = Keeper(self.location, LOG_LAYOUT, upkeep)
         self._table: DeltaTable | None = None
         self._last: dict[int, int | None] = {}
+
+    @property
+    def path(self) -> Path:
+        """The folder of a log on this machine.
+
+        Raises:
+            LogError: The log is in an object store.
+        """
+        return self.location.path
 
     def append(self, table: pa.Table, positions: Mapping[int, int]) -> Appended:
         """Append the events of a stretch of offsets, in one commit, once.
@@ -99,7 +113,7 @@ class EventLog:
         rows = laid_out(table, table_schema(self.source), self.source.topic)
         _check_positions(rows, positions, self.source.topic)
         for attempt in range(_ATTEMPTS):
-            last = self._held(positions)
+            last = self._positions(positions)
             delta = self._opened()
             ahead = {partition: offset for partition, offset in positions.items() if offset > last.get(partition, -1)}
             if not ahead:
@@ -114,13 +128,13 @@ class EventLog:
                 self._table = None
                 if not attempt and isinstance(error, DeltaError):
                     continue  # a vacuum may have removed commits that the table was opened by
-                raise translated(error, self.path, "written") from error
+                raise translated(error, self.location, "written") from error
             done = Appended(fresh.num_rows, delta.version())
             if self._keeper.look(delta):
                 self._table = None
             return done
         hint = "Let fewer workers append at once, or larger appends; the worker may try again."
-        msg = f"The log at {self.path} was committed by others {_ATTEMPTS} times in a row."
+        msg = f"The log at {self.location} was committed by others {_ATTEMPTS} times in a row."
         raise LogUnavailableError(msg, hint=hint)
 
     def last_offsets(self, partitions: Iterable[int] | None = None) -> dict[int, int]:
@@ -150,12 +164,12 @@ class EventLog:
 
     def version(self) -> int | None:
         """The table's newest version; None where there is no table yet."""
-        table = open_table(self.path)
+        table = open_table(self.location)
         return None if table is None else table.version()
 
     def table_id(self) -> str | None:
         """What tells this table from one that was made anew in its place; None where there is no table yet."""
-        table = open_table(self.path)
+        table = open_table(self.location)
         return None if table is None else str(table.metadata().id)
 
     def snapshot(self, version: int | None = None) -> LogSnapshot:
@@ -173,10 +187,10 @@ class EventLog:
         found = self._read(self._snapshot_of, version)
         if found is None:
             if version is not None:
-                msg = f"There is no log at {self.path}, so no version {version} of it."
+                msg = f"There is no log at {self.location}, so no version {version} of it."
                 raise LogError(msg)
-            return LogSnapshot(self.source.topic, str(self.path), None, table_schema(self.source), ())
-        added_columns(found.schema, self.source, str(self.path))
+            return LogSnapshot(self.source.topic, self.location, None, table_schema(self.source), ())
+        added_columns(found.schema, self.source, str(self.location))
         return found
 
     def scan(
@@ -249,11 +263,11 @@ class EventLog:
         """
         self._table = None
         equal = rows_equal_to(values, self.source)
-        return erase_rows(self.path, LOG_LAYOUT, list(values), equal, append_only=True, alone=alone)
+        return erase_rows(self.location, LOG_LAYOUT, list(values), equal, append_only=True, alone=alone)
 
     def holds(self, values: Mapping[str, pa.Scalar]) -> HeldRows:
         """How many events have these values; see `erase`."""
-        return held_rows(self.path, list(values), rows_equal_to(values, self.source))
+        return held_rows(self.location, list(values), rows_equal_to(values, self.source))
 
     def compact(
         self, target_bytes: int | None = None, report: Callable[[int, int], None] = lambda done, total: None
@@ -262,17 +276,17 @@ class EventLog:
 
         Args:
             target_bytes: The size to aim at; None is that of `upkeep`.
-            report: Told how many of how many files were merged.
+            report: Gets how many of how many files were merged.
 
         Returns:
             What was done.
 
         Raises:
             LogError: The log is damaged.
-            LogUnavailableError: Another puts the log in order, or it cannot be written just now.
+            LogUnavailableError: The log cannot be written just now.
         """
         rule = replace(self._upkeep, target_bytes=target_bytes or self._upkeep.target_bytes)
-        return compact_table(self.path, LOG_LAYOUT, rule, report=report)
+        return compact_table(self.location, LOG_LAYOUT, rule, report=report)
 
     def vacuum(self, *, retention_s: float, pinned: Collection[int] = (), dry_run: bool = False) -> Vacuumed:
         """Remove files and commits that no version within the retention, and none that is pinned, needs.
@@ -287,35 +301,52 @@ class EventLog:
 
         Raises:
             LogError: The log is damaged.
-            LogUnavailableError: Another puts the log in order, or it cannot be written just now.
+            LogUnavailableError: The log cannot be written just now.
         """
-        return vacuum_table(self.path, retention_s=retention_s, pinned=pinned, dry_run=dry_run)
+        return vacuum_table(self.location, retention_s=retention_s, pinned=pinned, dry_run=dry_run)
+
+    def keep_readable(self, versions: Iterable[int]) -> None:
+        """Make versions readable until a vacuum that is not told to keep them, whatever happens to the log's commits.
+
+        Args:
+            versions: The versions; those that are gone already are passed over.
+
+        Raises:
+            LogUnavailableError: The log cannot be written just now.
+        """
+        for version in versions:
+            try:
+                keep_readable(self.location, [version])
+            except DeltaError as error:
+                logger.info("Version %s of the log at %s cannot be read any more: %s", version, self.location, error)
+            except OSError as error:
+                raise translated(error, self.location, "written") from error
 
     def facts(self) -> TableFacts:
         """How it lies on the disk."""
-        return table_facts(self.path, self._upkeep)
+        return table_facts(self.location, self._upkeep)
 
     def _snapshot_of(self, table: DeltaTable) -> LogSnapshot:
-        files = log_files(table, self.path)
-        return LogSnapshot(self.source.topic, str(self.path), table.version(), arrow_schema(table), files)
+        files = log_files(table, self.location)
+        return LogSnapshot(self.source.topic, self.location, table.version(), arrow_schema(table), files)
 
     def _opened(self) -> DeltaTable:
         if self._table is None:
             self._last.clear()
-            self._table = open_table(self.path) or create_table(self.path, table_schema(self.source))
+            self._table = open_table(self.location) or create_table(self.location, table_schema(self.source))
         return self._table
 
-    def _held(self, partitions: Iterable[int]) -> dict[int, int]:
+    def _positions(self, partitions: Iterable[int]) -> dict[int, int]:
         try:
-            return self._positions_held(partitions)
+            return self._known_positions(partitions)
         except DeltaError:  # a vacuum has removed commits that this object has opened the table by
             self._table = None
         try:
-            return self._positions_held(partitions)
+            return self._known_positions(partitions)
         except DeltaError as error:
-            raise translated(error, self.path, "read") from error
+            raise translated(error, self.location, "read") from error
 
-    def _positions_held(self, partitions: Iterable[int]) -> dict[int, int]:
+    def _known_positions(self, partitions: Iterable[int]) -> dict[int, int]:
         delta = self._opened()
         # Each question replays part of Delta's own log, so answers are kept while nobody else commits.
         for partition in partitions:
@@ -326,14 +357,14 @@ class EventLog:
     def _read(self, read: Callable[[DeltaTable], T], version: int | None = None) -> T | None:
         """What a version says; None where there is no table. A vacuum between opening and reading costs a second try."""
         for attempt in (1, 2):
-            table = open_table(self.path, version)
+            table = open_table(self.location, version)
             if table is None:
                 break
             try:
                 return read(table)
             except DeltaError as error:
                 if attempt == 2:
-                    raise translated(error, self.path, "read") from error
+                    raise translated(error, self.location, "read") from error
         return None
 
     def _refresh(self) -> None:
@@ -343,32 +374,29 @@ class EventLog:
                 self._table.update_incremental()
             except (DeltaError, OSError) as error:
                 self._table = None
-                raise translated(error, self.path, "read") from error
+                raise translated(error, self.location, "read") from error
 
     def _commit(self, delta: DeltaTable, rows: pa.Table, positions: Mapping[int, int]) -> None:
         schema = arrow_schema(delta)
-        added_columns(schema, self.source, str(self.path))
+        added_columns(schema, self.source, str(self.location))
         declared = widened(schema, self.source)
         before = delta.version()
         transactions = [Transaction(self._app_id(partition), offset) for partition, offset in positions.items()]
         once = CommitProperties(app_transactions=transactions)
-        files: list[AddAction | RemoveAction] = []
+        files: list[AddAction] = []
         try:
-            files = write_files(self.path, rows, LOG_LAYOUT)
+            files = write_files(self.location, rows, LOG_LAYOUT)
             if declared == schema:
-                delta.create_write_transaction(files, "append", delta.schema(), [DATE], commit_properties=once)
+                delta.create_write_transaction([*files], "append", delta.schema(), [DATE], commit_properties=once)
             else:
                 # Delta Lake declares columns anew only where something is overwritten: here, what is of no date.
                 delta.create_write_transaction(
-                    files, "overwrite", declared, [DATE], partition_filters=_OF_NO_DATE, commit_properties=once
+                    [*files], "overwrite", declared, [DATE], partition_filters=_OF_NO_DATE, commit_properties=once
                 )
             delta.update_incremental()
         except CommitFailedError:
             self._refresh()
-            live = {file.path for file in held_files(delta)}
-            for file in files:
-                if file.path not in live:
-                    (self.path / file.path).unlink(missing_ok=True)
+            discard(self.location, files)
             raise
         if delta.version() != before + 1:
             self._last.clear()  # the commit went in on top of others', which this object has not read

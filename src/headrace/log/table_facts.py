@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 from deltalake.exceptions import DeltaError
 
-from headrace.log.commit_archive import COMMIT, history_files
-from headrace.log.compaction import Upkeep, held_files, is_small
+from headrace.log.commits import commits_of
+from headrace.log.compaction import Upkeep, is_small, table_files
 from headrace.log.delta import open_table, translated
-from headrace.log.vacuum import files_on_disk
+from headrace.log.location import Location
+from headrace.log.row_erasure import stored_rows
 
 __all__ = ["TableFacts", "table_facts"]
 
@@ -20,7 +19,7 @@ class TableFacts(NamedTuple):
     """How a table lies on the disk.
 
     Attributes:
-        path: Its folder.
+        path: Its place.
         version: Its version; None where there is no table.
         rows: Its rows.
         dates: How many dates they are of.
@@ -29,7 +28,7 @@ class TableFacts(NamedTuple):
         size_bytes: The bytes of the newest version.
         old_files: Files that only older versions have.
         old_bytes: Their bytes; a vacuum frees what nothing needs of them.
-        commits: Commits that Delta's own log holds, with those put by.
+        commits: Commits that Delta's own log has.
     """
 
     path: str
@@ -44,35 +43,35 @@ class TableFacts(NamedTuple):
     commits: int
 
 
-def table_facts(path: Path, rule: Upkeep) -> TableFacts:
+def table_facts(location: Location, rule: Upkeep) -> TableFacts:
     """Look at a table.
 
     Args:
-        path: Its folder.
+        location: Its place.
         rule: What counts as small.
 
     Raises:
         LogError: It is damaged.
         LogUnavailableError: It cannot be read.
     """
-    delta = open_table(path)
+    delta = open_table(location)
     if delta is None:
-        return TableFacts(str(path), None, 0, 0, 0, 0, 0, 0, 0, 0)
+        return TableFacts(str(location), None, 0, 0, 0, 0, 0, 0, 0, 0)
     try:
-        held = held_files(delta)
-        live = {file.path for file in held}
-        old = [name for name in files_on_disk(path) if name not in live]
+        files = table_files(delta)
+        live = {file.path for file in files}
+        old = [file for file in stored_rows(location) if file.name not in live]
         return TableFacts(
-            path=str(path),
+            path=str(location),
             version=delta.version(),
-            rows=sum(file.rows for file in held),
-            dates=len({file.of for file in held}),
-            files=len(held),
-            small_files=sum(is_small(file, rule.target_bytes) for file in held),
-            size_bytes=sum(file.size for file in held),
+            rows=sum(file.rows for file in files),
+            dates=len({file.of for file in files}),
+            files=len(files),
+            small_files=sum(is_small(file, rule.target_bytes) for file in files),
+            size_bytes=sum(file.size for file in files),
             old_files=len(old),
-            old_bytes=sum(os.path.getsize(path / name) for name in old if (path / name).is_file()),
-            commits=sum(1 for _, file in history_files(path) if COMMIT.match(file.name)),
+            old_bytes=sum(file.size for file in old),
+            commits=sum(1 for one in commits_of(location) if not one.is_checkpoint),
         )
     except (DeltaError, OSError) as error:
-        raise translated(error, path, "read") from error
+        raise translated(error, location, "read") from error

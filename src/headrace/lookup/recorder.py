@@ -120,7 +120,9 @@ class LookupRecorder:
         with self._counting:
             unreported, self._unreported = self._unreported, 0
         if unreported:
-            logger.warning("%d lookups that should have been recorded in %s were not.", unreported, self._table.path)
+            logger.warning(
+                "%d lookups that should have been recorded in %s were not.", unreported, self._table.location
+            )
 
     def _start(self) -> None:
         with self._counting:

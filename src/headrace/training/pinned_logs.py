@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from headrace.config import Project
@@ -42,12 +41,12 @@ def _why_lost(project: Project, log: EventLog, version: int, table_id: str | Non
     topic = log.source.topic
     newest = log.version()
     if newest is None:
-        what = f"the log of {topic!r} is gone: there is none at {log.path}, and version {version} of it is pinned"
+        what = f"the log of {topic!r} is gone: there is none at {log.location}, and version {version} of it is pinned"
         return Problem(Reason.NEW_LOG, what)
     found = log.table_id()
     if found != table_id:
         what = (
-            f"the log of {topic!r} was created again: the table at {log.path} is {found}, "
+            f"the log of {topic!r} was created again: the table at {log.location} is {found}, "
             f"and version {version} of {table_id} is pinned"
         )
         return Problem(Reason.NEW_LOG, what)
@@ -69,7 +68,8 @@ def _why_lost(project: Project, log: EventLog, version: int, table_id: str | Non
 
 
 def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: Problem | None) -> Problem | None:
-    missing = [file for file in snapshot.files if not Path(file.path).is_file()]
+    infos = snapshot.filesystem.get_file_info([file.path for file in snapshot.files])
+    missing = [file for file, info in zip(snapshot.files, infos, strict=True) if not info.is_file]
     if not missing:
         return None
     rows = sum(file.rows for file in missing)
@@ -78,7 +78,7 @@ def _why_unreadable(snapshot: LogSnapshot, newest: LogSnapshot, receipt: Problem
     events = f"{rows:,} events"
     if receipt is not None:
         return Problem(receipt.reason, f"{what} ({events}) are gone: {receipt}")
-    first = Path(missing[0].path).relative_to(snapshot.path)
+    first = missing[0].path.removeprefix(f"{snapshot.path}/")
     if {file.path for file in missing} & {file.path for file in newest.files}:
         reason, why = Reason.LOG_DAMAGED, "the newest version names them too, so the log is damaged"
     else:
