@@ -309,18 +309,15 @@ class EventLog:
         """Make versions readable until a vacuum that is not told to keep them, whatever happens to the log's commits.
 
         Args:
-            versions: The versions; those that are gone already are passed over.
-
-        Raises:
-            LogUnavailableError: The log cannot be written just now.
+            versions: The versions. Where one is gone already, or the log cannot be written from here, a warning says so.
         """
         for version in versions:
             try:
                 keep_readable(self.location, [version])
-            except DeltaError as error:
-                logger.info("Version %s of the log at %s cannot be read any more: %s", version, self.location, error)
-            except OSError as error:
-                raise translated(error, self.location, "written") from error
+            except (DeltaError, OSError) as error:
+                logger.warning(
+                    "Version %s of the log at %s could not be kept readable: %s", version, self.location, error
+                )
 
     def facts(self) -> TableFacts:
         """How it lies on the disk."""

@@ -94,6 +94,9 @@ def _noted(
     except OSError as error:
         msg = f"The log versions that the dataset pins cannot be noted in {joins.project.state}: {error}."
         raise DatasetError(msg, hint="Make the state folder writable.") from error
+    for topic, version in settled.items():
+        if version is not None:
+            EventLog(joins.project.log_path, joins.plan.source_for_topic(topic)).keep_readable([version])
     try:
         yield
         note_pin(pins, out / MANIFEST, settled, tables, is_built=True)

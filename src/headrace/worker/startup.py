@@ -19,7 +19,7 @@ from headrace.events.model_schema import load_model
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka import KafkaConnection
 from headrace.kafka.topics import TopicWatch, ensure_topics
-from headrace.log import EventLog, TopicNotes, Upkeep
+from headrace.log import EventLog, TopicNotes, Upkeep, missing_pins, pinned_versions
 from headrace.log.import_registry import warn_of_half_undone
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Plan
@@ -104,6 +104,7 @@ def prepare(
         _check_facts(store, plan, project, logs)
         warn_of_half_undone(project.log_notes, logs)
         note_origin(store, project.log_path, plan.sources.values())
+        _keep_pinned(project, logs)
         store.change(topics.mirror())
         erased = ErasureFilter(project.erasures, topics.lineages)
         applier = Applier(_served(plan, store), store, project.repo)
@@ -183,6 +184,14 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
     handoff.build()  # withdraws the requests that are met
     store.sync()
     return True
+
+
+def _keep_pinned(project: Project, logs: Mapping[str, EventLog]) -> None:
+    """See that the versions that datasets pin stay readable when this worker removes old commits."""
+    for topic, log in logs.items():
+        table_id = log.table_id()
+        pinned = pinned_versions(project.pins, [project.root, project.state], topic, table_id)
+        log.keep_readable(sorted({*pinned, *missing_pins(project.pins, topic, table_id)}))
 
 
 def _served(plan: Plan, store: OnlineStore) -> Plan:
