@@ -21,6 +21,10 @@ sample = 0.0                # the share of lookups recorded for `headrace audit`
 [log]
 small_files = 32            # the worker merges this many files of one date and about the same size; 0 merges none
 target_mb = 64.0            # the wanted size of a merged file
+uri = "s3://bucket/prefix"  # where the log is: an object store or a folder; by default `log` in the state folder
+
+[log.options]               # Delta Lake's storage options; secrets come from the environment (AWS_SECRET_ACCESS_KEY)
+AWS_REGION = "eu-central-1"
 
 The variable of a setting of [headrace] is `HEADRACE_NAME`; of another table it is `HEADRACE_TABLE_NAME`, such as
 HEADRACE_AUDIT_SAMPLE.
@@ -30,6 +34,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +46,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from headrace.errors import ConfigError
 from headrace.state import LocalState, State, StateFile
 
-__all__ = ["CONFIG_FILE", "Clock", "KafkaSettings", "Project", "SaslMechanism", "SecurityProtocol"]
+__all__ = ["CONFIG_FILE", "Clock", "KafkaSettings", "Project", "SaslMechanism", "SecurityProtocol", "TableRoot"]
 
 CONFIG_FILE = "headrace.toml"
 EMBEDDED = "embedded"
@@ -129,6 +135,8 @@ class _Audit(_Table):
 class _Log(_Table):
     small_files: Annotated[int, Field(ge=0, le=10_000)] = 32
     target_mb: Annotated[float, Field(ge=0.01, le=10_000)] = 64.0
+    uri: Annotated[str, Field(min_length=1)] | None = None
+    options: dict[str, str] = {}
 
 
 class _Settings(_Table):
@@ -138,6 +146,19 @@ class _Settings(_Table):
     kafka: KafkaSettings = KafkaSettings()
     audit: _Audit = _Audit()
     log: _Log = _Log()
+
+
+@dataclass(frozen=True)
+class TableRoot:
+    """Where tables are.
+
+    Attributes:
+        uri: A local path, or the URI of an object store.
+        options: Storage options for it.
+    """
+
+    uri: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class Project:
@@ -196,13 +217,28 @@ class Project:
         return self.state_files.file("plan.json")
 
     @property
+    def log_root(self) -> TableRoot:
+        """Where the log's tables are, one per topic."""
+        uri = self._settings.log.uri
+        if uri is None:
+            return TableRoot(str(self.log_path))
+        return TableRoot(uri if "://" in uri else str(self.root / uri), self._settings.log.options)
+
+    @property
     def log_path(self) -> Path:
-        """The folder of the log's tables, one per topic."""
+        """The folder of the log's tables, unless `[log] uri` says otherwise."""
         return self.state / "log"
 
     @property
+    def audit_root(self) -> TableRoot:
+        """Where the table of recorded lookups is: beside the log's tables where `[log] uri` says where those are."""
+        root = self.log_root
+        is_elsewhere = self._settings.log.uri is not None
+        return TableRoot(f"{root.uri}/_lookups", root.options) if is_elsewhere else TableRoot(str(self.audit_path))
+
+    @property
     def audit_path(self) -> Path:
-        """The folder of the table of recorded lookups."""
+        """The folder of the table of recorded lookups, unless `[log] uri` says where the log is."""
         return self.state / "audit"
 
     @property
@@ -355,6 +391,12 @@ def _refuse_secrets(path: Path, tables: dict[str, Any]) -> None:
             msg = f"{path}, [kafka]: `{name}` is a secret and may not stand in this file."
             hint = f"Set ${_variable('kafka', name)}, or write the secret to a file and name that as `{name}_file`."
             raise ConfigError(msg, hint=hint)
+    log = tables.get("log")
+    options = log.get("options") if isinstance(log, dict) else None
+    for name in options if isinstance(options, dict) else ():
+        if any(word in name.lower() for word in ("secret", "token", "password", "account_key")):
+            msg = f"{path}, [log.options]: `{name}` is a secret and may not stand in this file."
+            raise ConfigError(msg, hint=f"Set ${name.upper()} in the environment; Delta Lake reads it there.")
 
 
 def _variable(table: str, name: str) -> str:

@@ -73,7 +73,7 @@ def audit_lookups(project: Project, since: int | None = None) -> AuditReport:
     """
     clients = _Clients(project)
     report = AuditReport()
-    for rows in LookupTable(project.audit_path).read(since):
+    for rows in LookupTable(project.audit_root).read(since):
         report.lookups += len(rows)
         report.unrecorded += sum(row["unrecorded"] for row in rows)
         for plan_hash in sorted({row["plan"] for row in rows}):
@@ -168,7 +168,7 @@ def _comparable(record: dict[str, Any], verdicts: Mapping[str, Verdict], views: 
 
 def _versions(client: TrainingClient) -> dict[str, int | None]:
     sources = client.plan.sources.values()
-    return {source.topic: EventLog(client.project.log_path, source).version() for source in sources}
+    return {source.topic: EventLog(client.project.log_root, source).version() for source in sources}
 
 
 def _skew(record: Mapping[str, Any], mismatch: Mismatch) -> Skew:

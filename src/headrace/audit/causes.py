@@ -113,7 +113,7 @@ class Causes:
             for view, applied in record["evidence"].items():
                 topic = self._plan.source_of(self._plan.views[view]).topic
                 asked.setdefault(topic, set()).update(map(int, applied))
-        root = self._project.log_path
+        root = self._project.log_root
         found = {}
         for topic, partitions in asked.items():
             source = self._plan.source_for_topic(topic)
@@ -138,7 +138,7 @@ class Causes:
             Transformer(view, self._project.repo)
         except PlanError:
             return NotComparable.CODE_CHANGED
-        root = self._project.log_path
+        root = self._project.log_root
         try:
             EventLog(root, source).snapshot()
         except LogError:

@@ -161,7 +161,7 @@ def _confirm_giving_up(project: Project, plan: Plan, view: str, *, yes: bool, in
     if building is None or (instead is not None and building.hash == instead.hash):
         return
     source = plan.sources.get(building.source)
-    ends = {} if source is None else EventLog(project.log_path, source).last_offsets()
+    ends = {} if source is None else EventLog(project.log_root, source).last_offsets()
     share = catalogue.built_share(building.hash, ends)
     confirm(f"{building.versioned_name} is being built ({share:.0%} done). Discard it?", yes=yes)
 
@@ -224,7 +224,7 @@ def _wait(project: Project, plan: Plan, target: View) -> None:
 
     from headrace.log import EventLog
 
-    log = EventLog(project.log_path, plan.sources[target.source])
+    log = EventLog(project.log_root, plan.sources[target.source])
     deadline = time.monotonic() + _NOBODY_S
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn()
     with (

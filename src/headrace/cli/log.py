@@ -66,7 +66,7 @@ def head(
 
     project = Project.load(folder)
     source = _sources(read_plan(project.plan_file), [topic])[0]
-    snapshot = EventLog(project.log_path, source).snapshot()
+    snapshot = EventLog(project.log_root, source).snapshot()
     found = [
         {name: json_value(value) for name, value in row.items()}
         for row in log_head(snapshot, source, rows, oldest=oldest).to_pylist()
@@ -184,9 +184,9 @@ def _tables(project: Project, topics: list[str] | None) -> Iterator[tuple[str, E
 
     plan, rule = read_plan(project.plan_file), Upkeep(target_bytes=project.log_target_bytes)
     for source in _sources(plan, topics):
-        yield source.topic, EventLog(project.log_path, source, rule)
+        yield source.topic, EventLog(project.log_root, source, rule)
     if not topics:
-        yield _LOOKUPS, LookupTable(project.audit_path, rule)
+        yield _LOOKUPS, LookupTable(project.audit_root, rule)
 
 
 def _sources(plan: Plan, topics: list[str] | None) -> list[Source]:

@@ -115,7 +115,7 @@ class _ProjectData:
         try:
             from headrace.log import EventLog
 
-            facts = EventLog(self.project.log_path, source).facts()
+            facts = EventLog(self.project.log_root, source).facts()
         except HeadraceError as error:
             self.notes.append(f"The log cannot be read. {error.what} {error.hint or ''}".rstrip())
             return None

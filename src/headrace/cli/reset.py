@@ -51,6 +51,11 @@ def reset(
 
     project = Project.load(folder)
     plan = read_plan(project.plan_file)
+    if project.log_root.uri != str(project.log_path):
+        msg = f"The log is at {project.log_root.uri}, and headrace resets only a log in the state folder. Nothing was removed."
+        raise ConfigError(
+            msg, hint="Empty that place by its own tools, remove `uri` from [log], and run `headrace reset` again."
+        )
     _refuse_beside_workers(project)
     # Opened to write: this locks an LMDB store, so no worker can start before the end.
     with open_store(project.store_url, writable=True, any_format=True) as store:
@@ -113,7 +118,7 @@ def _of_log(project: Project, plan: Plan) -> list[Removal]:
             continue
         if path.name in sources:
             try:
-                holds = f"{EventLog(project.log_path, sources[path.name]).snapshot().rows:,} events"
+                holds = f"{EventLog(project.log_root, sources[path.name]).snapshot().rows:,} events"
             except HeadraceError as error:  # a broken log is a reason for a reset
                 holds = f"it cannot be read: {error.what}"
         else:

@@ -241,7 +241,7 @@ def _log_side(project: Project, plan: Plan, notes: list[str], known: set[tuple[s
         logged: Offsets = {}
         for source in plan.sources.values():
             partitions = sorted(partition for topic, partition in known if topic == source.topic) or None
-            found = EventLog(project.log_path, source).last_offsets(partitions)
+            found = EventLog(project.log_root, source).last_offsets(partitions)
             logged.update({(source.topic, partition): offset for partition, offset in found.items()})
         return logged
     except (HeadraceError, ImportError) as error:

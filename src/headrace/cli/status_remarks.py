@@ -31,7 +31,7 @@ def remarks_on_the_past(project: Project, plan: Plan) -> list[str]:
         ledger = Ledger.load(project.erasures)
         found = []
         for source in plan.sources.values():
-            ids, made = catalogue.origin.logs.get(source.topic, ()), made_log(project.log_path, source)
+            ids, made = catalogue.origin.logs.get(source.topic, ()), made_log(project.log_root, source)
             if len(ids) > 1 or (ids and (made is None or made.id not in ids)):
                 found.append(
                     f"The online records of {source.topic} were made from a log that was removed or replaced since; "

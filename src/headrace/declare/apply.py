@@ -120,7 +120,7 @@ def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanD
             before = read_plan(project.plan_file)
         except PlanError as error:  # damaged, or of another version: an apply writes it again
             note = error.what
-    check_logged(repo, project.log_path, plan, before)
+    check_logged(repo, project.log_root, plan, before)
     return compare(before, plan, note=note)
 
 

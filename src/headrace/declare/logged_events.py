@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.config import TableRoot
 from headrace.declare.problems import Problems
 from headrace.events.json_names import all_names
 from headrace.events.model_schema import resolve_model
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check_logged"]
 
 
-def check_logged(repo: FeatureRepo, logs: Path, plan: Plan, before: Plan | None) -> None:
+def check_logged(repo: FeatureRepo, logs: TableRoot, plan: Plan, before: Plan | None) -> None:
     """Refuse a plan that cannot read what is logged.
 
     Args:
@@ -35,7 +36,7 @@ def check_logged(repo: FeatureRepo, logs: Path, plan: Plan, before: Plan | None)
         was = None if before is None else before.sources.get(source.name)
         if was is not None and (was.topic, was.columns) == (source.topic, source.columns):
             continue
-        if not (logs / source.topic).is_dir():
+        if "://" not in logs.uri and not (Path(logs.uri) / source.topic).is_dir():
             continue
         from headrace.log.schema_evolution import (
             misfits,

@@ -179,9 +179,9 @@ def _entry(project: Project, done: Forgotten, store: OnlineStore) -> Erasure:
 def _erase(project: Project, store: OnlineStore, places: Places, done: Forgotten, *, alone: bool) -> None:
     _erase_online(store, places, done)
     for source in places.sources:
-        rows, done.log_versions[source.topic] = EventLog(project.log_path, source).erase(places.scalars, alone=alone)
+        rows, done.log_versions[source.topic] = EventLog(project.log_root, source).erase(places.scalars, alone=alone)
         done.log[source.topic] = max(done.log.get(source.topic, 0), rows)
-    done.lookups, done.lookups_version = LookupTable(project.audit_path).erase(places.as_json, alone=alone)
+    done.lookups, done.lookups_version = LookupTable(project.audit_root).erase(places.as_json, alone=alone)
 
 
 def _erase_what_came_meanwhile(
@@ -192,7 +192,7 @@ def _erase_what_came_meanwhile(
     done.through = _through(project, store, places)
     ledger.begin(_entry(project, done, store))
     for source in places.sources:
-        rows, done.log_versions[source.topic] = EventLog(project.log_path, source).erase(places.scalars, alone=False)
+        rows, done.log_versions[source.topic] = EventLog(project.log_root, source).erase(places.scalars, alone=False)
         done.log[source.topic] += rows
 
 
@@ -201,7 +201,7 @@ def _through(project: Project, store: OnlineStore, places: Places) -> dict[str, 
     positions, found = store.positions(), {}
     for source in places.sources:
         applied = {at.partition: one.offset for at, one in positions.items() if at.topic == source.topic}
-        logged = EventLog(project.log_path, source).last_offsets(sorted(applied) or None)
+        logged = EventLog(project.log_root, source).last_offsets(sorted(applied) or None)
         found[source.topic] = {
             partition: max(applied.get(partition, -1), logged.get(partition, -1))
             for partition in sorted({*applied, *logged})

@@ -169,7 +169,7 @@ def what_is_held(
         StoreUnavailableError: The online store is away.
     """
     values = places.scalars
-    found = {source.topic: EventLog(project.log_path, source).holds(values) for source in places.sources}
+    found = {source.topic: EventLog(project.log_root, source).holds(values) for source in places.sources}
     online: dict[str, int] = {}
     if store is not None:
         for view in places.views:
@@ -185,7 +185,7 @@ def what_is_held(
         online=online,
         log=log,
         old_files={topic: held.old_files for topic, held in found.items()},
-        lookups=LookupTable(project.audit_path).holds(places.as_json).rows,
+        lookups=LookupTable(project.audit_root).holds(places.as_json).rows,
         datasets=datasets_holding(folders or [project.root, project.state], values),
         made_anew=[] if store is None else stale_views(plan, store.catalogue(), ledger, lost, set(places.entity)),
         erasure=erasure,

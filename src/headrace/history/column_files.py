@@ -119,7 +119,9 @@ class LogFiles:
             if name in in_file and name in self._declared and self._declared[name].dtype in (DType.STRING, DType.JSON)
         ]
         try:
-            with pq.ParquetFile(unit.path, metadata=unit.metadata, read_dictionary=strings, filesystem=self._filesystem) as file:
+            with pq.ParquetFile(
+                unit.path, metadata=unit.metadata, read_dictionary=strings, filesystem=self._filesystem
+            ) as file:
                 present = [name for name in columns if name in in_file]
                 table = file.read_row_group(unit.row_group, present, use_threads=self.threads > 1)
         except (pa.ArrowException, OSError) as error:

@@ -89,7 +89,7 @@ def apply_imports(project: Project, plan: Plan, source: Source) -> Applied:
         why_not = _unfit(store, catalogue, project, plan, source)
         if why_not is not None:
             return Applied(None, why_not)
-        log = EventLog(project.log_path, source)
+        log = EventLog(project.log_root, source)
         identities = {topic: lineage for topic, lineage in catalogue.lineages.items() if topic == source.topic}
         applier = Applier(plan, store, project.repo)
         erased = ErasureFilter(project.erasures, identities)
@@ -110,7 +110,7 @@ def _unfit(store: OnlineStore, catalogue: Catalogue, project: Project, plan: Pla
         )
     if not store.positions():
         store.change(CatalogueChange().clock(project.clock).serve(plan.views.values(), is_filling=True))
-        note_origin(store, project.log_path, plan.sources.values())
+        note_origin(store, project.log_root, plan.sources.values())
         return None
     declared = {view.name: view.hash for view in plan.views.values()}
     if catalogue.clock is project.clock and catalogue.live == declared and not catalogue.building:
@@ -123,7 +123,7 @@ def _unfit(store: OnlineStore, catalogue: Catalogue, project: Project, plan: Pla
 
 def _holds_more(project: Project, plan: Plan, source: Source) -> bool:
     """Whether the log holds anything but imports of a source."""
-    logs = [EventLog(project.log_path, one) for one in plan.sources.values()]
+    logs = [EventLog(project.log_root, one) for one in plan.sources.values()]
     return any(
         log.source.topic != source.topic or partition < FIRST_IMPORT for log in logs for partition in log.last_offsets()
     )

@@ -161,7 +161,7 @@ def import_history(
                 digest = _stage(reader, fields, validator, staging, bad_file, declared, done)
             _judge_bad_rows(done, skip_bad=skip_bad)
             files = reader.checksums()
-            log = EventLog(project.log_path, declared)
+            log = EventLog(project.log_root, declared)
             # Events with ids count once whatever file they come in.
             known_files = {} if again or declared.event_id is not None else files
             entry = registry.find(declared.topic, digest, name, known_files)

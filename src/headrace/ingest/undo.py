@@ -80,7 +80,7 @@ def find_import(project: Project, name: str, source: str | None = None) -> tuple
         raise IngestError(msg, hint="Say which: headrace import SOURCE --undo NAME.")
     entry = found[0]
     undone = Undone(entry.id, entry.topic, entry.partition, entry.begun_at, entry.events)
-    undone.datasets = _datasets(project, EventLog(project.log_path, _source(plan, entry)), entry)
+    undone.datasets = _datasets(project, EventLog(project.log_root, _source(plan, entry)), entry)
     return entry, undone
 
 
@@ -106,7 +106,7 @@ def undo_import(project: Project, name: str, source: str | None = None, *, now_u
     with only_import(project):
         entry, done = find_import(project, name, source)
         declared = _source(plan, entry)
-        log = EventLog(project.log_path, declared)
+        log = EventLog(project.log_root, declared)
         with _store(project) as store:
             _refuse_while_building(store)
             if entry.undoing_at is None:

@@ -6,6 +6,7 @@ with needing("offline"):
     from headrace.log.compaction import Compacted, Upkeep
     from headrace.log.dataset_pins import forget_pins, missing_pins, pinned_versions
     from headrace.log.head import log_head
+    from headrace.log.location import Place
     from headrace.log.log_identity import Made, made_log, make_log
     from headrace.log.recent_ids import newest_record
     from headrace.log.recorded_lookups import LookupTable
@@ -27,6 +28,7 @@ __all__ = [
     "LogSnapshot",
     "LookupTable",
     "Made",
+    "Place",
     "TableFacts",
     "TopicHistory",
     "TopicNotes",

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
+from headrace.config import TableRoot
 from headrace.errors import LogError
 
 __all__ = ["Location", "Place", "StoredFile"]
+
+
+_CHUNK = 1 << 22
 
 
 class StoredFile(NamedTuple):
@@ -51,10 +56,10 @@ class Location:
         """The location that a path, a URI or a location means; a `file://` URI is the local path."""
         if isinstance(place, Location):
             return place
-        text = os.fspath(place)
+        text, options = (place.uri, place.options) if isinstance(place, TableRoot) else (os.fspath(place), {})
         if text.startswith("file:"):
             text = unquote(urlsplit(text).path)
-        return cls(text if text == "/" else text.rstrip("/"))
+        return cls(text if text == "/" else text.rstrip("/"), options)
 
     def __str__(self) -> str:
         return self.uri
@@ -105,7 +110,7 @@ class Location:
             if one.type == pafs.FileType.File
         ]
 
-    def write(self, name: str, data: memoryview) -> None:
+    def write(self, name: str, data: pa.Buffer) -> None:
         """Write a file.
 
         Raises:
@@ -113,8 +118,13 @@ class Location:
         """
         if self.is_local:  # an object store has no folders
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        with self.filesystem.open_output_stream(self.file(name)) as file:
-            file.write(data)
+        # Delta Lake's file system takes Python's bytes alone, which pyarrow gives it only from a buffer of its own.
+        step = max(data.size, 1) if self.is_local else _CHUNK
+        with self.filesystem.open_output_stream(
+            self.file(name), buffer_size=None if self.is_local else 2 * _CHUNK
+        ) as file:
+            for start in range(0, data.size, step):
+                file.write(data.slice(start, min(step, data.size - start)))
 
     def remove(self, name: str) -> None:
         """Remove a file, unless it is gone already.
@@ -126,8 +136,8 @@ class Location:
             self.filesystem.delete_file(self.file(name))
 
 
-Place: TypeAlias = str | os.PathLike[str] | Location
-"""A local path, a URI, or a location."""
+Place: TypeAlias = str | os.PathLike[str] | TableRoot | Location
+"""A local path, a URI, or one with storage options."""
 
 
 def _seconds(changed: datetime | None) -> float:

@@ -121,7 +121,7 @@ def _write_file(
         store_schema=False,
     )
     data = written.getvalue()
-    location.write(path, memoryview(data))
+    location.write(path, data)
     now = time.time_ns() // 1_000_000
     return AddAction(path, data.size, {DATE: of.isoformat()}, now, data_change, _statistics(rows, layout))
 

@@ -218,7 +218,7 @@ def _recorder(
     # Recording needs Delta Lake, which is imported only here.
     from headrace.lookup.recorder import LookupRecorder
 
-    return LookupRecorder(project.audit_path, plan, rate, plans=project.served_plans)
+    return LookupRecorder(project.audit_root, plan, rate, plans=project.served_plans)
 
 
 def _url(project: Project | str | os.PathLike[str] | None) -> str:

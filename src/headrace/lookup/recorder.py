@@ -15,11 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from headrace.errors import ConfigError, HeadraceError
-from headrace.log import LookupTable
+from headrace.log import LookupTable, Place
 from headrace.lookup.response import OnlineFeatures
 from headrace.plan import Plan, write_plan
 from headrace.state import State
@@ -36,7 +35,7 @@ class LookupRecorder:
     """Records a share of what a client serves. Any number of threads may offer answers.
 
     Args:
-        path: The folder of the table of recorded lookups.
+        place: Where the table of recorded lookups is.
         plan: The plan that answers are made under.
         plans: Where plans are kept, by hash, for the audit to recompute by (`Project.served_plans`).
         rate: The share of answers to record, 0 to 1.
@@ -49,7 +48,7 @@ class LookupRecorder:
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         plan: Plan,
         rate: float,
         *,
@@ -60,7 +59,7 @@ class LookupRecorder:
         if not 0 <= rate <= 1:
             msg = f"The share of lookups to record is {rate!r}; it must be from 0 to 1."
             raise ConfigError(msg, hint="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
-        self._table = LookupTable(path)
+        self._table = LookupTable(place)
         self._join_keys: dict[str, tuple[str, ...]] = {}
         self._plans = plans
         self._rate = rate

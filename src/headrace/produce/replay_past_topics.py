@@ -71,7 +71,7 @@ def sealed_before(project: Project, source: Source, identity: str, partitions: i
         TopicError: They had another number of partitions, so a replay goes elsewhere.
         LogError: The log or its notes cannot be read.
     """
-    if not project.log_path.exists():
+    if not project.log_notes.names():
         return NOTHING_SEALED  # without the packages of the log, there is none
     from headrace.log import EventLog, topic_history
 
@@ -84,7 +84,7 @@ def sealed_before(project: Project, source: Source, identity: str, partitions: i
     if any(one.partitions != partitions for one in ended):
         msg = f"The topic {source.topic!r} was created again with another number of partitions ({partitions}): a replay sends its events elsewhere now."
         raise TopicError(msg, hint="Create the topic with as many partitions as before, or produce without --resume.")
-    return _sealed(EventLog(project.log_path, source), history, len(ended), partitions)
+    return _sealed(EventLog(project.log_root, source), history, len(ended), partitions)
 
 
 def _sealed(log: EventLog, history: TopicHistory, ended: int, partitions: int) -> Sealed:

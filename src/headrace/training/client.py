@@ -72,4 +72,4 @@ class TrainingClient(FeatureJoins):
         return compare_lookups(self.plan, self.snapshots, records, self.project.repo)
 
     def _logged(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        return EventLog(self.project.log_path, self.plan.source_for_topic(topic)).last_offsets(partitions)
+        return EventLog(self.project.log_root, self.plan.source_for_topic(topic)).last_offsets(partitions)

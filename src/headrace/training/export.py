@@ -96,7 +96,7 @@ def _noted(
         raise DatasetError(msg, hint="Make the state folder writable.") from error
     for topic, version in settled.items():
         if version is not None:
-            EventLog(joins.project.log_path, joins.plan.source_for_topic(topic)).keep_readable([version])
+            EventLog(joins.project.log_root, joins.plan.source_for_topic(topic)).keep_readable([version])
     try:
         yield
         note_pin(pins, out / MANIFEST, settled, tables, is_built=True)
@@ -246,7 +246,7 @@ def _problem_counts(problems: Sequence[Problem]) -> dict[str, dict[str, int]]:
 
 
 def _table_id(joins: FeatureJoins, topic: str) -> str | None:
-    return EventLog(joins.project.log_path, joins.plan.source_for_topic(topic)).table_id()
+    return EventLog(joins.project.log_root, joins.plan.source_for_topic(topic)).table_id()
 
 
 def _topic_notes(joins: FeatureJoins, topic: str) -> dict[str, Any]:

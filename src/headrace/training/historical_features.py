@@ -145,7 +145,7 @@ class FeatureJoins:
         snapshots: dict[str, LogSnapshot] = {}
         for name in sorted(sources):
             source = self.plan.sources[name]
-            log = EventLog(self.project.log_path, source)
+            log = EventLog(self.project.log_root, source)
             version = wanted.get(source.topic)
             if source.topic in wanted and version is None and log.version() is not None:
                 version = 0  # the table was created since; its first version is empty

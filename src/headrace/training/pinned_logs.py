@@ -29,7 +29,7 @@ def lost_versions(project: Project, plan: Plan, manifest: Mapping[str, Any]) -> 
     """
     reasons = (
         _why_lost(
-            project, EventLog(project.log_path, plan.source_for_topic(topic)), version, manifest["tables"].get(topic)
+            project, EventLog(project.log_root, plan.source_for_topic(topic)), version, manifest["tables"].get(topic)
         )
         for topic, version in manifest["logs"].items()
         if version is not None

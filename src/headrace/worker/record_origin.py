@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from headrace.errors import LogError
-from headrace.log import made_log, make_log
+from headrace.log import Place, made_log, make_log
+from headrace.log.location import Location
 from headrace.plan import Source
 from headrace.stores import CatalogueChange, OnlineStore, Readiness
 from headrace.stores.catalogue import UNKNOWN_LOG
@@ -19,7 +19,7 @@ from headrace.stores.catalogue import UNKNOWN_LOG
 __all__ = ["check_refillable_from", "note_origin"]
 
 
-def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
+def note_origin(store: OnlineStore, root: Place, sources: Iterable[Source]) -> None:
     """Note what a store is filled from: when a worker starts, and again after its first append to a log.
 
     If a log is missing although the store has its events, it is created here, so that it is known that the records come
@@ -27,7 +27,7 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
 
     Args:
         store: The store, open to write.
-        root: The folder of all logs.
+        root: The place of all logs.
         sources: The sources: all of them when a worker starts, and only the one that was appended to after that. Another
             source's first append may still be on its way.
 
@@ -57,12 +57,12 @@ def note_origin(store: OnlineStore, root: Path, sources: Iterable[Source]) -> No
     store.change(change)
 
 
-def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Source]) -> None:
+def check_refillable_from(store: OnlineStore, root: Place, sources: Iterable[Source]) -> None:
     """Refuse to empty a store that has events which the logs that are here never had: nobody has asked for that.
 
     Args:
         store: The store.
-        root: The folder of all logs.
+        root: The place of all logs.
         sources: The sources.
 
     Raises:
@@ -75,7 +75,7 @@ def check_refillable_from(store: OnlineStore, root: Path, sources: Iterable[Sour
         if known - {UNKNOWN_LOG, None if made is None else made.id}:
             msg = (
                 "The online store has events that are gone from the broker, so it must be filled anew. But the log of "
-                f"{source.topic!r} from which it was filled is not at {root / source.topic}. "
+                f"{source.topic!r} from which it was filled is not at {Location.of(root).below(source.topic)}. "
                 "What only that log has would be lost."
             )
             hint = (

@@ -77,7 +77,7 @@ def prepare(
         source.topic: EventDecoder(source, load_model(project.repo, source.model)) for source in plan.sources.values()
     }
     rule = Upkeep(project.log_small_files, project.log_target_bytes)
-    logs = {source.topic: EventLog(project.log_path, source, rule) for source in plan.sources.values()}
+    logs = {source.topic: EventLog(project.log_root, source, rule) for source in plan.sources.values()}
     infos = ensure_topics(
         connection, plan.sources.values(), project.partitions, keeps_history=project.clock is Clock.RECORD
     )
@@ -96,14 +96,14 @@ def prepare(
         )
         before = store.positions() if is_behind else {}
         if is_behind and not rebuild:
-            check_refillable_from(store, project.log_path, plan.sources.values())
+            check_refillable_from(store, project.log_root, plan.sources.values())
             logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
         if rebuild or is_behind:
             _check_refillable(plan, logs, project, on_step)
             store.clear()
         _check_facts(store, plan, project, logs)
         warn_of_half_undone(project.log_notes, logs)
-        note_origin(store, project.log_path, plan.sources.values())
+        note_origin(store, project.log_root, plan.sources.values())
         _keep_pinned(project, logs)
         store.change(topics.mirror())
         erased = ErasureFilter(project.erasures, topics.lineages)
@@ -136,7 +136,7 @@ def prepare(
             applier=applier,
             topics=topics,
             # A new topic's log is created by its first append, and gets its id then.
-            first_logged=lambda source: note_origin(store, project.log_path, [source]),
+            first_logged=lambda source: note_origin(store, project.log_root, [source]),
         )
     except BaseException:
         watch.close()
@@ -148,7 +148,7 @@ def prepare(
         topics.close()
         store.close()
 
-    return Worker(plan, store, partial(EventLog, project.log_path), topics, pipeline, handoff, close)
+    return Worker(plan, store, partial(EventLog, project.log_root), topics, pipeline, handoff, close)
 
 
 def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
@@ -167,7 +167,7 @@ def hand_off_alone(project: Project, plan: Plan, store: OnlineStore) -> bool:
         LogError: The log cannot be read.
         StoreUnavailableError: The store is away.
     """
-    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    logs = {source.topic: EventLog(project.log_root, source) for source in plan.sources.values()}
     for at, position in store.positions().items():
         if at.topic in logs and logs[at.topic].last_offsets([at.partition]).get(at.partition, -1) < position.offset:
             return False
@@ -224,7 +224,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
         LogError: The log cannot be read.
     """
     catalogue, before = store.catalogue(), store.positions()
-    logs = {source.topic: EventLog(project.log_path, source) for source in plan.sources.values()}
+    logs = {source.topic: EventLog(project.log_root, source) for source in plan.sources.values()}
     sizes = {topic: _size(topic, log, before) for topic, log in logs.items()}
     lineages = _lineages(catalogue, logs)
     _check_refillable(plan, logs, project)
@@ -235,7 +235,7 @@ def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
     for topic, lineage in lineages.items():
         kept.topic(topic, lineage, catalogue.histories.get(topic))
     store.change(kept.serve(plan.views.values(), is_filling=True))
-    note_origin(store, project.log_path, plan.sources.values())
+    note_origin(store, project.log_root, plan.sources.values())
     applier = Applier(plan, store, project.repo)
     erased = ErasureFilter(project.erasures, lineages)
     replay(store, applier, logs.values(), partial(_source_partitions, sizes), erased)
@@ -268,6 +268,8 @@ def _check_refillable(
 
 def _check_writable(project: Project) -> None:
     """Raise before the first event, and not at the first append, if the log's folder cannot be written."""
+    if project.log_root.uri != str(project.log_path):
+        return  # creating a table there tells
     try:
         project.log_path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=project.log_path):
