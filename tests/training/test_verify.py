@@ -166,8 +166,8 @@ def test_cleaned_up_commits_are_the_reason(project: Project, tmp_path: Path) -> 
     out = build(project, tmp_path / "out")
     log_of(project).append(rides(0, range(60, 120)), {0: 119})
     DeltaTable(log_of(project).path).create_checkpoint()
-    for version in (0, 1):
-        (log_of(project).path / "_delta_log" / f"{version:020}.json").unlink()
+    for name in (f"{0:020}.json", f"{1:020}.json", f"{1:020}.checkpoint.parquet"):
+        (log_of(project).path / "_delta_log" / name).unlink()
     (problem,) = verify(project, out).problems
     assert problem.startswith("version 1 of the log of 'rides' is gone, although there is version 2: the commits")
     assert problem.reason is Reason.VERSIONS_REMOVED
@@ -178,6 +178,8 @@ def test_log_made_anew_or_set_back_is_the_reason(project: Project, tmp_path: Pat
     out = build(project, tmp_path / "out")
     last = log_of(project).path / "_delta_log" / f"{2:020}.json"
     last.rename(tmp_path / "commit")
+    last.with_suffix(".checkpoint.parquet").unlink()
+    last.with_name("_last_checkpoint").unlink()
     (problem,) = verify(project, out).problems
     assert problem == "the log of 'rides' was set back: it has versions up to 1, and version 2 is pinned"
     assert problem.reason is Reason.LOG_SET_BACK
