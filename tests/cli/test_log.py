@@ -53,7 +53,8 @@ def test_log_is_shown_compacted_and_vacuumed(project: Project) -> None:
     log, lookups = run(project, "vacuum", "--retention", "0")
     assert (log["files"], lookups["files"]) == (6, 3)
     log, lookups = run(project, "show")
-    assert (log["rows"], log["files"], log["old_files"], log["commits"]) == (60, 1, 0, 3)  # Delta notes a vacuum in two commits
+    assert (log["rows"], log["files"], log["old_files"]) == (60, 1, 0)
+    assert log["commits"] == 3  # Delta notes a vacuum in two commits
     assert (lookups["rows"], lookups["files"], lookups["old_files"]) == (3, 1, 0)
 
 

@@ -52,7 +52,7 @@ def reset(
     project = Project.load(folder)
     plan = read_plan(project.plan_file)
     if project.log_root.uri != str(project.log_path):
-        msg = f"The log is at {project.log_root.uri}, and headrace resets only a log in the state folder. Nothing was removed."
+        msg = f"The log is at {project.log_root.uri}, and only a log in the state folder is reset. Nothing was removed."
         raise ConfigError(
             msg, hint="Empty that place by its own tools, remove `uri` from [log], and run `headrace reset` again."
         )
