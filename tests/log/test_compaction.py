@@ -166,7 +166,7 @@ def test_row_groups_of_a_large_file_are_read_as_far_as_they_are_needed(
 
 
 def test_appends_beside_a_compaction_all_land(tmp_path: Path) -> None:
-    """A worker in a process of its own appends while this one compacts over and over: neither loses or doubles a row."""
+    """A worker in its own process appends while this one compacts repeatedly: no row is lost or doubled."""
     trickled(tmp_path, 30)
     context = multiprocessing.get_context("spawn")
     worker = context.Process(target=append_on, args=(tmp_path, 30, 40))

@@ -22,7 +22,8 @@ class Holder:
 
     Attributes:
         manifest: The path of its manifest.
-        rows: How many of its rows are the entity's; None where a file of it cannot be read, so that it must be taken to hold it.
+        rows: How many of its rows are the entity's; None where a file of it cannot be read, so that it must be taken to
+            hold it.
     """
 
     manifest: str

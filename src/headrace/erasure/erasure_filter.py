@@ -16,9 +16,10 @@ __all__ = ["ErasureFilter"]
 
 
 class ErasureFilter:
-    """Drops events of erased entities: those up to the offset they were erased through, and those dated before the erasure.
+    """Drops events of erased entities: those up to the erasure's offset, and those dated before the erasure.
 
-    The ledger is read again whenever it changes. Where nothing was erased, this costs one question for its version per call.
+    The ledger is read again whenever it changes. Where nothing was erased, this costs one question for its version per
+    call.
 
     Args:
         state: Where the ledger is kept (`Project.erasures`).

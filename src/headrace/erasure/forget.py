@@ -1,7 +1,8 @@
-"""Forgetting entities: ledger first, so that nothing comes back; then online records, log and recorded lookups; then the receipts.
+"""Forgetting entities: first the ledger, so that nothing comes back; then what is stored; then the receipts.
 
-An erasure stands in the ledger as begun, with how much the log held of it, before anything is removed, and as finished once the receipt is
-written. So one that is cut short anywhere is known to be, and forgetting the entity again finishes it.
+An erasure stands in the ledger as begun, with how much the log held of it, before anything is removed, and as finished
+once the receipt is written. So one that is cut short anywhere is known to be, and forgetting the entity again finishes
+it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Forgotten:
         before_us: Events dated before it stay out, by the project's clock.
         through: By topic and partition, the offset through which events stay out.
         online: By view, how many records were removed.
-        log: By topic, how many events were removed from the log, with those that an erasure cut short had removed before.
+        log: By topic, how many events were removed from the log, with those that an erasure cut short had removed
+            before.
         log_versions: By topic, the log's version since.
         lookups: How many recorded lookups were removed.
         lookups_version: The version of their table since.
@@ -100,15 +102,15 @@ def forget_all(
         alone: Whether no worker runs: so it is where the store is one that a single worker locks.
         folders: Where to look for exported datasets; None is the project and its state folder.
         grace_s: Where workers run, how long they are given to read the ledger before anything is removed, in seconds.
-        make_anew: Makes every online record anew from the log, where no worker runs; called once if any view needs it. None leaves that to
-            a worker.
+        make_anew: Makes every online record anew from the log, where no worker runs; called once if any view needs it.
+            None leaves that to a worker.
 
     Returns:
         What was removed of each, and what still holds it.
 
     Raises:
-        LookupRequestError: A join key is unknown, is made by a transform and so not in the log, or is of another type; or nothing was ever
-            held of an entity. Nothing was erased.
+        LookupRequestError: A join key is unknown, is made by a transform and so not in the log, or is of another type;
+            or nothing was ever held of an entity. Nothing was erased.
         ConfigError: The ledger cannot be read.
         LogError, LogUnavailableError, StoreUnavailableError: Not everything was removed; forget again.
     """
@@ -145,7 +147,10 @@ def never_held(plan: Plan, entity: Entity) -> LookupRequestError:
     """The error of an entity that nothing was ever held of."""
     types = {column.name: column.dtype for view in plan.views.values() for column in view.entities}
     named = " and ".join(f"{name} = {value!r} ({types[name]})" for name, value in sorted(entity.items()))
-    msg = f"Nothing was ever held of {named}: no online record, no event in the log, no recorded lookup, no dataset. Nothing was erased."
+    msg = (
+        f"Nothing was ever held of {named}: no online record, no event in the log, no recorded lookup, no dataset. "
+        "Nothing was erased."
+    )
     return LookupRequestError(msg, hint="Check the spelling: keys are compared letter by letter.")
 
 
@@ -187,7 +192,7 @@ def _erase(project: Project, store: OnlineStore, places: Places, done: Forgotten
 def _erase_what_came_meanwhile(
     project: Project, ledger: Ledger, store: OnlineStore, places: Places, done: Forgotten
 ) -> None:
-    """Erase what workers have applied meanwhile, on both sides: records that hold it go, so the log must not get it either."""
+    """Erase what workers have applied in the meantime, from the online store and from the log."""
     _erase_online(store, places, done)
     done.through = _through(project, store, places)
     ledger.begin(_entry(project, done, store))

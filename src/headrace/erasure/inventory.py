@@ -86,8 +86,8 @@ class Held:
         old_files: By topic, how many files of older versions of the log hold events of it.
         lookups: How many recorded lookups.
         datasets: The exported datasets that hold it.
-        made_anew: The views that counted its events for other entities, or are held under another definition than the plan's: their
-            records would be made anew from the log.
+        made_anew: The views that counted its events for other entities, or are held under another definition than the
+            plan's: their records would be made anew from the log.
         erasure: How it was erased before; None where it was not.
     """
 
@@ -132,7 +132,8 @@ def places_of(plan: Plan, store: OnlineStore | None, entity: Entity) -> Places:
     for view in keyed:
         derived = names - {column.name for column in plan.source_of(view).columns}
         if derived:
-            msg = f"{sorted(derived)[0]!r}, a key of the view {view.name!r}, is made by a transform and is not in the log."
+            key = sorted(derived)[0]
+            msg = f"{key!r}, a key of the view {view.name!r}, is made by a transform and is not in the log."
             raise LookupRequestError(msg, hint="Forget by the field of the event that it is made from.")
     views = [view for view in keyed if _fits(view, entity)]
     if not views:
@@ -195,7 +196,7 @@ def what_is_held(
 def stale_views(
     plan: Plan, catalogue: Catalogue, ledger: Ledger, lost: Iterable[str] = (), names: Iterable[str] = ()
 ) -> list[str]:
-    """The views that count erased events for other entities still, and those that the store holds under another definition.
+    """The views that still count erased events for other entities, or that the store has under another definition.
 
     Args:
         plan: The project's plan.

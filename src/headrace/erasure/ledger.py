@@ -1,7 +1,8 @@
 """The ledger of erasures: whose events may not come back, without saying who that is.
 
-An entity stands in the ledger as an HMAC of its join keys under a random secret of the project, kept in a file beside the ledger. Who has
-only the ledger, a receipt or a backup of them cannot tell the entity, nor try names out; the worker, which has both, recognises its events.
+An entity stands in the ledger as an HMAC of its join keys under a random secret of the project, kept in a file beside
+the ledger. Who has only the ledger, a receipt or a backup of them cannot tell the entity, nor try names out; the
+worker, which has both, recognises its events.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Erasure:
         through: By topic and partition, the offset through which events are dropped.
         identities: By topic, which topic of that name the offsets speak of.
         rows: By topic, how many events were erased from the log.
-        is_finished: Whether all of it was done; an erasure that was cut short is finished by the next one of the entity.
+        is_finished: Whether all of it was done; an erasure that was cut short is finished by the next one of the
+            entity.
     """
 
     names: tuple[str, ...]

@@ -22,7 +22,9 @@ _TRIM_EVERY = 100
 
 
 class Keeper:
-    """Merges the small files that appends leave and removes old commits, in the thread that appends; the stream goes on in its own meanwhile.
+    """Merges the small files that appends leave, and removes old commits, in the thread that appends.
+
+    The stream continues in its own thread.
 
     Args:
         location: The table's place.

@@ -1,8 +1,9 @@
 """A table's commits and checkpoints: how many are kept, and which versions stay readable.
 
-A worker commits about once a second. Delta Lake lists the folder of commits at every append, so thousands of them cost more than the append itself.
-Commits are therefore removed once they are older than an hour and a quarter and a later checkpoint has what they said, as Delta's own clean-up does.
-Unlike Delta's, ours keeps every checkpoint: a version that has one can be read without commits, so a version that a dataset pins gets one.
+A worker commits about once a second. Delta Lake lists the folder of commits at every append, so thousands of them cost
+more than the append itself. Commits are therefore removed once they are older than an hour and a quarter and a later
+checkpoint has what they said, as Delta's own clean-up does. Unlike Delta's, ours keeps every checkpoint: a version that
+has one can be read without commits, so a version that a dataset pins gets one.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def keep_readable(location: Location, versions: Iterable[int]) -> None:
 
 
 def restore_archive(location: Location) -> None:
-    """Put back the commits that the version before moved to a folder of its own, where other Delta readers did not find them.
+    """Put back the commits that the version before moved to a folder where other Delta readers did not find them.
 
     Raises:
         OSError: They cannot be moved.

@@ -1,10 +1,12 @@
 """Merging small files into larger ones, beside appends, readers and other merges.
 
-A worker that appends every second leaves a file a second. Merging replaces files by one that has the same rows, in one commit that says so
-(`dataChange` is false). Readers of older versions keep the files that were replaced until a vacuum removes them.
+A worker that appends every second leaves a file a second. Merging replaces files by one that has the same rows, in one
+commit that says so (`dataChange` is false). Readers of older versions keep the files that were replaced until a vacuum
+removes them.
 
-No lock is needed. The commit is made for exactly the next version; where another process committed first, the table is looked at again. Appends in
-between do not matter. Where one of the files is gone (another merge or an erasure replaced it), the merged file is removed and nothing happens.
+No lock is needed. The commit is made for exactly the next version; where another process committed first, the table is
+looked at again. Appends in between do not matter. Where one of the files is gone (another merge or an erasure replaced
+it), the merged file is removed and nothing happens.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Upkeep:
     """How an appending worker keeps the number of files bounded.
 
     Attributes:
-        small_files: As many files of one date and about one size (a factor of 32) are merged into one; 0 leaves them alone.
+        small_files: As many files of one date and about one size (a factor of 32) are merged into one; 0 leaves them
+            alone.
         target_bytes: The size of file that merging aims at.
         at_once_s: How long an append may spend merging unless far too many files wait, in seconds.
     """
@@ -74,8 +77,8 @@ class TableFile(NamedTuple):
         rows: How many.
         size: Its bytes.
         kind: Files of different kinds are never merged: those of Kafka's partitions and those of each import.
-        columns: What its name says of its columns. Files of other columns are not merged with it, as a column that a file lacks is not null
-            but what the model says of events without the field.
+        columns: What its name says of its columns. Files of other columns are not merged with it, as a column that a
+            file lacks is not null but what the model says of events without the field.
         first: Its first position, by which files are merged in order.
     """
 
@@ -135,7 +138,8 @@ def table_files(delta: DeltaTable) -> list[TableFile]:
 def due(files: Iterable[TableFile], rule: Upkeep, *, overdue: bool = False) -> list[list[TableFile]]:
     """The files that a worker should merge, as groups that become one file each.
 
-    Files are merged with others of about their size, so that each row is written anew once or twice, not at every merge.
+    Files are merged with others of about their size, so that each row is written anew once or twice, not at every
+    merge.
 
     Args:
         files: The table's files.
@@ -292,8 +296,8 @@ def replace_files(
                 discard(location, added)
                 return None
             try:
-                # Delta Lake lets two commits remove one file, which would double its rows. So the commit is made for exactly the next version,
-                # after a look at all before it.
+                # Delta Lake lets two commits remove one file, which would double its rows. So the commit is made for
+                # exactly the next version, after a look at all before it.
                 once = CommitProperties(max_commit_retries=0)
                 delta.create_write_transaction(
                     [*removed, *added], "append", delta.schema(), [DATE], commit_properties=once

@@ -1,6 +1,7 @@
 """Datasets pin versions of logs: their manifests say which, and a vacuum keeps those.
 
-Manifests are looked for below some folders, and where `note_pin` has noted that one is being written: a dataset may be exported anywhere.
+Manifests are looked for below some folders, and where `note_pin` has noted that one is being written: a dataset may be
+exported anywhere.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def forget_pins(pins: State, manifests: Iterable[str]) -> None:
 
 
 def manifests_below(folder: Path) -> Iterator[Path]:
-    """The manifests of datasets below a folder. Hidden folders in it are passed over; the folder itself may be hidden."""
+    """The manifests of datasets below a folder, without hidden folders in it; the folder itself may be hidden."""
     for where, inside, files in os.walk(folder):
         inside[:] = [name for name in inside if not name.startswith(".") and name not in _NOT_LOOKED_INTO]
         path = Path(where) / MANIFEST

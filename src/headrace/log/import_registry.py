@@ -102,12 +102,21 @@ class Registry:
             if entry.digest == digest:
                 return entry
             if name is not None and entry.id == name:
-                msg = f"The import {name!r} of {topic!r} was begun on {entry.begun_at} with other events ({entry.events:,})."
-                hint = "Import the same events again to finish it, or give what is new another --id; it must not hold the old events again."
+                msg = (
+                    f"The import {name!r} of {topic!r} was begun on {entry.begun_at} with other events "
+                    f"({entry.events:,})."
+                )
+                hint = (
+                    "Import the same events again to finish it, or give what is new another --id; it must not hold "
+                    "the old events again."
+                )
                 raise IngestError(msg, hint=hint)
             again = [path for path, checksum in files.items() if checksum in entry.files.values()]
             if again:
-                msg = f"{again[0]} was imported into {topic!r} before: it is part of the import {entry.id!r} of {entry.begun_at}."
+                msg = (
+                    f"{again[0]} was imported into {topic!r} before: it is part of the import {entry.id!r} of "
+                    f"{entry.begun_at}."
+                )
                 hint = (
                     "Name only files that are new; with other options (or another model) its events would count twice."
                 )
@@ -121,7 +130,8 @@ class Registry:
             entry: The import.
 
         Raises:
-            IngestError: Another import took its partition at the same moment, or the registry cannot be read or written.
+            IngestError: Another import took its partition at the same moment, or the registry cannot be read or
+                written.
         """
 
         def with_it(entries: list[Entry]) -> list[Entry]:
@@ -158,7 +168,8 @@ class Registry:
         used = {FIRST_IMPORT - 1, *taken, *(entry.partition for entry in self.entries(topic))}
         partition = max(used) + 1
         if partition > LAST_IMPORT:
-            msg = f"The topic {topic!r} has had {LAST_IMPORT - FIRST_IMPORT + 1:,} imports, and there are no more positions for another."
+            most = LAST_IMPORT - FIRST_IMPORT + 1
+            msg = f"The topic {topic!r} has had {most:,} imports, and there are no more positions for another."
             raise IngestError(msg, hint="Import many files at once: --from 'history/*.parquet'.")
         return partition
 

@@ -44,7 +44,10 @@ RECORD_TS = "_record_ts_us"
 DATE = "_date"
 
 FIRST_IMPORT, LAST_IMPORT = 1 << 14, (1 << 15) - 1
-"""The partitions of imported history: one per import, above any that Kafka has, and still a position of 63 bits (partition << 48 | offset)."""
+"""The partitions of imported history: one per import, above any that Kafka has.
+
+A position (partition << 48 | offset) still has 63 bits.
+"""
 
 _DAY_US = 86_400_000_000
 
@@ -101,7 +104,7 @@ def added_columns(found: pa.Schema, source: Source, where: str) -> list[str]:
 
 
 def reads_as(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether a column of one type reads as another: itself, or a number that was widened (`events.declared.retyped`)."""
+    """Whether a column of one type reads as another: itself, or a number that was widened."""
     return found == wanted or {found, wanted} == {pa.int64(), pa.float64()}
 
 

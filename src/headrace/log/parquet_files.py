@@ -1,6 +1,7 @@
 """Writing the Parquet files of a Delta table, and the actions that bring them into it.
 
-pyarrow writes the files, outside Python's global lock: Delta Lake's own writer plans a query for each append, which costs more than the writing.
+pyarrow writes the files, outside Python's global lock: Delta Lake's own writer plans a query for each append, which
+costs more than the writing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from headrace.log.log_columns import DATE, KNOWN_AT, OFFSET, PARTITION, TS
 __all__ = ["APPENDED", "LOG_LAYOUT", "GROUP_ROWS", "MERGED", "Layout", "columns_mark", "removal", "write_files"]
 
 APPENDED, MERGED = "part", "merged"
-"""What a file's name begins with: it has new rows, or rows of files that it replaces. A merged file can only be committed while those are there."""
+"""What a file's name begins with: it has new rows, or rows of files that it replaces.
+
+A merged file can be committed only while the files that it replaces are part of the table.
+"""
 
 GROUP_ROWS = 131_072
 """Rows of a row group: what a reader of some positions takes into memory at a time."""
@@ -41,7 +45,8 @@ class Layout:
     """How a table's files are written.
 
     Attributes:
-        statistics: The columns whose least and greatest values stand beside the file's name, and in each of its row groups.
+        statistics: The columns whose least and greatest values stand beside the file's name, and in each of its row
+            groups.
         order: The columns by which the rows of merged files are sorted.
     """
 
@@ -142,7 +147,7 @@ def _mark(schema: pa.Schema) -> str:
 
 
 def _is_near(kind: pa.DataType) -> bool:
-    """Whether the differences from row to row are kept: positions and times mostly ascend, and numbers of a kind lie near to each other."""
+    """Whether to store the differences between rows: positions and times mostly ascend, and numbers are often close."""
     return bool(pa.types.is_integer(kind) or pa.types.is_timestamp(kind))
 
 

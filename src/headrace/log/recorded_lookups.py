@@ -7,10 +7,10 @@ keys           JSON: the join keys
 features       JSON: the values by `view__feature`
 views          JSON: per view status and newest event
 evidence       JSON: per view and source partition, the offset that the record had applied
-problems       JSON: by `view__feature`, why a value cannot be given; null where it was recorded before headrace told that
-origin         JSON: which logs the store's records were made from, and since when; null where it was recorded before headrace noted that
-unrecorded     how many lookups that should have been recorded were not, since the row before it
-_date          the UTC date of served_at_us, by which the table's files are kept apart
+problems       JSON: by `view__feature`, why a value cannot be given; null where it was recorded before headrace told
+that origin         JSON: which logs the store's records were made from, and since when; null where it was recorded
+before headrace noted that unrecorded     how many lookups that should have been recorded were not, since the row before
+it _date          the UTC date of served_at_us, by which the table's files are kept apart
 """
 
 from __future__ import annotations

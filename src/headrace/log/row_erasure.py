@@ -1,9 +1,10 @@
 """Erasing rows of a table, so that no file and no commit still holds them.
 
-A `DELETE WHERE carrier = 'UA'` would write the very key into Delta's history. So each file that holds such rows is replaced by one without them,
-and the history says only which files were. What is appended meanwhile is looked through in turn. Then every file that holds such a row and is no
-longer part of the table is removed: those just replaced, those that compactions left for older versions, and those of a compaction that was killed.
-A compaction that goes on meanwhile cannot commit: a file that it merges is gone from the table.
+A `DELETE WHERE carrier = 'UA'` would write the very key into Delta's history. So each file that holds such rows is
+replaced by one without them, and the history says only which files were. What is appended meanwhile is looked through
+in turn. Then every file that holds such a row and is no longer part of the table is removed: those just replaced, those
+that compactions left for older versions, and those of a compaction that was killed. A compaction that goes on meanwhile
+cannot commit: a file that it merges is gone from the table.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def erase_rows(
         location: The table's place.
         layout: How its files are written.
         columns: The columns by which rows match.
-        matches: Gives for each row of a table with those of these columns that a file has whether it is to go: booleans, without nulls.
+        matches: Gives for each row of a table with those of these columns that a file has whether it is to go:
+            booleans, without nulls.
         append_only: Whether the table refuses deletions otherwise.
         alone: Whether nobody else writes the table just now; only then are files removed that no commit speaks of,
             such as those of an append cut short.
@@ -215,7 +217,7 @@ def _count(location: Location, name: str, columns: Sequence[str], matches: Match
 
 
 def _remove_old(location: Location, columns: Sequence[str], matches: Matches, *, alone: bool) -> None:
-    """Remove the files that hold matching rows and are not part of the table; the others may be those of pinned versions."""
+    """Remove the files with matching rows that are not part of the table; others may be those of pinned versions."""
     stored, young = stored_rows(location), time.time() - GRACE_S
     named = set[str]() if alone else _named_since(location, young)
     delta = open_table(location)
@@ -239,7 +241,7 @@ def _named_since(location: Location, since_s: float) -> set[str]:
 
 
 def _may_hold(location: Location, name: str, columns: Sequence[str], matches: Matches, *, unread: bool = True) -> bool:
-    """Whether a file holds matching rows; `unread` where it does not read, as that cannot be said to be free of them."""
+    """Whether a file has matching rows; `unread` if it cannot be read."""
     try:
         return _count(location, name, columns, matches) > 0
     except (OSError, pa.ArrowException):

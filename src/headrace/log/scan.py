@@ -2,7 +2,8 @@
 
 Files are kept by event date, so one append's offsets lie spread over files, and those of neighbouring files overlap. A
 partition's files are read in the order of their least offset, and rows leave as soon as no unread file can hold an
-earlier one. What waits is about one append. Of large files, which compaction makes, only the row groups that hold the stretch are read.
+earlier one. What waits is about one append. Of large files, which compaction makes, only the row groups that hold the
+stretch are read.
 """
 
 from __future__ import annotations

@@ -8,14 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from headrace.errors import LogError, LogUnavailableError
-from headrace.events.columns import BoolArray, IntArray
 from headrace.log.auto_compaction import Keeper
 from headrace.log.commits import keep_readable
 from headrace.log.compaction import Compacted, Upkeep, compact_table, discard
@@ -24,8 +22,6 @@ from headrace.log.location import Location, Place
 from headrace.log.log_columns import (
     DATE,
     FIRST_IMPORT,
-    OFFSET,
-    PARTITION,
     added_columns,
     laid_out,
     table_schema,
@@ -34,6 +30,7 @@ from headrace.log.log_columns import (
 from headrace.log.parquet_files import LOG_LAYOUT, write_files
 from headrace.log.recent_ids import LoggedId, recent_ids
 from headrace.log.row_erasure import Erased, HeldRows, erase_rows, held_rows, rows_equal_to
+from headrace.log.row_positions import check_positions, newer_rows
 from headrace.log.scan import scan_in_order
 from headrace.log.snapshot import LogSnapshot, log_files
 from headrace.log.table_facts import TableFacts, table_facts
@@ -111,14 +108,14 @@ class EventLog:
             LogUnavailableError: The log cannot be written just now; nothing was.
         """
         rows = laid_out(table, table_schema(self.source), self.source.topic)
-        _check_positions(rows, positions, self.source.topic)
+        check_positions(rows, positions, self.source.topic)
         for attempt in range(_ATTEMPTS):
             last = self._positions(positions)
             delta = self._opened()
             ahead = {partition: offset for partition, offset in positions.items() if offset > last.get(partition, -1)}
             if not ahead:
                 return Appended(0, None)
-            newer = _newer(rows, last)
+            newer = newer_rows(rows, last)
             fresh = rows if newer.all() else rows.filter(pa.array(newer))
             try:
                 self._commit(delta, fresh, ahead)
@@ -141,7 +138,8 @@ class EventLog:
         """The last offset that the log stands for, by partition.
 
         Args:
-            partitions: The partitions to ask for; None is Kafka's up to the greatest that has events, and those of imports.
+            partitions: The partitions to ask for; None is Kafka's up to the greatest that has events, and those of
+                imports.
 
         Returns:
             Offsets; partitions without one are left out.
@@ -217,7 +215,7 @@ class EventLog:
         try:
             yield from scan_in_order(snapshot, self.source, dict(after or {}), batch_rows, partitions)
         except LogError as error:
-            self._retryable_where_it_changed(snapshot, error)
+            self._raise_if_rewritten(snapshot, error)
             raise
 
     def recent_ids(self, partition: int, before: int, horizon_us: int) -> list[LoggedId]:
@@ -238,13 +236,14 @@ class EventLog:
         try:
             return recent_ids(snapshot, self.source.event_id, partition, before, horizon_us)
         except LogError as error:
-            self._retryable_where_it_changed(snapshot, error)
+            self._raise_if_rewritten(snapshot, error)
             raise
 
-    def _retryable_where_it_changed(self, snapshot: LogSnapshot, error: LogError) -> None:
-        """An erasure removes files at once, also those that a reader of the version before it has yet to read; a vacuum later."""
+    def _raise_if_rewritten(self, snapshot: LogSnapshot, error: LogError) -> None:
+        """Raise an error that is worth a retry, if the log was rewritten: an erasure or a vacuum removes old files."""
         if self.version() != snapshot.version:
-            msg = f"The log of {self.source.topic!r} was rewritten while it was read, by an erasure or a vacuum: {error.what}"
+            topic = self.source.topic
+            msg = f"The log of {topic!r} was rewritten while it was read, by an erasure or a vacuum: {error.what}"
             raise LogUnavailableError(msg, hint="Read it again.") from error
 
     def erase(self, values: Mapping[str, pa.Scalar], *, alone: bool) -> Erased:
@@ -309,7 +308,8 @@ class EventLog:
         """Make versions readable until a vacuum that is not told to keep them, whatever happens to the log's commits.
 
         Args:
-            versions: The versions. Where one is gone already, or the log cannot be written from here, a warning says so.
+            versions: The versions. Where one is gone already, or the log cannot be written from here, a warning says
+                so.
         """
         for version in versions:
             try:
@@ -352,7 +352,7 @@ class EventLog:
         return {partition: offset for partition in partitions if (offset := self._last[partition]) is not None}
 
     def _read(self, read: Callable[[DeltaTable], T], version: int | None = None) -> T | None:
-        """What a version says; None where there is no table. A vacuum between opening and reading costs a second try."""
+        """Read a version; None if there is no table. A vacuum between opening and reading costs a second try."""
         for attempt in (1, 2):
             table = open_table(self.location, version)
             if table is None:
@@ -401,28 +401,3 @@ class EventLog:
 
     def _app_id(self, partition: int) -> str:
         return f"{self.source.topic}-{partition}"
-
-
-def _newer(rows: pa.Table, last: Mapping[int, int]) -> BoolArray:
-    partition, offset = _positions_of(rows)
-    newer = np.ones(rows.num_rows, np.bool_)
-    for number, held in last.items():
-        newer &= (partition != number) | (offset > held)
-    return newer
-
-
-def _check_positions(rows: pa.Table, positions: Mapping[int, int], topic: str) -> None:
-    partition, offset = _positions_of(rows)
-    for number in np.unique(partition).tolist():
-        mine = offset[partition == number]
-        if number not in positions or int(mine.max()) > positions[number]:
-            given = positions.get(number)
-            msg = f"Rows of {topic}-{number} reach offset {mine.max()}, and the append says it stands for {given}."
-            raise LogError(msg)
-        if (np.diff(mine) <= 0).any() and len(np.unique(mine)) != len(mine):
-            msg = f"Rows of {topic}-{number} have an offset twice, between {mine.min()} and {mine.max()}."
-            raise LogError(msg)
-
-
-def _positions_of(rows: pa.Table) -> tuple[IntArray, IntArray]:
-    return rows.column(PARTITION).to_numpy(), rows.column(OFFSET).to_numpy()

@@ -1,14 +1,16 @@
 """Which topics a log was made from, and what of them is missing: notes in the state (`log/_topics.json`).
 
-A topic that was deleted and made anew begins at offset 0 again: it is another *incarnation* of the topic. Its partitions are other source
-partitions, numbered after those of the incarnations before it, which are sealed: nothing is ever added to them.
+A topic that was deleted and made anew begins at offset 0 again: it is another *incarnation* of the topic. Its
+partitions are other source partitions, numbered after those of the incarnations before it, which are sealed: nothing is
+ever added to them.
 
     incarnation   Kafka's partitions   source partitions
     first         0 1 2                0 1 2              sealed
     second        0 1 2                3 4 5              sealed
     third         0 1 2 3 …            6 7 8 9 …          live: it may still grow
 
-`TopicHistory.number` and `TopicHistory.kafka` are the one place where Kafka's numbers become those of stores, log and evidence, and back.
+`TopicHistory.number` and `TopicHistory.kafka` are the one place where Kafka's numbers become those of stores, log and
+evidence, and back.
 """
 
 from __future__ import annotations
@@ -56,12 +58,14 @@ class Incarnation:
     """A topic from its making to its deletion.
 
     Attributes:
-        identities: What it was known by, `cluster/topic id`; the last one is valid now. It has several where it moved to another cluster.
+        identities: What it was known by, `cluster/topic id`; the last one is valid now. It has several where it moved
+            to another cluster.
         base: The source partition that stands for Kafka's partition 0.
         partitions: How many partitions it has had.
         starts: By Kafka's partition, the offset that reading began at, where that is not 0.
         begun_at: When the first worker read it (ISO 8601).
-        sealed_us: The newest record timestamp in a sealed one, and in those before it, in µs; None where that is not known.
+        sealed_us: The newest record timestamp in a sealed one, and in those before it, in µs; None where that is not
+            known.
     """
 
     identities: tuple[str, ...]
@@ -108,7 +112,7 @@ class TopicHistory:
 
     @property
     def lineage(self) -> str:
-        """What stays the same through all incarnations and moves: source partitions and offsets mean the same while it does."""
+        """What stays the same through all incarnations and moves; positions mean the same while it does."""
         return self.incarnations[0].identities[0]
 
     @property
@@ -118,7 +122,7 @@ class TopicHistory:
 
     @property
     def size(self) -> int:
-        """One more than the greatest source partition that Kafka's partitions have had: they are numbered without a hole."""
+        """One more than the greatest source partition of Kafka's partitions; their numbers have no gaps."""
         return self.live.base + self.live.partitions
 
     def number(self, partition: int) -> int:
@@ -132,7 +136,10 @@ class TopicHistory:
         """
         number = self.live.base + partition
         if number >= FIRST_IMPORT:
-            msg = f"The topic was made anew {len(self.incarnations) - 1:,} times, and no source partition is left for its partition {partition}."
+            msg = (
+                f"The topic was made anew {len(self.incarnations) - 1:,} times, and no source partition is left for "
+                f"its partition {partition}."
+            )
             raise LogError(msg, hint="`headrace reset` empties stores and log, and numbering begins anew.")
         return number
 
@@ -265,7 +272,8 @@ class TopicNotes:
         """Note the histories of some topics; those of others stay.
 
         Args:
-            change: Gets the histories that are noted, by topic, and gives those to note. It is called again where another process wrote in between.
+            change: Gets the histories that are noted, by topic, and gives those to note. It is called again where
+                another process wrote in between.
 
         Raises:
             LogError: The notes cannot be understood.

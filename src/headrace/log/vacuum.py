@@ -1,7 +1,7 @@
-"""Removing what no version within the retention, and no dataset's version, needs: files, and the commits that led to older versions.
+"""Removing what neither a version within the retention nor a dataset needs: files, and commits of older versions.
 
-Delta Lake's own vacuum removes the files. It is told which versions to keep. Each of those gets a checkpoint, by which it can be read without the
-commits before it, and then these commits go.
+Delta Lake's own vacuum removes the files. It is told which versions to keep. Each of those gets a checkpoint, by which
+it can be read without the commits before it, and then these commits go.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def vacuum_table(
 
     Args:
         location: The table's place.
-        retention_s: How long a version can still be read after the next one was made, in seconds; Delta Lake rounds it up to hours.
+        retention_s: How long a version can still be read after the next one was made, in seconds; Delta Lake rounds it
+            up to hours.
         pinned: Versions that stay readable whatever their age.
         dry_run: Only say what would be removed.
 
@@ -91,7 +92,7 @@ def vacuum_table(
 
 
 def _vacuumed(delta: DeltaTable, retention_s: float, keep: list[int], *, dry_run: bool) -> set[str]:
-    """The files that Delta Lake removes: those that were replaced, and those that nothing names and that are an hour older still."""
+    """The files that Delta Lake removes: replaced ones, and an hour later those that no commit names."""
     hours, found = math.ceil(retention_s / 3600), set[str]()
     for is_full, age in ((False, hours), (True, hours + math.ceil(GRACE_S / 3600))):
         found |= set(

@@ -1,7 +1,8 @@
 """The port for small facts that must survive: bytes under a name, each name with a version.
 
-Every write can say which version it replaces (compare-and-swap). So two processes that change one fact at the same time never lose a change, and
-nothing relies on a lock. An adapter is right when it passes `headrace.testing.state.StateContract`.
+Every write can say which version it replaces (compare-and-swap). So two processes that change one fact at the same time
+never lose a change, and nothing relies on a lock. An adapter is right when it passes
+`headrace.testing.state.StateContract`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A state in a local folder: each name is a file that people can read.
 
-A write makes a draft, syncs it, and renames it over the file. It compares and swaps under a lock on the file `.lock` of the folder, which other
-processes of this machine respect (and other machines, on a file system with locks). A process that was killed leaves a draft at most, which the next
-write of the name replaces.
+A write makes a draft, syncs it, and renames it over the file. It compares and swaps under a lock on the file `.lock` of
+the folder, which other processes of this machine respect (and other machines, on a file system with locks). A process
+that was killed leaves a draft at most, which the next write of the name replaces.
 
-The version is made of the file's time of change, size and inode. The time of change always grows from one write to the next, so no version returns.
+The version is made of the file's time of change, size and inode. The time of change always grows from one write to the
+next, so no version returns.
 """
 
 from __future__ import annotations

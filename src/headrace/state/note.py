@@ -21,7 +21,8 @@ class Note(Generic[T]):
     Attributes:
         file: Where it is stored.
         empty: The value where nothing is stored.
-        parse: Makes the value of its JSON; ValueError, KeyError, TypeError or AttributeError where the JSON is something else.
+        parse: Makes the value of its JSON; ValueError, KeyError, TypeError or AttributeError where the JSON is
+            something else.
         render: Makes its JSON.
         damaged: The error to raise where the stored JSON cannot be parsed.
         unavailable: The error to raise where the state cannot be read or written.
