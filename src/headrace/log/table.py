@@ -305,12 +305,7 @@ class EventLog:
         return vacuum_table(self.location, retention_s=retention_s, pinned=pinned, dry_run=dry_run)
 
     def keep_readable(self, versions: Iterable[int]) -> None:
-        """Make versions readable until a vacuum that is not told to keep them, whatever happens to the log's commits.
-
-        Args:
-            versions: The versions. Where one is gone already, or the log cannot be written from here, a warning says
-                so.
-        """
+        """Keep versions readable until a vacuum that is not told to keep them; a warning names those that cannot be."""
         for version in versions:
             try:
                 keep_readable(self.location, [version])
