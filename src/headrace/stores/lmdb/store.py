@@ -1,12 +1,13 @@
 """The embedded online store: LMDB. Readers in other processes never block, and one worker writes.
 
-    records     view, digest of the entity, topic, partition    → applied offset, entity, record
+    records     view, digest of the entity, topic, partition    → record
+                the same and a zero byte: the record's head     → applied offset, entity
     positions   topic, partition                                → offset, newest record time, newest event time
     journal     topic, partition, last offset                   → first offset, known_at
     meta        name                                            → text (the catalogue)
 
-LMDB's keys end at 511 bytes, and an entity's key may be longer. So a record's key has a digest of it, and its value the
-entity's key itself.
+LMDB's keys end at 511 bytes, and an entity's key may be longer. So a record's key has a digest of it, and its head the
+entity's key itself. Record and head are neighbours in the tree, and a lookup copies no heads.
 
 Commits are not synced one by one: `sync` is called before Kafka offsets are committed. A machine that goes down between
 two syncs may leave pages of both (LMDB overwrites pages that the tree of the last sync still uses). So a store that was
@@ -29,6 +30,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
@@ -68,8 +70,11 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
-_HEAD = struct.Struct("<qI")
-"""Before a record: its applied offset and the length of the entity's key, which follows."""
+_HEAD = struct.Struct("<q")
+"""In a record's head: the applied offset, which the entity's key follows."""
+
+_HEAD_KEY = b"\0"
+"""What the key of a head has more than its record's key."""
 
 _KEY, _SORT_KEY = attrgetter("key"), attrgetter("sort_key")
 _ENTITY, _APPLIED, _RECORD = attrgetter("entity"), attrgetter("applied"), attrgetter("record")
@@ -131,9 +136,7 @@ class LmdbStore(OnlineStore):
 
     def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
         with self._begin() as txn:
-            found = self._values(txn, list(map(_SORT_KEY, keys)))
-        sizes = map(len, map(_ENTITY, keys))
-        return [None if value is None else value[_HEAD.size + size :] for value, size in zip(found, sizes, strict=True)]
+            return self._values(txn, list(map(_SORT_KEY, keys)))
 
     def commit(
         self,
@@ -167,12 +170,12 @@ class LmdbStore(OnlineStore):
         """Write records whose keys ascend."""
         if writes and (epoch is None or epoch is not self._epoch):
             self._begin_epoch()
-            found = self._values(txn, keys)
-            refuse_any_stale(writes, [None if value is None else _HEAD.unpack_from(value)[0] for value in found])
-        entities = list(map(_ENTITY, map(_KEY, writes)))
-        heads = map(_HEAD.pack, map(_APPLIED, writes), map(len, entities))
-        values = map(b"".join, zip(heads, entities, map(_RECORD, writes), strict=True))
-        txn.cursor(self._records).putmulti(zip(keys, values, strict=True))
+            found = self._values(txn, [key + _HEAD_KEY for key in keys])
+            refuse_any_stale(writes, [None if head is None else _HEAD.unpack_from(head)[0] for head in found])
+        parts = zip(map(_HEAD.pack, map(_APPLIED, writes)), map(_ENTITY, map(_KEY, writes)), strict=True)
+        heads = zip([key + _HEAD_KEY for key in keys], map(b"".join, parts), strict=True)
+        records = zip(keys, map(_RECORD, writes), strict=True)
+        txn.cursor(self._records).putmulti(chain.from_iterable(zip(records, heads, strict=True)))
 
     def _move(self, txn: Any, positions: Mapping[SourcePartition, Position]) -> None:
         """Move positions, except those that are further already."""
@@ -242,11 +245,10 @@ class LmdbStore(OnlineStore):
             cursor = txn.cursor(self._records)
             prefix = bytes.fromhex(view)
             if cursor.set_range(prefix):
-                for key, value in cursor:
-                    if not key.startswith(prefix):
-                        break
-                    _, size = _HEAD.unpack_from(value)
-                    found[value[_HEAD.size : _HEAD.size + size]] = None
+                while cursor.key().startswith(prefix):
+                    cursor.next()  # from the record to its head
+                    found[cursor.value()[_HEAD.size :]] = None
+                    cursor.next()
         return list(found)
 
     def delete(self, view: str, entities: Iterable[bytes], source: SourcePartition | None = None) -> int:
@@ -258,7 +260,8 @@ class LmdbStore(OnlineStore):
                 for entity in entities
             }:
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
-                    cursor.delete()
+                    cursor.delete()  # the record
+                    cursor.delete()  # its head, where the cursor is now
                     deleted += 1
             if deleted:
                 self._begin_epoch()
@@ -348,17 +351,19 @@ def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tup
     """Each entity's records, which are neighbours, in the order of their source partitions."""
     found: list[list[tuple[SourcePartition, bytes]]] = []
     seek, key_of, value_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
-    known, head_bytes = _SOURCES.get, _HEAD.size
+    known = _SOURCES.get
     for entity in entities:
         prefix = view + _digest(entity)
         records: list[tuple[SourcePartition, bytes]] = []
         if seek(prefix):
-            source, begin = known(key_of().removeprefix(prefix)), head_bytes + len(entity)
+            source = known(key_of().removeprefix(prefix))
             if source is not None:  # most entities have one record, of a partition that is known
-                records = [(source, value_of()[begin:])]
+                records = [(source, value_of())]
+                advance()  # to its head
                 advance()
             while (key := key_of()).startswith(prefix):
-                records.append((_source_of(key[_PREFIX_BYTES:]), value_of()[begin:]))
+                records.append((_source_of(key[_PREFIX_BYTES:]), value_of()))
+                advance()
                 advance()
         found.append(records)
     return found
