@@ -77,7 +77,7 @@ def test_last_batch_of_any_codec_has_an_end_and_is_read(apache_kafka: ApacheKafk
     assert both_ends(apache_kafka, topic_name) == (50, 50)
     assert values_of(apache_kafka, topic_name, 0, 50) == values
     (last,) = read_records(apache_kafka.connection, {(topic_name, 0): (49, 50)})
-    assert (last.offset, last.headers, last.is_append_time) == (49, [("n", values[-1])], False)
+    assert (last.offset, last.headers, last.is_append_time) == (49, (("n", values[-1]),), False)
 
 
 def test_range_whose_beginning_is_gone_is_refused(apache_kafka: ApacheKafka, topic_name: str) -> None:
