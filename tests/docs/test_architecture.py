@@ -1,4 +1,4 @@
-"""docs/architecture.md is a map of the code as it is: its files exist, and its walks are short."""
+"""docs/architecture.md maps the code of today, and ADR 0023 says where the modules of before are now."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ def test_a_walk_has_at_most_twelve_steps(walk: str) -> None:
 
 def test_it_is_read_in_ten_minutes() -> None:
     assert len(PAGE.split()) < TEN_MINUTES
+
+
+def test_every_module_that_moved_is_where_adr_0023_says() -> None:
+    page = (ROOT / "docs" / "adr" / "0023-the-house.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `[\w/]+\.py` \| (.+) \|$", page.split("## What moved")[1], re.MULTILINE)
+    assert len(rows) > 200
+    places = [(re.findall(r"`(\w+/[\w/]+\.py)`", row), row) for row in rows]
+    assert [row for found, row in places if not found and not row.startswith("removed: ")] == []
+    assert [name for found, _ in places for name in found if not (ROOT / "src" / "headrace" / name).exists()] == []

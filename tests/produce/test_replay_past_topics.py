@@ -17,7 +17,7 @@ from headrace.kafka import KafkaConnection, ensure_topics
 from headrace.log import EventLog, TopicHistory, TopicNotes
 from headrace.plan import Source
 from headrace.produce import EventProducer, ReplayOptions, replay
-from headrace.produce.replay_past_topics import sealed_before
+from headrace.produce.replay_past_topics import read_past_topics
 from headrace.worker.log_rows import log_rows
 from tests.produce.examples import Reading, readings, source_of
 
@@ -51,9 +51,9 @@ def logged(records: dict[int, list[Any]], share: float = 1.0) -> list[Any]:
 
 
 def resume(broker: str, source: Source, project: Project, identity: str, **options: Any) -> tuple[int, int]:
-    sealed = sealed_before(project, source, identity, 3)
+    past = read_past_topics(project, source, identity, 3)
     with EventProducer(source, Reading, broker) as producer:
-        done = replay(producer, EVENTS, ReplayOptions(resume=True, **options), sealed=sealed)
+        done = replay(producer, EVENTS, ReplayOptions(resume=True, **options), past=past)
     return done.sent, done.skipped
 
 
@@ -76,9 +76,9 @@ def test_what_is_logged_is_not_sent_again_and_what_was_lost_is(
 
 def test_a_topic_that_was_never_made_anew_is_all_there_is(project: Project) -> None:
     source = source_of("quiet")
-    assert sealed_before(project, source, "c/1", 3).counts == {}
+    assert read_past_topics(project, source, "c/1", 3).counts == {}
     TopicNotes(project.log_notes).update(lambda _: {"quiet": FIRST})
-    assert sealed_before(project, source, "c/1", 3).counts == {}
+    assert read_past_topics(project, source, "c/1", 3).counts == {}
 
 
 def test_a_log_of_other_events_is_refused_and_nothing_is_sent(
@@ -98,4 +98,4 @@ def test_a_log_of_other_events_is_refused_and_nothing_is_sent(
 def test_another_number_of_partitions_is_refused(project: Project) -> None:
     TopicNotes(project.log_notes).update(lambda _: {"quiet": ANEW})
     with pytest.raises(TopicError, match="another number of partitions"):
-        sealed_before(project, source_of("quiet"), "d/2", 4)
+        read_past_topics(project, source_of("quiet"), "d/2", 4)

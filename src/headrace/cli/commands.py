@@ -41,7 +41,7 @@ COMMANDS = {
     "history": Entry("features:history", "Join features to a spine at its times, from the log."),
     "dataset": Entry("features:dataset", "Build training sets, and prove that they can be built again."),
     "health": Entry("health:health", "Check that a worker runs and moves, for health checks."),
-    "status": Entry("run_commands:status", "Show how far each source partition is."),
+    "status": Entry("status:status", "Show how far each source partition is."),
     "deadletters": Entry("dead_letters:deadletters", "Show events that could not be used, or send them back."),
     "audit": Entry("audit:audit", "Recompute recorded lookups from the log, and compare."),
     "forget": Entry("forget:forget", "Erase an entity permanently."),

@@ -41,7 +41,7 @@ def deadletters(
     folder: Folder = None,
 ) -> None:
     """Show events that could not be used, and why. Or send them back to their topics."""
-    from headrace.cli.status import count_undelivered
+    from headrace.cli.project_status import count_undelivered
     from headrace.kafka import project_connection
     from headrace.plan import read_plan
     from headrace.produce import read_dead_letters

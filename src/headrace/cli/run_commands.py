@@ -1,31 +1,26 @@
-"""Commands that run things: dev, produce, stream, status."""
+"""Commands that run things: dev, produce, stream."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli.interrupts import is_program
 from headrace.cli.output import (
-    AWAY,
     AsJson,
     Folder,
     command,
     console,
     errors,
-    note,
     print_json,
     report_failure,
-    table,
 )
 from headrace.cli.worker_log import set_up_logging
 from headrace.config import Project
@@ -38,11 +33,9 @@ if TYPE_CHECKING:
 
     from headrace.worker.stats import WorkerStats
 
-__all__ = ["dev", "produce", "status", "stream"]
+__all__ = ["dev", "produce", "stream"]
 
 produce = command(produce_command)
-
-_WATCH_S = 2.0
 
 
 @command
@@ -154,92 +147,3 @@ def _progress(stats: WorkerStats) -> Text:
     newest = iso_time(stats.newest_record_us) or "waiting for events"
     dead = f" · {stats.dead_letters:,} dead letters" if stats.dead_letters else ""
     return Text(f"{stats.events:,} events · {stats.events_per_second:,.0f} events/s · {newest}{dead}")
-
-
-@command
-def status(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C; with --json, a line each.")
-    ] = False,
-    as_json: AsJson = False,
-    folder: Folder = None,
-) -> None:
-    """Show how far each source partition is, and whether a worker runs.
-
-    The exit code is 4 where something did not answer.
-    """
-    from rich.text import Text
-
-    from headrace.cli.status import project_status
-
-    project = Project.load(folder)
-    while True:
-        found = project_status(project)
-        if as_json:
-            print_json(found)
-        elif watch:
-            with console.capture() as drawn, errors.capture() as noted:
-                _show_status(project, found)
-            console.clear()
-            console.print(Text.from_ansi(f"{noted.get()}{drawn.get()}"), soft_wrap=True)
-            console.print(f"{datetime.now(UTC):%H:%M:%S} UTC · Ctrl-C ends", style="dim", highlight=False)
-        else:
-            _show_status(project, found)
-        if not watch:
-            break
-        time.sleep(_WATCH_S)
-    if found["unknown"]:
-        raise typer.Exit(AWAY)
-
-
-def _show_status(project: Project, found: dict[str, Any]) -> None:
-    from headrace.cli.health import worker_lines
-    from headrace.worker.heartbeat import read_heartbeats
-
-    for remark in [*found["notes"], *_losses(found)]:
-        note(remark)
-    columns = ["partition", "end", "applied", "lag", "committed", "logged", "newest record"]
-    rows = [
-        [
-            f"{row['topic']}[{row['partition']}]",
-            *(row[name] for name in ("end", "applied", "lag", "committed", "logged")),
-            (row["newest_record"] or "–")[:19].replace("T", " "),
-        ]
-        for row in found["partitions"]
-    ]
-    _show_views(found["views"])
-    title = f"{found['project']} · plan {found['plan']} · {found['clock']} clock"
-    table(title, columns, rows, numbers=columns[1:6])
-    for line in worker_lines(read_heartbeats(project.workers_path), time.time()):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _losses(found: dict[str, Any]) -> list[str]:
-    """Remarks on topics that were made again, and on gaps that were accepted."""
-    remarks = []
-    for topic in sorted({row["topic"] for row in found["sealed"]}):
-        offsets = sum(row["logged"] for row in found["sealed"] if row["topic"] == topic)
-        remarks.append(
-            f"The topic {topic} was deleted and made again: {offsets:,} offsets of the old one are logged, and count."
-        )
-    remarks += [
-        f"{gap['topic']}[{gap['partition']}]: offsets {gap['first']} to {gap['last']} ({gap['count']:,}) are missing "
-        f"from the log; this was accepted on {gap['accepted_at'][:10]}."
-        for gap in found["gaps"]
-    ]
-    return remarks
-
-
-def _show_views(views: list[dict[str, Any]]) -> None:
-    rows = []
-    for row in views:
-        remarks = []
-        if row["building"]:
-            remarks.append(f"building {row['building']}: {row['built']:.0%} of the log")
-        if row["asked_for"]:
-            remarks.append(f"requested: {row['asked_for']}, which no worker has begun")
-        if row["live"] != row["declared"] and not row["building"] and not row["asked_for"]:
-            remarks.append("the plan has another version: `headrace backfill` makes it live")
-        rows.append([row["view"], row["live"] or "–", row["declared"], row["before"] or "–", "; ".join(remarks) or "–"])
-    if any(row[1] != row[2] or row[4] != "–" or row[3] != "–" for row in rows):
-        table("views", ["view", "live", "plan", "before", ""], rows)

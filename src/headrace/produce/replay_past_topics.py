@@ -1,7 +1,7 @@
-"""What a replay had sent to topics that are gone: the log of the incarnations before the one that the broker has now.
+"""What a replay had sent to a topic before the topic was created again, as the log has it.
 
-The embedded broker forgets its topics when it stops. What workers had logged by then counts, so a replay that is
-resumed goes on behind it.
+The embedded broker forgets its topics when it stops. What workers had logged by then still counts. So a resumed replay
+continues after it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from headrace.plan import Source
 if TYPE_CHECKING:
     from headrace.log import EventLog, TopicHistory
 
-__all__ = ["NOTHING_SEALED", "Sealed", "sealed_before"]
+__all__ = ["NO_PAST_TOPICS", "RESUME_HINT", "PastTopics", "read_past_topics"]
+
+RESUME_HINT = (
+    "Resume with the same --from, --until, --late and --seed as before. Without --resume all events are sent again, and "
+    "count again."
+)
 
 
 @dataclass(frozen=True)
-class Sealed:
+class PastTopics:
     """What is logged of a topic's earlier incarnations.
 
     Attributes:
@@ -48,17 +53,16 @@ class Sealed:
         logged = self.last.get(partition, {}).get(place, timestamp_ms)
         if logged != timestamp_ms:
             msg = (
-                f"The log of {topic!r} does not hold what this replay sent before the topic was created again: event {place:,} of partition "
-                f"{partition} has timestamp {logged} instead of {timestamp_ms}."
+                f"The log of {topic!r} has other events than this replay sent before the topic was created again: event "
+                f"{place:,} of partition {partition} has timestamp {logged} instead of {timestamp_ms}."
             )
-            hint = "Resume with the same --from, --until, --late and --seed as before. Without --resume all events are sent again, and count again."
-            raise TopicError(msg, hint=hint)
+            raise TopicError(msg, hint=RESUME_HINT)
 
 
-NOTHING_SEALED = Sealed()
+NO_PAST_TOPICS = PastTopics()
 
 
-def sealed_before(project: Project, source: Source, identity: str, partitions: int) -> Sealed:
+def read_past_topics(project: Project, source: Source, identity: str, partitions: int) -> PastTopics:
     """What is logged of the incarnations of a source's topic before the one that the broker has.
 
     Args:
@@ -72,22 +76,25 @@ def sealed_before(project: Project, source: Source, identity: str, partitions: i
         LogError: The log or its notes cannot be read.
     """
     if not project.log_notes.names():
-        return NOTHING_SEALED  # without the packages of the log, there is none
+        return NO_PAST_TOPICS  # without the packages of the log, there is none
     from headrace.log import EventLog, topic_history
 
     history = topic_history(project.log_notes, source.topic)
     if history is None:
-        return NOTHING_SEALED
+        return NO_PAST_TOPICS
     ended = history.incarnations if history.live.identity != identity else history.incarnations[:-1]
     if not ended:
-        return NOTHING_SEALED
+        return NO_PAST_TOPICS
     if any(one.partitions != partitions for one in ended):
-        msg = f"The topic {source.topic!r} was created again with another number of partitions ({partitions}): a replay sends its events elsewhere now."
+        msg = (
+            f"The topic {source.topic!r} was created again with another number of partitions ({partitions}): a replay "
+            "would send its events to other partitions than before."
+        )
         raise TopicError(msg, hint="Create the topic with as many partitions as before, or produce without --resume.")
-    return _sealed(EventLog(project.log_root, source), history, len(ended), partitions)
+    return _from_log(EventLog(project.log_root, source), history, len(ended), partitions)
 
 
-def _sealed(log: EventLog, history: TopicHistory, ended: int, partitions: int) -> Sealed:
+def _from_log(log: EventLog, history: TopicHistory, ended: int, partitions: int) -> PastTopics:
     from headrace.log import newest_record
 
     ends = log.last_offsets(range(history.size))
@@ -102,4 +109,4 @@ def _sealed(log: EventLog, history: TopicHistory, ended: int, partitions: int) -
                 if newest is not None:
                     last[partition][counts[partition] + newest[0] - start] = newest[1] // 1000
                 counts[partition] += ends[number] + 1 - start
-    return Sealed(counts, last)
+    return PastTopics(counts, last)

@@ -18,7 +18,7 @@ from headrace.errors import TopicError
 from headrace.kafka.committed_records import Record, read_records
 from headrace.kafka.connection import KafkaConnection
 from headrace.produce.encode import EncodedEvent
-from headrace.produce.replay_past_topics import NOTHING_SEALED, Sealed
+from headrace.produce.replay_past_topics import NO_PAST_TOPICS, RESUME_HINT, PastTopics
 
 __all__ = ["already_sent"]
 
@@ -29,7 +29,7 @@ def already_sent(
     ends: Mapping[int, int],
     events: Iterator[tuple[int, int, EncodedEvent]],
     total: int,
-    sealed: Sealed = NOTHING_SEALED,
+    past: PastTopics = NO_PAST_TOPICS,
 ) -> npt.NDArray[np.bool_]:
     """Find the events of a replay that the topic has, or had before it was created again.
 
@@ -39,7 +39,7 @@ def already_sent(
         ends: The end offset of each partition.
         events: Partition, record timestamp in ms and content of every event, in the order of sending.
         total: How many events there are.
-        sealed: What is logged of the topic before it was created again.
+        past: What is logged of the topic before it was created again.
 
     Returns:
         Whether each is there, in the order of sending.
@@ -49,7 +49,7 @@ def already_sent(
         TopicError: The topic holds something else than this replay sends.
     """
     sent = np.zeros(total, bool)
-    left: Counter[int] = Counter({partition: count for partition, count in sealed.counts.items() if count})
+    left: Counter[int] = Counter({partition: count for partition, count in past.counts.items() if count})
     last: dict[int, Record] = {}
     for record in read_records(connection, {(topic, partition): (0, end) for partition, end in ends.items()}):
         left[record.partition] += 1
@@ -61,7 +61,7 @@ def already_sent(
         if partition not in left:
             continue
         sent[place] = True
-        sealed.check(topic, partition, counts[partition] - left[partition], timestamp_ms)
+        past.check(topic, partition, counts[partition] - left[partition], timestamp_ms)
         left[partition] -= 1
         if left[partition] == 0:
             del left[partition]
@@ -71,10 +71,7 @@ def already_sent(
                 return sent
     partition, count = next(iter(left.items()))
     msg = f"Topic {topic!r}, partition {partition} holds {count:,} more events than this replay sends there."
-    raise TopicError(msg, hint=_HINT)
-
-
-_HINT = "Resume with the same --from, --until, --late and --seed as before. Without --resume the events come on top."
+    raise TopicError(msg, hint=RESUME_HINT)
 
 
 def _compare(record: Record, event: EncodedEvent, timestamp_ms: int) -> None:
@@ -86,7 +83,7 @@ def _compare(record: Record, event: EncodedEvent, timestamp_ms: int) -> None:
         differs = f"its content, {_shown(record.value)} instead of {_shown(event.value)}"
     where = f"Topic {record.topic!r}, partition {record.partition}, offset {record.offset:,}"
     msg = f"{where} does not hold what this replay sent there: it differs in {differs}."
-    raise TopicError(msg, hint=_HINT)
+    raise TopicError(msg, hint=RESUME_HINT)
 
 
 def _shown(value: bytes | None) -> str:

@@ -19,7 +19,7 @@ from headrace.produce.encode import EncodedEvent
 from headrace.produce.event_history import EncodedHistory, History, load_history
 from headrace.produce.producer import EventProducer, find_source
 from headrace.produce.replay_options import ReplayOptions, ReplayProgress, ReplaySummary, Report
-from headrace.produce.replay_past_topics import NOTHING_SEALED, Sealed, sealed_before
+from headrace.produce.replay_past_topics import NO_PAST_TOPICS, PastTopics, read_past_topics
 from headrace.produce.replay_resume import already_sent
 from headrace.produce.replay_schedule import Schedule, schedule
 
@@ -51,12 +51,12 @@ def produce(
     project_connection(project)  # says at once that no broker runs, before a history is read
     history = load_history(project, source.topic)
     with EventProducer.for_project(source.name, project, keeps_history=True) as producer:
-        sealed = NOTHING_SEALED
+        past = NO_PAST_TOPICS
         if options is not None and options.resume:
             with closing(TopicWatch(producer.connection, [source.topic])) as watch:
                 identity = watch.identities().get(source.topic, "")
-            sealed = sealed_before(project, source, identity, producer.partitions)
-        return replay(producer, history, options, report, sealed)
+            past = read_past_topics(project, source, identity, producer.partitions)
+        return replay(producer, history, options, report, past)
 
 
 def replay(
@@ -64,7 +64,7 @@ def replay(
     history: History,
     options: ReplayOptions | None = None,
     report: Report | None = None,
-    sealed: Sealed = NOTHING_SEALED,
+    past: PastTopics = NO_PAST_TOPICS,
 ) -> ReplaySummary:
     """Send a history to a producer's topic, each record's timestamp being the time it is sent in the replay.
 
@@ -73,7 +73,7 @@ def replay(
         history: The events.
         options: What to replay, and how.
         report: Told of progress.
-        sealed: What is logged of the topic before it was created again, for `resume`.
+        past: What is logged of the topic before it was created again, for `resume`.
 
     Returns:
         What was done; every event that it counts is confirmed.
@@ -85,7 +85,7 @@ def replay(
     """
     options = options or ReplayOptions()
     began = time.monotonic()
-    run = _Run(producer, history, options, sealed)
+    run = _Run(producer, history, options, past)
     sent_before = producer.sent
     _send(run, options.speed, report)
     producer.flush()
@@ -113,7 +113,7 @@ class _Chunk(NamedTuple):
 class _Run:
     """What one run sends: rows of the history, when, and to which partition."""
 
-    def __init__(self, producer: EventProducer, history: History, options: ReplayOptions, sealed: Sealed) -> None:
+    def __init__(self, producer: EventProducer, history: History, options: ReplayOptions, past: PastTopics) -> None:
         self.producer = producer
         self._events = EncodedHistory(history, producer.encoder, producer.source.timestamp_field)
         self.plan: Schedule = schedule(
@@ -129,7 +129,7 @@ class _Run:
         everything = np.arange(len(self.plan.rows))
         done = np.zeros(len(everything), bool)
         if options.resume:
-            done = already_sent(producer.connection, topic, ends, self.events(everything), len(everything), sealed)
+            done = already_sent(producer.connection, topic, ends, self.events(everything), len(everything), past)
         within = everything if options.limit is None else everything[: options.limit]
         self.places = within[~done[within]]
         self.skipped = len(within) - len(self.places)
