@@ -2,9 +2,9 @@
 
     python -m benchmarks.against REV [--benchmarks stream,lookup,...] [--rounds N] [--quick] [--json]
 
-The earlier commit is checked out in a temporary folder. Each round runs every benchmark once in both trees, in turns, so what slows the machine
-for a while slows both. Every benchmark asserts its answers itself. What is compared is our own figure of each measure that both trees have.
-Both run in this environment, with its packages.
+The earlier commit is checked out in a temporary folder. Each round runs every benchmark once in both trees, in turns,
+so what slows the machine for a while slows both. Every benchmark asserts its answers itself. What is compared is our
+own figure of each measure that both trees have. Both run in this environment, with its packages.
 """
 
 from __future__ import annotations

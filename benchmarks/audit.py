@@ -2,9 +2,10 @@
 
     python -m benchmarks.audit [--quick] [--json] [--rounds N]
 
-One client records nothing, one a hundredth (the share that docs/audit.md recommends) and one every lookup; they take turns over the same
-requests on an LMDB store. CPU time is the calling thread's alone; wall time also holds what the background thread takes of the
-interpreter. Each lookup's answers are compared, and the cost in the caller's thread is to stay under 5%.
+One client records nothing, one a hundredth (the share that docs/audit.md recommends) and one every lookup; they take
+turns over the same requests on an LMDB store. CPU time is the calling thread's alone; wall time also holds what the
+background thread takes of the interpreter. Each lookup's answers are compared, and the cost in the caller's thread is
+to stay under 5%.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""What an event costs in process, by what should not matter: how many tiles a window has, and how long the stream has run.
+"""What an event costs in process, by things that should not matter: tiles per window, and how long the stream has run.
 
     python -m benchmarks.cost [--quick] [--json] [--rounds N]
 
-The worker's pipeline is fed from memory: it decodes, validates, applies and writes LMDB. The answers for a sample of users are compared with
-numpy's. Each figure is µs per event once the windows are full. `plots.py` draws the same measurements, and others, over wider ranges.
+The worker's pipeline is fed from memory: it decodes, validates, applies and writes LMDB. The answers for a sample of
+users are compared with numpy's. Each figure is µs per event once the windows are full. `plots.py` draws the same
+measurements, and others, over wider ranges.
 """
 
 from __future__ import annotations
@@ -39,14 +40,21 @@ def run(options: Options) -> Report:
     year = [over_a_year(options.quick) for _ in range(options.rounds)]
     parts = {"last tenth": [one[-1] for one in year], "second tenth": [one[1] for one in year]}
     measures = [
-        Measure(f"µs per event, a window of {many:,} tiles ÷ {few}", "µs", found, f"{many:,} tiles", f"{few:,} tiles", target=0.8),
+        Measure(
+            f"µs per event, a window of {many:,} tiles ÷ {few}",
+            "µs",
+            found,
+            f"{many:,} tiles",
+            f"{few:,} tiles",
+            target=0.8,
+        ),
         Measure("µs per event over a year of event time", "µs", parts, "last tenth", "second tenth", target=0.8),
     ]  # fmt: skip
     return Report("cost", {"rounds": options.rounds}, measures)
 
 
 def by_tiles(tiles: int, quick: bool = False) -> float:
-    """Measure a window of so many tiles, each of a minute, in all of which a user has events.
+    """Measure a window of that many tiles, each of a minute, in all of which a user has events.
 
     Args:
         tiles: How many.

@@ -1,10 +1,10 @@
-"""Records per second through Faust: headrace's transport, which reads rounds past it, beside stock Faust, one event per record.
+"""Records per second through Faust: headrace's transport, which reads rounds past Faust, beside stock Faust.
 
     python -m benchmarks.fetch_transport [--quick] [--json] [--rounds N]
 
-Both read the same topic of raw bytes on the embedded broker with the same settings, each run in a process and a consumer group of its own, and
-must count the records that they were given and the sum of their offsets; stock Faust is given fewer. Nothing else is done, so this is what the
-transport costs.
+Both read the same topic of raw bytes on the embedded broker with the same settings, each run in a process and a
+consumer group of its own, and must count the records that they were given and the sum of their offsets; stock Faust is
+given fewer. Nothing else is done, so this is what the transport costs.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m benchmarks.latency [--quick] [--json] [--rounds N] [--broker HOST:PORT]
 
-A worker runs as in production (system clock, LMDB, log). This process sends events, notes when it handed each over to Kafka's client, and reads the
-store's positions every two milliseconds, as a model server reads the store: an event is readable at the first such look that shows its offset or
-a later one. What a poll takes therefore counts too.
+A worker runs as in production (system clock, LMDB, log). This process sends events, notes when it handed each over to
+Kafka's client, and reads the store's positions every two milliseconds, as a model server reads the store: an event is
+readable at the first such look that shows its offset or a later one. What a poll takes therefore counts too.
 """
 
 from __future__ import annotations

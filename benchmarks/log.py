@@ -1,9 +1,10 @@
-"""What the log costs: appends beside plain Delta Lake and plain Parquet, the worker with and without it, and a day of small appends read back.
+"""What the log costs: appends beside plain Delta Lake and Parquet, the worker without it, a day of small appends.
 
     python -m benchmarks.log [--quick] [--json] [--rounds N]
 
-All sides of a measure write the same rows, and what they wrote is read back and compared first. Ours commits positions with the rows, refuses what it
-has, and merges the small files that it leaves; its own upkeep is on, and its time counts.
+All sides of a measure write the same rows, and what they wrote is read back and compared first. Ours commits positions
+with the rows, refuses what it has, and merges the small files that it leaves; its own upkeep is on, and its time
+counts.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class _NoLetters:
 
 
 def appends_of(rounds: list[Round], rows: int) -> list[Append]:
-    """What a worker appends, with at least so many rows each."""
+    """What a worker appends, with at least that many rows each."""
     decoder, found = EventDecoder(_SOURCE, Payment), list[Append]()
     batches, positions = [], dict[int, int]()
     for number, round_ in enumerate(rounds, 1):

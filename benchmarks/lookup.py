@@ -2,13 +2,13 @@
 
     python -m benchmarks.lookup [--quick] [--rounds N] [--json]
 
-All sides look up the same features of the same users, to Python values (`to_dict()`). Ours are windows over tiles, computed at the lookup's
-now; Feast's are finished numbers that were written to its online store, as many as are asked for. Every answer is first compared with what is
-right by an independent computation. Both use one redis-server, on a port of the loopback and in databases of their own. Notes say what bare
-round trips to it take.
+All sides look up the same features of the same users, to Python values (`to_dict()`). Ours are windows over tiles,
+computed at the lookup's now; Feast's are finished numbers that were written to its online store, as many as are asked
+for. Every answer is first compared with what is right by an independent computation. Both use one redis-server, on a
+port of the loopback and in databases of their own. Notes say what bare round trips to it take.
 
-The last measure is how long the slowest lookup in a hundred takes while a worker's store half writes to the same store at full speed, from a
-process of its own.
+The last measure is how long the slowest lookup in a hundred takes while a worker's store half writes to the same store
+at full speed, from a process of its own.
 """
 
 from __future__ import annotations
@@ -214,7 +214,10 @@ def _bare_round_trips(port: int, size: _Size, requests: list[list[dict[str, Any]
         client.set("as-large", bytes(read))
         ping, get = (_median_call_ms(call) for call in (client.ping, partial(client.get, "as-large")))
         client.delete("as-large")
-    return f"Bare round trips to this Redis: PING {ping:.3f} ms; a GET of {read / 1000:,.1f} kB, as {size.name} features read, {get:.3f} ms."
+    return (
+        f"Bare round trips to this Redis: PING {ping:.3f} ms; a GET of {read / 1000:,.1f} kB, as {size.name} features "
+        f"read, {get:.3f} ms."
+    )
 
 
 def _median_call_ms(call: Callable[[], object]) -> float:
@@ -272,7 +275,7 @@ def _disturbed(
 
 @contextmanager
 def _writer(url: str, payments: Payments) -> Iterator[Any]:
-    """A process that writes to a store; called, what this gives ends it and says how many events it applied per second."""
+    """A process that writes to a store. Call the result to end it; it returns the events applied per second."""
     command = [sys.executable, "-m", "benchmarks.lookup_writer", url, str(payments.users), str(payments.events)]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -286,7 +289,7 @@ def _writer(url: str, payments: Payments) -> Iterator[Any]:
 
 @contextmanager
 def _redis_server(folder: Path) -> Iterator[int]:
-    """A redis-server of our own without persistence, on a free port of the loopback: Feast cannot use a socket of the file system."""
+    """A redis-server without persistence, on a free port of the loopback: Feast cannot use a Unix socket."""
     program = shutil.which("redis-server")
     if program is None:
         why = "redis-server is not installed; on Debian: apt-get install redis-server"

@@ -1,4 +1,4 @@
-"""Feast, set up as its documentation teaches: a repo of one entity and a feature view per size, with finished numbers in its online store."""
+"""Feast, set up as its documentation teaches: one entity, a feature view per size, finished numbers in its store."""
 
 from __future__ import annotations
 

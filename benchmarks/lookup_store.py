@@ -1,7 +1,8 @@
 """What the lookup benchmark looks up: users' payments, features of them over windows, and stores that hold those.
 
-Ten features are count, sum, mean, min and max over an hour by the minute and a day by the quarter of an hour; fifty are the same five over five
-windows of either slide. Users pay at even chances over the day that ends with the last payment, whose time is now on the record clock.
+Ten features are count, sum, mean, min and max over an hour by the minute and a day by the quarter of an hour; fifty are
+the same five over five windows of either slide. Users pay at even chances over the day that ends with the last payment,
+whose time is now on the record clock.
 """
 
 from __future__ import annotations

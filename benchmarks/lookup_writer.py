@@ -1,9 +1,9 @@
-"""A worker's store half at full speed: applies rounds of payments that happen now to a store, for the lookup benchmark to be disturbed by.
+"""A writer at full speed beside the lookup benchmark: it applies rounds of payments to the store, as a worker does.
 
     python -m benchmarks.lookup_writer URL USERS FIRST_OFFSET
 
-It prints `ready` after the first round, goes on until its input ends (or a minute has passed), and then prints how many events it applied per
-second.
+It prints `ready` after the first round, goes on until its input ends (or a minute has passed), and then prints how many
+events it applied per second.
 """
 
 from __future__ import annotations

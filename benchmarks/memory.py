@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory [--quick] [--json] [--rounds N] [--broker HOST:PORT]
 
-A whole worker reads a topic of so many keys, as in production (system clock, LMDB, log); its resident memory is read from the kernel ten times a
-second. `RssAnon` is what the process has for itself. `RssFile` is mapped files: pages of the store that the kernel drops when others need the memory.
-Linux only.
+A whole worker reads a topic with a given number of keys, as in production (system clock, LMDB, log). The kernel says
+ten times a second how much memory is resident. `RssAnon` is what the process has for itself. `RssFile` is mapped files:
+pages of the store that the kernel drops when others need the memory. Linux only.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Draw how cost grows: of an event with keys, windows, tiles per record and partitions; of a point-in-time join with the rows of its spine.
+"""Draw how cost grows: of an event with keys, windows, tiles and partitions; of a join with the rows of its spine.
 
     python -m benchmarks.plots [--quick] [--rounds N] [--to docs/plots]
 
-Each point is the median of the rounds: of an event in process (`cost.py`: decode, validate, apply, LMDB), of a join over a million events in a
-process of its own (`point_in_time.py`). One SVG per question.
+Each point is the median of the rounds: of an event in process (`cost.py`: decode, validate, apply, LMDB), of a join
+over a million events in a process of its own (`point_in_time.py`). One SVG per question.
 """
 
 from __future__ import annotations
@@ -61,11 +61,38 @@ def plots(quick: bool, home: Path) -> list[Plot]:
     make_events(home, 5_000 if quick else 1_000_000)
     return [
         Plot("keys", "Cost per event by keys, uniform", "keys", {n: partial(_keys, n, quick) for n in keys}),
-        Plot("windows", "Cost per event by windows of five features", "windows", {n: partial(_windows, n, quick) for n in windows}),
-        Plot("tiles", "Cost per event by tiles of the window, all filled", "tiles per record", {n: partial(by_tiles, n, quick) for n in tiles}),
-        Plot("partitions", "Cost per event by source partitions", "partitions", {n: partial(_partitions, n, quick) for n in partitions}),
-        Plot("spine", "Latest values of ten columns by rows of the spine", "rows", {n: partial(_join, "headrace", n, home) for n in rows}, "seconds"),
-        Plot("spine-windows", "Ten windows by rows of the spine", "rows", {n: partial(_join, "headrace windowed", n, home) for n in rows}, "seconds"),
+        Plot(
+            "windows",
+            "Cost per event by windows of five features",
+            "windows",
+            {n: partial(_windows, n, quick) for n in windows},
+        ),
+        Plot(
+            "tiles",
+            "Cost per event by tiles of the window, all filled",
+            "tiles per record",
+            {n: partial(by_tiles, n, quick) for n in tiles},
+        ),
+        Plot(
+            "partitions",
+            "Cost per event by source partitions",
+            "partitions",
+            {n: partial(_partitions, n, quick) for n in partitions},
+        ),
+        Plot(
+            "spine",
+            "Latest values of ten columns by rows of the spine",
+            "rows",
+            {n: partial(_join, "headrace", n, home) for n in rows},
+            "seconds",
+        ),
+        Plot(
+            "spine-windows",
+            "Ten windows by rows of the spine",
+            "rows",
+            {n: partial(_join, "headrace windowed", n, home) for n in rows},
+            "seconds",
+        ),
     ]  # fmt: skip
 
 

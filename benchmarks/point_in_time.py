@@ -1,14 +1,14 @@
-"""Training data from the log: headrace's point-in-time join beside Feast on DuckDB, hand-written DuckDB ASOF joins and pandas.
+"""Training data from the log: headrace's join beside Feast on DuckDB, hand-written DuckDB ASOF joins and pandas.
 
     python -m benchmarks.point_in_time [--quick | --full] [--rounds N] [--json]
 
-All sides give the latest values of ten columns at each row of a spine, from the same events: ours and SQL from the log's files, Feast and
-pandas from one Parquet file with the same rows in the same order. That is all Feast's store can: it computes no windows. Ours then gives ten
-features of two windows (a day by 15 minutes, seven days by the hour) as they were known, one event in twenty having come late; they are
-compared with plain SQL for the spine's first rows.
+All sides give the latest values of ten columns at each row of a spine, from the same events: ours and SQL from the
+log's files, Feast and pandas from one Parquet file with the same rows in the same order. That is all Feast's store can:
+it computes no windows. Ours then gives ten features of two windows (a day by 15 minutes, seven days by the hour) as
+they were known, one event in twenty having come late; they are compared with plain SQL for the spine's first rows.
 
-Each run of a side is a process of its own, whose first few rows are not timed and whose peak of resident memory is told by the kernel. Linux
-only. A side that takes over a minute runs once.
+Each run of a side is a process of its own, whose first few rows are not timed and whose peak of resident memory is told
+by the kernel. Linux only. A side that takes over a minute runs once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CHECKED_ROWS = 300
 _MINUTE = 60.0
 _LIMIT_MIB = 2048.0
 _FEAST_ROWS, _FEAST_PAIRS = 1_000_000, 10_000_000_000_000
-"""From how many rows on ours should be ten times as fast, and at how many rows times events Feast needs more than 16 GB."""
+"""Rows from which ours should be ten times as fast; and rows times events at which Feast needs more than 16 GB."""
 
 
 class _Size(NamedTuple):
@@ -168,7 +168,7 @@ def _assert_equal(home: Path, spine: Path, names: Sequence[str]) -> None:
 
 
 def _assert_same(ours: pa.Table, theirs: pa.Table, side: str) -> None:
-    """Integers exactly, doubles to 1e-9 relative, nulls in the same rows; pandas' nulls are NaN, and its integers beside them doubles."""
+    """Integers exactly, doubles to 1e-9 relative, nulls in the same rows. In pandas a null is NaN."""
     assert ours.column_names == theirs.column_names
     assert ours.num_rows == theirs.num_rows
     for name in ours.column_names:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.produce [--quick] [--json] [--rounds N] [--broker HOST:PORT]
 
-Every side gets the same dicts and sends them idempotently, acknowledged by all replicas, with the same batch size and linger, keyed by user, into a
-topic of its own. The clock runs from the first event until the broker has confirmed the last. Ours validates each event with its pydantic model; the
-plain clients send what they are given. Each topic is read back, and must hold the same events in the same order in the same partitions.
+Every side gets the same dicts and sends them idempotently, acknowledged by all replicas, with the same batch size and
+linger, keyed by user, into a topic of its own. The clock runs from the first event until the broker has confirmed the
+last. Ours validates each event with its pydantic model; the plain clients send what they are given. Each topic is read
+back, and must hold the same events in the same order in the same partitions.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def with_headrace(work: Work, topic: str) -> None:
     source = payments_plan(topic).sources["payments"]
     with EventProducer(source, Payment, work.broker, linger_ms=_LINGER_MS) as producer:
         producer.send_many(work.events, timestamps=work.at)
-    assert producer.confirmed == len(work.events), "headrace has not been told of every event"
+    assert producer.confirmed == len(work.events), "headrace has not confirmed every event"
 
 
 def with_headrace_one_by_one(work: Work, topic: str) -> None:
@@ -74,7 +75,7 @@ def with_headrace_one_by_one(work: Work, topic: str) -> None:
     with EventProducer(source, Payment, work.broker, linger_ms=_LINGER_MS) as producer:
         for event, at in zip(work.events, work.at, strict=True):
             producer.send(event, timestamp=at)
-    assert producer.confirmed == len(work.events), "headrace has not been told of every event"
+    assert producer.confirmed == len(work.events), "headrace has not confirmed every event"
 
 
 def with_kafka_python(work: Work, topic: str) -> None:
@@ -93,7 +94,7 @@ def with_kafka_python(work: Work, topic: str) -> None:
         for event, at in zip(work.events, work.at_ms, strict=True)
     ]
     producer.flush()
-    assert all(one.succeeded() for one in sent), "kafka-python has not been told of every event"
+    assert all(one.succeeded() for one in sent), "kafka-python has not confirmed every event"
     producer.close()
 
 
@@ -126,7 +127,7 @@ def with_confluent(work: Work, topic: str) -> None:
                 producer.poll(0.05)
         producer.poll(0)
     producer.flush(60)
-    assert confirmed == len(work.events), "confluent-kafka has not been told of every event"
+    assert confirmed == len(work.events), "confluent-kafka has not confirmed every event"
 
 
 SIDES: dict[str, Callable[[Work, str], None]] = {

@@ -1,8 +1,8 @@
-"""What a record takes on Redis beside what it holds: `python -m benchmarks.redis_bytes` prints the table of docs/redis.md.
+"""How many bytes a record takes on Redis: `python -m benchmarks.redis_bytes` prints the table of docs/redis.md.
 
-Entities of one source partition, whose tiles hold count, sum, mean, min and max of a column. What a record holds is 8 bytes for each tile's
-number, for when it became known, and for each column of state; the encoded record adds a header and the entity's key; Redis adds the key of
-the hash, the hash itself and what its allocator rounds up (`MEMORY USAGE`).
+Entities of one source partition, whose tiles hold count, sum, mean, min and max of a column. What a record holds is 8
+bytes for each tile's number, for when it became known, and for each column of state; the encoded record adds a header
+and the entity's key; Redis adds the key of the hash, the hash itself and what its allocator rounds up (`MEMORY USAGE`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What every benchmark here shares: its options, runs in turns, and the sides' numbers in one table.
 
-A benchmark is `python -m benchmarks.NAME [--quick] [--rounds N] [--json]`. It asserts first that all sides give equal answers. Then the sides
-take turns in one run, so that what slows the machine for a while slows all of them, and each figure is the median of the rounds, told with
-the least and the most. What it concludes is a ratio: seconds depend on the machine, ratios much less.
+A benchmark is `python -m benchmarks.NAME [--quick] [--rounds N] [--json]`. It asserts first that all sides give equal
+answers. Then the sides take turns in one run, so that what slows the machine for a while slows all of them, and each
+figure is the median of the rounds, told with the least and the most. What it concludes is a ratio: seconds depend on
+the machine, ratios much less.
 """
 
 from __future__ import annotations

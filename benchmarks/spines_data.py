@@ -86,7 +86,7 @@ def make_events(folder: Path, events: int) -> None:
     """Write a log of events, in the order in which they became known; one in twenty came up to six hours late.
 
     Args:
-        folder: Where; `log` is headrace's, and `events.parquet` has the same events in the same order for who cannot read that.
+        folder: Where. `log` is headrace's; `events.parquet` has the same events in the same order, for the other sides.
         events: How many.
     """
     random = np.random.default_rng(7)

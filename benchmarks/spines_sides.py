@@ -2,9 +2,9 @@
 
     python -m benchmarks.spines_sides SIDE EVENTS SPINE [--out PATH]
 
-It joins a few rows first, so that nothing is timed that happens once in a process, then the whole spine, and prints one JSON object: seconds, the
-processor's seconds, and the process's peak of resident memory in MiB. With `--out` it writes the answers, rows in the spine's order, for the
-sides to be compared.
+It joins a few rows first, so that nothing is timed that happens once in a process, then the whole spine, and prints one
+JSON object: seconds, the processor's seconds, and the process's peak of resident memory in MiB. With `--out` it writes
+the answers, rows in the spine's order, for the sides to be compared.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Events per second from Kafka to readable features: headrace's whole worker beside a hand-written loop and the stream engines of Python.
+"""Events per second from Kafka to readable features: headrace's worker, a hand-written loop, Python's stream engines.
 
     python -m benchmarks.stream [--quick] [--json] [--rounds N] [--broker HOST:PORT] [--sides A,B,…]
 
-All sides read the same topics (`workload.py`) and keep count, sum, mean, min and max per user over an hour by the minute and a day by the quarter of
-an hour. The clock runs from the first fetch consumed to the last feature readable in the store. Each run's answers for a sample of
-users are compared with numpy's before any rate is told. Ours validates every event with pydantic, writes LMDB (or Redis) and the Delta log;
-what each peer does is in its file under `peers/`.
+All sides read the same topics (`workload.py`) and keep count, sum, mean, min and max per user over an hour by the
+minute and a day by the quarter of an hour. The clock runs from the first fetch consumed to the last feature readable in
+the store. Each run's answers for a sample of users are compared with numpy's before any rate is told. Ours validates
+every event with pydantic, writes LMDB (or Redis) and the Delta log; what each peer does is in its file under `peers/`.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ SIDES = {
 }
 
 NOTES = [
-    "Ours runs on the record clock, so that windows and pruning go by the stream's own time, as they do for the peers. On the system clock, tiles "
-    "older than the windows are pruned at once, and the journal of known_at is written.",
-    "The hand-written loop, Bytewax, Pathway and Quix Streams keep the same tiles by hand: the engines' own sliding windows put every event into "
-    "60 + 96 windows, and some finish none before it has closed. The topic of Quix Streams holds fewer events, and so fewer tiles; "
-    "Pathway's clock begins when its first rows reach Python.",
-    "A peer's features are those at its newest event when the user was last touched, and are compared with numpy's at that time: a number that was "
-    "finished when it was written ages in the store. Ours are computed at the lookup.",
+    "Ours runs on the record clock, so that windows and pruning go by the stream's own time, as they do for the peers. "
+    "On the system clock, tiles older than the windows are pruned at once, and the journal of known_at is written.",
+    "The hand-written loop, Bytewax, Pathway and Quix Streams keep the same tiles by hand: the engines' own sliding "
+    "windows put every event into 60 + 96 windows, and some finish none before it has closed. The topic of Quix "
+    "Streams has fewer events, and so fewer tiles; Pathway's clock begins when its first rows reach Python.",
+    "A peer's features are those at its newest event when the user was last touched, and are compared with numpy's at "
+    "that time: a number that was finished when it was written ages in the store. Ours are computed at the lookup.",
 ]
 
 

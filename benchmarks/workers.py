@@ -1,8 +1,8 @@
 """Two workers of one group beside one, on Redis: how much faster the same events are read.
 
-Workers that join one after the other hand partitions over in the middle of the run. So they join on an empty topic, and once each has its share they
-are stopped (SIGSTOP) while the topic is filled, and continued together. Both sides are measured from outside: events per second from then until
-the positions in the store show the last one.
+Workers that join one after the other hand partitions over in the middle of the run. So they join on an empty topic, and
+once each has its share they are stopped (SIGSTOP) while the topic is filled, and continued together. Both sides are
+measured from outside: events per second from then until the positions in the store show the last one.
 """
 
 from __future__ import annotations

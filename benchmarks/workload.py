@@ -1,7 +1,7 @@
-"""The workload of the stream benchmarks: payments of users, the topic that holds them, and what is right by an independent computation.
+"""The workload of the stream benchmarks: payments of users, their topic, and the right answers, computed apart.
 
-Events are 180 ms apart and end about now; one in twenty comes up to a minute late. A record's timestamp is when its event arrives. Keys are
-drawn uniformly or skewed (the n-th key is drawn in proportion to 1/n).
+Events are 180 ms apart and end about now; one in twenty comes up to a minute late. A record's timestamp is when its
+event arrives. Keys are drawn uniformly or skewed (the n-th key is drawn in proportion to 1/n).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a feature means, by brute force: plain loops over plain Python values.
 
-Written from the definition alone and sharing nothing with headrace, not even its types: where both agree, they agree about the meaning.
-Times are integers in µs. A null is None. NaN is a value, equal to itself and greater than all others. Events are ordered by (ts, partition, offset).
+Written from the definition alone and sharing nothing with headrace, not even its types: where both agree, they agree
+about the meaning. Times are integers in µs. A null is None. NaN is a value, equal to itself and greater than all
+others. Events are ordered by (ts, partition, offset).
 """
 
 from __future__ import annotations
@@ -253,7 +254,7 @@ def skew(sample: Sample) -> Want:
 
 
 def _drawn(sample: Sample, size: int) -> list[Any]:
-    """The values of the `size` events whose positions have the least hashes (SplitMix64); all where there are no more."""
+    """The values of the `size` events whose positions have the least hashes (SplitMix64); all, if there are fewer."""
     mask = 2**64 - 1
 
     def mixed(position: int) -> int:

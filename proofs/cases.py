@@ -1,7 +1,7 @@
 """Random cases: a view, histories of its events and how they arrive, and the lookups to compare.
 
-Times are drawn on a coarse grid with jitters of a microsecond, and lookups at what events and windows make of it, so that ties and edges
-are the rule.
+Times are drawn on a coarse grid with jitters of a microsecond, and lookups at what events and windows make of it, so
+that ties and edges are the rule.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COLUMNS = {
     "id": DType.STRING,
 }
 HISTORIES = 2
-"""How many histories a view is proven over: each with entities, delays and lookups of its own, among one another in the topic."""
+"""How many histories a view is proven over: each has its own entities, delays and lookups. They share the topic."""
 KEYS = [["a", "ü", "長い名前", ""], ["b", "u\u0308", "A", " "]]
 PARTS = [[0, 1, -(2**57), 2**57], [-1, 2, 2**53, 2**53 + 1]]
 NAMES = ["", "a", "A", "é", "e\u0301", "😀", "\x00", "\u2028\"'\\", "zz", "长"]
@@ -45,7 +45,7 @@ ODD = [0.0, -0.0, 1e300, -1e300, 5e-324, 1e15, -1e15, 0.1, float("nan"), float("
 UNITS = [10, 1_000, 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000]
 DAY = 86_400_000_000
 PLAIN = ["count", "sum", "mean", "min", "max", "last"]
-"""Functions that one SQL query adds up; a view that has no others, or only others, is checked faster, and most views are."""
+"""Functions that add up. A view that has only these, or none of these, is checked faster; most views are so."""
 TAME = {"skew": ("y", "flag"), "decayed_sum": ("y", "n"), "decayed_mean": ("y", "n", "flag")}
 TAME |= dict.fromkeys(["var_pop", "var_samp", "stddev_pop", "stddev_samp"], ("y", "n", "part", "flag"))
 """Columns for functions that large numbers take beyond what a double holds."""
@@ -286,7 +286,7 @@ class _Drawing:
         return Send(rows, known, partition, events)
 
     def is_repeated(self, event_id: str | None, partition: int, record_us: int) -> bool:
-        """Whether an event counts no more, as the horizon reaches an earlier one of its id; time is what the partition has counted."""
+        """Whether an event does not count, because the horizon reaches an earlier one with its id in the partition."""
         if self.dedup is None:
             return False
         now = max(self.clocks[partition], record_us)

@@ -162,7 +162,8 @@ class _Check:
 
     def wrong(self, what: str, meaning: brute.Meaning, lookup: Lookup, found: Any, want: brute.Want) -> None:
         self.tally.mismatches.append(
-            f"{self.block}, {self.case.view.name} (seed {self.case.seed}): {what} of {meaning} for {lookup.keys} at {lookup.t} "
+            f"{self.block}, {self.case.view.name} (seed {self.case.seed}): {what} of {meaning} for {lookup.keys} "
+            f"at {lookup.t} "
             f"is {found!r}, and must be {want.value!r} (within {want.slack:g})"
         )
 

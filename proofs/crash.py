@@ -1,4 +1,4 @@
-"""`python -m proofs.crash`: workers are killed, at random and where it hurts most; afterwards nothing is lost and nothing is doubled."""
+"""`python -m proofs.crash`: workers are killed, at random and where it hurts most. Nothing is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def joining_and_leaving(bed: CrashBed, part: Part, dice: random.Random, *, short
 
 
 def changing_views(bed: CrashBed, part: Part, dice: random.Random, changes: tuple[int, ...], workers: int) -> None:
-    """Views change again and again; workers are killed while they build the new versions, and what was asked for goes live."""
+    """Views change again and again; workers are killed while they build new versions. The requested ones are served."""
     running = [bed.workers.start() for _ in range(workers)]
     for worker in running:
         bed.workers.wait_progress(worker)

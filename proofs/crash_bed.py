@@ -70,7 +70,7 @@ class CrashBed:
         self._stack.close()
 
     def all_move(self, timeout_s: float = 60.0) -> None:
-        """Wait until something has been applied in every partition since now: each has a worker, and the group is at rest."""
+        """Wait until every partition has applied something from now on: each has a worker, and the group is stable."""
         before = self.workers.applied()
 
         def has_moved() -> bool:

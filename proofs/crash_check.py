@@ -1,6 +1,7 @@
-"""After the crashes: what the topic holds decides what both stores must hold, and every feature must be what brute force makes of it.
+"""After the crashes: what the topic has decides what both stores must have; every feature must equal brute force.
 
-What is an event, a repeated one or a dead letter is decided here anew, from the records as a plain consumer reads them back.
+What is an event, a repeated one or a dead letter is decided here again, from the records as a plain consumer reads them
+back.
 """
 
 from __future__ import annotations
@@ -231,5 +232,6 @@ def _compare(
             findings.compared += 1
             if not same(meaning.function, value, want):
                 findings.mismatches.append(
-                    f"{what}: {view}:{meaning.name} of {row[view]!r} at {row['t']} is {value!r}, and must be {want.value!r}."
+                    f"{what}: {view}:{meaning.name} of {row[view]!r} at {row['t']} is {value!r}, "
+                    f"and must be {want.value!r}."
                 )

@@ -68,7 +68,7 @@ _MEANINGS: dict[str, list[Meaning]] = {
         Meaning("count_30m", "count", "*", HOUR // 2, MINUTE),
         Meaning("items_ever", "sum", "items", None, None),
         Meaning("sum_ever", "sum", "amount", None, None),
-        Meaning("p90_10m", "percentile", "amount", 10 * MINUTE, MINUTE, (0.9, 8_192)),  # exact for so many
+        Meaning("p90_10m", "percentile", "amount", 10 * MINUTE, MINUTE, (0.9, 8_192)),  # exact for that many
         Meaning("last_1h", "last", "items", HOUR, MINUTE),
     ],
 }

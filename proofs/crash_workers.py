@@ -160,7 +160,7 @@ class Workers:
         return len(running)
 
     def close(self) -> None:
-        """Kill who still runs, and let go of the store."""
+        """Kill the workers that still run, and close the store."""
         self.kill_all()
         if self._store is not None:
             self._store.close()

@@ -1,4 +1,4 @@
-"""A test bed whose log is one Parquet file per topic: the join reads it by the same SQL, and thousands of cases a minute can be checked."""
+"""A test bed whose log is one Parquet file per topic, so that thousands of cases a minute can be checked."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def topic_name() -> str:
 
 @pytest.fixture(scope="session")
 def kafka_classpath(pytestconfig: pytest.Config) -> str:
-    """The class path of Apache Kafka, for tests that start a broker of their own (`tests.servers.kafka.ApacheKafka`)."""
+    """The class path of Apache Kafka, for tests that start their own broker (`tests.servers.kafka.ApacheKafka`)."""
     from tests.servers.kafka import KafkaMissingError, resolve_jars
 
     assert pytestconfig.cache is not None

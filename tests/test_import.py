@@ -25,7 +25,7 @@ def loaded_by(program: str, names: Sequence[str]) -> list[str]:
 
 
 def test_import_takes_under_300_ms() -> None:
-    """The whole process is timed, the interpreter's own start included; the best of five, as the machine may be busy."""
+    """Seconds of the whole process, with the interpreter's own start; the best of five, as the machine may be busy."""
     times = []
     for _ in range(5):
         began = time.perf_counter()

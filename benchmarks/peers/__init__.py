@@ -1,1 +1,1 @@
-"""The sides of the stream benchmark, each a process of its own: `python -m benchmarks.peers.NAME JOB` (`protocol.py`)."""
+"""The sides of the stream benchmark, each in its own process: `python -m benchmarks.peers.NAME JOB` (`protocol.py`)."""

@@ -1,7 +1,8 @@
-"""Bytewax: `stateful_batch` over tiles per user, a batch at a time, and a sink that writes each batch of features with one MSET.
+"""Bytewax: `stateful_batch` over tiles per user, batch by batch. A sink writes each batch of features with one MSET.
 
-Its own sliding windows (`fold_window`) put each event into every one of the 60 + 96 windows that hold it, and give a window's value
-once it has closed; features that are fresh after every event need state of one's own, which is what `stateful_batch` is for.
+Its own sliding windows (`fold_window`) put each event into every one of the 60 + 96 windows that hold it, and give a
+window's value once it has closed; features that are fresh after every event need state of one's own, which is what
+`stateful_batch` is for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Faust with windowed Tables, as its documentation teaches: `app.Table(…).hopping(size, step)`, each event added to the windows that hold it.
+"""Faust with windowed Tables, as its documentation teaches: `app.Table(…).hopping(size, step)`.
 
-Each event goes into every window that holds it, 60 and 96 of them in four tables each, and each of those 624 cells is also a message to the
-table's changelog topic. It therefore gets few events, and its rate is what is told.
+Each event goes into every window that holds it, 60 and 96 of them in four tables each, and each of those 624 cells is
+also a message to the table's changelog topic. It therefore gets few events, and its rate is what is told.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def run(job: Job) -> Run:
                 tables["sum"][user] += amount
                 tables["min"][user].apply(min, amount)
                 tables["max"][user].apply(max, amount)
-                # `.current()` is the newest window, which has just opened: the whole one is the earliest that holds the event.
+                # `.current()` is the newest window, which has just opened. The earliest window with the event is whole.
                 whole = tables["count"].table.window.earliest(payment.ts / 1000)
                 n, total, low, high = (tables[name][user][whole] for name in ("count", "sum", "min", "max"))
                 found += [n, total, total / n, low, high]

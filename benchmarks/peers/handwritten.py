@@ -1,7 +1,8 @@
 """The bar to clear: a loop that someone who knows Kafka, Python and this one workload well writes by hand.
 
-librdkafka reads in C threads beside the loop; orjson parses; tiles are cells in dicts; after every 5,000 events the features of the users that
-were touched go to Redis in one MSET. It validates nothing and keeps no durable state: when it dies, it begins again.
+librdkafka reads in C threads beside the loop; orjson parses; tiles are cells in dicts; after every 5,000 events the
+features of the users that were touched go to Redis in one MSET. It validates nothing and keeps no durable state: when
+it dies, it begins again.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def run(job: Job) -> Run:
         job: What to do; its folder is the project's.
     """
     logging.basicConfig(level=logging.WARNING)
-    # The worker's own clock begins with the first round; here it is the first fetch, from which rounds are cut, as for the peers.
+    # The worker's own clock begins with the first round. Here it begins with the first fetch, as for the peers.
     fetch, first_round = _First(RecordReader, "_keep"), _First(WorkerStats, "begin_round")
     stats = run_worker(Project.load(job.folder), until_end=True)
     assert fetch.at is not None, "nothing was read"

@@ -1,9 +1,10 @@
 """What the benchmark tells a side, and what it tells back.
 
-A side is a process that gets a `Job` as JSON in its one argument, reads the topic from its beginning, and prints a `Run` as its last line.
-Peers write each touched user's ten features to Redis under the user's id, as `PACKED`: the time that they are computed for, then count, sum,
-mean, min and max over the last hour by the minute, and the same over the last day by the quarter of an hour. This file imports nothing but the
-standard library: peers run in environments of their own.
+A side is a process that gets a `Job` as JSON in its one argument, reads the topic from its beginning, and prints a
+`Run` as its last line. Peers write each touched user's ten features to Redis under the user's id, as `PACKED`: the time
+that they are computed for, then count, sum, mean, min and max over the last hour by the minute, and the same over the
+last day by the quarter of an hour. This file imports nothing but the standard library: peers run in environments of
+their own.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Run:
 
 
 class Timer:
-    """The clock of a run: it begins once, with the first fetch, and is stopped whenever features have become readable."""
+    """The clock of a run: it begins with the first fetch, and stops at each time when features have become readable."""
 
     def __init__(self) -> None:
         self._begun: float | None = None

@@ -1,7 +1,8 @@
-"""Quix Streams: a stateful `apply` that keeps a user's tiles in the stream's state, and a batching sink that writes with one MSET.
+"""Quix Streams: a stateful `apply` keeps a user's tiles in the stream's state; a batching sink writes with one MSET.
 
-Its own hopping windows put each event into every one of the 60 + 96 windows that hold it. The state is RocksDB on disk, without changelog
-topics. Features are computed once per user and batch, in the sink, where only the last state of each user matters.
+Its own hopping windows put each event into every one of the 60 + 96 windows that hold it. The state is RocksDB on disk,
+without changelog topics. Features are computed once per user and batch, in the sink, where only the last state of each
+user matters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker that runs until it is told to stop, and keeps how many events it has applied in a file: `… .worker PROJECT FILE`."""
+"""A worker that runs until it is stopped, and writes how many events it applied: `… .worker PROJECT FILE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random histories of sales, lookups, erasures, refills, appends that wait, new logs and edits: audit finds the edits, and nothing else."""
+"""Random histories of sales, lookups, erasures, refills, late appends, new logs, edits: audit finds only the edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regression guard: ours beside a fixed loop of pure Python in the same run. Ratios only, never seconds, and half of what is seen is enough."""
+"""The regression guard: ours beside a fixed loop of pure Python in one run. Ratios, never seconds; half is enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ END_MS = 1_790_000_000_000
 ROUNDS = 5
 
 FAST_ENOUGH = {"skewed": 0.7, "uniform": 0.35}
-"""How many times as fast as the loop ours has to be, which keeps no record on disk, checks nothing and survives nothing."""
+"""How many times as fast as the loop ours must be. The loop stores no record, checks nothing and survives nothing."""
 
 
 @pytest.fixture(autouse=True)

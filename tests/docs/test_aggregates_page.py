@@ -39,7 +39,7 @@ GIVEN = {"k": "3", "p": "0.5", "half_life": "60", "e0": "0", "e1": "10", "…": 
 
 
 def name_and_parameters(row: Row) -> tuple[str, tuple[int | float, ...], list[str]]:
-    """The function's name, its parameters by the page (required ones made up), and what the page says of the optional ones."""
+    """The function's name, its parameters by the page (required ones invented), and the text on optional ones."""
     text = row.function.strip("`")
     name, optional = re.split(r"[\[(]", text)[0], re.findall(r"\w+=(\d+)", text)
     required = re.findall(r"k|p|half_life|e0|e1|…", re.sub(r"\[.*\]", "", text.removeprefix(name)))

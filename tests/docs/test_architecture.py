@@ -41,7 +41,7 @@ def test_it_is_read_in_ten_minutes() -> None:
 def test_every_module_that_moved_is_where_adr_0023_says() -> None:
     page = (ROOT / "docs" / "adr" / "0023-the-house.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `[\w/]+\.py` \| (.+) \|$", page.split("## What moved")[1], re.MULTILINE)
-    assert len(rows) > 200
+    assert len(rows) > 150
     places = [(re.findall(r"`(\w+/[\w/]+\.py)`", row), row) for row in rows]
     assert [row for found, row in places if not found and not row.startswith("removed: ")] == []
     assert [name for found, _ in places for name in found if not (ROOT / "src" / "headrace" / name).exists()] == []

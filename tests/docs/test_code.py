@@ -1,4 +1,4 @@
-"""The code in README and docs runs: Python blocks are executed, in order, against a small deployment; TOML blocks are read."""
+"""The code in README and docs runs: Python blocks run in order against a small deployment; TOML blocks are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drawings in docs/semantics.md are tests: each is sent through the worker's code, and looked up online and in the log."""
+"""The drawings in docs/semantics.md are tests: each goes through the worker, and is looked up online and in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference deployment in a temporary state folder, driven by its commands; and its features by pandas, written from the issue's table."""
+"""The reference deployment in a temporary state folder, driven by its commands; and its features by pandas."""
 
 from __future__ import annotations
 

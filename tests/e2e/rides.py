@@ -77,7 +77,8 @@ class Rides:
             "feature_repo/events.py": _EVENTS,
             "feature_repo/views.py": _VIEWS.replace("TOPIC", self.topic),
             "feature_repo/feature_store.yaml": _STORE,
-            "headrace.toml": f'[headrace]\nbroker = "{self.broker}"\npartitions = {self.partitions}\ngroup = "{self.topic}"\n',
+            "headrace.toml": f'[headrace]\nbroker = "{self.broker}"\npartitions = {self.partitions}\n'
+            f'group = "{self.topic}"\n',
         }
         for name, text in files.items():
             (self.root / name).write_text(text)

@@ -156,8 +156,8 @@ def expected(deployment: Deployment, plan: Plan, hours: int) -> int:
 def check_served(server: Server, held: pd.DataFrame, hours: dict[str, int]) -> None:
     """Each answer is what the events that it knew make of the version that was live.
 
-    Which these were its evidence says: a partition that is read to its end while the producer still fills it holds the others back no more, and so
-    the newest record's time may be ahead of it.
+    Which these were its evidence says: a partition that is read to its end while the producer still fills it holds the
+    others back no more, and so the newest record's time may be ahead of it.
     """
     assert len(server.served) > 20
     for live, at_us, value, applied in server.served[:: max(1, len(server.served) // 200)]:

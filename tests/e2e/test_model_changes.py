@@ -1,4 +1,4 @@
-"""Every change of a model of events works from the log to lookups, history, audit and a store filled anew, or is refused with nothing damaged."""
+"""Every change of an event model works, from log to lookups, history, audit and refill, or is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a worker ends: by itself, within seconds, with what is the matter in its last line; and how it is watched from outside."""
+"""A worker ends by itself within seconds, with the reason in its last line; and how it is watched from outside."""
 
 from __future__ import annotations
 

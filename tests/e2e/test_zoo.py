@@ -1,4 +1,4 @@
-"""Records of every kind on a real broker: the worker goes on with the good ones, and says of each bad one where it is."""
+"""Records of every kind on a real broker: the worker continues with the good ones, and says where each bad one is."""
 
 from __future__ import annotations
 

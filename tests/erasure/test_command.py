@@ -159,7 +159,7 @@ def test_key_that_was_never_held_is_refused_and_nothing_is_written(shop: Shop, a
     shop.store.close()
     refused = run(shop, *arguments, "--yes")
     assert refused.exit_code == 1
-    assert "Nothing was ever held of" in refused.output
+    assert "Nothing was ever stored of" in refused.output
     untouched(shop)
 
 

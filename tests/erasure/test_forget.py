@@ -16,7 +16,7 @@ import pytest
 
 from headrace.audit import audit_lookups
 from headrace.config import Clock, Project
-from headrace.erasure import Erasure, Forgotten, Ledger, forget, forget_all, places_of, what_is_held
+from headrace.erasure import Erasure, Forgotten, Ledger, forget, forget_all, inventory_of, places_of
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable
 from headrace.log.topic_history import TopicHistory, TopicNotes
@@ -379,7 +379,7 @@ def test_key_of_another_type_is_refused(shop: Shop, entity: dict[str, Any]) -> N
 
 
 def test_key_that_was_never_held_is_refused_and_leaves_no_receipt(shop: Shop) -> None:
-    with pytest.raises(LookupRequestError, match=r"Nothing was ever held of shop = 'nobody' \(string\)"):
+    with pytest.raises(LookupRequestError, match=r"Nothing was ever stored of shop = 'nobody' \(string\)"):
         shop.forget(shop="nobody")
     assert not (shop.project.state / "erasure").exists()
 
@@ -390,11 +390,11 @@ def test_key_that_only_older_files_of_the_log_hold_was_held(shop: Shop) -> None:
     assert ["e"] in store_without
     shop.log.compact()
     places = places_of(PLAN, shop.store, {"shop": "e"})
-    held = what_is_held(shop.project, PLAN, shop.store, places)
+    held = inventory_of(shop.project, PLAN, shop.store, places)
     assert held.log == {"sales": 1}
     assert held.old_files["sales"] >= 1
     shop.forget(shop="e")
-    held = what_is_held(shop.project, PLAN, shop.store, places)
+    held = inventory_of(shop.project, PLAN, shop.store, places)
     assert (held.log, held.old_files) == ({"sales": 0}, {"sales": 0})
 
 

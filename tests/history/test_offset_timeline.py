@@ -67,7 +67,7 @@ def sales_view() -> View:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
-    """Events of several partitions and an import, late, sent twice and at equal times; some erased, some offsets lost."""
+    """Events of several partitions and an import: late, sent twice, at equal times; some erased, some offsets lost."""
     events: list[Event] = []
     for partition in (0, 1, 5, FIRST_IMPORT):
         clock, offset = draw(st.integers(-40, 40)), draw(st.integers(0, 3))
@@ -181,7 +181,14 @@ def test_many_lookups_of_few_entities_agree_with_event_by_event(log_of: LogOf) -
             ride(offset - late, offset // 2, partition=offset % 2, seats=random.randrange(9), city=random.choice("ab"))
         )
     features = tuple(
-        Feature(name=f"{function}_{window}", function=function, column="seats", window_us=window, slide_us=slide, dtype=dtype)
+        Feature(
+            name=f"{function}_{window}",
+            function=function,
+            column="seats",
+            window_us=window,
+            slide_us=slide,
+            dtype=dtype,
+        )
         for window, slide in ((700, 10), (None, None))
         for function, dtype in (("sum", DType.INT64), ("last", DType.INT64), ("first", DType.INT64))
     )  # fmt: skip

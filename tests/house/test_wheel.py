@@ -70,7 +70,8 @@ import headrace
 from headrace.errors import MissingExtraError
 
 names = {}
-packages = [headrace] + [m.name for m in pkgutil.iter_modules(headrace.__path__, "headrace.") if not m.name.endswith(".__main__")]
+found = [module.name for module in pkgutil.iter_modules(headrace.__path__, "headrace.")]
+packages = [headrace] + [name for name in found if not name.endswith(".__main__")]
 for package in packages:
     package = package if isinstance(package, str) else "headrace"
     try:

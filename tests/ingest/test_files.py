@@ -1,4 +1,4 @@
-"""Files as people have them: every row is an event or a bad row, every column and field is accounted for, times of all kinds are read or named."""
+"""Files as people have them: every row is an event or a bad row, and times of all kinds are read or refused by name."""
 
 from __future__ import annotations
 

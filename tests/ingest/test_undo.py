@@ -1,4 +1,4 @@
-"""An import that is taken back is as if it had never been, online and in history; what was built with it stays and is told."""
+"""After an undo an import has left nothing, online or in history; what was built with it stays and is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader gives every record of its partitions once, in order, from where it was told, whoever waits and whatever is held back."""
+"""A reader gives every record of its partitions once, in order, from its start, whatever is paused or buffered."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def test_each_partition_is_read_from_its_place_to_its_end(broker: str, topic: st
         for source, got in reader.take(at).items():
             found[source].append(got.records)
 
-    until(lambda: sum(len(one) for parts in found.values() for one in parts) >= sum(map(max, [(0, EACH - s) for s in starts[:3]])), read)  # fmt: skip
+    wanted = sum(max(0, EACH - start) for start in starts[:3])
+    until(lambda: sum(len(one) for parts in found.values() for one in parts) >= wanted, read)
     read()
     check(found, at)
     until(lambda: all(reader.end(source) is not None for source in at), read)

@@ -1,4 +1,4 @@
-"""A gap in the offsets is believed once it has stayed, and a topic that has shown enough of them is believed at once."""
+"""A gap in the offsets is believed once it has stayed; at once, if the topic has shown enough of them."""
 
 from __future__ import annotations
 

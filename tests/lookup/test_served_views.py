@@ -46,7 +46,7 @@ def test_store_that_never_held_the_view_is_a_plan_mismatch_with_a_hint() -> None
     store = MemoryStore()
     store.change(CatalogueChange().clock(Clock.RECORD))
     client = FeatureClient(plan=PLAN, store=store)
-    with pytest.raises(PlanMismatchError, match=r"never held the view shops(?s:.*)--rebuild"):
+    with pytest.raises(PlanMismatchError, match=r"never had the view shops(?s:.*)--rebuild"):
         client.get_online_features(["shops:*"], A)
 
 

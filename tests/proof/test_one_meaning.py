@@ -1,4 +1,4 @@
-"""One meaning: online, from the log and by brute force, every value of random cases is the same. `make prove` runs 20,000 of them."""
+"""Online, from the log and by brute force, every value of random cases is the same. `make prove` runs 20,000 cases."""
 
 from __future__ import annotations
 

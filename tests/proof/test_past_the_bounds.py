@@ -1,4 +1,4 @@
-"""Past their bounds too, sketches and samples are the same online and from the log: thousands of events of one entity, late and in any order."""
+"""Past their bounds, too, sketches and samples are the same online and from the log, for late events in any order."""
 
 from __future__ import annotations
 

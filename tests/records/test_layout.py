@@ -291,7 +291,7 @@ def test_record_of_version_1_names_the_cure() -> None:
     body = struct.pack("<qqqIH", 9, 17, 12, len(ENTITY), 1) + ENTITY + struct.pack("<IqI", 0, NEVER, 0)
     message = read_damaged(sealed(body, version=1))
     assert "version 1; this headrace reads version 2" in message
-    assert "`headrace stream --rebuild` writes the records anew from the log" in message
+    assert "`headrace stream --rebuild` writes the records again from the log" in message
 
 
 def restated(at: int, value: bytes) -> bytes:

@@ -24,8 +24,8 @@ _MECHANISMS = {
 class Certificates:
     """Certificates and keys in PEM, made by openssl: `NAME.pem` and `NAME.key`.
 
-    `ca` signs `server` (for 127.0.0.1), `misnamed` (for another host) and `client`, whose key is encrypted in `locked.key` as well; `other` signs
-    `stranger`.
+    `ca` signs `server` (for 127.0.0.1), `misnamed` (for another host) and `client`, whose key is encrypted in
+    `locked.key` as well; `other` signs `stranger`.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -188,7 +188,7 @@ def test_rows_before_anything_was_known_are_warned_of_with_what_to_do(tmp_path: 
 
 
 def test_nothing_is_warned_of_where_it_makes_no_difference(tmp_path: Path) -> None:
-    """Warnings are errors here: rows after all was known, rows by event time, and a stream that began with its first event."""
+    """Warnings are errors here: rows after everything was known, rows by event time, a stream with an early start."""
     late = TrainingClient(replayed(tmp_path / "late", timedelta(days=9)))
     late.get_historical_features(spine_of([60 * 24 * 10], ["a"]), ["city_rides:max_price"])
     late.get_historical_features(spine_of([5], ["a"]), ["city_rides:max_price"], as_of="event")

@@ -335,7 +335,8 @@ def test_transform_that_changed_is_the_reason(
     monkeypatch.setattr("headrace.transforms.transformer.function_code", lambda function: "0" * 16)
     (problem,) = verify(udf_project, out, DOUBLES).problems
     assert problem == (
-        "it cannot be built again: The transform 'verify_udf:doubled' of the view 'doubles' has changed since it was applied."
+        "it cannot be built again: The transform 'verify_udf:doubled' of the view 'doubles' has changed since it was "
+        "applied."
     )
     assert problem.reason is Reason.CODE_CHANGED
 

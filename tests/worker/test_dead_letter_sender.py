@@ -1,4 +1,4 @@
-"""On Apache Kafka: a dead letter of any size and time is stored, or noted and passed; a broker that is away or refuses headrace is said."""
+"""On Apache Kafka: a dead letter of any size and time is stored, or noted and skipped; refusals are reported."""
 
 from __future__ import annotations
 

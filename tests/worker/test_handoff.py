@@ -1,4 +1,4 @@
-"""A changed view is built from the log while rounds go on, and served once it has caught up: nothing is left out or counted twice."""
+"""A changed view is built from the log beside the rounds, and served once it has caught up: each event counts once."""
 
 from __future__ import annotations
 

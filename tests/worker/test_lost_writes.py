@@ -1,4 +1,4 @@
-"""A store that forgets what it had acknowledged, as a Redis does that is started again: it is noticed before anything covers the hole."""
+"""A store that forgets acknowledged writes, as a restarted Redis does: the worker notices before it writes."""
 
 from __future__ import annotations
 

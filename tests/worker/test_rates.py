@@ -1,4 +1,4 @@
-"""A run's rates are of equal shares of its events, whatever its rounds were, and telling them needs no memory that grows."""
+"""A run's rates are of equal shares of its events, whatever its rounds were, and need no memory that grows."""
 
 from __future__ import annotations
 

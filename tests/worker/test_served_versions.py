@@ -72,7 +72,7 @@ def test_view_that_the_store_has_never_held_is_refused_and_can_be_built(deployed
     client = FeatureClient(plan=plan, store=deployed.store)
     sales = Sales(12)
     deployed.send(sales.some(30))
-    with pytest.raises(PlanMismatchError, match=r"(?s)never held the view other.*headrace backfill other"):
+    with pytest.raises(PlanMismatchError, match=r"(?s)never had the view other.*headrace backfill other"):
         client.get_online_features(["other:sales_10m"], [{"shop": "a"}])
     ask(deployed.requests, Request(view=other, source=SOURCE))
     deployed.build()

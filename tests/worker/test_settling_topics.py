@@ -1,4 +1,4 @@
-"""At a worker's start: the broker's topics, held against the notes beside the log, the store's copy of them, and what both hold."""
+"""At its start a worker compares the broker's topics with the log's notes, the store's copy of them, and their data."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_many_partitions_with_gaps_are_not_all_listed() -> None:
     )
 )
 def test_whatever_a_broker_does_every_event_is_read_once_or_noted_as_missing(steps: list[tuple[str, int]]) -> None:
-    """A topic of one partition is appended to, cut from the front and created again between the runs of a worker that accepts everything."""
+    """A topic is appended to, cut from the front and created again between runs of a worker that accepts everything."""
     made, written, begin = 1, 0, 0
     identity = "c/1"
     history = TopicHistory.begun(identity, 1, {}, NOW)

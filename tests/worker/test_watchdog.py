@@ -52,7 +52,7 @@ def test_failure_that_comes_while_the_worker_was_asked_to_end_is_told() -> None:
 
 
 def test_process_whose_last_words_were_said_only_loses_what_keeps_it() -> None:
-    code, said = run("watchdog.told(4); threading.Thread(target=time.sleep, args=(100,)).start()")
+    code, said = run("watchdog.reported(4); threading.Thread(target=time.sleep, args=(100,)).start()")
     assert (code, said) == (4, "")
 
 
@@ -79,6 +79,7 @@ def test_interpreter_that_is_held_up_by_c_code_is_ended_all_the_same() -> None:
 
 def test_process_that_has_ended_its_worker_in_order_goes_on() -> None:
     code, said = run(
-        "watchdog.end(); watchdog.done(); [one.join() for one in threading.enumerate() if one.daemon]; raise SystemExit(3)"
+        "watchdog.end(); watchdog.done(); [one.join() for one in threading.enumerate() if one.daemon]; "
+        "raise SystemExit(3)"
     )
     assert (code, said) == (3, "")

@@ -1,4 +1,4 @@
-"""The worker without a driver: rounds from before a move are left, for they come again; a version joins only where reading starts."""
+"""The worker without a driver: it ignores rounds from before a move; a version joins only where reading starts."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from headrace.plan import DType, Plan, View, read_plan
 from headrace.times import as_stored, iso_time
 
 if TYPE_CHECKING:
-    from headrace.erasure import Entity, Forgotten, Held
+    from headrace.erasure import Entity, Forgotten, Inventory
 
 __all__ = ["forget"]
 
@@ -53,10 +53,10 @@ def forget(
             pass  # where a worker runs, this fails before anybody is asked
     found = _held(project, plan, entities, folders)
     if dry_run:
-        _show_held([held for _, held in found], as_json=as_json)
+        _show_inventories([inventory for _, inventory in found], as_json=as_json)
         return
     if not yes:
-        _show_held([held for _, held in found], as_json=False)
+        _show_inventories([inventory for _, inventory in found], as_json=False)
     confirm("Erase all of this permanently?", yes=yes)
     try:
         done, stale = _erase(project, plan, [one for one, _ in found], folders, alone=alone)
@@ -89,13 +89,13 @@ def _store_kind(project: Project) -> tuple[bool, bool]:
 
 def _held(
     project: Project, plan: Plan, variants: list[list[Entity]], folders: list[Path] | None
-) -> list[tuple[Entity, Held]]:
+) -> list[tuple[Entity, Inventory]]:
     """The data of each entity, in every type of its key; LookupRequestError where there never was any of one."""
-    from headrace.erasure import places_of, what_is_held
+    from headrace.erasure import inventory_of, places_of
     from headrace.erasure.forget import never_held
     from headrace.stores import open_store
 
-    found: list[tuple[Entity, Held]] = []
+    found: list[tuple[Entity, Inventory]] = []
     with console.status("Searching its data …"):
         try:
             store = open_store(project.store_url, writable=False)
@@ -104,9 +104,9 @@ def _held(
         try:
             for entities in variants:
                 looked = [
-                    (one, what_is_held(project, plan, store, places_of(plan, store, one), folders)) for one in entities
+                    (one, inventory_of(project, plan, store, places_of(plan, store, one), folders)) for one in entities
                 ]
-                known = [(one, held) for one, held in looked if held.is_known]
+                known = [(one, inventory) for one, inventory in looked if inventory.is_known]
                 if not known:
                     raise never_held(plan, entities[0])
                 found += known
@@ -123,8 +123,8 @@ def _erase(
     from headrace.worker.startup import refill
 
     with _locked(project) as store, console.status("Erasing …"):
-        anew = (lambda: refill(store, project, plan)) if alone else None
-        done = forget_all(project, plan, store, entities, alone=alone, folders=folders, make_anew=anew)
+        fill_again = (lambda: refill(store, project, plan)) if alone else None
+        done = forget_all(project, plan, store, entities, alone=alone, folders=folders, make_anew=fill_again)
     return done, sorted({name for one in done for name in one.stale_views})
 
 
@@ -180,37 +180,42 @@ def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
     return found
 
 
-def _show_held(found: list[Held], *, as_json: bool) -> None:
+def _show_inventories(found: list[Inventory], *, as_json: bool) -> None:
     if as_json:
-        print_json({"dry_run": True, "would_forget": [_facts(held) for held in found]})
+        print_json({"dry_run": True, "would_forget": [_facts(inventory) for inventory in found]})
         return
-    for held in found:
-        rows: list[list[object]] = [[f"online records of {view}", count] for view, count in held.online.items()]
-        rows += [[f"events in the log of {topic}", count] for topic, count in held.log.items()]
-        rows += [[f"files of older versions of {topic}", count] for topic, count in held.old_files.items() if count]
-        rows.append(["recorded lookups", held.lookups])
-        table(f"Would be erased: {' and '.join(held.names)}", ["", "count"], rows, numbers=["count"])
-        for holder in held.datasets:
+    for inventory in found:
+        rows: list[list[object]] = [[f"online records of {view}", count] for view, count in inventory.online.items()]
+        rows += [[f"events in the log of {topic}", count] for topic, count in inventory.log.items()]
+        rows += [
+            [f"files of older versions of {topic}", count] for topic, count in inventory.old_files.items() if count
+        ]
+        rows.append(["recorded lookups", inventory.lookups])
+        table(f"Would be erased: {' and '.join(inventory.names)}", ["", "count"], rows, numbers=["count"])
+        for holder in inventory.datasets:
             note(f"A dataset has it and is not touched: {holder.manifest} ({_rows(holder.rows)}).")
-        if held.made_anew:
-            note(f"Online records would be built again from the log: {', '.join(held.made_anew)} counted its events.")
-        if held.is_cut_short:
+        if inventory.made_anew:
+            note(
+                "Online records would be built again from the log: "
+                f"{', '.join(inventory.made_anew)} counted its events."
+            )
+        if inventory.is_cut_short:
             note("An erasure of it was interrupted; this finishes it.")
-        elif held.erasure is not None:
-            note(f"It was erased before, at {iso_time(held.erasure.erased_us)}.")
+        elif inventory.erasure is not None:
+            note(f"It was erased before, at {iso_time(inventory.erasure.erased_us)}.")
 
 
-def _facts(held: Held) -> dict[str, Any]:
+def _facts(inventory: Inventory) -> dict[str, Any]:
     return {
-        "names": list(held.names),
-        "online": held.online,
-        "log": held.log,
-        "old_files": held.old_files,
-        "lookups": held.lookups,
-        "datasets": [asdict(holder) for holder in held.datasets],
-        "made_anew": held.made_anew,
-        "erased_before": None if held.erasure is None else iso_time(held.erasure.erased_us),
-        "cut_short": held.is_cut_short,
+        "names": list(inventory.names),
+        "online": inventory.online,
+        "log": inventory.log,
+        "old_files": inventory.old_files,
+        "lookups": inventory.lookups,
+        "datasets": [asdict(holder) for holder in inventory.datasets],
+        "made_anew": inventory.made_anew,
+        "erased_before": None if inventory.erasure is None else iso_time(inventory.erasure.erased_us),
+        "cut_short": inventory.is_cut_short,
     }
 
 

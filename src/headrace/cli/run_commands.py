@@ -113,10 +113,10 @@ def stream(
             )
     except HeadraceError as error:
         code = report(error)
-        watchdog.told(code)
+        watchdog.reported(code)
         raise typer.Exit(code) from None
     else:
-        watchdog.told(0)
+        watchdog.reported(0)
     finally:
         if not may_end_process:
             watchdog.done()

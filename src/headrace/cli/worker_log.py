@@ -1,4 +1,4 @@
-"""A worker's log: one line per message on standard error, with the time in UTC. Repeated messages are held back."""
+"""A worker's log: one line per message on standard error, with the time in UTC. Repeated messages are left out."""
 
 from __future__ import annotations
 

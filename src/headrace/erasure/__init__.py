@@ -5,7 +5,14 @@ from headrace.extras import needing
 with needing("offline"):
     from headrace.erasure.erasure_filter import ErasureFilter
     from headrace.erasure.forget import Forgotten, forget, forget_all
-    from headrace.erasure.inventory import Held, Places, places_of, stale_views, views_counting_erased, what_is_held
+    from headrace.erasure.inventory import (
+        Inventory,
+        Places,
+        inventory_of,
+        places_of,
+        stale_views,
+        views_counting_erased,
+    )
     from headrace.erasure.ledger import Entity, Erasure, Ledger
 
 __all__ = [
@@ -13,7 +20,7 @@ __all__ = [
     "Erasure",
     "ErasureFilter",
     "Forgotten",
-    "Held",
+    "Inventory",
     "Ledger",
     "Places",
     "forget",
@@ -21,5 +28,5 @@ __all__ = [
     "places_of",
     "stale_views",
     "views_counting_erased",
-    "what_is_held",
+    "inventory_of",
 ]

@@ -1,8 +1,8 @@
 """Forgetting entities: first the ledger, so that nothing comes back; then what is stored; then the receipts.
 
-An erasure stands in the ledger as begun, with how much the log held of it, before anything is removed, and as finished
-once the receipt is written. So one that is cut short anywhere is known to be, and forgetting the entity again finishes
-it.
+The ledger notes an erasure as begun, with how many of its events the log had, before anything is removed, and as
+finished once the receipt is written. So one that is cut short anywhere is known to be, and forgetting the entity again
+finishes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from headrace.config import Clock, Project
 from headrace.erasure.dataset_search import Holder, datasets_holding
-from headrace.erasure.inventory import Held, Places, places_of, stale_views, what_is_held
+from headrace.erasure.inventory import Inventory, Places, inventory_of, places_of, stale_views
 from headrace.erasure.ledger import Entity, Erasure, Ledger
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable, topic_history
@@ -44,9 +44,9 @@ class Forgotten:
         log_versions: By topic, the log's version since.
         lookups: How many recorded lookups were removed.
         lookups_version: The version of their table since.
-        datasets: The exported datasets that still hold it.
-        stale_views: Views whose records must be made anew from the log: they counted its events for other entities, or
-            are held under another definition than the plan's.
+        datasets: The exported datasets that still have it.
+        stale_views: Views whose records must be created again from the log: they counted its events for other entities,
+            or are stored under another definition than the plan's.
         receipt: The receipt's path.
     """
 
@@ -102,7 +102,7 @@ def forget_all(
         alone: Whether no worker runs: so it is where the store is one that a single worker locks.
         folders: Where to look for exported datasets; None is the project and its state folder.
         grace_s: Where workers run, how long they are given to read the ledger before anything is removed, in seconds.
-        make_anew: Makes every online record anew from the log, where no worker runs; called once if any view needs it.
+        make_anew: Makes every online record again from the log, where no worker runs; called once if any view needs it.
             None leaves that to a worker.
 
     Returns:
@@ -110,18 +110,18 @@ def forget_all(
 
     Raises:
         LookupRequestError: A join key is unknown, is made by a transform and so not in the log, or is of another type;
-            or nothing was ever held of an entity. Nothing was erased.
+            or nothing was ever stored of an entity. Nothing was erased.
         ConfigError: The ledger cannot be read.
         LogError, LogUnavailableError, StoreUnavailableError: Not everything was removed; forget again.
     """
     where = None if folders is None else list(folders)
     all_places = [places_of(plan, store, entity) for entity in entities]
-    held = [what_is_held(project, plan, store, places, where) for places in all_places]
-    unknown = [places for places, found in zip(all_places, held, strict=True) if not found.is_known]
+    inventories = [inventory_of(project, plan, store, places, where) for places in all_places]
+    unknown = [places for places, found in zip(all_places, inventories, strict=True) if not found.is_known]
     if unknown:
         raise never_held(plan, unknown[0].entity)
     ledger = Ledger.load(project.erasures)
-    begun = [_begin(project, ledger, store, *one) for one in zip(all_places, held, strict=True)]
+    begun = [_begin(project, ledger, store, *one) for one in zip(all_places, inventories, strict=True)]
     if not alone:
         time.sleep(grace_s)
     for places, done in zip(all_places, begun, strict=True):
@@ -144,27 +144,27 @@ def forget_all(
 
 
 def never_held(plan: Plan, entity: Entity) -> LookupRequestError:
-    """The error of an entity that nothing was ever held of."""
+    """The error of an entity of which nothing was ever stored."""
     types = {column.name: column.dtype for view in plan.views.values() for column in view.entities}
     named = " and ".join(f"{name} = {value!r} ({types[name]})" for name, value in sorted(entity.items()))
     msg = (
-        f"Nothing was ever held of {named}: no online record, no event in the log, no recorded lookup, no dataset. "
+        f"Nothing was ever stored of {named}: no online record, no event in the log, no recorded lookup, no dataset. "
         "Nothing was erased."
     )
     return LookupRequestError(msg, hint="Check the spelling: keys are compared letter by letter.")
 
 
-def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places, held: Held) -> Forgotten:
+def _begin(project: Project, ledger: Ledger, store: OnlineStore, places: Places, inventory: Inventory) -> Forgotten:
     """Write the ledger, from when on workers drop what is old of the entity."""
     now = time.time_ns() // 1000
     positions = store.positions()
     newest = max((position.record_ts_us for position in positions.values()), default=0)
     before = now if project.clock is Clock.SYSTEM else newest
-    done = Forgotten(tuple(sorted(places.entity)), ledger.digest(places.entity), now, before, log=dict(held.log))
+    done = Forgotten(tuple(sorted(places.entity)), ledger.digest(places.entity), now, before, log=dict(inventory.log))
     done.through = _through(project, store, places)
     ledger.begin(_entry(project, done, store))
     # With what an erasure that was cut short has removed already: a receipt is about all of it.
-    done.log = dict(ledger.erasures[done.digest].rows) if held.is_cut_short else dict(held.log)
+    done.log = dict(ledger.erasures[done.digest].rows) if inventory.is_cut_short else dict(inventory.log)
     return done
 
 

@@ -1,4 +1,4 @@
-"""What is held of an entity, and where: what forgetting it would remove. Looking changes nothing."""
+"""What is stored of an entity, and where: what forgetting it would remove. Looking changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.records.entity_keys import entity_values
 from headrace.stores import Catalogue, OnlineStore
 from headrace.times import date_of, iso_time
 
-__all__ = ["Held", "Places", "places_of", "stale_views", "views_counting_erased", "what_is_held"]
+__all__ = ["Inventory", "Places", "places_of", "stale_views", "views_counting_erased", "inventory_of"]
 
 _KINDS: dict[DType, tuple[type, str]] = {
     DType.INT64: (int, "an integer"),
@@ -38,7 +38,7 @@ _WRITTEN: dict[DType, Callable[[int], Any]] = {
 
 @dataclass(frozen=True)
 class Places:
-    """Where an entity can be held.
+    """Where an entity can be stored.
 
     Attributes:
         entity: Its join keys and values.
@@ -76,8 +76,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What is held of an entity.
+class Inventory:
+    """What is stored of an entity.
 
     Attributes:
         names: Its join keys' names.
@@ -86,8 +86,8 @@ class Held:
         old_files: By topic, how many files of older versions of the log hold events of it.
         lookups: How many recorded lookups.
         datasets: The exported datasets that hold it.
-        made_anew: The views that counted its events for other entities, or are held under another definition than the
-            plan's: their records would be made anew from the log.
+        made_anew: The views that counted its events for other entities, or are stored under another definition than the
+            plan's: their records would be created again from the log.
         erasure: How it was erased before; None where it was not.
     """
 
@@ -102,7 +102,7 @@ class Held:
 
     @property
     def is_known(self) -> bool:
-        """Whether anything is held of it, or was and has been erased."""
+        """Whether anything is stored of it, or was stored and has been erased."""
         counts = (*self.online.values(), *self.log.values(), *self.old_files.values(), self.lookups)
         return any(counts) or bool(self.datasets) or self.erasure is not None
 
@@ -113,7 +113,7 @@ class Held:
 
 
 def places_of(plan: Plan, store: OnlineStore | None, entity: Entity) -> Places:
-    """Where an entity can be held.
+    """Where an entity can be stored.
 
     Args:
         plan: The project's plan.
@@ -152,16 +152,16 @@ def places_of(plan: Plan, store: OnlineStore | None, entity: Entity) -> Places:
     return Places(entity, sources, views)
 
 
-def what_is_held(
+def inventory_of(
     project: Project, plan: Plan, store: OnlineStore | None, places: Places, folders: Iterable[Path] | None = None
-) -> Held:
+) -> Inventory:
     """Look for an entity everywhere that headrace keeps something.
 
     Args:
         project: The project.
         plan: Its plan.
         store: The online store; None where there is none yet.
-        places: Where the entity can be held.
+        places: Where the entity can be stored.
         folders: Where to look for exported datasets; None is the project and its state folder.
 
     Raises:
@@ -178,14 +178,14 @@ def what_is_held(
             online[view.name] = online.get(view.name, 0) + sum(map(len, records))
     ledger = Ledger.load(project.erasures)
     erasure = ledger.erasures.get(ledger.digest(places.entity)) if ledger.erasures else None
-    log = {topic: held.rows for topic, held in found.items()}
+    log = {topic: matches.rows for topic, matches in found.items()}
     rows = _more(log, erasure.rows if erasure is not None and not erasure.is_finished else {})
     lost = {topic for topic, count in rows.items() if count}
-    return Held(
+    return Inventory(
         names=tuple(sorted(places.entity)),
         online=online,
         log=log,
-        old_files={topic: held.old_files for topic, held in found.items()},
+        old_files={topic: matches.old_files for topic, matches in found.items()},
         lookups=LookupTable(project.audit_root).holds(places.as_json).rows,
         datasets=datasets_holding(folders or [project.root, project.state], values),
         made_anew=[] if store is None else stale_views(plan, store.catalogue(), ledger, lost, set(places.entity)),
@@ -206,7 +206,7 @@ def stale_views(
         names: The join keys by which they are.
     """
     current = {view.name: view.hash for view in plan.views.values()}
-    outdated = {name for name, held in catalogue.live.items() if current.get(name) != held}
+    outdated = {name for name, live in catalogue.live.items() if current.get(name) != live}
     return sorted(outdated | views_counting_erased(plan, catalogue, ledger, lost, names))
 
 

@@ -192,7 +192,7 @@ def _erasure(entry: dict[str, Any]) -> Erasure:
 
 
 def _widened(known: Erasure, more: Erasure) -> Erasure:
-    """An entity erased again: offsets of a topic made anew replace the old one's."""
+    """An entity that is erased a second time: offsets of a topic that was created again replace the old ones."""
     through = dict(known.through)
     for topic, ends in more.through.items():
         same = known.identities.get(topic) == more.identities.get(topic)

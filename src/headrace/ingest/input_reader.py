@@ -115,7 +115,7 @@ class Reader:
                 raise _unreadable(name, error) from error
 
     def close(self) -> None:
-        """Let go of files and database."""
+        """Close files and database."""
         self._con.close()
 
     def _part(self, name: str) -> Part:

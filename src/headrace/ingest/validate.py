@@ -31,7 +31,8 @@ _ANY_TIME_MS = us_of(datetime(9999, 12, 31, tzinfo=UTC)) // 1000
 _NO_ZONE = "has no time zone: say it, --zone UTC (or Europe/Berlin …)"
 _NO_TIME = (
     "; other times are read by --zone or --epoch, or by a query: "
-    "--query \"SELECT * REPLACE (strptime(\\\"x\\\", '%d-%b-%Y %H:%M:%S') AT TIME ZONE 'UTC' AS \\\"x\\\") FROM 'file'\""
+    '--query "SELECT * REPLACE (strptime(\\"x\\", \'%d-%b-%Y %H:%M:%S\') AT TIME ZONE \'UTC\' AS \\"x\\") '
+    "FROM 'file'\""
 )
 
 

@@ -31,7 +31,7 @@ _READY_S = 15.0
 _STOP_S = 5.0
 _PROBE_S = 1.0
 
-# On Linux the kernel is asked to end the broker when whoever started it dies, kill -9 included. It has to be asked
+# On Linux the kernel is asked to end the broker when its parent process dies, kill -9 included. It has to be asked
 # from within the child; a `preexec_fn` would run Python between fork and exec, which can deadlock where there are
 # threads, so a child of a few lines asks and becomes the broker. The last check is for a parent that died before the
 # question.

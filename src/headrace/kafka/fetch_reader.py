@@ -324,7 +324,7 @@ class RecordReader:
         return TopicPartition(*source, self._next[source])
 
     def _warn(self, errors: list[KafkaError]) -> None:
-        """Log each kind of error once, as librdkafka tries again by itself. Raise what the broker will always refuse."""
+        """Log each kind of error once: librdkafka tries again by itself. Raise what the broker will always refuse."""
         for error in errors:
             if is_refusal(error.code()):
                 raise refused(self._connection, error.str(), error.code())

@@ -46,7 +46,7 @@ class Keeper:
             delta: The table as it is now.
 
         Returns:
-            Whether the table has changed, so that it must be opened anew.
+            Whether the table has changed, so that it must be opened again.
         """
         self._until_look -= 1
         if self._until_look > 0 or not self._rule.small_files:

@@ -97,7 +97,7 @@ class Compacted(NamedTuple):
     Attributes:
         before: How many files the table had.
         after: How many it has.
-        rows: How many rows were written anew.
+        rows: How many rows were written again.
         read_bytes: The bytes of the files replaced.
         written_bytes: The bytes of those that replace them.
         version: The table's version since; None where there is no table.
@@ -138,7 +138,7 @@ def table_files(delta: DeltaTable) -> list[TableFile]:
 def due(files: Iterable[TableFile], rule: Upkeep, *, overdue: bool = False) -> list[list[TableFile]]:
     """The files that a worker should merge, as groups that become one file each.
 
-    Files are merged with others of about their size, so that each row is written anew once or twice, not at every
+    Files are merged with others of about their size, so that each row is written again once or twice, not at every
     merge.
 
     Args:

@@ -139,7 +139,7 @@ def laid_out(table: pa.Table, schema: pa.Schema, topic: str) -> pa.Table:
     unknown = [name for name in table.column_names if name not in schema.names]
     if unknown:
         msg = f"Rows for the log of topic {topic!r} have a column {unknown[0]!r} that its source does not declare."
-        raise LogError(msg, hint="Run `headrace apply` and start the worker anew.")
+        raise LogError(msg, hint="Run `headrace apply` and start the worker again.")
     columns = []
     for field in schema:
         if field.name == DATE:

@@ -1,4 +1,4 @@
-"""Which table a log is, and since when: one that was made anew in its place has another id."""
+"""Which table a log is, and since when: one that was created again in its place has another id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Made(NamedTuple):
     """A table's identity.
 
     Attributes:
-        id: What tells it from one that was made anew in its place.
+        id: The table's id. A table that was created again in its place has another.
         at_us: When it was made by the wall clock, in µs; None where it does not say.
     """
 

@@ -166,7 +166,7 @@ class EventLog:
         return None if table is None else table.version()
 
     def table_id(self) -> str | None:
-        """What tells this table from one that was made anew in its place; None where there is no table yet."""
+        """The table's id: a table that was created again in its place has another. None where there is no table yet."""
         table = open_table(self.location)
         return None if table is None else str(table.metadata().id)
 
@@ -381,7 +381,7 @@ class EventLog:
             if declared == schema:
                 delta.create_write_transaction([*files], "append", delta.schema(), [DATE], commit_properties=once)
             else:
-                # Delta Lake declares columns anew only where something is overwritten: here, what is of no date.
+                # Delta Lake declares columns again only where something is overwritten: here, what is of no date.
                 delta.create_write_transaction(
                     [*files], "overwrite", declared, [DATE], partition_filters=_OF_NO_DATE, commit_properties=once
                 )

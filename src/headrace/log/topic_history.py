@@ -1,6 +1,6 @@
 """Which topics a log was made from, and what of them is missing: notes in the state (`log/_topics.json`).
 
-A topic that was deleted and made anew begins at offset 0 again: it is another *incarnation* of the topic. Its
+A topic that was deleted and created again begins at offset 0 again: it is another *incarnation* of the topic. Its
 partitions are other source partitions, numbered after those of the incarnations before it, which are sealed: nothing is
 ever added to them.
 
@@ -137,10 +137,10 @@ class TopicHistory:
         number = self.live.base + partition
         if number >= FIRST_IMPORT:
             msg = (
-                f"The topic was made anew {len(self.incarnations) - 1:,} times, and no source partition is left for "
-                f"its partition {partition}."
+                f"The topic was created again {len(self.incarnations) - 1:,} times, and no source partition is left "
+                f"for its partition {partition}."
             )
-            raise LogError(msg, hint="`headrace reset` empties stores and log, and numbering begins anew.")
+            raise LogError(msg, hint="`headrace reset` empties stores and log, and numbering begins again.")
         return number
 
     def kafka(self, number: int) -> int | None:
@@ -196,7 +196,7 @@ class TopicHistory:
         used: int = -1,
         newest_us: int | None = None,
     ) -> TopicHistory:
-        """The history once the topic was made anew.
+        """The history once the topic was created again.
 
         Args:
             identity: What the new one is known by.
@@ -286,7 +286,8 @@ def _note(file: StateFile) -> Note[dict[str, TopicHistory]]:
     def damaged(error: Exception) -> LogError:
         msg = f"The notes on topics {file} cannot be understood: {error!r}."
         hint = (
-            "Restore the file from a copy: without it, a topic made anew could be read into the places of the old one."
+            "Restore the file from a copy: without it, a topic that was created again could be read into the places of "
+            "the old one."
         )
         return LogError(msg, hint=hint)
 

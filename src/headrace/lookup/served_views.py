@@ -19,7 +19,7 @@ _REQUESTS = 1_000
 
 _REBUILD = (
     "Change the source back and apply, or run `headrace stream --rebuild`: "
-    "it fills the store anew from the log, under the plan as it is now."
+    "it fills the store again from the log, under the plan as it is now."
 )
 
 

@@ -100,16 +100,19 @@ class ReadBack:
         instead = (
             "Make its validators and serializers such that validating the model's own JSON changes nothing"
             if by_mapping
-            else "Send the mapping that the instance was made from, or make the model's validators leave their own results alone"
+            else "Send the mapping that the instance was made from, or make the model's validators leave their own "
+            "results alone"
         )
         hint = f"{instead}. This event was not sent."
         if isinstance(read, _Refused):
             where = f" at {field}" if field else ""
-            msg = f"{self._name} does not accept the JSON that it writes{where}: {read.why}. The JSON: {_shown(read.form.decode())}"
+            json_text = _shown(read.form.decode())
+            msg = f"{self._name} does not accept the JSON that it writes{where}: {read.why}. The JSON: {json_text}"
             return EventChangesError(msg, hint=hint)
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         msg = (
-            f"{self._name}.{field} is {_shown(values.get(field, _MISSING))} here, and would be {_shown(read)} for the stream, "
+            f"{self._name}.{field} is {_shown(values.get(field, _MISSING))} here, and would be {_shown(read)} for the "
+            "stream, "
             f"which validates the event again{more}."
         )
         return EventChangesError(msg, hint=hint)

@@ -219,10 +219,10 @@ class BatchingProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python shi
         Args:
             place: Their partition.
             records: The records, in order.
-            begun: Told of each batch that is begun with them.
+            begun: Called with each batch that is begun for them.
 
         Returns:
-            Whether one was, so that `wake` is to be called.
+            Whether one was; then call `wake`.
         """
         queued = self._accumulator
         first, was_begun = 0, False

@@ -70,8 +70,9 @@ class RecordClock:
         if before is not None and timestamp_ms - before > _JUMP_MS:
             moved = f"from {iso_time(before * 1000)} to {iso_time(timestamp_ms * 1000)}"
             warnings.warn(
-                f"This event moves the record clock of the project {self._project} {moved}: lookups are answered for that time from "
-                "now on, where most windows may be empty. Give send() the timestamp at which the event is to be known, look up `at` "
+                f"This event moves the record clock of the project {self._project} {moved}: from now on lookups are "
+                "answered for that time, at which most windows may be empty. Give send() the timestamp at which the "
+                "event becomes known, look up `at` "
                 'a time, or set clock = "system" in headrace.toml for events of today.',
                 HeadraceWarning,
                 stacklevel=4,

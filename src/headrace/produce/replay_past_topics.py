@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["NO_PAST_TOPICS", "RESUME_HINT", "PastTopics", "read_past_topics"]
 
 RESUME_HINT = (
-    "Resume with the same --from, --until, --late and --seed as before. Without --resume all events are sent again, and "
-    "count again."
+    "Resume with the same --from, --until, --late and --seed as before. Without --resume all events are sent again, "
+    "and count again."
 )
 
 
@@ -53,8 +53,8 @@ class PastTopics:
         logged = self.last.get(partition, {}).get(place, timestamp_ms)
         if logged != timestamp_ms:
             msg = (
-                f"The log of {topic!r} has other events than this replay sent before the topic was created again: event "
-                f"{place:,} of partition {partition} has timestamp {logged} instead of {timestamp_ms}."
+                f"The log of {topic!r} has other events than this replay sent before the topic was created again: "
+                f"event {place:,} of partition {partition} has timestamp {logged} instead of {timestamp_ms}."
             )
             raise TopicError(msg, hint=RESUME_HINT)
 

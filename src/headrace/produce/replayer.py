@@ -39,7 +39,7 @@ def produce(
         project: The project.
         topic: A topic, or the name of its source.
         options: What to replay, and how.
-        report: Told of progress.
+        report: Called with the progress.
 
     Returns:
         What was done.
@@ -72,7 +72,7 @@ def replay(
         producer: The producer.
         history: The events.
         options: What to replay, and how.
-        report: Told of progress.
+        report: Called with the progress.
         past: What is logged of the topic before it was created again, for `resume`.
 
     Returns:
@@ -184,7 +184,7 @@ def _send_all(run: _Run, report: Report | None) -> None:
 
 
 def _wait(due: float, progress: ReplayProgress, report: Report | None) -> None:
-    """Sleep until an event is due, telling of progress meanwhile."""
+    """Sleep until an event is due, and report progress meanwhile."""
     while (left := due - time.monotonic()) > 0.001:
         time.sleep(min(left, _REPORT_S))
         if report is not None and left > _REPORT_S:

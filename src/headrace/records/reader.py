@@ -290,13 +290,13 @@ class RecordReader:
 
     def _complaint(self, record: bytes, entity: bytes) -> StoreDamagedError | None:
         where = f"The record of {entity.decode('utf-8', 'replace')} in view {self.layout.view.versioned_name}"
-        hint = "The store is damaged: `headrace stream --rebuild` builds it anew from the log, and loses nothing."
+        hint = "The store is damaged: `headrace stream --rebuild` builds it again from the log, and loses nothing."
         if len(record) < WORD:
             return StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", hint=hint)
         if int.from_bytes(record[:4], "little") != FIRST_WORD:
             found, version = record[: len(MAGIC)], record[len(MAGIC)]
             msg = f"{where} starts with {found!r} version {version}; this headrace reads version {VERSION}."
-            return StoreDamagedError(msg, hint="`headrace stream --rebuild` writes the records anew from the log.")
+            return StoreDamagedError(msg, hint="`headrace stream --rebuild` writes the records again from the log.")
         if len(record) < HEADER.size:
             return StoreDamagedError(f"{where} is cut short ({len(record)} bytes).", hint=hint)
         _, checksum, *_, length, families = HEADER.unpack_from(record)

@@ -16,7 +16,7 @@ from headrace.windows.group_sort import stable_order
 __all__ = ["RecordGroups"]
 
 _MAX_CODE = 1 << 40
-"""Codes of more columns than fit below are numbered anew from 0, so that their products stay in 64 bits."""
+"""Codes of more columns than fit below are numbered again from 0, so that their products stay in 64 bits."""
 
 
 @dataclass(frozen=True)

@@ -156,9 +156,9 @@ class OnlineStore(ABC):
     def epoch(self) -> object | None:
         """A value that stays the same as long as records change only through commits that name it.
 
-        Whoever keeps in memory what it read and committed, and names the epoch in its commits, need not read again
-        meanwhile. There can be one such writer: a commit that names another epoch, or none, begins a new epoch, and so
-        do a deletion and a commit that fails. None where the store cannot detect other writers.
+        A writer that keeps in memory what it read and committed, and names the epoch in its commits, need not read
+        again meanwhile. There can be one such writer: a commit that names another epoch, or none, begins a new epoch.
+        So do a deletion and a commit that fails. None where the store cannot detect other writers.
         """
         return None
 

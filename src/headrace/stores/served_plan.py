@@ -33,11 +33,11 @@ def live_view(declared: View, catalogue: Catalogue) -> View:
     if catalogue.building.get(name) == declared.hash:
         msg = f"{declared.versioned_name} is being built from the log, and no other version of it is served."
         raise PlanMismatchError(msg, hint="`headrace status` shows when it is live.")
-    state = f"holds {name}@{stored}" if stored else f"has never held the view {name}"
+    state = f"holds {name}@{stored}" if stored else f"has never had the view {name}"
     msg = f"The plan says {declared.versioned_name}, but the online store {state}."
     hint = (
         f"`headrace backfill {name}` builds it from the log while the stream runs; `headrace stream --rebuild` fills "
-        "the whole store anew under the plan as it is now."
+        "the whole store again under the plan as it is now."
     )
     raise PlanMismatchError(msg, hint=hint)
 

@@ -140,7 +140,7 @@ class SimulatedWorker:
         self.deliver(one for sent in _known(at_us, rounds) for one in sent)
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         self.store.close()
 
 

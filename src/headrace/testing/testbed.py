@@ -210,7 +210,7 @@ class Testbed:
         self._worker.flush()
 
     def close(self) -> None:
-        """Let go of the stores and the temporary folder."""
+        """Close the stores and remove the temporary folder."""
         self._worker.close()
         if self._past is not None:
             self._past.close()

@@ -60,8 +60,8 @@ def _why_lost(project: Project, log: EventLog, version: int, table_id: str | Non
         if receipt is not None:
             return Problem(receipt.reason, f"version {version} of the log of {topic!r} is gone: {receipt}")
         what = (
-            f"version {version} of the log of {topic!r} is gone, although there is version {newest}: the commits that led "
-            f"to it were removed, as by a clean-up of Delta's log ({error.what})"
+            f"version {version} of the log of {topic!r} is gone, although there is version {newest}: the commits that "
+            f"led to it were removed, as by a clean-up of Delta's log ({error.what})"
         )
         return Problem(Reason.VERSIONS_REMOVED, what)
     return _why_unreadable(snapshot, log.snapshot(), receipt)

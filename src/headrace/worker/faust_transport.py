@@ -174,7 +174,7 @@ class RoundConsumer(driver.Consumer):
                 self.rounds.place(place.offsets, place.epoch)
 
     async def on_stop(self) -> None:
-        """Leave the group, and let go of the connections."""
+        """Leave the group, and close the connections."""
         self.rounds.stop()
         self._reading.shutdown(wait=False)
         await super().on_stop()

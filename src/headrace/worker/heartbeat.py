@@ -56,7 +56,7 @@ class Heartbeat:
         worker: Its name: host and process.
         host: Where it runs.
         pid: Its process there.
-        born: When the system says that this process began, by which another process of the same number is told apart;
+        born: When the system says that this process began, to distinguish it from a later process of the same number;
             None where it does not say.
         since: When it started, in seconds since 1970.
         beat: When it said this.
@@ -93,8 +93,8 @@ class Heartbeat:
 
     def to_json(self, now: float) -> dict[str, Any]:
         """As JSON, with what follows from it now."""
-        told = asdict(self) | {"state": str(self.state), "partitions": list(self.partitions)}
-        return told | {"gone": self.is_gone, "stale": self.is_stale(now), "beat_age_s": round(self.age_s(now), 3)}
+        facts = asdict(self) | {"state": str(self.state), "partitions": list(self.partitions)}
+        return facts | {"gone": self.is_gone, "stale": self.is_stale(now), "beat_age_s": round(self.age_s(now), 3)}
 
 
 def _born(pid: int) -> str | None:
@@ -130,7 +130,7 @@ class Heart:
         now, host = time.time(), socket.gethostname()
         name = f"{host}-{os.getpid()}"
         self._path = folder / f"{name}.json"
-        self._told = Heartbeat(name, host, os.getpid(), now, now, WorkerState.STARTING, born=_born(os.getpid()))
+        self._last = Heartbeat(name, host, os.getpid(), now, now, WorkerState.STARTING, born=_born(os.getpid()))
         self._written = 0.0
         _remove_old(folder, now)
         self.beat(WorkerState.STARTING)
@@ -138,7 +138,7 @@ class Heart:
     @property
     def worker(self) -> str:
         """The worker's name."""
-        return self._told.worker
+        return self._last.worker
 
     def beat(self, state: WorkerState, **facts: Any) -> None:
         """Say what the worker does; about once a second, and whenever that changes.
@@ -147,13 +147,13 @@ class Heart:
             state: What it does.
             facts: Other attributes of `Heartbeat` that have changed; `note` is forgotten where it is left out.
         """
-        told = replace(self._told, **{"note": None, **facts}, state=state)
-        changed = told != replace(self._told, round_at=told.round_at)
-        self._told = told
+        new = replace(self._last, **{"note": None, **facts}, state=state)
+        changed = new != replace(self._last, round_at=new.round_at)
+        self._last = new
         now = time.monotonic()
         if changed or now - self._written >= _EVERY_S:
             self._written = now
-            self._write(replace(told, beat=time.time()))
+            self._write(replace(new, beat=time.time()))
 
     def end(self, why: str | None) -> None:
         """The worker ends.
@@ -163,12 +163,12 @@ class Heart:
         """
         self.beat(WorkerState.ENDED if why is None else WorkerState.FAILED, note=why, partitions=())
 
-    def _write(self, told: Heartbeat) -> None:
+    def _write(self, heartbeat: Heartbeat) -> None:
         # A disk that cannot take a sign of life cannot take the log either, and that says more.
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             aside = self._path.with_suffix(".new")
-            aside.write_text(json.dumps(asdict(told)), encoding="utf-8")
+            aside.write_text(json.dumps(asdict(heartbeat)), encoding="utf-8")
             aside.replace(self._path)
 
 
@@ -178,15 +178,15 @@ def read_heartbeats(folder: Path) -> list[Heartbeat]:
     Args:
         folder: Where they are.
     """
-    found = [told for path in sorted(folder.glob("*.json")) if (told := _read(path)) is not None]
-    return sorted(found, key=lambda told: (told.is_gone, told.worker))
+    found = [one for path in sorted(folder.glob("*.json")) if (one := _read(path)) is not None]
+    return sorted(found, key=lambda one: (one.is_gone, one.worker))
 
 
 def _read(path: Path) -> Heartbeat | None:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
         known = {one.name for one in fields(Heartbeat)}
-        made = Heartbeat(**{name: value for name, value in told.items() if name in known})
+        made = Heartbeat(**{name: value for name, value in facts.items() if name in known})
         return replace(made, state=WorkerState(made.state), partitions=tuple(made.partitions))
     except (OSError, ValueError, TypeError, AttributeError):  # it is just being removed, or is another version's
         return None
@@ -194,8 +194,8 @@ def _read(path: Path) -> Heartbeat | None:
 
 def _remove_old(folder: Path, now: float) -> None:
     for path in _files(folder):
-        told = _read(path)
-        if told is not None and told.is_gone and now - told.beat > _KEPT_S:
+        found = _read(path)
+        if found is not None and found.is_gone and now - found.beat > _KEPT_S:
             path.unlink(missing_ok=True)
 
 

@@ -28,8 +28,8 @@ def note_origin(store: OnlineStore, root: Place, sources: Iterable[Source]) -> N
     Args:
         store: The store, open to write.
         root: The place of all logs.
-        sources: The sources: all of them when a worker starts, and only the one that was appended to after that. Another
-            source's first append may still be on its way.
+        sources: All sources when a worker starts. After that only the one that was appended to: the first append of
+            another may not be finished.
 
     Raises:
         LogError, LogUnavailableError: A log cannot be read or made.
@@ -74,7 +74,7 @@ def check_refillable_from(store: OnlineStore, root: Place, sources: Iterable[Sou
         made = made_log(root, source)
         if known - {UNKNOWN_LOG, None if made is None else made.id}:
             msg = (
-                "The online store has events that are gone from the broker, so it must be filled anew. But the log of "
+                "The online store has events that are gone from the broker, so it must be filled again. But the log of "
                 f"{source.topic!r} from which it was filled is not at {Location.of(root).below(source.topic)}. "
                 "What only that log has would be lost."
             )

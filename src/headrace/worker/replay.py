@@ -2,7 +2,7 @@
 
 There is no other way back from the log.
 
-A worker that starts, a store that is filled anew, an import, and a view's new version all read the log by `chunks`. A
+A worker that starts, a store that is filled again, an import, and a view's new version all read the log by `chunks`. A
 replay that was cut short continues from the offsets that the store has applied by then; a record
 skips what it has applied.
 """
@@ -148,7 +148,7 @@ def replay_beside_others(replaying: Callable[[], object], wait: Callable[[float]
 
 
 def keep_now(store: OnlineStore, before: Mapping[SourcePartition, Position]) -> None:
-    """Keep the time of the record clock, which is the newest record, in a store that was filled anew.
+    """Keep the time of the record clock, which is the newest record, in a store that was filled again.
 
     Args:
         store: The store.

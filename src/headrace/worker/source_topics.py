@@ -161,7 +161,7 @@ class SourceTopics(Numbers):
         return change
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._asking.shutdown(wait=True)
         self._watch.close()
 
@@ -188,7 +188,8 @@ def settle_topics(
         is_embedded: Whether the broker is the embedded one.
 
     Returns:
-        The topics, and whether the online store must be filled anew because it has events that the log never will have.
+        The topics, and whether the online store must be filled again because it has events that the log never will
+        have.
 
     Raises:
         TopicError: A person has to decide.
@@ -237,7 +238,7 @@ def settle_topics(
     for topic, history in histories.items():
         logged = stored[topic].logged
         # Also gaps that were accepted earlier: the worker that noted one may have been killed before it filled the
-        # store anew.
+        # store again.
         open_gaps = {gap.source_partition for gap in history.gaps if logged.get(gap.source_partition, -1) < gap.last}
         is_behind |= any(stored[topic].is_ahead(number) for number in {*history.sealed, *open_gaps})
     return SourceTopics(notes, histories, watch, is_embedded=is_embedded), is_behind

@@ -41,7 +41,7 @@ __all__ = ["hand_off_alone", "prepare", "refill"]
 logger = logging.getLogger(__name__)
 
 _OBJECTION_S = 5.0
-_REBUILD = "Run `headrace stream --rebuild`: it fills the store anew from the log, under the plan as it is now."
+_REBUILD = "Run `headrace stream --rebuild`: it fills the store again from the log, under the plan as it is now."
 
 
 def prepare(
@@ -59,7 +59,7 @@ def prepare(
         project: The project.
         plan: The plan.
         connection: The broker.
-        rebuild: Whether to fill the online store anew from the log.
+        rebuild: Whether to fill the online store again from the log.
         accept: What a person has accepted.
         on_step: Called for each batch of the log that is read or applied.
 
@@ -69,7 +69,7 @@ def prepare(
     Raises:
         PlanMismatchError: The store was filled under another plan or clock.
         TopicError: A topic is not the one the log was made from, or the broker no longer has what comes next.
-        LogError: The store would have to be filled anew, from a log that is not here.
+        LogError: The store would have to be filled again, from a log that is not here.
         StoreLockedError: Another worker writes the store.
         RetryableError: The broker, the store or the log is away.
     """
@@ -97,7 +97,7 @@ def prepare(
         before = store.positions() if is_behind else {}
         if is_behind and not rebuild:
             check_refillable_from(store, project.log_root, plan.sources.values())
-            logger.warning("The online store has applied events that are gone and were not logged; it is filled anew.")
+            logger.warning("The online store has applied events that are gone and were not logged; it is filled again.")
         if rebuild or is_behind:
             _check_refillable(plan, logs, project, on_step)
             store.clear()
@@ -213,7 +213,7 @@ def _served(plan: Plan, store: OnlineStore) -> Plan:
 
 
 def refill(store: OnlineStore, project: Project, plan: Plan) -> None:
-    """Fill the store anew from the log, as `--rebuild` does, while no worker runs.
+    """Fill the store again from the log, as `--rebuild` does, while no worker runs.
 
     Args:
         store: The store, open to write.

@@ -239,9 +239,9 @@ def other_topic(topic: str, known: str, found: str, *, is_embedded: bool = False
         hint = f"It was deleted and created again, so its offsets begin at 0 again. {again}; {reset}."
     else:
         hint = (
-            "The broker is another cluster. If it has the same records at the same offsets (a mirror, a restored backup), "
-            f"`headrace stream --accept-cluster` continues there. If the topic is a new one, {again}. {reset}. "
-            "If this is the wrong broker, correct `broker` in headrace.toml."
+            "The broker is another cluster. If it has the same records at the same offsets (a mirror, a restored "
+            f"backup), `headrace stream --accept-cluster` continues there. If the topic is a new one, {again}. "
+            f"{reset}. If this is the wrong broker, correct `broker` in headrace.toml."
         )
     return TopicError(msg, hint=f"{hint} docs/topics.md helps to choose.")
 
@@ -325,8 +325,8 @@ def lost_error(topic: str, lost: Mapping[int, tuple[int, int]]) -> TopicError:
     msg = f"The broker has lost records that the log has: {named}. Other events would get their offsets."
     hint = (
         "It was restored from an older copy, or a replica that was behind was made leader. "
-        "`headrace stream --accept-new-topic` keeps what is logged, and reads what the broker gets from now on as a new "
-        "topic. docs/topics.md says what that means."
+        "`headrace stream --accept-new-topic` keeps what is logged, and reads what the broker gets from now on as a "
+        "new topic. docs/topics.md says what that means."
     )
     return TopicError(msg, hint=hint)
 

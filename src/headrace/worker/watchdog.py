@@ -84,7 +84,7 @@ class Watchdog:
                     faulthandler.dump_traceback_later(self._within_s + 2 * _SAY_S, exit=True, file=sys.__stderr__)
         self._start()
 
-    def told(self, code: int) -> None:
+    def reported(self, code: int) -> None:
         """The reason was reported elsewhere, and the process ends with this code."""
         self._code = code
         self.end()

@@ -60,7 +60,7 @@ def run_worker(
     Args:
         project: The project.
         until_end: Stop once everything that the topics hold now has been applied and logged.
-        rebuild: Fill the online store anew from the log first.
+        rebuild: Fill the online store again from the log first.
         accept: What of a topic's losses a person has accepted.
         watch: Called a few times a second with the statistics, from another thread.
         watchdog: What ends the process if the worker does not end; None makes one for the time until this returns.

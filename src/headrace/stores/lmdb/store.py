@@ -18,7 +18,7 @@ A commit of many records that need not become readable at once is several transa
 (`OnlineStore.commit`). The pages that a transaction frees can be used by the one after next, so the file stays about as
 large as its contents.
 
-A file lock allows one store to write at a time. So whoever writes through that store may keep what it read and wrote:
+A file lock allows one store to write at a time. So the one writer may keep in memory what it read and wrote:
 an epoch lasts until another process writes, a commit names another epoch or none, a commit fails, or records are
 deleted.
 """
