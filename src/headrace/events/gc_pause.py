@@ -1,4 +1,4 @@
-"""Switching Python's garbage collector off while many events are made at once."""
+"""Switching Python's garbage collector off while many objects are made at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ __all__ = ["without_collector"]
 def without_collector() -> Iterator[None]:
     """Switch the garbage collector off inside the block.
 
-    Events are freed by reference counting. Searching them for cycles while they are made takes as long as making them.
+    Events and records are freed by reference counting. Searching them for cycles while they are made takes as long as
+    making them.
     """
     was_on = gc.isenabled()
     gc.disable()

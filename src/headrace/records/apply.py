@@ -15,6 +15,7 @@ from pathlib import Path
 
 from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
+from headrace.events.gc_pause import without_collector
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Plan, View
 from headrace.records.view_records import ViewRecords
@@ -139,14 +140,15 @@ class Applier:
     def writes(self, batches: Sequence[EventBatch], now_us: int | None = None) -> list[Write]:
         """What `apply` would write, from the records as they are now; `commit` these before asking for the next."""
         self._prepare_caches()
-        return [
-            write
-            for batch in batches
-            if len(batch)
-            for version in list(self._versions.values())
-            if version.view.source == batch.source.name
-            for write in version.writes(version.part_of_round(batch), now_us)
-        ]
+        with without_collector():  # a key and a write per record, none of which is in a cycle
+            return [
+                write
+                for batch in batches
+                if len(batch)
+                for version in list(self._versions.values())
+                if version.view.source == batch.source.name
+                for write in version.writes(version.part_of_round(batch), now_us)
+            ]
 
     def commit(
         self,
@@ -155,7 +157,8 @@ class Applier:
         required: Mapping[SourcePartition, int] = NOTHING,
     ) -> None:
         """Write what `writes` gave; see `OnlineStore.commit`."""
-        self._store.commit(writes, positions, required, self._writes_epoch, at_once=self._is_at_once)
+        with without_collector():
+            self._store.commit(writes, positions, required, self._writes_epoch, at_once=self._is_at_once)
         self._cached_epoch = self._writes_epoch
 
     @property

@@ -1,13 +1,12 @@
 """The embedded online store: LMDB. Readers in other processes never block, and one worker writes.
 
-    records     view, digest of the entity, topic, partition    → record
-                the same and a zero byte: the record's head     → applied offset, entity
+    records     view, digest of the entity, topic, partition    → record, entity, applied offset
     positions   topic, partition                                → offset, newest record time, newest event time
     journal     topic, partition, last offset                   → first offset, known_at
     meta        name                                            → text (the catalogue)
 
-LMDB's keys end at 511 bytes, and an entity's key may be longer. So a record's key has a digest of it, and its head the
-entity's key itself. Record and head are neighbours in the tree, and a lookup copies no heads.
+LMDB's keys end at 511 bytes, and an entity's key may be longer. So a record's key has a digest of it, and the entity's
+key itself stands after the record. What stands after it is cut off when a record is read.
 
 Commits are not synced one by one: `sync` is called before Kafka offsets are committed. A machine that goes down between
 two syncs may leave pages of both (LMDB overwrites pages that the tree of the last sync still uses). So a store that was
@@ -30,7 +29,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
@@ -70,14 +68,10 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
-_HEAD = struct.Struct("<q")
-"""In a record's head: the applied offset, which the entity's key follows."""
+_TRAILER = struct.Struct("<qH")
+"""The end of a value: the record's applied offset, and the length of the entity's key, which stands before it."""
 
-_HEAD_KEY = b"\0"
-"""What the key of a head has more than its record's key."""
-
-_KEY, _SORT_KEY = attrgetter("key"), attrgetter("sort_key")
-_ENTITY, _APPLIED, _RECORD = attrgetter("entity"), attrgetter("applied"), attrgetter("record")
+_KEY, _SORT_KEY, _ENTITY = attrgetter("key"), attrgetter("sort_key"), attrgetter("entity")
 _PREFIX_BYTES = 24
 """Of a record's key: the view's hash and the entity's digest."""
 
@@ -136,7 +130,9 @@ class LmdbStore(OnlineStore):
 
     def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
         with self._begin() as txn:
-            return self._values(txn, list(map(_SORT_KEY, keys)))
+            values = self._values(txn, list(map(_SORT_KEY, keys)))
+        after = [-_TRAILER.size - len(key.entity) for key in keys]
+        return [None if value is None else value[:end] for value, end in zip(values, after, strict=True)]
 
     def commit(
         self,
@@ -168,14 +164,18 @@ class LmdbStore(OnlineStore):
 
     def _write(self, txn: Any, writes: list[Write], keys: list[bytes], epoch: object | None) -> None:
         """Write records whose keys ascend."""
-        if writes and (epoch is None or epoch is not self._epoch):
+        if not writes:
+            return
+        if epoch is None or epoch is not self._epoch:
             self._begin_epoch()
-            found = self._values(txn, [key + _HEAD_KEY for key in keys])
-            refuse_any_stale(writes, [None if head is None else _HEAD.unpack_from(head)[0] for head in found])
-        parts = zip(map(_HEAD.pack, map(_APPLIED, writes)), map(_ENTITY, map(_KEY, writes)), strict=True)
-        heads = zip([key + _HEAD_KEY for key in keys], map(b"".join, parts), strict=True)
-        records = zip(keys, map(_RECORD, writes), strict=True)
-        txn.cursor(self._records).putmulti(chain.from_iterable(zip(records, heads, strict=True)))
+            found = self._values(txn, keys)
+            refuse_any_stale(writes, [None if value is None else _trailer(value)[0] for value in found])
+        record_keys, _, applied, records, _ = zip(*writes, strict=True)
+        entities = list(map(_ENTITY, record_keys))
+        trailers = map(_TRAILER.pack, applied, map(len, entities))
+        txn.cursor(self._records).putmulti(
+            zip(keys, map(b"".join, zip(records, entities, trailers, strict=True)), strict=True)
+        )
 
     def _move(self, txn: Any, positions: Mapping[SourcePartition, Position]) -> None:
         """Move positions, except those that are further already."""
@@ -245,10 +245,11 @@ class LmdbStore(OnlineStore):
             cursor = txn.cursor(self._records)
             prefix = bytes.fromhex(view)
             if cursor.set_range(prefix):
-                while cursor.key().startswith(prefix):
-                    cursor.next()  # from the record to its head
-                    found[cursor.value()[_HEAD.size :]] = None
-                    cursor.next()
+                for key, value in cursor:
+                    if not key.startswith(prefix):
+                        break
+                    end = len(value) - _TRAILER.size
+                    found[value[end - _trailer(value)[1] : end]] = None
         return list(found)
 
     def delete(self, view: str, entities: Iterable[bytes], source: SourcePartition | None = None) -> int:
@@ -260,8 +261,7 @@ class LmdbStore(OnlineStore):
                 for entity in entities
             }:
                 while cursor.set_range(prefix) and cursor.key().startswith(prefix):
-                    cursor.delete()  # the record
-                    cursor.delete()  # its head, where the cursor is now
+                    cursor.delete()
                     deleted += 1
             if deleted:
                 self._begin_epoch()
@@ -353,17 +353,15 @@ def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tup
     seek, key_of, value_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
     known = _SOURCES.get
     for entity in entities:
-        prefix = view + _digest(entity)
+        prefix, end = view + _digest(entity), -_TRAILER.size - len(entity)
         records: list[tuple[SourcePartition, bytes]] = []
         if seek(prefix):
             source = known(key_of().removeprefix(prefix))
             if source is not None:  # most entities have one record, of a partition that is known
-                records = [(source, value_of())]
-                advance()  # to its head
+                records = [(source, value_of()[:end])]
                 advance()
             while (key := key_of()).startswith(prefix):
-                records.append((_source_of(key[_PREFIX_BYTES:]), value_of()))
-                advance()
+                records.append((_source_of(key[_PREFIX_BYTES:]), value_of()[:end]))
                 advance()
         found.append(records)
     return found
@@ -372,6 +370,12 @@ def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tup
 def _source_of(key: bytes) -> SourcePartition:
     source = _SOURCES.get(key)
     return _SOURCES.setdefault(key, _source_partition(key)) if source is None else source
+
+
+def _trailer(value: bytes) -> tuple[int, int]:
+    """The applied offset of a value's record, and the length of its entity's key."""
+    applied, entity_bytes = _TRAILER.unpack_from(value, len(value) - _TRAILER.size)
+    return applied, entity_bytes
 
 
 def _in_order(keys: Sequence[bytes]) -> list[int]:
