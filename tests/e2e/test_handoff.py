@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,8 @@ def test_changed_view_goes_live_under_load_and_rolls_back(
                 assert deployment.json(*LOOKUP)["features"][FEATURE] == expected(deployment, second, 3)
                 assert deployment.json("rollback", VIEW)["version"] == first.views[VIEW].hash
                 assert deployment.json(*LOOKUP)["features"][FEATURE] == expected(deployment, second, 1)
-                time.sleep(0.1)
+                served = len(server.served)
+                wait_until(lambda: len(server.served) > served + 1, "a lookup of the old version")
             assert server.failure is None
         finally:
             worker.terminate()

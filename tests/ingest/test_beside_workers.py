@@ -8,8 +8,8 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ from headrace.stores import open_store
 from headrace.times import us_of
 from headrace.worker.startup import refill
 from tests.ingest.conftest import FEATURES, SOURCE, Sale, Shop, brute_force, random_sales, same
+from tests.waits import wait_until
 
 runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
@@ -214,6 +215,10 @@ def test_imports_before_beside_and_after_a_worker_count_once(shop: Shop, tmp_pat
         agrees(shop, streamed + before + beside + after)
 
 
+def _begun_or_ended(shop: Shop, running: subprocess.Popen[bytes]) -> bool:
+    return running.poll() is not None or bool(list(shop.project.state.glob(".import-*")))
+
+
 @pytest.mark.slow
 def test_import_killed_at_any_moment_is_finished_by_the_next(shop: Shop) -> None:
     sales = [sale for seed in range(40) for sale in random_sales(seed, 1_000)]
@@ -224,10 +229,7 @@ def test_import_killed_at_any_moment_is_finished_by_the_next(shop: Shop) -> None
     killed = 0
     for number in range(6):
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-            began = time.monotonic()
-            while running.poll() is None and not list(shop.project.state.glob(".import-*")):
-                assert time.monotonic() - began < 60
-                time.sleep(0.01)
+            wait_until(partial(_begun_or_ended, shop, running), "the import to begin")
             try:
                 running.wait(timeout=0.1 + number * draw.uniform(0.1, 0.4))
             except subprocess.TimeoutExpired:

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from headrace.cli import app
 from headrace.errors import IngestError
-from headrace.ingest import importer as ingest_run
 from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import write_plan
@@ -286,10 +285,9 @@ def test_id_of_another_import_is_refused(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("fail_at", range(6))
-def test_import_cut_short_goes_on_where_it_ended(shop: Shop, monkeypatch: pytest.MonkeyPatch, fail_at: int) -> None:
+def test_import_cut_short_goes_on_where_it_ended(shop: Shop, fail_at: int) -> None:
     sales = random_sales(3, 50)
     path = shop.put(sales)
-    monkeypatch.setattr(ingest_run, "GROUP_ROWS", 10)
     calls = 0
     append = EventLog.append
 
@@ -301,14 +299,14 @@ def test_import_cut_short_goes_on_where_it_ended(shop: Shop, monkeypatch: pytest
         return append(self, *given)
 
     with patch.object(EventLog, "append", dying), pytest.raises(KeyboardInterrupt):
-        shop.load(path, known_at="seen", block_rows=10)
+        shop.load(path, known_at="seen", block_rows=10, commit_rows=10)
     held = len(shop.logged())
     assert held == min(fail_at * 10, 50)
     if fail_at < 5:
-        done = shop.load(path, known_at="seen", block_rows=10)
+        done = shop.load(path, known_at="seen", block_rows=10, commit_rows=10)
         assert done.logged == 50 - held
     else:  # all was logged, and only the online store lacks it
-        assert shop.load(path, known_at="seen", block_rows=10).imported_at is not None
+        assert shop.load(path, known_at="seen", block_rows=10, commit_rows=10).imported_at is not None
     assert [place for *_, place in shop.logged()] == list(range(50))
     end = max(sale.known or 0 for sale in sales)
     same(shop.online("abc", end), brute_force(sales, "abc", end))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -53,10 +53,18 @@ def reading(kafka: ApacheKafka, at: SourcePartition, start: int = 0) -> Iterator
         opened.reader.close()
 
 
-def send(kafka: ApacheKafka, at: SourcePartition, values: Iterable[bytes | None], **settings: str) -> None:
-    producer = Producer({"bootstrap.servers": kafka.address, **settings})
+def send(
+    kafka: ApacheKafka,
+    at: SourcePartition,
+    values: Iterable[bytes | None],
+    *,
+    timestamp_ms: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """Send values; a timestamp of 0 is now."""
+    producer = Producer({"bootstrap.servers": kafka.address, **(settings or {})})
     for value in values:
-        producer.produce(at.topic, value, b"key", at.partition)
+        producer.produce(at.topic, value, b"key", at.partition, timestamp=timestamp_ms)
     assert producer.flush(30) == 0
 
 
@@ -131,9 +139,10 @@ def test_what_compaction_removed_is_passed(apache_kafka: ApacheKafka, topic_name
         max_compaction_lag_ms="500",
     )
     at = SourcePartition(topic_name, 0)
-    for values in ([b"old"] * 4, [b"new"], [b"newest"]):
-        send(apache_kafka, at, values)
-        time.sleep(0.6)  # the next record begins a segment; the newest one is never compacted
+    hour_ago_ms = time.time_ns() // 1_000_000 - 3_600_000
+    for number, values in enumerate(([b"old"] * 4, [b"new"], [b"newest"])):
+        # A later record begins another segment. The newest segment is never compacted.
+        send(apache_kafka, at, values, timestamp_ms=hour_ago_ms + 1_000 * number)
 
     def is_compacted() -> bool:
         with reading(apache_kafka, at, start) as found:
@@ -186,7 +195,7 @@ def test_records_that_go_while_they_are_read_are_told_after_those_before_them(
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_batches_of_each_codec_are_read(apache_kafka: ApacheKafka, at: SourcePartition, codec: str) -> None:
     values: list[bytes | None] = [b"%d " % number * 50 for number in range(100)]
-    send(apache_kafka, at, values, **{"compression.type": codec, "linger.ms": "50"})
+    send(apache_kafka, at, values, settings={"compression.type": codec, "linger.ms": "50"})
     with reading(apache_kafka, at) as found:
         found.until(lambda: found.next_offset == 100)
         assert found.values == values

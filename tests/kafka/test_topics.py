@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -147,10 +146,8 @@ def test_committed_offsets_are_those_of_the_group(broker: str, topic_name: str) 
 
 def test_broker_that_is_away_is_said_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     address = closed_port()
-    began = time.monotonic()
     with pytest.raises(BrokerUnavailableError, match=f"{address}(?s:.*)headrace dev"):
-        cluster_id(KafkaConnection.of(address))
-    assert time.monotonic() - began < 1
+        cluster_id(KafkaConnection.of(address), timeout_s=1_000)  # longer than a test may take
     assert capfd.readouterr() == ("", "")
 
 
@@ -158,10 +155,8 @@ def test_server_that_never_answers_is_waited_for_so_long_only(capfd: pytest.Capt
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        began = time.monotonic()
         with pytest.raises(BrokerUnavailableError, match="No Kafka broker answers"):
             cluster_id(KafkaConnection.of(f"127.0.0.1:{silent.getsockname()[1]}"), timeout_s=0.5)
-        assert time.monotonic() - began < 3
     assert threading.active_count() < 20
     assert capfd.readouterr() == ("", "")
 

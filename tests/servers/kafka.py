@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from headrace.kafka import KafkaConnection
+from tests.waits import wait_until
 
 __all__ = ["ApacheKafka", "KafkaMissingError", "resolve_jars"]
 
@@ -178,13 +179,12 @@ class ApacheKafka:
 
     def _wait_for(self, topic: str, is_done: Callable[[dict[int, Any]], bool]) -> None:
         """The broker answers before its metadata follow: wait for them."""
-        deadline = time.monotonic() + _READY_S
-        while True:
+
+        def follows() -> bool:
             found = self.admin.list_topics(timeout=_READY_S).topics.get(topic)
-            if is_done(found.partitions if found is not None and found.error is None else {}):
-                return
-            assert time.monotonic() < deadline, f"{topic} is not as asked for after {_READY_S:g} s"
-            time.sleep(0.05)
+            return is_done(found.partitions if found is not None and found.error is None else {})
+
+        wait_until(follows, f"the metadata of {topic}")
 
     def _all_settings(self) -> dict[str, str]:
         listeners = {name: f"{name}://{self.address_of(name)}" for name in self._protocols}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
+
+from tests.waits import wait_until
 
 __all__ = ["RedisServer"]
 
@@ -32,12 +33,10 @@ class RedisServer:
         files = ["--unixsocket", str(self.folder / "redis.sock"), "--dir", str(self.folder)]
         quiet = ["--port", "0", "--save", "", "--loglevel", "warning", "--logfile", str(self.folder / "redis.log")]
         self.process = subprocess.Popen(["redis-server", *quiet, *files, *options])
-        deadline = time.monotonic() + 10
-        while not self._answers():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                self.stop()
-                pytest.fail(f"redis-server did not start:\n{(self.folder / 'redis.log').read_text()}")
-            time.sleep(0.02)
+        process = self.process
+        wait_until(lambda: self._answers() or process.poll() is not None, "redis-server to start")
+        if process.poll() is not None:
+            pytest.fail(f"redis-server did not start:\n{(self.folder / 'redis.log').read_text()}")
 
     def stop(self) -> None:
         if self.process is not None:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import headrace.worker
 from headrace.errors import ConfigError
 from headrace.worker import failpoints
 from headrace.worker.failpoints import FAILPOINTS, Failpoint
+from tests.waits import wait_until
 
 REACH_FOREVER = """
 import os
@@ -56,9 +56,7 @@ def test_worker_dies_when_a_failpoint_is_reached_for_the_given_time(setting: str
 
 def test_worker_that_is_stopped_goes_on_when_continued() -> None:
     with start("before-log-append:2:stop") as process:
-        while b"T (stopped)" not in Path(f"/proc/{process.pid}/status").read_bytes():
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: b"T (stopped)" in Path(f"/proc/{process.pid}/status").read_bytes(), "the failpoint")
         process.send_signal(signal.SIGCONT)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -71,13 +69,6 @@ def test_failpoint_that_is_not_armed_does_nothing() -> None:
     failpoints.arm("after-log-append:2")
     failpoints.reach("before-log-append")
     failpoints.reach("after-log-append")  # once is not twice
-
-
-def test_unarmed_failpoints_cost_nothing_measurable() -> None:
-    begun = time.perf_counter()
-    for _ in range(100_000):
-        failpoints.reach("before-online-write")
-    assert time.perf_counter() - begun < 0.2  # 2 µs each at the very most; a fetch meets seven
 
 
 @pytest.mark.parametrize("name", ["", "after-lunch", "After-Log-Append", "during_rebalance"])

@@ -45,8 +45,6 @@ from headrace.worker.log_rows import batch_of_rows, log_rows
 
 __all__ = ["Imported", "import_history"]
 
-GROUP_ROWS = 500_000
-"""How many events go into one commit of the log."""
 _ROOM = ".import-"
 _SHOWN = 10
 _NO_TIME = -(2**63)
@@ -112,6 +110,7 @@ def import_history(
     skip_bad: bool = False,
     dry_run: bool = False,
     now_us: int | None = None,
+    commit_rows: int = 500_000,
 ) -> Imported:
     """Load existing history into the log, and into the online store unless a worker must do it.
 
@@ -131,6 +130,7 @@ def import_history(
         skip_bad: Whether to leave out rows that are not events, and write them to a file, instead of importing nothing.
         dry_run: Whether to read and check only.
         now_us: Now by the wall clock, in µs; None asks it.
+        commit_rows: How many events go into one commit of the log, nearly.
 
     Returns:
         What was done.
@@ -154,7 +154,7 @@ def import_history(
         with (
             only_import(project),
             _room(project) as room,
-            Staging(room / "events.arrow", declared) as staging,
+            Staging(room / "events.arrow", declared, commit_rows) as staging,
         ):
             bad_rows = room / "bad.jsonl"
             with bad_rows.open("w", encoding="utf-8") as bad_file:
@@ -278,7 +278,7 @@ def _is_whole(log: EventLog, entry: Entry) -> bool:
 
 def _batches(log: EventLog, staging: Staging, partition: int) -> Iterator[EventBatch]:
     """What waits, as events of a partition."""
-    for rows in staging.groups(GROUP_ROWS):
+    for rows in staging.groups():
         batch = batch_of_rows(log.source, rows)
         yield replace(batch, partition=np.full(len(batch), partition, np.int64), _values={})
 

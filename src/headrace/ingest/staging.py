@@ -75,9 +75,11 @@ class Staging:
     Args:
         path: The file.
         source: The source.
+        group_rows: How many rows a group has, nearly.
     """
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: Source, group_rows: int) -> None:
+        self._group_rows = group_rows
         self._path = path
         self._source = source
         self._writer: Any = None
@@ -93,12 +95,8 @@ class Staging:
             self._writer = pa.ipc.new_file(str(self._path), rows.schema)
         self._writer.write_table(rows)
 
-    def groups(self, rows: int) -> Iterator[pa.Table]:
-        """All of it, in order; nothing can be added any more.
-
-        Args:
-            rows: How many rows a group has, nearly.
-        """
+    def groups(self) -> Iterator[pa.Table]:
+        """All rows in order, in groups. Nothing can be added after this."""
         self.close()
         if not self._path.exists():
             return
@@ -107,7 +105,7 @@ class Staging:
             waiting: list[pa.RecordBatch] = []
             for number in range(reader.num_record_batches):
                 waiting.append(reader.get_batch(number))
-                if sum(batch.num_rows for batch in waiting) >= rows:
+                if sum(batch.num_rows for batch in waiting) >= self._group_rows:
                     yield pa.Table.from_batches(waiting)
                     waiting = []
             if waiting:

@@ -27,7 +27,6 @@ __all__ = ["BrokerInfo", "EmbeddedBroker", "running_broker"]
 
 _HOST = "127.0.0.1"
 _ATTEMPTS = 5
-_READY_S = 15.0
 _STOP_S = 5.0
 _PROBE_S = 1.0
 
@@ -94,9 +93,11 @@ class EmbeddedBroker:
     Args:
         state_path: Where to write down the address.
         port: The port on 127.0.0.1; None takes a free one.
+        ready_s: How long to wait until it answers, in seconds.
     """
 
-    def __init__(self, state_path: Path, port: int | None = None) -> None:
+    def __init__(self, state_path: Path, port: int | None = None, *, ready_s: float = 15.0) -> None:
+        self._ready_s = ready_s
         self._state_path = state_path
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
@@ -229,7 +230,7 @@ class EmbeddedBroker:
         return BrokerInfo(address, self._process.pid, info.cluster_id, info.started)
 
     def _answers(self, info: BrokerInfo) -> bool:
-        deadline = time.monotonic() + _READY_S
+        deadline = time.monotonic() + self._ready_s
         while self.alive and time.monotonic() < deadline:
             with contextlib.suppress(RetryableError):
                 # The id distinguishes our broker from an earlier one at the same port.

@@ -29,20 +29,34 @@ from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.offset_gaps import OffsetGaps
 from headrace.kafka.record_headers import headers_of
 
-__all__ = ["RecordReader", "RecordsGone"]
+__all__ = ["FetchLimits", "RecordReader", "RecordsGone"]
 
 _SECOND = itemgetter(1)
 
 logger = logging.getLogger("faust.headrace.reader")
 
-_MOST = 50_000
-"""How many records one fetch gives at most. In a replay, large fetches share the cost of a key among many events."""
-_MOST_BYTES = 16 << 20
-"""Or so much of their values: several fetches wait for their turn in memory."""
-_AT_A_TIME = 2_000
-"""How many of librdkafka's messages are looked at together: so few that they stay in the processor's cache."""
-_FAR_AHEAD = 50_000
-"""How many records of a partition may wait before it is paused: by pausing, librdkafka drops what it has fetched."""
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """How much a reader reads at a time.
+
+    Attributes:
+        records: How many records one fetch gives at most. In a replay, large fetches share the cost of a key among many
+            events.
+        value_bytes: Or how many bytes of their values: several fetches wait for their turn in memory.
+        messages: How many of librdkafka's messages are handled together: few, so that they stay in the processor's
+            cache.
+        waiting: How many records of a partition may wait before it is paused. Pausing is the last resort, because
+            librdkafka then drops what it has fetched.
+    """
+
+    records: int = 50_000
+    value_bytes: int = 16 << 20
+    messages: int = 2_000
+    waiting: int = 50_000
+
+
+_LIMITS = FetchLimits()
 
 _SETTINGS: dict[str, str | int | bool] = {
     **READ_COMMITTED,
@@ -54,7 +68,7 @@ _SETTINGS: dict[str, str | int | bool] = {
     # larger comes all the same.)
     "fetch.message.max.bytes": 1 << 20,
     "fetch.max.bytes": 4 << 20,
-    "queued.min.messages": 2 * _MOST,
+    "queued.min.messages": 2 * _LIMITS.records,
     "queued.max.messages.kbytes": 32 << 10,
     "log_level": 2,  # that a broker is away aiokafka says, and says it once; librdkafka would twenty times a second
 }
@@ -103,9 +117,13 @@ class RecordReader:
     Args:
         connection: The broker.
         starts: By partition, the first offset to read.
+        limits: How much to read at a time.
     """
 
-    def __init__(self, connection: KafkaConnection, starts: Mapping[SourcePartition, int]) -> None:
+    def __init__(
+        self, connection: KafkaConnection, starts: Mapping[SourcePartition, int], limits: FetchLimits = _LIMITS
+    ) -> None:
+        self._limits = limits
         self._lock = threading.Lock()
         self._waiting: dict[SourcePartition, list[RawRecords]] = {source: [] for source in starts}
         self._next = dict(starts)
@@ -142,12 +160,13 @@ class RecordReader:
                 return
             self._seek_again()
             self._pause_far_ahead(wanted)
-            consume, read, size = self._consumer.consume, 0, 0
-            messages = consume(_AT_A_TIME, 0) or consume(1, timeout_s)
+            consume, limits, read, size = self._consumer.consume, self._limits, 0, 0
+            messages = consume(limits.messages, 0) or consume(1, timeout_s)
             while messages:
                 size += self._keep(messages)
                 read += len(messages)
-                messages = consume(_AT_A_TIME, 0) if read < _MOST and size < _MOST_BYTES else []
+                wants_more = read < limits.records and size < limits.value_bytes
+                messages = consume(limits.messages, 0) if wants_more else []
 
     def take(self, wanted: Collection[SourcePartition]) -> dict[SourcePartition, Read]:
         """What was read of some partitions, each once.
@@ -159,7 +178,9 @@ class RecordReader:
             found = {source: (self._waiting[source], self._next[source]) for source in wanted if self._has_news(source)}
             for source, (_, next_offset) in found.items():
                 self._waiting[source], self._taken[source] = [], next_offset
-        return {source: Read(RawRecords.concat(held), next_offset) for source, (held, next_offset) in found.items()}
+        return {
+            source: Read(RawRecords.concat(waiting), next_offset) for source, (waiting, next_offset) in found.items()
+        }
 
     @property
     def gone(self) -> list[RecordsGone]:
@@ -204,8 +225,8 @@ class RecordReader:
             return
         ahead = {
             source
-            for source, held in self._waiting.items()
-            if source not in wanted and sum(map(len, held)) >= _FAR_AHEAD
+            for source, waiting in self._waiting.items()
+            if source not in wanted and sum(map(len, waiting)) >= self._limits.waiting
         }
         again = self._paused.intersection(wanted)
         self._change(ahead - self._paused, Consumer.pause)

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,6 @@ __all__ = ["KafkaDeadLetters"]
 
 logger = logging.getLogger(__name__)
 
-_CONFIRM_S = 5.0
 _LET_GO_S = 1.0
 _QUEUE_FULL_S = 0.1
 
@@ -117,10 +116,21 @@ class KafkaDeadLetters:
     Args:
         connection: The broker.
         undelivered: The file that notes what could not be delivered; None is the log alone.
+        confirm_s: How long to wait for the broker's answer, in seconds.
+        settings: Other settings of librdkafka's producers.
     """
 
-    def __init__(self, connection: KafkaConnection, undelivered: Path | None = None) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        undelivered: Path | None = None,
+        *,
+        confirm_s: float = 5.0,
+        settings: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
+        self._settings = {**connection.librdkafka(), **_SETTINGS, **(settings or {})}
         self._connection = connection
+        self._confirm_s = confirm_s
         self._undelivered = undelivered
         self._together: Producer | None = None
         self._alone: Producer | None = None
@@ -138,7 +148,7 @@ class KafkaDeadLetters:
             return
         with self._lock:
             if self._together is None:
-                self._together = Producer({**self._connection.librdkafka(), **_SETTINGS}, logger=logger)
+                self._together = Producer(self._settings, logger=logger)
             for letter in letters:
                 attempt = _Attempt(letter)
                 self._produce(self._together, attempt)
@@ -156,7 +166,7 @@ class KafkaDeadLetters:
             while self._waiting:
                 for producer in (self._together, self._alone):
                     if producer is not None:
-                        producer.flush(_CONFIRM_S)
+                        producer.flush(self._confirm_s)
                 self._settle()
 
     def close(self) -> None:
@@ -193,7 +203,9 @@ class KafkaDeadLetters:
         """What to raise for letters that are neither stored nor refused for a reason of their own."""
         topics = sorted({dead_letter_topic(attempt.whole.topic) for attempt in others})
         codes = Counter(attempt.code for attempt in others)
-        why = next((attempt.why for attempt in others if attempt.why), f"no answer in {_CONFIRM_S:g} s").rstrip(".")
+        why = next((attempt.why for attempt in others if attempt.why), f"no answer in {self._confirm_s:g} s").rstrip(
+            "."
+        )
         where = f"{len(others)} dead letters could not be stored in {', '.join(topics)} at {self._connection}: {why}."
         if any(code in _MAY_NOT for code in codes):
             return TopicError(
@@ -205,7 +217,7 @@ class KafkaDeadLetters:
 
     def _producer_alone(self) -> Producer:
         if self._alone is None:
-            self._alone = Producer({**self._connection.librdkafka(), **_SETTINGS, **_ALONE}, logger=logger)
+            self._alone = Producer({**self._settings, **_ALONE}, logger=logger)
         return self._alone
 
     def _produce(self, producer: Producer, attempt: _Attempt) -> None:
@@ -215,7 +227,7 @@ class KafkaDeadLetters:
         if attempt.own_time and letter.recorded_at_ms > 0:
             more["timestamp"] = letter.recorded_at_ms
         headers: Any = letter.to_headers()
-        deadline = time.monotonic() + _CONFIRM_S
+        deadline = time.monotonic() + self._confirm_s
         while True:
             try:
                 producer.produce(
