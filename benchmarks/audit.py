@@ -25,7 +25,7 @@ from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import CatalogueChange, OnlineStore, Position, open_store
 
 MINUTE = 60_000_000

@@ -19,7 +19,7 @@ from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Column, DType, Feature, Plan, Source, View
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import CatalogueChange, OnlineStore, Position, open_store
 
 __all__ = [

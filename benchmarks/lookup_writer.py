@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from benchmarks.lookup_store import PLAN, apply
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import open_store
 
 _ROUND = 5_000

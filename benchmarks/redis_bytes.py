@@ -19,7 +19,7 @@ from benchmarks.servers import redis_server
 from headrace.config import Clock
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.records.entity_keys import entity_key
 from headrace.stores import CatalogueChange, RecordKey, open_store
 from headrace.windows import ViewLayout

@@ -58,7 +58,13 @@ def test_status_asks_no_engine_for_its_help() -> None:
     assert loaded("status", "--help").isdisjoint(["faust", "feast", "pandas", "deltalake", "duckdb", "kafka"])
 
 
-QUICK = ["headrace.cli.entry", "headrace.cli.commands", "typer.core", "headrace.cli.definitions", "headrace.config"]
+QUICK = [
+    "headrace.cli.entry",
+    "headrace.cli.commands",
+    "typer.core",
+    "headrace.cli.definition_commands",
+    "headrace.config",
+]
 NEEDS_FEAST = ["headrace.declare", "pandas", "feast.repo_operations", "services"]
 
 

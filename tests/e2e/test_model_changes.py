@@ -24,7 +24,7 @@ from headrace.ingest import Origin, import_history
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import read_plan
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import open_store
 from headrace.stores.served_plan import live_plan
 from headrace.worker.handoff_requests import Request, ask

@@ -22,7 +22,7 @@ from headrace.log import EventLog, LookupTable
 from headrace.log.topic_history import TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.state import LocalState
 from headrace.stores import CatalogueChange
 from headrace.stores.lmdb.store import LmdbStore

@@ -16,7 +16,7 @@ from headrace.events.event_batch import ARROW_TYPES, EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, FeatureRef, Plan, Source, View
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import CatalogueChange, OnlineStore, Position, open_store
 from headrace.stores.memory import MemoryStore
 

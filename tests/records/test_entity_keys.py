@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from headrace.lookup.request import entity_columns
 from headrace.plan import DType
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.records.entity_keys import entity_key, entity_keys, entity_values
 from headrace.stores.memory import MemoryStore
-from tests.records.test_apply_keys import NAMES, batch_of, plan_of
+from tests.records.test_applier_keys import NAMES, batch_of, plan_of
 
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 

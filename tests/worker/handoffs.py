@@ -15,7 +15,7 @@ from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, View
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.state import LocalState, State
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.handoff import Handoff

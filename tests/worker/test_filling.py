@@ -16,7 +16,7 @@ from headrace.kafka import KafkaConnection
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
 from headrace.plan import read_plan, write_plan
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.stores.lmdb.store import LmdbStore
 from headrace.stores.redis.store import RedisStore

@@ -11,7 +11,7 @@ from headrace.erasure import ErasureFilter
 from headrace.errors import StaleWriteError
 from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.state import LocalState
 from headrace.stores import Position
 from headrace.stores.memory import MemoryStore

@@ -29,17 +29,17 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "init": Entry("definitions:init", "Start a project: a small working one to change."),
-    "apply": Entry("definitions:apply", "Register the definitions with Feast and compile the plan."),
-    "plan": Entry("definitions:plan", "Show what `apply` would change."),
+    "init": Entry("definition_commands:init", "Start a project: a small working one to change."),
+    "apply": Entry("definition_commands:apply", "Register the definitions with Feast and compile the plan."),
+    "plan": Entry("definition_commands:plan", "Show what `apply` would change."),
     "list": Entry("show:list_", "Show what is declared: sources, views, services, datasets."),
     "show": Entry("show:show", "Explain one of them: windows, size, freshness, versions."),
     "dev": Entry("run_commands:dev", "Run the embedded broker, for development."),
     "produce": Entry("run_commands:produce", "Replay a history of events into its Kafka topic."),
     "stream": Entry("run_commands:stream", "Run a worker: from Kafka into online store and log."),
-    "lookup": Entry("features:lookup", "Look up one entity's features in the online store."),
-    "history": Entry("features:history", "Join features to a spine at its times, from the log."),
-    "dataset": Entry("features:dataset", "Build training sets, and prove that they can be built again."),
+    "lookup": Entry("feature_commands:lookup", "Look up one entity's features in the online store."),
+    "history": Entry("feature_commands:history", "Join features to a spine at its times, from the log."),
+    "dataset": Entry("feature_commands:dataset", "Build training sets, and prove that they can be built again."),
     "health": Entry("health:health", "Check that a worker runs and moves, for health checks."),
     "status": Entry("status:status", "Show how far each source partition is."),
     "deadletters": Entry("dead_letters:deadletters", "Show events that could not be used, or send them back."),

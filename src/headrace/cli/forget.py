@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.cli.features import entity_row
+from headrace.cli.feature_commands import entity_row
 from headrace.cli.output import AsJson, Folder, Yes, command, confirm, console, note, print_json, table
 from headrace.config import Project
 from headrace.errors import LookupRequestError, StoreLockedError, StoreMissingError

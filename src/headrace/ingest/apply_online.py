@@ -11,7 +11,7 @@ from headrace.errors import HeadraceError, StoreLockedError
 from headrace.log import EventLog
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Plan, Source
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore, Readiness, open_store
 from headrace.worker.record_origin import note_origin
 from headrace.worker.replay import replay

@@ -21,7 +21,7 @@ from headrace.erasure import ErasureFilter
 from headrace.errors import PlanError
 from headrace.log import EventLog
 from headrace.plan import Plan, View
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.state import State
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore
 from headrace.stores.served_plan import unreadable

@@ -29,7 +29,7 @@ from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka.fetch_reader import Read
 from headrace.plan import Plan, Source
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import CatalogueChange, OnlineStore, Position
 from headrace.transforms import failures_summary
 from headrace.worker import failpoints

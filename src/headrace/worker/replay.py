@@ -20,7 +20,7 @@ from headrace.errors import StaleWriteError
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.log import EventLog
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import OnlineStore, Position
 from headrace.worker.log_rows import batch_of_rows
 

@@ -23,7 +23,7 @@ from headrace.log import EventLog, TopicNotes, Upkeep, missing_pins, pinned_vers
 from headrace.log.import_registry import warn_of_half_undone
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import Plan
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore, Readiness, open_store
 from headrace.stores.served_plan import live_plan, live_view, unasked_views, unreadable
 from headrace.transforms import Transformer

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from headrace.events.event_batch import ARROW_TYPES, EventBatch
 from headrace.plan import Column, DType, Feature, Plan, Source, View
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.records.entity_keys import entity_key
 from headrace.records.reader import RecordReader
 from headrace.stores.memory import MemoryStore
 from headrace.times import as_stored
 from headrace.windows import ViewLayout
-from tests.records.test_apply import SoleStore
+from tests.records.test_applier import SoleStore
 
 NAMES = {
     "text": DType.STRING,

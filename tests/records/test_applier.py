@@ -21,7 +21,7 @@ from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup import FeatureClient, Status
 from headrace.plan import Column, DType, Feature, Plan, Source, View
-from headrace.records.apply import Applier
+from headrace.records.applier import Applier
 from headrace.stores import CatalogueChange, Position, RecordKey
 from headrace.stores.base import NOTHING
 from headrace.stores.memory import MemoryStore
