@@ -74,6 +74,7 @@ def test_decayed_count_takes_any_column() -> None:
 EVENTS = st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 600 * SECOND)), min_size=1, max_size=25)
 
 
+@pytest.mark.slow
 @given(events=EVENTS, half_life=st.floats(0.5, 1e4), age=st.integers(0, 600 * SECOND))
 @settings(max_examples=200, deadline=None)
 def test_decayed_values_are_those_of_the_formula_and_of_pandas(
@@ -95,6 +96,7 @@ def test_decayed_values_are_those_of_the_formula_and_of_pandas(
     assert ours == pytest.approx(float(theirs), rel=1e-6, abs=1e-6)  # pandas has whole nanoseconds of half-life
 
 
+@pytest.mark.slow
 @given(events=EVENTS, function=st.sampled_from(FUNCTIONS), data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_parts_that_fade_apart_merge_to_the_same(

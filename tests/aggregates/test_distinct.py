@@ -64,6 +64,7 @@ def test_empty_string_counts_in_a_sketch_and_so_does_half_a_pair_of_surrogates()
     assert value_of(count, ["", "a", "\ud800", "\udfff"]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [65, 500, 2_000, 20_000, 30_000])
 @pytest.mark.parametrize("function", BOTH)
 def test_estimate_is_within_four_standard_errors(function: str, n: int) -> None:
@@ -83,6 +84,7 @@ def in_batches(count: Aggregate, values: list[Any], size: int) -> State:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [64, 65, 66, 200, 384, 385, 386, 390, 450, 1000, 1001, 1500, 5000])
 @pytest.mark.parametrize("function", BOTH)
 def test_sketch_has_the_same_bytes_in_whatever_order_and_portions_values_came(function: str, n: int) -> None:
@@ -96,6 +98,7 @@ def test_sketch_has_the_same_bytes_in_whatever_order_and_portions_values_came(fu
         assert in_batches(count, shuffled, size)[0].tolist() == whole[0].tolist()
 
 
+@pytest.mark.slow
 @given(values=st.lists(st.none() | st.integers(0, 30), max_size=25), bound=st.integers(1, 12), data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_state_past_a_low_bound_depends_on_the_set_alone(

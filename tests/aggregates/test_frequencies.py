@@ -74,6 +74,7 @@ def test_counts_are_those_of_pandas(values: list[int | None]) -> None:
     assert list(ours) == [str(value) for value in ranked]
 
 
+@pytest.mark.slow
 @given(dtype=st.sampled_from(COUNTED), chosen=FREQUENCIES, bound=st.integers(1, 5), data=st.data())
 @settings(max_examples=80, deadline=None)
 def test_past_the_bound_state_and_value_depend_on_the_events_alone(

@@ -82,6 +82,7 @@ def test_nan_is_one_value_and_so_are_the_two_zeros() -> None:
 EVENTS = st.lists(st.tuples(st.none() | st.integers(-4, 4), st.integers(-3, 3)), max_size=30)
 
 
+@pytest.mark.slow
 @given(events=EVENTS, k=st.integers(1, 6))
 @settings(max_examples=200, deadline=None)
 def test_lists_are_those_of_pandas(events: list[tuple[int | None, int]], k: int) -> None:

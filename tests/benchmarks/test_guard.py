@@ -34,6 +34,7 @@ def undisturbed() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["skewed", "uniform"])
 def test_pipeline_keeps_up_with_a_loop_of_pure_python(keys: str, tmp_path: Path) -> None:
     payments = Payments(15_000, 1_000 if keys == "skewed" else 10_000, keys == "skewed", END_MS)

@@ -276,6 +276,7 @@ def test_what_feast_alone_refuses_is_passed_on(tmp_path: Path, write: Write) -> 
     assert not (tmp_path / ".headrace" / "plan.json").exists()
 
 
+@pytest.mark.slow
 def test_without_feast_one_is_told_what_to_install(tmp_path: Path, write: Write) -> None:
     write(tmp_path, VIEW)
     code = (

@@ -193,6 +193,7 @@ def test_a_built_view_reads_a_plain_source(compiled: Callable[..., Plan]) -> Non
     assert compiled(BUILT, PLAIN_SOURCE).hash == compiled(BUILT).hash
 
 
+@pytest.mark.slow
 def test_importing_the_builders_imports_no_feast() -> None:
     code = "import sys; from headrace.declare import event_source, apply; sys.exit('feast' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

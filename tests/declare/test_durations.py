@@ -56,6 +56,7 @@ def test_the_nearest_slide_is_whole_in_the_unit_of_both(window: int, slide: int,
     assert nearest_slide(window, slide) == nearest
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(min_value=1, max_value=400 * DAY), st.integers(min_value=1, max_value=400 * DAY))
 def test_the_nearest_slide_divides_the_window(window: int, slide: int) -> None:

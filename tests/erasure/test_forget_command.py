@@ -58,6 +58,7 @@ def _hold(url: str, held: Any, free: Any) -> None:
         free.wait(60)
 
 
+@pytest.mark.slow
 def test_command_leaves_a_store_alone_that_a_worker_holds(shop: Shop) -> None:
     shop.store.close()
     context = multiprocessing.get_context("spawn")

@@ -138,6 +138,7 @@ def test_files_whose_names_do_not_say_their_columns_keep_them_too(
     assert noted == ["none yet"] * 10 + ["x", None]
 
 
+@pytest.mark.slow
 def test_row_groups_of_a_large_file_are_read_as_far_as_they_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_row_groups_of_a_large_file_are_read_as_far_as_they_are_needed(
 # --- what goes on beside it
 
 
+@pytest.mark.slow
 def test_appends_beside_a_compaction_all_land(tmp_path: Path) -> None:
     """A worker in its own process appends while this one compacts repeatedly: no row is lost or doubled."""
     trickled(tmp_path, 30)
@@ -183,6 +185,7 @@ def test_appends_beside_a_compaction_all_land(tmp_path: Path) -> None:
     assert len(log.snapshot().files) == 1
 
 
+@pytest.mark.slow
 def test_everything_at_once_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """A worker appends and merges by itself, while others compact, vacuum without any retention, erase and read."""
     everything_at_once(tmp_path, 40)
@@ -294,6 +297,7 @@ def test_of_two_compactions_at_once_one_does_the_work(tmp_path: Path, monkeypatc
     assert len(list(log.path.glob("_date=*/*.parquet"))) == 5  # the four that were merged stay for older versions
 
 
+@pytest.mark.slow
 def test_compaction_that_is_killed_leaves_a_file_that_a_vacuum_removes_once_it_is_old(tmp_path: Path) -> None:
     log = killed_in_the_middle(tmp_path)
     (left,) = log.path.glob("_date=*/merged-*.parquet")
@@ -304,6 +308,7 @@ def test_compaction_that_is_killed_leaves_a_file_that_a_vacuum_removes_once_it_i
     assert len(held(log)) == 40
 
 
+@pytest.mark.slow
 def test_erasure_removes_what_a_killed_compaction_left_at_once(tmp_path: Path) -> None:
     log = killed_in_the_middle(tmp_path)
     log.erase({"sensor": pa.scalar("s1")}, alone=False)
@@ -311,6 +316,7 @@ def test_erasure_removes_what_a_killed_compaction_left_at_once(tmp_path: Path) -
     assert len(held(log)) == 20
 
 
+@pytest.mark.slow
 def test_two_erasures_at_once_leave_nothing_of_either(tmp_path: Path) -> None:
     trickled(tmp_path, 20, step_us=DAY // 5)
     context = multiprocessing.get_context("spawn")
@@ -359,6 +365,7 @@ def test_damaged_file_ends_it_and_is_named(tmp_path: Path) -> None:
 # --- by itself
 
 
+@pytest.mark.slow
 def test_thousands_of_tiny_appends_leave_a_bounded_number_of_files(tmp_path: Path) -> None:
     rule = Upkeep(small_files=4)
     log = EventLog(tmp_path, SOURCE, rule)

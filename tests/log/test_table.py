@@ -120,6 +120,7 @@ def test_answers_kept_from_before_another_writer_are_not_trusted(tmp_path: Path)
     assert offsets_in(one.snapshot(), 1) == list(range(6))
 
 
+@pytest.mark.slow
 def test_workers_that_append_at_once_all_land(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")  # Delta's runtime does not survive a fork
     workers = [context.Process(target=append_some, args=(tmp_path, partition, 8)) for partition in range(3)]
@@ -163,6 +164,7 @@ def test_topic_without_a_log_has_a_snapshot_without_files(tmp_path: Path) -> Non
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_commits_are_checkpointed_and_none_is_forgotten(tmp_path: Path) -> None:
     log = EventLog(tmp_path, SOURCE, Upkeep(small_files=0))
     for number in range(105):

@@ -35,6 +35,7 @@ def _rows(answer: OnlineFeatures) -> list[tuple[Any, ...]]:
     return list(zip(*answer.to_dict().values(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_each_row_of_many_is_answered_as_if_alone_and_as_the_events_say(
     store: OnlineStore, client: FeatureClient, seed: int

@@ -147,6 +147,7 @@ def test_client_records_what_the_project_or_the_caller_says(store: OnlineStore, 
         assert len(rows_of(project.audit_path)) == rows
 
 
+@pytest.mark.slow
 def test_program_that_ends_without_closing_its_client_loses_nothing(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"

@@ -45,6 +45,7 @@ def rows(project: Project) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 def test_flights_that_arrived_are_asked_about_an_hour_before_they_were_to_leave(
     flights: pd.DataFrame, rows: pd.DataFrame
 ) -> None:

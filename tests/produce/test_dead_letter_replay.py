@@ -55,6 +55,7 @@ def test_original_headers_go_back_and_headraces_own_do_not(
     assert [tuple(one.headers) for one in records(source.topic)[2]] == [headers, ()]
 
 
+@pytest.mark.slow
 def test_second_replay_sends_nothing_twice_and_says_when_it_was_sent(
     project: Project, broker: str, source: Source, records: Records
 ) -> None:
@@ -117,6 +118,7 @@ def test_table_shows_the_beginning_of_a_long_value_and_json_all_of_it(
     assert found["value"] == "x" * 5_000
 
 
+@pytest.mark.slow
 def test_command_asks_sends_and_tells_what_it_left(
     project: Project, broker: str, source: Source, records: Records
 ) -> None:

@@ -354,6 +354,7 @@ _ZONES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=_ZONES),  # noqa: DTZ001

@@ -70,6 +70,7 @@ def test_bad_event_is_refused_and_the_others_arrive(broker: str, source: Source,
     assert sum(map(len, records(source.topic).values())) == 2
 
 
+@pytest.mark.slow
 def test_many_events_arrive_as_those_sent_one_by_one(broker: str, source: Source, records: Records) -> None:
     events = readings(3_500, sensors=700)
     with EventProducer(source, Reading, broker) as producer:
@@ -192,6 +193,7 @@ def test_broker_away_at_the_start_is_said_at_once() -> None:
         EventProducer(source_of("readings"), Reading, "127.0.0.1:1", patience_s=1_000)  # longer than a test may take
 
 
+@pytest.mark.slow
 def test_broker_killed_in_the_middle_loses_nothing_in_silence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

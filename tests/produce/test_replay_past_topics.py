@@ -57,6 +57,7 @@ def resume(broker: str, source: Source, project: Project, identity: str, **optio
     return done.sent, done.skipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", [FIRST, ANEW], ids=["before a worker has noted it", "after"])
 def test_what_is_logged_is_not_sent_again_and_what_was_lost_is(
     broker: str, topic_name: str, records: Records, project: Project, history: TopicHistory

@@ -93,6 +93,7 @@ def test_late_events_come_after_those_that_happened_meanwhile(
     assert late == summary.late
 
 
+@pytest.mark.slow
 def test_same_seed_sends_the_same_and_another_something_else(broker: str, topic_name: str, records: Records) -> None:
     found = []
     for i, seed in enumerate([1, 1, 2]):
@@ -104,6 +105,7 @@ def test_same_seed_sends_the_same_and_another_something_else(broker: str, topic_
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.slow
 def test_from_and_until_cut_the_whole_replay_by_event_time(
     run: Callable[..., ReplaySummary], source: Source, records: Records
 ) -> None:
@@ -130,6 +132,7 @@ def test_empty_history_sends_nothing(run: Callable[..., ReplaySummary]) -> None:
     assert run(start=START + timedelta(days=999)).sent == 0
 
 
+@pytest.mark.slow
 def test_resume_sends_what_is_not_there_yet(
     run: Callable[..., ReplaySummary], source: Source, records: Records
 ) -> None:
@@ -234,6 +237,7 @@ def test_bad_event_of_a_history_stops_it_with_its_row(
         run(pa.Table.from_pylist(events))
 
 
+@pytest.mark.slow
 def test_replay_that_lost_its_broker_says_so_and_resumes(tmp_path: Path) -> None:
     source = source_of("readings")
     with EmbeddedBroker(tmp_path / "broker.json") as first:

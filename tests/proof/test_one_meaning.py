@@ -51,6 +51,7 @@ def mismatches(blocks: int = 4) -> Tally:
     return found
 
 
+@pytest.mark.slow
 def test_event_known_a_microsecond_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = KnownDecoder.decode
 
@@ -63,12 +64,14 @@ def test_event_known_a_microsecond_early_is_found(monkeypatch: pytest.MonkeyPatc
     assert any("history as of known" in one for one in mismatches().mismatches)
 
 
+@pytest.mark.slow
 def test_wrong_order_of_ties_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EventBatch, "position", property(lambda self: -self.offset))
     monkeypatch.setattr("proofs.cases._Drawing.jitter", lambda self: 0)
     assert any("online" in one for one in mismatches(5).mismatches)
 
 
+@pytest.mark.slow
 def test_history_that_leaves_an_event_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     join = PointInTimeJoin.join
 
@@ -122,6 +125,7 @@ def test_brute_force_counts_the_windows_of_the_definition(
     assert found == counted
 
 
+@pytest.mark.slow
 def test_command_prints_what_it_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--cases", str(CASES), "--processes", "1", "--seed", "7"]) == 0
     said = capsys.readouterr().out

@@ -242,7 +242,7 @@ def histories(draw: st.DrawFn) -> list[Order]:
     return orders
 
 
-@few_and_many(12, 150)
+@few_and_many(4, 150)
 @pytest.mark.parametrize("kind", [MemoryStore, SoleStore])
 def test_lookup_equals_brute_force_however_fetches_are_cut_and_replayed(kind: type[MemoryStore], examples: int) -> None:
     @given(orders=histories(), data=st.data())
@@ -283,7 +283,7 @@ def check_lookup(kind: type[MemoryStore], orders: list[Order], data: st.DataObje
     assert (status[0] is Status.UNKNOWN_KEY) == ("a" not in seen)
 
 
-@few_and_many(12, 60)
+@few_and_many(6, 60)
 def test_lookup_in_the_past_is_exact_or_refused(examples: int) -> None:
     @given(orders=histories(), data=st.data())
     @settings(max_examples=examples, deadline=None)

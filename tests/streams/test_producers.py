@@ -149,6 +149,7 @@ def weather(
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_a_day_is_produced_limited_and_resumed_from_the_command_line(
     weather: Callable[..., Outcome], broker: str
@@ -168,6 +169,7 @@ def test_a_day_is_produced_limited_and_resumed_from_the_command_line(
     assert "--resume" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_departures_are_produced_by_a_process_of_their_own(project: Project, broker: str) -> None:
     command = [sys.executable, "-m", "streams.departures", "--limit", "100", "--json"]

@@ -63,6 +63,7 @@ def oracle(text: str) -> list[list[str]] | None:
 _value = st.text(st.sampled_from('ab",;\n\r \té'), max_size=6)
 
 
+@pytest.mark.slow
 @anyhow
 @given(
     rows=st.lists(st.lists(_value, min_size=3, max_size=3), max_size=40),

@@ -28,6 +28,7 @@ def test_plugin_that_is_not_used_loads_nothing_and_warns_of_nothing(tmp_path: Pa
     assert "warning" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["import headrace", "import headrace.lookup"])
 def test_program_that_has_imported_headrace_before_is_not_warned(tmp_path: Path, before: str) -> None:
     (tmp_path / "test_other.py").write_text("def test_passes():\n    pass\n")

@@ -95,6 +95,7 @@ def test_a_time_zone_that_there_is_not_fails_on_its_event_alone() -> None:
     assert made["plain"].to_pylist() == [2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(events=rows, chosen=st.lists(st.sampled_from(EXPRESSIONS), min_size=1, max_size=4, unique=True))
 def test_an_expression_alone_is_that_expression_beside_others(events: list[dict[str, Any]], chosen: list[str]) -> None:
@@ -180,6 +181,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_feature_alone_is_that_feature_beside_others_online_and_in_history(repo: Path, seed: int) -> None:
     orders: list[dict[str, Any]] = [

@@ -125,6 +125,7 @@ def assert_same(ours: Tiles, theirs: Tiles) -> None:
             np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.slow
 @given(events=EVENTS, cut=st.integers(0, 25), now=NOW)
 @settings(max_examples=200, deadline=None)
 def test_updated_tiles_are_all_tiles_merged_and_pruned(events: list[Event], cut: int, now: list[int]) -> None:
@@ -144,6 +145,7 @@ def test_updated_tiles_are_all_tiles_merged_and_pruned(events: list[Event], cut:
             np.testing.assert_array_equal(tiles.rows, rows)  # what was given is left alone
 
 
+@pytest.mark.slow
 @given(events=EVENTS)
 @settings(max_examples=100, deadline=None)
 def test_families_tiled_together_are_those_tiled_alone(events: list[Event]) -> None:

@@ -182,6 +182,7 @@ def test_a_round_whose_time_could_not_be_journalled_is_not_taken_for_its_own_rep
 EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 40)), min_size=1, max_size=30)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS, data=st.data())
 def test_fetches_crashes_and_replays_change_nothing(
@@ -248,6 +249,7 @@ FETCHES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     fetches=FETCHES,

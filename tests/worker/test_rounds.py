@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +120,7 @@ def test_round_has_the_records_of_each_topic_partition_after_partition() -> None
     assert (len(round_), round_.next_offsets) == (5, {A: 2, B: 1, other: 2})
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=80, deadline=None)
 def test_every_record_comes_once_in_order_and_never_before_its_time(data: st.DataObject) -> None:

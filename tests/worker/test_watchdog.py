@@ -56,6 +56,7 @@ def test_process_whose_last_words_were_said_only_loses_what_keeps_it() -> None:
     assert (code, said) == (4, "")
 
 
+@pytest.mark.slow
 def test_last_words_that_nobody_takes_do_not_keep_the_process() -> None:
     code, _ = run(
         "watchdog = Watchdog(lambda error: time.sleep(100), 0.5); watchdog.end(HeadraceError('x')); time.sleep(100)"

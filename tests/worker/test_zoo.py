@@ -133,6 +133,7 @@ def pipeline_of(
     return Pipeline(PLAN, {"sales": decoder}, store, {"sales": log}, clock, letters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", list(Clock))
 @pytest.mark.parametrize("together", [True, False])
 def test_good_events_around_a_zoo_of_records_count(

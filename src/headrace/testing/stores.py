@@ -110,7 +110,13 @@ class OnlineStoreContract:
         assert moment.records[OTHER] == [[(HERE, other.record)]]
         assert moment.records[VIEW] == [sorted((one.key.source, one.record) for one in writes), []]
 
-    @pytest.mark.parametrize("entity", ['["ü"]', '["' + "x" * 2000 + '"]', '[""]', "[1]", '["1"]', '["a:b\\u0000c"]'])
+    @pytest.mark.parametrize(
+        "entity",
+        [
+            *('["ü"]', '[""]', "[1]", '["1"]', '["a:b\\u0000c"]'),
+            pytest.param('["' + "x" * 100_000 + '"]', id="100,000 letters"),
+        ],
+    )
     def test_entities_of_any_text_and_length_stay_apart(self, store: OnlineStore, entity: str) -> None:
         mine, other = write(entity, None, 1), write(entity + " ", None, 2)
         store.commit([mine, other], {})

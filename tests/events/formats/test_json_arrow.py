@@ -216,6 +216,7 @@ ODD: list[bytes | None] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 @pytest.mark.parametrize("name", BY_FIELD)
 def test_each_way_to_write_a_field_is_read_alike(model: type[BaseModel], name: str) -> None:
@@ -298,6 +299,7 @@ def check_damaged(model: type[BaseModel], values: list[bytes], data: st.DataObje
     same(model, damaged)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50), st.integers(0, 30))
 @settings(max_examples=200, deadline=None)
 def test_floats_are_the_same_to_the_last_bit(amounts: list[float], digits: int) -> None:

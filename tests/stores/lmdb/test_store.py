@@ -161,7 +161,7 @@ def test_epoch_ends_when_another_process_writes_in_spite_of_the_lock(tmp_path: P
         store.add_journal([])  # a transaction that writes nothing uses up no number
         with store._env.begin(write=True) as txn:  # noqa: SLF001
             ((at, _),) = list(txn.cursor(store._records))  # noqa: SLF001
-            txn.put(at, record(9) + b"a" + struct.pack("<qH", 9, 1), db=store._records)  # noqa: SLF001
+            txn.put(at, record(9) + b"a" + struct.pack("<qI", 9, 1), db=store._records)  # noqa: SLF001
         with pytest.raises(StaleWriteError):
             store.commit([write("a", 1, 2)], {}, epoch=epoch)
         assert store.epoch() is not epoch

@@ -172,6 +172,7 @@ def test_a_database_of_someone_else_is_refused(redis_url: str, shared_redis: Red
             store.meta()
 
 
+@pytest.mark.slow
 def test_what_was_synced_survives_the_server(redis_server: RedisServer) -> None:
     redis_server.start("--appendonly", "yes")
     with RedisStore(redis_server.url) as store:

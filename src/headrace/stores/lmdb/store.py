@@ -68,7 +68,7 @@ _POSITION = struct.Struct("<qqq")
 _ENTRY = struct.Struct("<qq")
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">Q")
-_TRAILER = struct.Struct("<qH")
+_TRAILER = struct.Struct("<qI")
 """The end of a value: the record's applied offset, and the length of the entity's key, which stands before it."""
 
 _KEY, _SORT_KEY, _ENTITY = attrgetter("key"), attrgetter("sort_key"), attrgetter("entity")
