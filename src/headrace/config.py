@@ -46,7 +46,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from headrace.errors import ConfigError
 from headrace.state import LocalState, State, StateFile
 
-__all__ = ["CONFIG_FILE", "Clock", "KafkaSettings", "Project", "SaslMechanism", "SecurityProtocol", "TableRoot"]
+__all__ = ["Clock", "KafkaSettings", "Project", "SaslMechanism", "SecurityProtocol", "TableRoot"]
 
 CONFIG_FILE = "headrace.toml"
 EMBEDDED = "embedded"

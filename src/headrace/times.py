@@ -8,17 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-__all__ = [
-    "CALENDAR_DAYS",
-    "CALENDAR_US",
-    "OFF_CALENDAR",
-    "as_stored",
-    "date_of",
-    "datetime_of",
-    "days_of",
-    "iso_time",
-    "us_of",
-]
+__all__ = ["CALENDAR_DAYS", "CALENDAR_US", "OFF_CALENDAR", "as_stored", "date_of", "datetime_of", "iso_time", "us_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -137,7 +137,7 @@ def vacuum(
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Remove files and commits that neither the retention nor any dataset's manifest needs."""
+    """Remove files and commits that are older than the retention and that no dataset's manifest needs."""
     from headrace.log import EventLog, forget_pins
 
     project = Project.load(folder)

@@ -15,7 +15,7 @@ from headrace.plan.feature_references import asked_names
 from headrace.stores import OnlineStore, Position, open_store
 from headrace.times import iso_time
 
-__all__ = ["KINDS", "dataset_names", "everything", "facts_of"]
+__all__ = ["KINDS", "everything", "facts_of"]
 
 KINDS = ("view", "source", "service", "dataset")
 

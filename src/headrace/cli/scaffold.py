@@ -21,7 +21,7 @@ __all__ = ["TEMPLATES", "project_name", "scaffold"]
 TEMPLATES = ("shop", "sensors")
 
 _SUFFIX = ".tmpl"
-"""The ending of template files, so that no tool takes them for files of this package."""
+"""The ending of template files, so that no tool treats them as files of this package."""
 
 _HISTORY = timedelta(days=7)
 

@@ -34,7 +34,7 @@ def datasets_holding(folders: Iterable[Path], values: Mapping[str, pa.Scalar]) -
     """Find the datasets below some folders whose rows hold an entity.
 
     Args:
-        folders: Where to look; hidden folders in them are passed over, they themselves may be hidden.
+        folders: Where to look; hidden folders in them are skipped, but these folders may be hidden.
         values: By join key, the value; all must be met.
 
     Returns:
@@ -58,7 +58,7 @@ def _rows(manifest: Path, values: Mapping[str, pa.Scalar]) -> int | None:
                 for name, value in values.items()
             ]
         except (OSError, pa.ArrowException, KeyError, TypeError):
-            return None  # what cannot be read cannot be said to be free of it
+            return None  # a file that cannot be read may have such rows
         hit = matches[0]
         for other in matches[1:]:
             hit = pc.and_(hit, other)

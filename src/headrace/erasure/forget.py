@@ -90,7 +90,7 @@ def forget_all(
     grace_s: float = 3.0,
     make_anew: Callable[[], None] | None = None,
 ) -> list[Forgotten]:
-    """Erase entities, and see to it that neither a replay nor a late event brings them back.
+    """Erase entities, so that no replay and no late event brings them back.
 
     Forgetting again is safe, and finishes what was cut short.
 

@@ -66,7 +66,7 @@ class Places:
         }
 
     def entities(self, store: OnlineStore, view: View) -> list[bytes]:
-        """The keys of a view's entities that are it, or part of it."""
+        """The keys of a view's entities that have these join key values."""
         places = [(view.join_keys.index(name), value) for name, value in self.entity.items()]
         return [
             key
@@ -217,7 +217,7 @@ def views_counting_erased(
     versions = {view.hash: view for view in plan.views.values()} | catalogue.definitions()
     gone = [(set(names), set(lost))]
     filled = catalogue.origin.filled_us
-    if filled is not None:  # otherwise nothing tells whether the records are older than an erasure
+    if filled is not None:  # otherwise it is not known whether the records are older than an erasure
         before = (one for one in ledger.erasures.values() if filled <= one.until_us)
         gone += [(set(one.names), {topic for topic, rows in one.rows.items() if rows}) for one in before]
     return {
@@ -249,7 +249,7 @@ def _other_type(views: list[View], entity: Entity) -> LookupRequestError:
     )
     kind = _KINDS.get(types[name])
     msg = f"The key {name!r} is {kind[1] if kind else types[name]}, and {value!r} is a {type(value).__name__}."
-    return LookupRequestError(msg, hint="Nothing was erased. Give it as events have it.")
+    return LookupRequestError(msg, hint="Nothing was erased. Give the value in the type that events have.")
 
 
 def _same(one: Any, other: Any) -> bool:

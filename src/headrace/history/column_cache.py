@@ -18,7 +18,7 @@ class ColumnCache:
 
     Args:
         events: The events.
-        plan: What is asked of the view: the columns it needs are read at once.
+        plan: The view's part of the join plan: the columns it needs are read at once.
         trusting: Whether to assume that a column has no nulls, if only last values of it are asked and the files do not
             say. The assumption was right if no last value is null. Else the values must be computed again without it.
 

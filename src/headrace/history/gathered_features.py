@@ -35,7 +35,7 @@ def gather_features(plan: JoinPlan, events: Events, asked: Asked, limits: Limits
     """The gathered features of a view at the rows of a spine.
 
     Args:
-        plan: What is asked of the view.
+        plan: The view's part of the join plan.
         events: Its events.
         asked: The rows.
         limits: How it works.
@@ -67,7 +67,7 @@ class _Gatherer:
     """The states of a group's features at every row, filled chunk by chunk.
 
     Args:
-        plan: What is asked of the view.
+        plan: The view's part of the join plan.
         group: The group.
         columns: The columns of events that its features read.
         order: The events' order.

@@ -129,7 +129,7 @@ class Group(BaseModel):
 
 
 class JoinPlan(BaseModel):
-    """What is asked of one view.
+    """The part of a join plan for one view.
 
     Attributes:
         view: The view.

@@ -27,7 +27,7 @@ from headrace.history.prefix_sums import prefix
 from headrace.history.range_max import NONE, Pyramid, raised
 from headrace.history.timeline import Items, Packing, Ranges, Rows, order_of
 
-__all__ = ["KnownTimeline", "settle_of"]
+__all__ = ["KnownTimeline"]
 
 _PROMPT_SHARE = 0.9
 """Where at least this share of the events is known at once, frames wait for none of the others."""

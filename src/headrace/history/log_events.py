@@ -281,7 +281,7 @@ def derived(logged: LogEvents, derive: Callable[[pa.Table], pa.Table], plan: Joi
     Args:
         logged: The events as they were logged.
         derive: Appends the derived columns to a table.
-        plan: What is asked of the view.
+        plan: The view's part of the join plan.
     """
     needed = list(plan.columns)
     empty = pa.schema([(name, ARROW_TYPES[plan.source.column(name).dtype]) for name in needed]).empty_table()

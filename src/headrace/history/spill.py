@@ -70,7 +70,7 @@ def parts_needed(files: LogFiles, plan: JoinPlan, limit: int) -> int:
 
     Args:
         files: Where the events are.
-        plan: What is asked of the view.
+        plan: The view's part of the join plan.
         limit: The limit in bytes.
     """
     dtypes = [plan.source.column(column).dtype for column in plan.columns]
@@ -91,7 +91,7 @@ def spill(
 
     Args:
         files: Where the events are.
-        plan: What is asked of the view.
+        plan: The view's part of the join plan.
         keys: The spine's entities; entity k goes to part k mod `parts`.
         derive: Appends derived columns to a table of events; None where the view has none.
         parts: How many parts to make.

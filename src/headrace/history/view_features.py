@@ -29,7 +29,7 @@ def compute_features(
     """The features that are read from states.
 
     Args:
-        plan: What is asked of the view.
+        plan: The view's part of the join plan.
         events: Its events.
         asked: The rows.
         threads: How many shards to compute at a time.

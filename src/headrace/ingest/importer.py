@@ -125,8 +125,8 @@ def import_history(
         mapped: By field of the model, the column it comes from; fields left out come from the column of their name.
         moments: How times are read that say no zone, or are numbers; None leaves them to the model.
         name: An id for the import; None makes one of its events' checksum.
-        again: Whether to import events once more that were imported already; where they have event ids, they count once
-            all the same.
+        again: Whether to import events once more that were imported already; events with an
+            event id still count once.
         skip_bad: Whether to leave out rows that are not events, and write them to a file, instead of importing nothing.
         dry_run: Whether to read and check only.
         now_us: Now by the wall clock, in µs; None asks it.

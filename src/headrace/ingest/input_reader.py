@@ -152,7 +152,7 @@ def _connect(database: Path | None) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         msg = f"The database {database} cannot be opened: {said}"
-        raise IngestError(msg, hint="Give a DuckDB file that nobody else writes just now.") from error
+        raise IngestError(msg, hint="Give a DuckDB file that no other process writes now.") from error
     con.execute("SET TimeZone = 'UTC'")
     return con
 

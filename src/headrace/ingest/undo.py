@@ -26,12 +26,12 @@ __all__ = ["Undone", "find_import", "undo_import"]
 
 @dataclass
 class Undone:
-    """What taking an import back does.
+    """What undoing an import does.
 
     Attributes:
         id: The import.
         topic: Its topic.
-        partition: The source partition that its events stood in.
+        partition: The source partition of its events.
         begun_at: When it was imported.
         events: How many events it has.
         datasets: The datasets that were built with it; they stay, and so do the versions of the log that they pin.
@@ -52,7 +52,7 @@ class Undone:
 
 
 def find_import(project: Project, name: str, source: str | None = None) -> tuple[Entry, Undone]:
-    """The import of a name, and what taking it back would touch.
+    """The import of a name, and what undoing it would change.
 
     Args:
         project: The project.

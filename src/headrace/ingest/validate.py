@@ -129,7 +129,7 @@ class Validator:
         return batch.where(~late), sorted(found, key=attrgetter("row"))
 
     def _json(self, table: pa.Table, bad: dict[int, tuple[str | None, str]]) -> list[bytes]:
-        held: list[tuple[Field, list[Any]]] = [
+        columns: list[tuple[Field, list[Any]]] = [
             (field, self._values(table.column(name), field, bad))
             for name in table.column_names
             if name != KNOWN_AT
@@ -140,7 +140,7 @@ class Validator:
             # What is null was not sent, unless null is a value of the field: then its default counts, or it is missing.
             event = {
                 field.key: value
-                for field, values in held
+                for field, values in columns
                 if (value := values[row]) is not None or (field.nullable and field.required)
             }
             try:

@@ -29,7 +29,7 @@ from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.offset_gaps import OffsetGaps
 from headrace.kafka.record_headers import headers_of
 
-__all__ = ["FetchLimits", "RecordReader", "RecordsGone"]
+__all__ = ["FetchLimits", "Read", "RecordReader", "RecordsGone"]
 
 _SECOND = itemgetter(1)
 

@@ -40,7 +40,7 @@ class Keeper:
         self._trim_from = 0
 
     def look(self, delta: DeltaTable) -> bool:
-        """Merge, where enough files wait for it. To be called after an append, which is done whatever becomes of this.
+        """Merge, where enough files wait for it. Call it after an append. If this fails, the append is still done.
 
         Args:
             delta: The table as it is now.

@@ -266,7 +266,7 @@ def replace_files(
     *,
     data_change: bool,
 ) -> list[AddAction] | None:
-    """Replace files by others in one commit, whatever is appended meanwhile.
+    """Replace files by others in one commit. Appends at the same time do not matter.
 
     Args:
         delta: The table.
@@ -323,7 +323,7 @@ def discard(location: Location, added: Sequence[AddAction]) -> None:
     """Remove files that were written and did not become part of the table.
 
     Raises:
-        LogError, LogUnavailableError: Whether they did cannot be told; they stay.
+        LogError, LogUnavailableError: It is not known whether they did; they stay.
         OSError: They cannot be removed.
     """
     delta = open_table(location)

@@ -110,8 +110,8 @@ def add_columns(table: DeltaTable, schema: pa.Schema) -> None:
     Raises:
         DeltaError: It cannot be written.
     """
-    held = arrow_schema(table).names
-    lacking = [field for field in schema if field.name not in held]
+    existing = arrow_schema(table).names
+    lacking = [field for field in schema if field.name not in existing]
     if not lacking:
         return
     try:
@@ -123,7 +123,7 @@ def add_columns(table: DeltaTable, schema: pa.Schema) -> None:
 
 
 def set_append_only(delta: DeltaTable, *, is_on: bool) -> None:
-    """Let a table refuse deletions, or not, whatever others commit meanwhile.
+    """Let a table refuse deletions, or allow them. Commits of others at the same time do not matter.
 
     Raises:
         DeltaError: It cannot be written.

@@ -34,7 +34,7 @@ class Entry:
         events: How many it has; their offsets are 0 to one less.
         files: The SHA-256 of each of its files, by path; none for a query.
         begun_at: When it was begun (ISO 8601).
-        undoing_at: When somebody began to take it back; None where nobody did.
+        undoing_at: When somebody began to take it back; None if it was not undone.
         undone_at: When it was taken back wholly.
     """
 

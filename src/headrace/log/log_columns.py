@@ -31,7 +31,6 @@ __all__ = [
     "TS",
     "added_columns",
     "laid_out",
-    "reads_as",
     "table_schema",
     "widened",
 ]

@@ -121,8 +121,8 @@ def _rows(snapshot: LogSnapshot, file: LogFile, column: str, partition: int, bef
 def _read(snapshot: LogSnapshot, file: LogFile, wanted: Sequence[str]) -> pa.Table:
     """Those of the columns that the file has."""
     try:
-        held = pq.ParquetFile(file.path, filesystem=snapshot.filesystem)
-        return held.read(columns=[name for name in dict.fromkeys(wanted) if name in held.schema_arrow.names])
+        parquet = pq.ParquetFile(file.path, filesystem=snapshot.filesystem)
+        return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in parquet.schema_arrow.names])
     except (pa.ArrowException, OSError) as error:
         hint = "Restore the log's folder from a copy, or move it away and replay the topic."
         msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"

@@ -7,7 +7,7 @@ keys           JSON: the join keys
 features       JSON: the values by `view__feature`
 views          JSON: per view status and newest event
 evidence       JSON: per view and source partition, the offset that the record had applied
-problems       JSON: by `view__feature`, why a value cannot be given; null where it was recorded before headrace told
+problems       JSON: by `view__feature`, why a value cannot be given; null where it was recorded before headrace said
 that origin         JSON: which logs the store's records were made from, and since when; null where it was recorded
 before headrace noted that unrecorded     how many lookups that should have been recorded were not, since the row before
 it _date          the UTC date of served_at_us, by which the table's files are kept apart
@@ -116,8 +116,8 @@ class LookupTable:
         delta = open_table(self.location)
         if delta is None:
             return
-        held = arrow_schema(delta).names
-        names = [field.name for field in _SCHEMA if field.name in held and field.name != "_date"]
+        existing = arrow_schema(delta).names
+        names = [field.name for field in _SCHEMA if field.name in existing and field.name != "_date"]
         chosen = None if since_us is None else ds.field("served_at_us") >= since_us
         try:
             found = delta.to_pyarrow_dataset().scanner(columns=names, filter=chosen, batch_size=batch_rows)
@@ -147,7 +147,7 @@ class LookupTable:
 
         Args:
             keys: Its join keys, as JSON holds them; lookups that asked by more keys than these are erased as well.
-            alone: Whether nobody records just now.
+            alone: Whether no client records at this moment.
 
         Returns:
             How many lookups, and the version.

@@ -126,7 +126,7 @@ def erase_rows(
         matches: Gives for each row of a table with those of these columns that a file has whether it is to go:
             booleans, without nulls.
         append_only: Whether the table refuses deletions otherwise.
-        alone: Whether nobody else writes the table just now; only then are files removed that no commit speaks of,
+        alone: Whether no other process writes the table now; only then are files removed that no commit speaks of,
             such as those of an append cut short.
         keep_old: Whether older versions keep the rows: only the newest is to be without them.
 

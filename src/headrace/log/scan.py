@@ -104,9 +104,9 @@ def _stretches(filesystem: pafs.FileSystem, file: LogFile, partition: int, after
     names = metadata.schema.names
     places = [names.index(name) for name in (PARTITION, OFFSET)]
     for group in range(metadata.num_row_groups):
-        held = [metadata.row_group(group).column(place).statistics for place in places]
-        known = all(one is not None and one.has_min_max for one in held)
-        partitions, offsets = [(one.min, one.max) for one in held] if known else (file.partitions, file.offsets)
+        statistics = [metadata.row_group(group).column(place).statistics for place in places]
+        known = all(one is not None and one.has_min_max for one in statistics)
+        partitions, offsets = [(one.min, one.max) for one in statistics] if known else (file.partitions, file.offsets)
         if partitions[0] <= partition <= partitions[1] and offsets[1] > after:
             yield _stretch(file, group, partitions, offsets, after)
 

@@ -58,10 +58,12 @@ def misfits(
     if table is None:
         return []
     files = log_files(table, location)
-    held = file_columns(location, [file.path for file in files])
+    columns_of = file_columns(location, [file.path for file in files])
     declared = {column.name for column in source.columns}
     found = (
-        _misfit(location, column, was.get(column.name), files, held, set(other_names.get(column.name, ())) - declared)
+        _misfit(
+            location, column, was.get(column.name), files, columns_of, set(other_names.get(column.name, ())) - declared
+        )
         for column in changed
     )
     return [misfit for misfit in found if misfit is not None]
@@ -72,14 +74,14 @@ def _misfit(
     column: Column,
     was: Column | None,
     files: Iterable[LogFile],
-    held: Mapping[str, Mapping[str, pa.DataType]],
+    columns_of: Mapping[str, Mapping[str, pa.DataType]],
     other_names: set[str],
 ) -> Misfit | None:
     name, wanted = column.name, ARROW_TYPES[column.dtype]
-    having = [file for file in files if name in held[file.path]]
-    lacking = [file for file in files if name not in held[file.path]]
+    having = [file for file in files if name in columns_of[file.path]]
+    lacking = [file for file in files if name not in columns_of[file.path]]
     for file in having:
-        kind = held[file.path][name]
+        kind = columns_of[file.path][name]
         if kind != wanted and not (kind == pa.int64() and column.dtype is DType.FLOAT64):
             what = f"is {column.dtype.value} now, and logged events hold {kind}"
             return Misfit(name, what, f"Leave {name} as it was, and give the new field a new name.")
@@ -88,7 +90,7 @@ def _misfit(
                 retyped(_column(location, file, name), column, f"the log's file {file.path}")
             except LogError as error:
                 return Misfit(name, f"is a float now: {error.what}", f"Leave {name} an int.")
-    renamed = sorted(other for other in other_names if any(other in held[file.path] for file in lacking))
+    renamed = sorted(other for other in other_names if any(other in columns_of[file.path] for file in lacking))
     if renamed:
         what = f"reads what logged events hold as {renamed[0]!r}"
         return Misfit(

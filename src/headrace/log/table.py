@@ -251,7 +251,7 @@ class EventLog:
 
         Args:
             values: By column, the value; all must be met.
-            alone: Whether nobody else writes the log just now.
+            alone: Whether no other process writes the log at this moment.
 
         Returns:
             How many events, and the version.
@@ -292,7 +292,7 @@ class EventLog:
 
         Args:
             retention_s: How long a version can still be read after the next one was made, in seconds.
-            pinned: Versions that stay readable whatever their age.
+            pinned: Versions that stay readable at any age.
             dry_run: Only say what would be removed.
 
         Returns:
@@ -305,7 +305,7 @@ class EventLog:
         return vacuum_table(self.location, retention_s=retention_s, pinned=pinned, dry_run=dry_run)
 
     def keep_readable(self, versions: Iterable[int]) -> None:
-        """Keep versions readable until a vacuum that is not told to keep them; a warning names those that cannot be."""
+        """Keep versions readable until a vacuum that does not keep them; a warning names those that cannot be kept."""
         for version in versions:
             try:
                 keep_readable(self.location, [version])

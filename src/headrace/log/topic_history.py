@@ -167,7 +167,7 @@ class TopicHistory:
 
         Args:
             partition: Kafka's number of it.
-            logged: The last offset that the log stands for; None where that is none.
+            logged: The last offset that the log stands for; None if there is none.
         """
         needed = self.live.starts.get(partition, 0) if logged is None else logged + 1
         number = self.number(partition)

@@ -1,6 +1,6 @@
 """Removing what neither a version within the retention nor a dataset needs: files, and commits of older versions.
 
-Delta Lake's own vacuum removes the files. It is told which versions to keep. Each of those gets a checkpoint, by which
+Delta Lake's own vacuum removes the files. It gets the versions to keep. Each of those gets a checkpoint, by which
 it can be read without the commits before it, and then these commits go.
 """
 
@@ -57,7 +57,7 @@ def vacuum_table(
         location: The table's place.
         retention_s: How long a version can still be read after the next one was made, in seconds; Delta Lake rounds it
             up to hours.
-        pinned: Versions that stay readable whatever their age.
+        pinned: Versions that stay readable at any age.
         dry_run: Only say what would be removed.
 
     Returns:

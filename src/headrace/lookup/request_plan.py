@@ -20,7 +20,7 @@ __all__ = ["Part", "RequestPlan", "SharedAggregate", "Stack", "ViewPlan"]
 
 
 class Part(NamedTuple):
-    """The windows of one accumulator that features are asked of.
+    """The windows of one accumulator that features need.
 
     Attributes:
         group: Which group of windows.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "maker"]
+__all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "json_value", "maker"]
 
 
 class Status(StrEnum):

@@ -25,7 +25,7 @@ class ViewLookup:
     """One view's part of a lookup: the features of each row of the request, from its records of all source partitions.
 
     Args:
-        asked: What is asked of the view.
+        asked: The view's part of the request plan.
         entities: Each row's entity key.
         found: Each row's records, as (source partition, record).
         at_us: The time asked for, in µs.

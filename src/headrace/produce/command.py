@@ -18,7 +18,7 @@ from headrace.config import Project
 from headrace.errors import HeadraceError, RetryableError
 from headrace.produce.replay_options import ReplayOptions, ReplayProgress, ReplaySummary, Report, parse_time
 
-__all__ = ["main", "produce_command", "progress_bar"]
+__all__ = ["main", "produce_command"]
 
 _FAILED, _AWAY, _INTERRUPTED = 1, 4, 130  # as of `headrace`
 
@@ -52,7 +52,7 @@ def produce_command(
     """Replay a history of events into its Kafka topic.
 
     Events are validated by their model, sent in the order in which they happened (late ones later), and confirmed by
-    the broker. What the topic holds already stays: without --resume the events come on top.
+    the broker. What the topic has already stays. Without --resume all events are sent again, and count again.
     """
     from headrace.produce.replayer import produce  # needs Kafka's client, which the command line as a whole does not
 
@@ -69,7 +69,7 @@ def produce_command(
     with progress_bar(topic) as report:
         summary = produce(project, topic, options, report)
     if summary.already and not resume:
-        _note(f"{summary.topic} held {summary.already:,} records before; these came on top.")
+        _note(f"{summary.topic} had {summary.already:,} records before; these were added.")
         _note("(--resume continues an earlier run instead.)")
     typer.echo(json.dumps(asdict(summary)) if as_json else _summary_text(summary))
 

@@ -20,7 +20,7 @@ def read_dead_letters(
     """Read the dead letters of topics.
 
     A worker that was killed may write a dead letter twice; each position of the source is returned once. A record
-    that is no dead letter but lies in a dead-letter topic is returned as one, with that for a reason.
+    in a dead-letter topic that is not a dead letter is returned as one, and its reason says so.
 
     Args:
         connection: The broker.

@@ -55,7 +55,7 @@ def replay_dead_letters(project: Project, letters: Sequence[DeadLetter]) -> int:
 
     Args:
         project: The project.
-        letters: The letters; those that `why_not_replayed` refuses are passed over.
+        letters: The letters; those that `why_not_replayed` refuses are skipped.
 
     Returns:
         How many were sent.

@@ -219,7 +219,7 @@ class EventEncoder:
 def _wire_model(model: type[BaseModel]) -> type[BaseModel]:
     """The model, writing NaN and infinity as such.
 
-    Pydantic writes null unless it is configured otherwise, which would change the event in silence.
+    Pydantic writes null unless it is configured otherwise, which would change the event without a message.
     """
     config = {} if "ser_json_inf_nan" in model.model_config else {"ser_json_inf_nan": "constants"}
     return types.new_class(model.__name__, (model,), config)

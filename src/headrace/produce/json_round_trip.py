@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from headrace.errors import EventChangesError
 from headrace.events.json_names import json_names
 
-__all__ = ["ReadBack", "same_value"]
+__all__ = ["ReadBack"]
 
 
 class ReadBack:

@@ -54,7 +54,7 @@ class State(ABC):
         Args:
             name: The name.
             data: The bytes.
-            expected: The version that is replaced; `ABSENT` only creates; None replaces whatever is there.
+            expected: The version that is replaced; `ABSENT` only creates; None replaces any content.
             is_secret: Only the owner may read it, where the storage knows owners.
 
         Returns:
@@ -70,7 +70,7 @@ class State(ABC):
 
         Args:
             name: The name.
-            expected: The version that is removed; None removes whatever is there.
+            expected: The version that is removed; None removes any content.
 
         Returns:
             Whether anything was there.

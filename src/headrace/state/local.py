@@ -65,7 +65,7 @@ class LocalState(State):
                     version = _version(os.fstat(file.fileno()))
                 draft.replace(path)
             finally:
-                draft.unlink(missing_ok=True)  # it exists only where it did not become the file
+                draft.unlink(missing_ok=True)  # it exists only if the rename did not happen
             _sync_folder(path.parent)
         return version
 

@@ -32,7 +32,16 @@ from headrace.training.dataset import Dataset
 from headrace.training.historical_features import FeatureJoins
 from headrace.training.spine_input import join_keys, spine_table
 
-__all__ = ["MANIFEST", "Built", "export_dataset"]
+__all__ = [
+    "MANIFEST",
+    "Built",
+    "definitions_of",
+    "export_dataset",
+    "file_checksum",
+    "library_versions",
+    "spine_of",
+    "table_checksum",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = 2

@@ -60,9 +60,9 @@ def _json(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
     texts = [name for name, column in wanted.items() if column.dtype in (DType.STRING, DType.TIMESTAMP, DType.DATE)]
     schema = pa.schema([(name, pa.string()) for name in texts])
     table = pjson.read_json(path, parse_options=pjson.ParseOptions(explicit_schema=schema, newlines_in_values=True))
-    held = [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
+    names = [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
     return pa.table(
-        {name: _typed(table.column(name), wanted.get(name)) if name in texts else table.column(name) for name in held}
+        {name: _typed(table.column(name), wanted.get(name)) if name in texts else table.column(name) for name in names}
     )
 
 

@@ -127,7 +127,7 @@ class ViewLayout:
 
     @classmethod
     def of(cls, view: View, source: Source) -> ViewLayout:
-        """Lay out a view of a source. The same definition always gives the same layout: records are read by it."""
+        """Lay out a view of a source. The same definition always gives the same layout: records depend on it."""
         seen = view.sees(source)
         by_slide: dict[int | None, list[Feature]] = {}
         for feature in view.features:

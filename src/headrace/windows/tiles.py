@@ -13,17 +13,7 @@ from headrace.windows.group_sort import common_keys, row_starts, stable_order
 from headrace.windows.tile_layout import Accumulator, Family
 from headrace.windows.window import tile_of
 
-__all__ = [
-    "NEVER",
-    "Events",
-    "Tiles",
-    "accumulated",
-    "merge_runs",
-    "merge_together",
-    "prune_tiles",
-    "tile_batch",
-    "unreachable",
-]
+__all__ = ["NEVER", "Events", "Tiles", "accumulated", "merge_together", "prune_tiles", "tile_batch", "unreachable"]
 
 NEVER = int(np.iinfo(np.int64).min)
 """A time, or a tile, before all others."""

@@ -178,7 +178,7 @@ class KafkaDeadLetters:
             self._together = self._alone = None
 
     def _settle(self) -> None:
-        """Send again what was refused for its own reason; raise what is no letter's own."""
+        """Send letters again that were refused themselves; raise errors that concern all letters."""
         waiting, self._waiting = self._waiting, []
         others: list[_Attempt] = []
         error: HeadraceError | None = None

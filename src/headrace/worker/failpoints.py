@@ -89,7 +89,7 @@ def arm(setting: str | None) -> None:
 
 
 def reach(name: str) -> None:
-    """Say that the worker has come to a failpoint.
+    """Say that the worker has reached a failpoint.
 
     Args:
         name: One of `FAILPOINTS`.

@@ -38,7 +38,7 @@ __all__ = ["RoundConsumer", "RoundTransport"]
 _LOOK_S = 0.25
 """How often it is looked whether the consumer's thread still runs, or the group has given partitions, in seconds."""
 _POLL_S = 1.0
-"""How often aiokafka is polled, in seconds: it leaves the group where nobody does."""
+"""How often aiokafka is polled, in seconds: it leaves the group if no other code does."""
 
 
 class _Thread(WorkerThread):

@@ -219,7 +219,7 @@ class Handoff:
             if catalogue.live.get(name) == view.hash and building is None:
                 withdraw(self._requests, request)
             elif building != view.hash and self._can_meet(request) and owns(self._topic(view), 0):
-                # Since an earlier attempt was given up, nobody has given its partitions their rounds.
+                # After an earlier attempt was given up, its partitions got no rounds.
                 unbuilt = CatalogueChange().built(view.hash, catalogue.built.get(view.hash, ()), is_built=False)
                 self._store.change(unbuilt.building(name, view).refused(view.hash, None))
                 logger.warning("Building %s from the log; what is served stays until then.", view.versioned_name)

@@ -30,7 +30,7 @@ class Request(BaseModel):
 
 
 def ask(state: State, request: Request) -> None:
-    """Leave a request for the workers; it takes the place of one for the same view.
+    """Leave a request for the workers; it replaces an earlier one for the same view.
 
     Args:
         state: The requests of a project (`Project.requests`).

@@ -42,7 +42,7 @@ class Numbers:
         return SourcePartition(topic, number)
 
     def assigned(self, wanted: Iterable[SourcePartition]) -> None:
-        """Take in what others have noted, before any record of these partitions is read.
+        """Read what other workers have noted, before any record of these partitions is read.
 
         Args:
             wanted: Kafka's partitions.

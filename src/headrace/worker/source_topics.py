@@ -94,7 +94,7 @@ class SourceTopics(Numbers):
         return [(range(one.base, one.base + one.partitions), one.sealed_us) for one in ended]
 
     def assigned(self, wanted: Iterable[SourcePartition]) -> None:
-        """Take in what others have noted, and note partitions that are new, before any record of them is read.
+        """Read what other workers have noted, and note partitions that are new, before any record of them is read.
 
         Args:
             wanted: Kafka's partitions that will be read.

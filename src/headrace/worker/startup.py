@@ -269,7 +269,7 @@ def _check_refillable(
 def _check_writable(project: Project) -> None:
     """Raise before the first event, and not at the first append, if the log's folder cannot be written."""
     if project.log_root.uri != str(project.log_path):
-        return  # creating a table there tells
+        return  # creating a table there reports the reason
     try:
         project.log_path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=project.log_path):

@@ -206,7 +206,7 @@ def gap_error(topic: str, gone: Sequence[Missing]) -> TopicError:
     more = f", and {len(gone) - _SHOWN} partitions more" if len(gone) > _SHOWN else ""
     msg = (
         f"The broker no longer has what comes next: {', '.join(named)}{more} are gone, "
-        "by retention or because somebody deleted them."
+        "by retention, or because a person deleted them."
     )
     hint = (
         "If the events are kept elsewhere, bring them back first. Else `headrace stream --accept-gap` notes in the log "

@@ -132,7 +132,7 @@ class Watchdog:
             self._code = self._last_words(self._error)
         elif self._code is None:
             logger.warning(
-                "The worker did not end in order in %g s and ends without. Nothing is lost by it.", self._within_s
+                "The worker did not end cleanly within %g s, so its process ends now. No data is lost.", self._within_s
             )
         logging.shutdown()
         sys.stdout.flush()

@@ -30,7 +30,7 @@ from headrace.worker.topic_identity import NOTHING_ACCEPTED, Accept
 from headrace.worker.watchdog import Watchdog
 from headrace.worker.worker import Worker
 
-__all__ = ["run_worker"]
+__all__ = ["run_worker", "what_is_wrong"]
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from headrace.events.raw_records import RawRecords
 from headrace.events.row_columns import RowColumns, shown
 from headrace.plan import DType, Source
 
-__all__ = ["ARROW_FROM", "JsonFormat"]
+__all__ = ["JsonFormat"]
 
 ARROW_FROM = 100
 """Smaller fetches are validated one by one: Arrow has a fixed cost per call."""

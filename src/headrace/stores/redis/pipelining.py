@@ -36,7 +36,7 @@ def conversation(pool: Any, batches: Iterable[tuple[bytes, int]], ahead: int = 1
         had: list[Any] = []
         is_first = True
         for sent, answers in batches:
-            # Later, answers may be on their way that a health check would take for its own.
+            # Later, a health check could read answers that belong to other commands.
             connection.send_packed_command([sent], check_health=is_first)
             is_first = False
             owed.append(answers)
@@ -47,7 +47,7 @@ def conversation(pool: Any, batches: Iterable[tuple[bytes, int]], ahead: int = 1
             found, had = _answers(connection, owed.popleft(), had)
             yield found
     except BaseException:
-        connection.disconnect()  # answers may be on their way that the next command would take for its own
+        connection.disconnect()  # the next command could read answers that are still on their way
         raise
     finally:
         pool.release(connection)
