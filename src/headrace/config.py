@@ -53,10 +53,7 @@ EMBEDDED = "embedded"
 
 
 class Clock(StrEnum):
-    """What `known_at` is.
-
-    `system`: the worker's wall clock, after the online write is acknowledged. `record`: the Kafka record's timestamp.
-    """
+    """Which clock gives `known_at`: the worker's, once the online write is acknowledged, or the Kafka record's."""
 
     SYSTEM = "system"
     RECORD = "record"
@@ -311,11 +308,8 @@ class Project:
     @cached_property
     def store_url(self) -> str:
         """The online store: `lmdb:PATH` or `redis://…`."""
-        return (
-            f"lmdb:{self.state / 'online'}"
-            if self._settings.headrace.store == "lmdb"
-            else self._settings.headrace.store
-        )
+        store = self._settings.headrace.store
+        return f"lmdb:{self.state / 'online'}" if store == "lmdb" else store
 
     @property
     def clock(self) -> Clock:
@@ -356,11 +350,10 @@ def _read_settings(path: Path) -> _Settings:
         raise ConfigError(msg, hint="Fix the file; it is TOML.") from error
     _refuse_secrets(path, tables)
     for table, settings in _TABLES.items():
-        variables = {
-            name: variable for name in settings.model_fields if (variable := _variable(table, name)) in os.environ
-        }
-        if variables and isinstance(tables.setdefault(table, {}), dict):
-            tables[table] |= {name: os.environ[variable] for name, variable in variables.items()}
+        variables = {name: _variable(table, name) for name in settings.model_fields}
+        values = {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ}
+        if values and isinstance(tables.setdefault(table, {}), dict):
+            tables[table] |= values
     try:
         return _Settings.model_validate(tables)
     except ValidationError as error:
