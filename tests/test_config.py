@@ -162,6 +162,13 @@ def test_no_project_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
             "[kafka]: `security_protocol` is wrong: Input should be 'PLAINTEXT', 'SSL'",
         ),
         ('[kafka]\nsasl_mechanism = "GSSAPI"', "[kafka]: `sasl_mechanism` is wrong: Input should be 'PLAIN'"),
+        (
+            '[log]\nuri = "gopher://x"',
+            "[log]: `uri` is wrong: gopher:// is not known. It is a path, or begins with file://",
+        ),
+        ('[log]\nuri = "s3://"', "[log]: `uri` is wrong: It names no bucket. Write s3://bucket/prefix"),
+        ('[log]\nuri = "file://host/log"', "[log]: `uri` is wrong: A file's URI begins with file:///"),
+        ('[log]\nuri = "file:/log"', "[log]: `uri` is wrong: A file's URI begins with file:///"),
         ('[kafka]\npassword = "it is secret"', "[kafka]: `password` is a secret"),
         ('[kafka]\nkey_password = "it is secret"', "[kafka]: `key_password` is a secret"),
     ],

@@ -41,7 +41,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from headrace.errors import ConfigError
 from headrace.state import LocalState, State, StateFile
@@ -50,6 +51,7 @@ __all__ = ["Clock", "KafkaSettings", "Project", "SaslMechanism", "SecurityProtoc
 
 CONFIG_FILE = "headrace.toml"
 EMBEDDED = "embedded"
+_LOG_SCHEMES = ("file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "hdfs")
 
 
 class Clock(StrEnum):
@@ -129,10 +131,29 @@ class _Audit(_Table):
     sample: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+def _checked_log_uri(uri: str) -> str:
+    """A path, or a URI of a kind that Delta Lake opens. It would take any other for a table that is still empty."""
+    scheme, separator, rest = uri.partition("://")
+    host = rest.partition("/")[0]
+    wrong = ""
+    if not separator:
+        wrong = "A file's URI begins with file:///" if uri.startswith("file:") else ""
+    elif scheme not in _LOG_SCHEMES:
+        wrong = f"{scheme}:// is not known. It is a path, or begins with {', '.join(f'{s}://' for s in _LOG_SCHEMES)}"
+    elif scheme == "file":
+        wrong = "" if host in ("", "localhost") else "A file's URI begins with file:///"
+    elif not host:
+        wrong = f"It names no bucket. Write {scheme}://bucket/prefix"
+    if wrong:
+        kind, message = "log_uri", "{wrong}"  # pydantic fills the message in
+        raise PydanticCustomError(kind, message, {"wrong": wrong})
+    return uri
+
+
 class _Log(_Table):
     small_files: Annotated[int, Field(ge=0, le=10_000)] = 32
     target_mb: Annotated[float, Field(ge=0.01, le=10_000)] = 64.0
-    uri: Annotated[str, Field(min_length=1)] | None = None
+    uri: Annotated[str, Field(min_length=1), AfterValidator(_checked_log_uri)] | None = None
     options: dict[str, str] = {}
 
 

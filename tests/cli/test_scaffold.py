@@ -125,6 +125,17 @@ def test_unknown_template_is_told_with_those_there_are(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
+def test_first_apply_has_nothing_to_warn_of(tmp_path: Path, template: str) -> None:
+    scaffold(tmp_path / "made", template=template)
+    apply = [sys.executable, "-m", "headrace", "apply", "--json", "--project", str(tmp_path / "made")]
+    done = subprocess.run(apply, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["warnings"] == []
+    assert "not tried" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_projects_own_tests_pass_as_a_user_runs_them(tmp_path: Path, template: str) -> None:
     """Warnings are errors there too: what libraries warn of must not reach a user's pytest."""
     scaffold(tmp_path / "made", template=template)

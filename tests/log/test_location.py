@@ -10,8 +10,9 @@ import pyarrow.fs as pafs
 import pytest
 
 from headrace.config import TableRoot
-from headrace.errors import LogError
+from headrace.errors import LogError, LogUnavailableError
 from headrace.log import EventLog
+from headrace.log.delta import translated
 from headrace.log.location import Location, Place
 from tests.log.conftest import SOURCE, rows
 from tests.log.test_compaction import NEVER, held, scanned, trickle
@@ -59,3 +60,16 @@ def test_location_in_an_object_store_has_no_folder() -> None:
     assert there.options == {"AWS_REGION": "eu-central-1"}
     with pytest.raises(LogError, match="object store"):
         _ = there.path
+
+
+def test_failure_of_an_object_store_names_its_cause_and_the_settings_of_the_log() -> None:
+    drawn = (
+        "Kernel error -> Generic S3 error\n          \x1b[31m↳\x1b[0m Error performing GET http://127.0.0.1:9/bucket\n"
+        "           \x1b[31m↳\x1b[0m Connection refused (os error 111)\n"
+    )
+    error = translated(OSError(drawn), Location.of("s3://bucket/log"), "read")
+    assert isinstance(error, LogUnavailableError)
+    assert error.what.endswith("cannot be read: Kernel error -> Generic S3 error: Connection refused (os error 111)")
+    assert error.hint is not None
+    assert "`uri` in [log]" in error.hint
+    assert "folder" not in error.hint

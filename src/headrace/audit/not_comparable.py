@@ -32,7 +32,8 @@ class NotComparable(NamedReason):
     )
     ERASED = (
         "erased",
-        "An erasure means this. If it continues, `headrace stream --rebuild` creates the online records again.",
+        "This is expected after an erasure. If it continues, `headrace stream --rebuild` creates the online records "
+        "again.",
         "may have counted events that were erased since (`headrace forget`)",
     )
     IMPORT_UNDONE = (

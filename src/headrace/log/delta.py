@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -15,6 +17,8 @@ __all__ = ["add_columns", "arrow_schema", "create_table", "open_table", "set_app
 
 _APPEND_ONLY = "delta.appendOnly"
 _ATTEMPTS = 20
+_DRAWN = re.compile(r"\x1b\[\d+m|↳")
+"""Colours and arrows, by which Delta Lake draws the causes of an error as a tree."""
 
 _CONFIGURATION: dict[str, str | None] = {
     _APPEND_ONLY: "true",
@@ -155,11 +159,17 @@ def translated(error: Exception, location: Location, attempt: str) -> HeadraceEr
     Returns:
         LogUnavailableError where the disk is at fault, else LogError.
     """
-    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = [line for raw in str(error).splitlines() if (line := _DRAWN.sub("", raw).strip())] or [type(error).__name__]
+    said = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # what failed, and the first cause
     if isinstance(error, OSError) or any(
         sign in str(error) for sign in ("(os error", "LocalFileSystem", "Os {", "Generic S3", "Error performing")
     ):
-        hint = "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
+        hint = (
+            "See that the folder is writable and the disk has space, or set `state` in headrace.toml elsewhere."
+            if location.is_local
+            else "See that the object store answers. Check `uri` in [log] of headrace.toml, [log.options], and the "
+            "credentials in the environment."
+        )
         return LogUnavailableError(f"The log at {location} cannot be {attempt}: {said}", hint=hint)
     hint = "Restore the folder from a copy, or move it away and replay the topic."
     return LogError(f"The log at {location} cannot be {attempt}; it is damaged, or not a log: {said}", hint=hint)

@@ -37,7 +37,7 @@ class Reason(NamedReason):
     NEW_LOG = ("new_log", "The log that it was built from is gone. Restore it from a copy, or build the dataset again.")
     LOG_SET_BACK = ("log_set_back", "Restore a newer copy of the log, or build the dataset again.")
     LOG_DAMAGED = ("log_damaged", "Restore the log's folder from a copy.")
-    ERASED = ("erased", "An erasure means this. Build the dataset again, without the entity.")
+    ERASED = ("erased", "This is expected after an erasure. Build the dataset again, without the entity.")
     IMPORT_UNDONE = ("import_undone", "The import was undone. Build the dataset again, without its events.")
     VERSIONS_REMOVED = (
         "versions_removed",
