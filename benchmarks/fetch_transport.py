@@ -26,7 +26,7 @@ from confluent_kafka import Producer
 
 from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka import EmbeddedBroker
+from headrace.kafka import EmbeddedBroker, KafkaConnection
 from headrace.worker.faust_driver import StreamApp
 from headrace.worker.liveness import Life
 from headrace.worker.rounds import Round
@@ -110,7 +110,7 @@ def _consume(side: str, broker: str, group: str, events: int) -> dict[str, Any]:
     app: faust.App
     if side == _OURS:
         ours = _Counting(group, worker=cast(Worker, _FromTheBeginning()), **settings)
-        ours.count, app = add, ours
+        ours.count, ours.connection, app = add, KafkaConnection.of(broker), ours
         app.topics.add(app.topic(_TOPIC))
     else:
         app = faust.App(group, **settings)
