@@ -167,8 +167,11 @@ class ApacheKafka:
         return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
 
     def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
-        """Create a topic; settings are named as Kafka does, with `_` for `.`."""
-        named = {setting.replace("_", "."): value for setting, value in config.items()}
+        """Create a topic; settings are named as Kafka does, with `_` for `.`.
+
+        Records are kept however old their timestamps are, unless `retention_ms` says otherwise.
+        """
+        named = {setting.replace("_", "."): value for setting, value in {"retention_ms": "-1", **config}.items()}
         self.admin.create_topics([NewTopic(name, partitions, 1, config=named)])[name].result(_READY_S)
         self._wait_for(name, lambda found: len(found) == partitions and all(one.leader >= 0 for one in found.values()))
 

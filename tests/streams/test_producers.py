@@ -165,7 +165,7 @@ def test_a_day_is_produced_limited_and_resumed_from_the_command_line(
     assert sum(end_offsets(KafkaConnection.of(broker), ["weather"]).values()) == 72
     again = weather(*day, "--limit", "1")
     assert "1 events sent and confirmed" in again.out
-    assert "weather held 72 records before" in again.err
+    assert "weather had 72 records before" in again.err
     assert "--resume" in again.err
 
 
