@@ -71,7 +71,7 @@ from headrace.errors import MissingExtraError
 
 names = {}
 found = [module.name for module in pkgutil.iter_modules(headrace.__path__, "headrace.")]
-packages = [headrace] + [name for name in found if not name.endswith(".__main__")]
+packages = [headrace] + [name for name in found if not name.endswith((".__main__", ".stream"))]
 for package in packages:
     package = package if isinstance(package, str) else "headrace"
     try:
