@@ -28,14 +28,14 @@ GOAL = 0.95
 """How much of its speed a change may keep at the least."""
 
 ARGUMENTS = {
-    "stream": ["--sides", "headrace,headrace by the system clock"],
+    "stream": ["--sides", "headrace,headrace by the system clock,hand-written loop"],
     "lookup": [],
     "point_in_time": [],
     "audit": [],
     "log": [],
     "produce": [],
 }
-"""By benchmark, what it is run with: of `stream` our own sides alone, because the peers take minutes."""
+"""By benchmark, what it is run with: of `stream` our own sides and one peer, because the others take minutes."""
 
 NAME, NOW, BEFORE = "against", "now", "before"
 
