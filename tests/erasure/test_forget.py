@@ -434,7 +434,7 @@ def test_beside_workers_views_to_make_anew_are_named_and_left_to_them(shop: Shop
 # --- the receipt
 
 
-def test_whoever_has_the_secret_can_check_whom_a_receipt_is_about(shop: Shop) -> None:
+def test_a_person_with_the_secret_can_check_whom_a_receipt_is_about(shop: Shop) -> None:
     receipt = json.loads(Path(shop.forget(shop="a").receipt).read_text())
     secret = bytes.fromhex((shop.project.state / "erasure" / "secret").read_text().strip())
     told = [

@@ -200,7 +200,7 @@ def test_rebalance_while_the_consumer_is_moved_leaves_it_without_a_place_until_i
         consumer.app.worker.while_it_looks = in_the_loop
         await consumer.perform_seek()
         assert broker.open == 0
-        consumer.app.worker.resume_at = 20  # whoever had the partition meanwhile got so far
+        consumer.app.worker.resume_at = 20  # another worker had the partition and read up to here
         return await read_to_the_end(consumer)
 
     assert asyncio.run(rebalance()) == list(range(20, END))

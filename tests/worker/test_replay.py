@@ -1,4 +1,4 @@
-"""The log is replayed to where it ends, once, whoever else does so; erased events do not come back."""
+"""The log is replayed to its end, once, also beside another worker that replays it; erased events do not come back."""
 
 from __future__ import annotations
 

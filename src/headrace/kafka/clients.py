@@ -57,7 +57,7 @@ class _Admin(KafkaAdminClient):  # type: ignore[misc]  # kafka-python ships no t
     def __init__(self, **configs: object) -> None:
         try:
             super().__init__(**configs)
-        except Exception:
+        except Exception:  # whatever it is: the thread has started already
             self._client.close()
             self._net.stop()
             raise

@@ -71,8 +71,9 @@ class OnlineStoreContract:
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        """A function that opens the store; every adapter has its own."""
-        raise NotImplementedError
+        """A function that opens the store; a suite that lacks its own fixture fails here."""
+        msg = f"{type(self).__name__} needs a fixture `open_store`."
+        raise NotImplementedError(msg)
 
     @pytest.fixture
     def store(self, open_store: OpenStore) -> Iterator[OnlineStore]:
