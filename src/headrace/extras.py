@@ -20,13 +20,21 @@ EXTRAS = {
     "datasketches": ("sketches", "offline", "stream"),
     "deltalake": ("offline", "stream"),
     "duckdb": ("offline", "feast", "stream"),
+    "fastapi": ("serve",),
     "faust": ("stream",),
     "feast": ("feast",),
     "hiredis": ("redis",),
+    "httpx2": ("async",),
+    "jwt": ("serve",),
     "kafka": ("stream",),
     "mode": ("stream",),
+    "msgspec": ("serve",),
+    "orjson": ("serve",),
     "pandas": ("offline", "stream"),
+    "prometheus_client": ("serve",),
     "redis": ("redis",),
+    "starlette": ("serve",),
+    "uvicorn": ("serve",),
 }
 """By importable package, the extras that bring it. The first is named where the caller asks for none of them."""
 

@@ -101,7 +101,7 @@ def test_events_are_counted_by_entity_and_source_partition(
     layout = ViewLayout.of(view, SOURCE)
     found: dict[tuple[bytes, int], int] = {}
     for entity in store.entities(view.hash):
-        for source, record in store.lookup({view.hash: [entity]}).records[view.hash][0]:
+        for _, source, record in zip(*store.lookup({view.hash: [entity]}).records[view.hash], strict=True):
             (state,) = RecordReader(layout).decode([record], [entity]).tiles[0].states
             found[entity, source.partition] = int(state[0][0])
     assert found == expected

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headrace.events.source_partition import SourcePartition
-from headrace.stores import JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
+from headrace.stores import FoundRecords, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
 from headrace.stores.base import NOTHING
 from headrace.stores.catalogue import GENERATION
 from headrace.stores.refusals import refuse_any_stale, refuse_behind
@@ -68,7 +68,7 @@ class SqliteStore(OnlineStore):
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         self._db.execute("BEGIN")  # one transaction is one moment
         try:
-            records = {view: [self._records(view, entity) for entity in keys] for view, keys in wanted.items()}
+            records = {view: FoundRecords.of(self._records(view, one) for one in keys) for view, keys in wanted.items()}
             return Moment(records, self.positions(), self.meta().get(GENERATION, ""))
         finally:
             self._db.rollback()

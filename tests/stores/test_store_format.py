@@ -12,7 +12,7 @@ import pytest
 from headrace.config import Clock
 from headrace.errors import StoreFormatError
 from headrace.events.source_partition import SourcePartition
-from headrace.stores import CatalogueChange, OnlineStore, Position, RecordKey, Write, open_store
+from headrace.stores import CatalogueChange, FoundRecords, OnlineStore, Position, RecordKey, Write, open_store
 from headrace.stores.base import entity_digest
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_rebuild_reads_positions_of_the_format_before_and_clears_all_of_it(url: 
         store.change(CatalogueChange().clock(Clock.SYSTEM))
         store.commit([Write(RecordKey(VIEW, ENTITY, TOPIC), None, 0, b"new")], {})
     with open_store(url, writable=False) as store:
-        assert store.lookup({VIEW: [ENTITY]}).records == {VIEW: [[(TOPIC, b"new")]]}
+        assert store.lookup({VIEW: [ENTITY]}).records == {VIEW: FoundRecords([0], [TOPIC], [b"new"])}
 
 
 def contents(store: OnlineStore) -> tuple[object, object, object]:

@@ -174,8 +174,8 @@ def inventory_of(
     online: dict[str, int] = {}
     if store is not None:
         for view in places.views:
-            records = store.lookup({view.hash: places.entities(store, view)}).records[view.hash]
-            online[view.name] = online.get(view.name, 0) + sum(map(len, records))
+            of_view = store.lookup({view.hash: places.entities(store, view)}).records[view.hash]
+            online[view.name] = online.get(view.name, 0) + len(of_view.records)
     ledger = Ledger.load(project.erasures)
     erasure = ledger.erasures.get(ledger.digest(places.entity)) if ledger.erasures else None
     log = {topic: matches.rows for topic, matches in found.items()}

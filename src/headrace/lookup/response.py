@@ -15,6 +15,7 @@ import numpy as np
 
 from headrace.aggregates import NO_PROBLEMS, Problem
 from headrace.events.columns import Array, BoolArray, IntArray, Values, decimal_of
+from headrace.events.source_partition import SourcePartition
 from headrace.extras import needing
 from headrace.lookup.request import EntityRows
 from headrace.plan import DType
@@ -126,7 +127,7 @@ class ViewAnswer:
         counted: Whether windows count any event of each record at the time asked for, shape (records, windows), and
             which of the windows are the widest.
         row: The row that each record found belongs to, ascending, shape (records,).
-        partition: Each record's source partition.
+        sources: Each record's source partition.
         applied: Each record's applied offset.
     """
 
@@ -135,13 +136,13 @@ class ViewAnswer:
         newest_event_us: Sequence[int],
         counted: Sequence[tuple[BoolArray, Sequence[int]]],
         row: IntArray,
-        partition: Sequence[int],
+        sources: Sequence[SourcePartition],
         applied: Sequence[int],
     ) -> None:
         self._newest = newest_event_us
         self._counted = counted
         self._row = row
-        self._partition = partition
+        self._sources = sources
         self._applied = applied
 
     @cached_property
@@ -162,8 +163,8 @@ class ViewAnswer:
     def applied(self) -> list[dict[int, int]]:
         """The evidence: per row, by source partition, the offset that the entity's record had applied."""
         found: list[dict[int, int]] = [{} for _ in range(len(self._newest))]
-        for row, partition, offset in zip(self._row.tolist(), self._partition, self._applied, strict=True):
-            found[row][partition] = offset
+        for row, source, offset in zip(self._row.tolist(), self._sources, self._applied, strict=True):
+            found[row][source.partition] = offset
         return found
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
-from itertools import chain
 
 import numpy as np
 
 from headrace.aggregates import Array, At, BoolArray, cells_of
 from headrace.errors import LookupTimeError
-from headrace.events.source_partition import SourcePartition
 from headrace.lookup.request_plan import Part, Stack, ViewPlan
 from headrace.lookup.response import Block, ViewAnswer
 from headrace.lookup.window_spans import WindowGroup, WindowSpans, merges_by_column
 from headrace.plan import FeatureRef
+from headrace.stores import FoundRecords
 from headrace.times import iso_time
 from headrace.windows import NEVER, Tiles, Window
 
@@ -27,30 +26,23 @@ class ViewLookup:
     Args:
         asked: The view's part of the request plan.
         entities: Each row's entity key.
-        found: Each row's records, as (source partition, record).
+        found: Their records.
         at_us: The time asked for, in µs.
 
     Raises:
         StoreDamagedError: A record is damaged.
     """
 
-    def __init__(
-        self, asked: ViewPlan, entities: list[bytes], found: list[list[tuple[SourcePartition, bytes]]], at_us: int
-    ) -> None:
+    def __init__(self, asked: ViewPlan, entities: list[bytes], found: FoundRecords, at_us: int) -> None:
         self._asked = asked
         self._at_us = at_us
         self._n = len(entities)
-        pairs = list(chain.from_iterable(found))
-        self._partition = [source.partition for source, _ in pairs]
+        self._sources = found.sources
+        self._row = np.array(found.rows, np.int64)
         # One record per row, as with topics that are keyed by the entity.
-        self._one_record_each = len(pairs) == self._n and all(found)
-        if self._one_record_each:
-            self._row = np.arange(self._n)
-            owners = entities
-        else:
-            self._row = np.repeat(np.arange(self._n), list(map(len, found)))
-            owners = [entities[row] for row in self._row.tolist()]
-        self._stored = asked.reader.read([record for _, record in pairs], owners)
+        self._one_record_each = found.rows == list(range(self._n))
+        owners = entities if self._one_record_each else [entities[row] for row in found.rows]
+        self._stored = asked.reader.read(found.records, owners)
         self._spans = [WindowSpans(group, self._stored, at_us) for group in asked.groups]
 
     def values(self) -> list[Block]:
@@ -77,7 +69,7 @@ class ViewLookup:
         counted = [
             (spans.is_counted, group.widest) for group, spans in zip(self._asked.groups, self._spans, strict=True)
         ]
-        return ViewAnswer(newest, counted, self._row, self._partition, self._stored.applied)
+        return ViewAnswer(newest, counted, self._row, self._sources, self._stored.applied)
 
     def _single(self, part: Part, merged: list[Array]) -> Iterator[Block]:
         """Features whose value depends on the time or the window, or whose columns merge only together."""

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import repeat
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,8 @@ from headrace.windows import NEVER, Tiles, ViewLayout
 __all__ = ["RecordReader", "Run", "StoredRecords"]
 
 _U32 = 0xFFFFFFFF
+_view: Callable[[bytes], memoryview] = memoryview
+_behind_checksum = itemgetter(slice(WORD, None))
 _LITTLE_ENDIAN = np.dtype("<i8")
 
 Matrix = IntArray | list[list[int]]
@@ -260,7 +263,7 @@ class RecordReader:
         heads = words_of(entity_bytes) + (HEADER_WORDS + 2 * families)
         if (heads > lengths).any() or (sizes % WORD).any():
             return None
-        checksums = np.fromiter((zlib.crc32(memoryview(record)[WORD:]) for record in encoded), np.int64, count)
+        checksums = np.fromiter(map(zlib.crc32, map(_behind_checksum, map(_view, encoded))), np.int64, count)
         table, at = _table(encoded, lengths, heads, self.runs[0].width)
         words = table.reshape(-1)
         header = words.take(at + np.arange(HEADER_WORDS)[:, None])

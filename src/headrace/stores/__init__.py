@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.errors import ConfigError, StoreDamagedError
-from headrace.stores.base import JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
+from headrace.stores.base import FoundRecords, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
 from headrace.stores.catalogue import Catalogue, CatalogueChange, Readiness, refuse_other_format
 
 __all__ = [
     "Catalogue",
     "CatalogueChange",
+    "FoundRecords",
     "JournalEntry",
     "Moment",
     "OnlineStore",

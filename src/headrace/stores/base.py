@@ -21,6 +21,7 @@ from headrace.stores.catalogue import Catalogue, CatalogueChange, Readiness
 
 __all__ = [
     "NOTHING",
+    "FoundRecords",
     "JournalEntry",
     "Moment",
     "OnlineStore",
@@ -123,17 +124,45 @@ class JournalEntry(NamedTuple):
     known_at_us: int
 
 
+class FoundRecords(NamedTuple):
+    """The records that a lookup finds in one view, in the order of the entities asked for.
+
+    Those of one entity are neighbours and ascend by source partition. These are three flat lists, not a list per
+    entity, because a lookup takes a tenth longer where it must make that.
+
+    Attributes:
+        rows: The place of each record's entity among those asked for, ascending.
+        sources: Each record's source partition.
+        records: The records.
+    """
+
+    rows: list[int]
+    sources: list[SourcePartition]
+    records: list[bytes]
+
+    @classmethod
+    def of(cls, by_entity: Iterable[Iterable[tuple[SourcePartition, bytes]]]) -> Self:
+        """From each entity's records, as (source partition, record), ascending by source partition."""
+        found = cls([], [], [])
+        for row, records in enumerate(by_entity):
+            for source, record in records:
+                found.rows.append(row)
+                found.sources.append(source)
+                found.records.append(record)
+        return found
+
+
 @dataclass(frozen=True)
 class Moment:
     """What a store had at one moment.
 
     Attributes:
-        records: By view, for each entity asked for its records as (source partition, record), ascending by source.
+        records: By view, the records of the entities asked for.
         positions: How far each source partition had been applied.
         generation: The fact `catalogue.GENERATION`: where it changed since, other versions of views may be live.
     """
 
-    records: dict[str, list[list[tuple[SourcePartition, bytes]]]]
+    records: dict[str, FoundRecords]
     positions: dict[SourcePartition, Position]
     generation: str = ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.events.source_partition import SourcePartition
-from headrace.stores.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
+from headrace.stores.base import NOTHING, FoundRecords, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
 from headrace.stores.catalogue import GENERATION
 from headrace.stores.refusals import refuse_any_stale, refuse_behind
 
@@ -51,10 +51,10 @@ class MemoryStore(OnlineStore):
 
     def lookup(self, wanted: Mapping[str, Sequence[bytes]]) -> Moment:
         records = {
-            view: [
+            view: FoundRecords.of(
                 [(source, record) for source, (_, record) in sorted(self._records.get((view, entity), {}).items())]
                 for entity in entities
-            ]
+            )
             for view, entities in wanted.items()
         }
         return Moment(records, dict(self._positions), self._meta.get(GENERATION, ""))

@@ -17,14 +17,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
 from headrace.config import Clock
 from headrace.errors import StaleWriteError, StoreBehindError
 from headrace.events.source_partition import SourcePartition
-from headrace.stores import CatalogueChange, JournalEntry, Moment, OnlineStore, Position, Readiness, RecordKey, Write
+from headrace.stores import (
+    CatalogueChange,
+    FoundRecords,
+    JournalEntry,
+    Moment,
+    OnlineStore,
+    Position,
+    Readiness,
+    RecordKey,
+    Write,
+)
 
 __all__ = ["OnlineStoreContract", "OpenStore"]
 
@@ -87,7 +97,7 @@ class OnlineStoreContract:
         assert store.journal() == []
         assert store.meta() == {}
         assert store.catalogue().readiness is Readiness.EMPTY
-        assert store.lookup({VIEW: [b"a", b"b"]}) == Moment({VIEW: [[], []]}, {})
+        assert store.lookup({VIEW: [b"a", b"b"]}) == Moment({VIEW: FoundRecords([], [], [])}, {})
 
     def test_reads_come_in_the_order_asked(self, store: OnlineStore) -> None:
         first, second = write("a", None, 3), write("b", None, 4)
@@ -100,16 +110,16 @@ class OnlineStoreContract:
         writes = [Write(key_of(str(at)), None, at, body) for at, body in enumerate(bodies)]
         store.commit(writes, {})
         assert store.read([one.key for one in writes]) == bodies
-        assert store.lookup({VIEW: [b"2"]}).records == {VIEW: [[(HERE, bodies[2])]]}
+        assert store.lookup({VIEW: [b"2"]}).records == {VIEW: FoundRecords([0], [HERE], [bodies[2]])}
 
     def test_lookup_gives_all_source_partitions_of_an_entity_in_order(self, store: OnlineStore) -> None:
         sources = [SourcePartition("orders", number) for number in (2, 10, 0, 300)] + [ELSEWHERE]
         writes = [write("a", None, at, source) for at, source in enumerate(sources)]
         other, longer = write("a", None, 9, view=OTHER), write("ab", None, 9)
         store.commit([*writes, other, longer], {})
-        moment = store.lookup({OTHER: [b"a"], VIEW: [b"a", b"never"]})
-        assert moment.records[OTHER] == [[(HERE, other.record)]]
-        assert moment.records[VIEW] == [sorted((one.key.source, one.record) for one in writes), []]
+        moment = store.lookup({OTHER: [b"a"], VIEW: [b"never", b"a"]})
+        assert moment.records[OTHER] == FoundRecords.of([[(HERE, other.record)]])
+        assert moment.records[VIEW] == FoundRecords.of([[], sorted((one.key.source, one.record) for one in writes)])
 
     @pytest.mark.parametrize(
         "entity",
@@ -121,7 +131,7 @@ class OnlineStoreContract:
     def test_entities_of_any_text_and_length_stay_apart(self, store: OnlineStore, entity: str) -> None:
         mine, other = write(entity, None, 1), write(entity + " ", None, 2)
         store.commit([mine, other], {})
-        assert store.lookup({VIEW: [entity.encode()]}).records == {VIEW: [[(HERE, mine.record)]]}
+        assert store.lookup({VIEW: [entity.encode()]}).records == {VIEW: FoundRecords([0], [HERE], [mine.record])}
 
     def test_topics_of_a_view_stay_apart(self, store: OnlineStore) -> None:
         one, other = write("a", None, 3), write("a", None, 7, ELSEWHERE)
@@ -189,7 +199,7 @@ class OnlineStoreContract:
             with pytest.raises(StoreBehindError, match=r"(?s)has lost writes.*Start the worker again"):
                 store.commit([write("a", None, 12)], {HERE: Position(12, 90, 900)}, required)
         assert store.positions() == {HERE: Position(9, 50, 500)}
-        assert store.lookup({VIEW: [b"a"]}).records == {VIEW: [[]]}
+        assert store.lookup({VIEW: [b"a"]}).records == {VIEW: FoundRecords([], [], [])}
 
     def test_positions_never_go_back(self, store: OnlineStore) -> None:
         for offset in (9, 10, 2**53, 2**53 + 1):
@@ -250,7 +260,7 @@ class OnlineStoreContract:
         assert store.delete(VIEW, []) == 0
         assert store.entities(VIEW) == [b"ab"]
         assert store.entities(OTHER) == [b"a"]
-        assert store.lookup({VIEW: [b"a"]}).records == {VIEW: [[]]}
+        assert store.lookup({VIEW: [b"a"]}).records == {VIEW: FoundRecords([], [], [])}
         assert store.positions() == {HERE: Position(3, 30, 300)}
         with pytest.raises(StaleWriteError):
             store.commit([write("a", 3, 8)], {})
@@ -262,15 +272,15 @@ class OnlineStoreContract:
         assert store.delete(VIEW, [b"a", b"b", b"never"], THERE) == 2
         assert store.delete(VIEW, [b"a", b"b"], THERE) == 0
         assert store.entities(VIEW) == [b"a"]
-        assert [source for source, _ in store.lookup({VIEW: [b"a"]}).records[VIEW][0]] == [HERE]
-        assert [source for source, _ in store.lookup({OTHER: [b"a"]}).records[OTHER][0]] == [THERE]
+        assert store.lookup({VIEW: [b"a"]}).records[VIEW].sources == [HERE]
+        assert store.lookup({OTHER: [b"a"]}).records[OTHER].sources == [THERE]
 
     def test_record_is_there_until_it_expires_and_while_it_is_kept(self, store: OnlineStore) -> None:
         far = 4_000_000_000 * 1_000_000
         one = write("a", None, 3, expires_us=far)
         store.commit([one], {}, at_once=False)
         assert store.read([one.key, key_of("never")], keep_us=1_000_000) == [one.record, None]
-        assert store.lookup({VIEW: [b"a"]}).records == {VIEW: [[(HERE, one.record)]]}
+        assert store.lookup({VIEW: [b"a"]}).records == {VIEW: FoundRecords([0], [HERE], [one.record])}
 
     def test_epoch_ends_when_somebody_else_changes_records(self, store: OnlineStore) -> None:
         epoch = store.epoch()
@@ -331,11 +341,6 @@ class OnlineStoreContract:
             one = write(entity, None if before is None else before[0], step, source)
             store.commit([one], {}, at_once=dice.random() < 0.5)
             expected[one.key] = one.applied, one.record
-        found: dict[RecordKey, Any] = {
-            key_of(entity, source): record
-            for entity, records in zip(
-                entities, store.lookup({VIEW: [one.encode() for one in entities]}).records[VIEW], strict=True
-            )
-            for source, record in records
-        }
+        records = store.lookup({VIEW: [one.encode() for one in entities]}).records[VIEW]
+        found = {key_of(entities[row], source): record for row, source, record in zip(*records, strict=True)}
         assert found == {key: record for key, (_, record) in expected.items()}

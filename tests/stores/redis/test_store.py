@@ -11,7 +11,7 @@ import redis
 
 from headrace.errors import ConfigError, StaleWriteError, StoreBehindError, StoreError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
-from headrace.stores import JournalEntry, Position, RecordKey, Write, open_store
+from headrace.stores import FoundRecords, JournalEntry, Position, RecordKey, Write, open_store
 from headrace.stores.redis.protocol import chunks_of
 from headrace.stores.redis.store import RedisStore
 
@@ -49,10 +49,9 @@ def test_a_url_opens_the_redis_adapter(redis_url: str) -> None:
 def test_records_of_all_partitions_are_fields_of_one_hash(redis_url: str, shared_redis: RedisServer) -> None:
     with RedisStore(redis_url) as store:
         store.commit([write(b'["EWR"]', None, 7, partition) for partition in (10, 2, 0)], {})
-        assert store.lookup({VIEW: [b'["EWR"]', b'["JFK"]']}).records[VIEW] == [
-            [(SourcePartition("departures", number), record(7)) for number in (0, 2, 10)],
-            [],
-        ]
+        assert store.lookup({VIEW: [b'["EWR"]', b'["JFK"]']}).records[VIEW] == FoundRecords.of(
+            [[(SourcePartition("departures", number), record(7)) for number in (0, 2, 10)], []]
+        )
     with shared_redis.client() as client:
         assert client.keys() == [b'headrace:records:0123456789abcdef:["EWR"]']
 
@@ -300,7 +299,7 @@ def test_a_lookup_beside_a_commit_in_one_moment_sees_all_of_it_or_nothing(redis_
         with RedisStore(redis_url) as store:
             while not seen or seen[-1] != {4}:
                 found = store.lookup({VIEW: [many[0], many[1_500], many[-1]]}).records[VIEW]
-                seen.append({int(one) for partials in found for _, one in partials})
+                seen.append(set(map(int, found.records)))
 
     with RedisStore(redis_url) as store:
         reader = threading.Thread(target=look)

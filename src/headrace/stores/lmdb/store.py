@@ -40,6 +40,7 @@ from headrace.errors import StoreDamagedError, StoreMissingError, StoreUnavailab
 from headrace.events.source_partition import SourcePartition
 from headrace.stores.base import (
     NOTHING,
+    FoundRecords,
     JournalEntry,
     Moment,
     OnlineStore,
@@ -71,6 +72,7 @@ _OFFSET = struct.Struct(">Q")
 _TRAILER = struct.Struct("<qI")
 """The end of a value: the record's applied offset, and the length of the entity's key, which stands before it."""
 
+_ENTITY_END = -_TRAILER.size
 _KEY, _SORT_KEY, _ENTITY = attrgetter("key"), attrgetter("sort_key"), attrgetter("entity")
 _PREFIX_BYTES = 24
 """Of a record's key: the view's hash and the entity's digest."""
@@ -347,23 +349,27 @@ _SOURCES: dict[bytes, SourcePartition] = {}
 """Source partitions by the last bytes of records' keys, as far as lookups have met them."""
 
 
-def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> list[list[tuple[SourcePartition, bytes]]]:
+def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> FoundRecords:
     """Each entity's records, which are neighbours, in the order of their source partitions."""
-    found: list[list[tuple[SourcePartition, bytes]]] = []
+    found = rows, sources, records = FoundRecords([], [], [])
     seek, key_of, value_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
     known = _SOURCES.get
-    for entity in entities:
-        prefix, end = view + _digest(entity), -_TRAILER.size - len(entity)
-        records: list[tuple[SourcePartition, bytes]] = []
-        if seek(prefix):
-            source = known(key_of().removeprefix(prefix))
-            if source is not None:  # most entities have one record, of a partition that is known
-                records = [(source, value_of()[:end])]
-                advance()
-            while (key := key_of()).startswith(prefix):
-                records.append((_source_of(key[_PREFIX_BYTES:]), value_of()[:end]))
-                advance()
-        found.append(records)
+    for row, entity in enumerate(entities):
+        prefix = view + _digest(entity)
+        if not seek(prefix):
+            continue
+        end = _ENTITY_END - len(entity)
+        source = known(key_of().removeprefix(prefix))
+        if source is not None:  # most entities have one record, of a partition that is known
+            rows.append(row)
+            sources.append(source)
+            records.append(value_of()[:end])
+            advance()
+        while (key := key_of()).startswith(prefix):
+            rows.append(row)
+            sources.append(_source_of(key[_PREFIX_BYTES:]))
+            records.append(value_of()[:end])
+            advance()
     return found
 
 

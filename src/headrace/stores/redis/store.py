@@ -23,6 +23,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ from redis.retry import Retry
 
 from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
-from headrace.stores.base import NOTHING, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
+from headrace.stores.base import NOTHING, FoundRecords, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
 from headrace.stores.catalogue import GENERATION
 from headrace.stores.redis.commit import CHECKED, META, POSITIONS, chunk_command, transaction
 from headrace.stores.redis.pipelining import conversation
@@ -191,8 +192,8 @@ class RedisStore(OnlineStore):
         commands.append(_MOMENT)
         with self._errors():
             ((*_, (*found, positions, generation)),) = self._converse([(b"".join(commands), len(commands) + 2)])
-        hashes = iter(found)
-        records = {view: [records_of(next(hashes)) for _ in entities] for view, entities in wanted.items()}
+        hashes = map(records_of, found)
+        records = {view: FoundRecords.of(islice(hashes, len(entities))) for view, entities in wanted.items()}
         moved = {source_of(field): Position(*map(int, value.split())) for field, value in pairs(positions)}
         return Moment(records, moved, (generation or b"").decode())
 
