@@ -6,7 +6,8 @@
     │   ├── StoreUnavailableError        the online store is away
     │   │   └── StoreMissingError        no worker has made the online store yet
     │   ├── StoreNotReadyError           the online store is empty, or is being filled
-    │   └── LogUnavailableError          the log cannot be written just now (disk full, not writable)
+    │   ├── LogUnavailableError          the log cannot be written just now (disk full, not writable)
+    │   └── ServerUnavailableError       the server is away, overloaded, or does not answer in time
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
     │   └── MissingExtraError            a package comes with an extra that is not installed (also an ImportError)
     ├── DefinitionError                  a Feast definition that cannot work (raised by apply)
@@ -28,6 +29,7 @@
     │   └── StoreBehindError             the store has lost writes that it had acknowledged
     ├── LookupRequestError               a lookup that names something unknown or leaves out a key
     │   └── LookupTimeError              a lookup at a time the store can no longer answer: refused, not guessed
+    ├── ServerError                      what answers at the URL is no headrace server, or is of another version
     ├── LogError                         the log cannot be read or does not have what it should
     ├── SpineError                       a spine that cannot be joined
     ├── DatasetError                     a dataset definition, manifest or rebuild that is not valid
@@ -59,6 +61,8 @@ __all__ = [
     "PlanError",
     "PlanMismatchError",
     "RetryableError",
+    "ServerError",
+    "ServerUnavailableError",
     "SpineError",
     "StaleWriteError",
     "StoreBehindError",
@@ -111,6 +115,10 @@ class StoreNotReadyError(RetryableError):
 
 class LogUnavailableError(RetryableError):
     """The log cannot be written just now."""
+
+
+class ServerUnavailableError(RetryableError):
+    """The server is away, overloaded, or does not answer in time."""
 
 
 class ConfigError(HeadraceError):
@@ -205,6 +213,10 @@ class LookupRequestError(HeadraceError):
 
 class LookupTimeError(LookupRequestError):
     """A lookup at a time the store can no longer answer: refused, not guessed."""
+
+
+class ServerError(HeadraceError):
+    """What answers at the URL is no headrace server, or is of another version."""
 
 
 class LogError(HeadraceError):

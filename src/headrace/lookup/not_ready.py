@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from headrace.events.columns import Values
-from headrace.lookup.request import AskedRows, entity_columns
+from headrace.lookup.request import AskedRows, EntityRows, entity_columns
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
-from headrace.plan import FeatureRef, Plan
+from headrace.plan import DType, FeatureRef, Plan
 from headrace.windows import NEVER
 
-__all__ = ["not_ready_answer"]
+__all__ = ["answer_without_values", "not_ready_answer"]
 
 
 class _NotReady(ViewAnswer):
@@ -38,10 +38,27 @@ def not_ready_answer(plan: Plan, refs: Sequence[FeatureRef], entity_rows: AskedR
     views = {ref.view: plan.views[ref.view] for ref in refs}
     rows, _ = entity_columns(entity_rows, views.values())
     dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
+    topics = {name: plan.source_of(view).topic for name, view in views.items()}
+    return answer_without_values(rows, dtypes, list(views), at_us, plan.hash, topics)
+
+
+def answer_without_values(
+    rows: EntityRows, dtypes: dict[str, DType], views: Sequence[str], at_us: int, plan_hash: str, topics: dict[str, str]
+) -> OnlineFeatures:
+    """An answer in which every feature is null and every status is `not_ready`.
+
+    Args:
+        rows: The rows of the request.
+        dtypes: The types of the features asked for, by `view__feature`.
+        views: Their views.
+        at_us: The time to answer for, in µs.
+        plan_hash: The plan.
+        topics: The views' topics.
+    """
     return OnlineFeatures(
         at_us=at_us,
-        plan_hash=plan.hash,
-        topics={name: plan.source_of(view).topic for name, view in views.items()},
+        plan_hash=plan_hash,
+        topics=topics,
         entity_rows=rows,
         dtypes=dtypes,
         values=dict.fromkeys(dtypes, Values(np.full(len(rows), None, object), np.zeros(len(rows), np.bool_))),

@@ -13,7 +13,7 @@ from headrace.plan import Column, DType, View
 from headrace.records.entity_keys import entity_keys
 from headrace.times import as_stored, us_of
 
-__all__ = ["AskedRows", "EntityRows", "entity_columns", "time_us"]
+__all__ = ["AskedRows", "EntityRows", "asked_rows", "entity_columns", "time_us"]
 
 AskedRows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 """One mapping per row, a mapping of columns, or a frame of pandas, polars or Arrow."""
@@ -46,6 +46,8 @@ class EntityRows(Sequence[dict[str, Any]]):
     def __init__(
         self, columns: dict[str, list[Any]] | None = None, rows: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
+        self.has_same_names = columns is not None
+        """Whether every row has the same names."""
         self._columns = columns
         self._rows = None if rows is None else [dict(row) for row in rows]
         self._length = len(self._rows) if self._rows is not None else len(next(iter((columns or {}).values()), ()))
@@ -112,18 +114,26 @@ def entity_columns(entity_rows: AskedRows, views: Iterable[View]) -> tuple[Entit
         LookupRequestError: A row leaves out a join key, or gives one that is null or of a wrong type; columns differ in
             length; `entity_rows` has another shape.
     """
-    rows = _rows(entity_rows)
+    rows = asked_rows(entity_rows)
     return rows, {view.name: _keys(view, rows) for view in views}
 
 
-def _rows(entity_rows: AskedRows) -> EntityRows:
+def asked_rows(entity_rows: AskedRows) -> EntityRows:
+    """The rows of a request.
+
+    Args:
+        entity_rows: One mapping per row, a mapping of columns, or a frame of pandas, polars or Arrow.
+
+    Raises:
+        LookupRequestError: `entity_rows` has another shape, or its columns differ in length.
+    """
     if not isinstance(entity_rows, Mapping):
         columns_of_rows = _same_names(entity_rows)
         if columns_of_rows is not None:
             return EntityRows(columns_of_rows)
         columns = _frame_columns(entity_rows)
         if columns is not None:
-            return _rows(columns)
+            return asked_rows(columns)
         try:
             rows = [{name: _plain(value) for name, value in dict(row).items()} for row in entity_rows]
         except (TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "json_value", "maker"]
+__all__ = ["AnswerValues", "Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "json_value", "maker"]
 
 
 class Status(StrEnum):
@@ -62,12 +63,32 @@ class Block(NamedTuple):
     valid: BoolArray
     problems: Mapping[int, str] = NO_PROBLEMS
 
+    def known(self) -> list[Any]:
+        """The values as a list, None where they are null."""
+        known: list[Any] = self.data.tolist()
+        if b"\0" in self.valid.tobytes():
+            for null in np.flatnonzero(~self.valid).tolist():
+                known[null] = None
+        return known
+
 
 Maker = Callable[[Any], Any]
 """Makes a Python value of one that an aggregate computed."""
 
 
-class FeatureValues(Mapping[str, Values]):
+class AnswerValues(Mapping[str, Values]):
+    """The values of each feature, by `view__feature`, one per row."""
+
+    @abstractmethod
+    def problems(self) -> list[Problem]:
+        """The cells whose values cannot be given, by row and then in the order asked for."""
+
+    @abstractmethod
+    def lists(self) -> dict[str, list[Any]]:
+        """The values as Python values, None where they are null."""
+
+
+class FeatureValues(AnswerValues):
     """The values of each feature, by `view__feature`, one per row; each is sliced out when it is read.
 
     Args:
@@ -78,6 +99,18 @@ class FeatureValues(Mapping[str, Values]):
     def __init__(self, makers: Mapping[str, Maker | None], blocks: Sequence[Block]) -> None:
         self._makers = makers
         self._blocks = blocks
+
+    @classmethod
+    def of(cls, values: Mapping[str, Values], dtypes: Mapping[str, DType]) -> FeatureValues:
+        """The values of features that were computed one by one, with their types."""
+        return cls(
+            {name: maker(dtypes[name]) for name in values}, [Block(((name,),), *one) for name, one in values.items()]
+        )
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The features."""
+        return self._blocks
 
     def __getitem__(self, name: str) -> Values:
         for names, data, valid, _ in self._blocks:
@@ -106,12 +139,9 @@ class FeatureValues(Mapping[str, Values]):
     def lists(self) -> dict[str, list[Any]]:
         """The values as Python values, None where they are null."""
         found: dict[str, list[Any]] = dict.fromkeys(self._makers, [])
-        for names, data, valid, _ in self._blocks:
-            known, columns = data.tolist(), len(names)
-            if b"\0" in valid.tobytes():
-                for null in np.flatnonzero(~valid).tolist():
-                    known[null] = None
-            for place, of_column in enumerate(names):
+        for block in self._blocks:
+            known, columns = block.known(), len(block.names)
+            for place, of_column in enumerate(block.names):
                 for name in of_column:
                     column = known[place::columns]
                     make = self._makers[name]
@@ -201,7 +231,7 @@ class OnlineFeatures:
     @cached_property
     def problems(self) -> list[Problem]:
         """The cells that are null because their value cannot be given, with row, feature and reason."""
-        return self.values.problems() if isinstance(self.values, FeatureValues) else []
+        return self.values.problems() if isinstance(self.values, AnswerValues) else []
 
     def statuses(self) -> dict[str, list[Status]]:
         """The status of each cell, by `view__feature`: its view's, or `error` where the value cannot be given."""
@@ -279,10 +309,7 @@ class OnlineFeatures:
     def _python(self) -> dict[str, list[Any]]:
         """The features as Python values."""
         values = self.values
-        if not isinstance(values, FeatureValues):
-            blocks = [Block(((name,),), *one) for name, one in values.items()]
-            values = FeatureValues({name: maker(self.dtypes[name]) for name in values}, blocks)
-        return values.lists()
+        return (values if isinstance(values, AnswerValues) else FeatureValues.of(values, self.dtypes)).lists()
 
 
 _MADE: dict[DType, Maker] = {DType.BOOL: bool, DType.TIMESTAMP: datetime_of, DType.DATE: date_of}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["AskedFeatures", "FeatureServiceLike", "asked_names"]
+from headrace.errors import LookupRequestError
+
+__all__ = ["AskedFeatures", "FeatureServiceLike", "asked_names", "check_applied"]
 
 
 class FeatureServiceLike(Protocol):
@@ -32,6 +34,25 @@ def asked_names(features: AskedFeatures) -> tuple[tuple[str, ...], list[FeatureS
         return parts, []
     services = [part for part in parts if _is_service(part)]
     return tuple(part.name if _is_service(part) else part for part in parts), services
+
+
+def check_applied(service: FeatureServiceLike, applied: Iterable[tuple[str, str]]) -> None:
+    """Refuse a service object that differs from the one that was applied.
+
+    Args:
+        service: Feast's `FeatureService`.
+        applied: The features of the applied service, as (view, feature).
+
+    Raises:
+        LookupRequestError: The object has other features.
+    """
+    for projection in service.feature_view_projections:
+        of_view = {feature for view, feature in applied if view == projection.name}
+        given = {feature.name for feature in projection.features} or of_view
+        if not of_view or given != of_view:
+            what = f"has other features of {projection.name!r} than when it was applied."
+            msg = f"The feature service {service.name!r} {what}"
+            raise LookupRequestError(msg, hint="Run `headrace apply`.")
 
 
 def _is_service(part: object) -> bool:

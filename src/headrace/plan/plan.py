@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from headrace.errors import LookupRequestError
 from headrace.plan.content_hash import Hashed
-from headrace.plan.feature_references import AskedFeatures, FeatureServiceLike, asked_names
+from headrace.plan.feature_references import AskedFeatures, FeatureServiceLike, asked_names, check_applied
 from headrace.plan.source import Source
 from headrace.plan.view import View
 
@@ -124,14 +124,8 @@ class Plan(Hashed):
             LookupRequestError: One has other features than when it was applied.
         """
         for service in services:
-            applied = {(ref.view, ref.feature) for ref in self.services.get(service.name, ())}
-            for projection in service.feature_view_projections if service.name in self.services else ():
-                of_view = {feature for view, feature in applied if view == projection.name}
-                given = {feature.name for feature in projection.features} or of_view
-                if not of_view or given != of_view:
-                    what = f"has other features of {projection.name!r} than when it was applied."
-                    msg = f"The feature service {service.name!r} {what}"
-                    raise LookupRequestError(msg, hint="Run `headrace apply`.")
+            if service.name in self.services:
+                check_applied(service, [(ref.view, ref.feature) for ref in self.services[service.name]])
 
     def _what_there_is(self) -> str:
         services = ", ".join(self.services) or "none"

@@ -1,0 +1,34 @@
+"""What can be asked for, for people and programs that have no plan: services, views, keys and types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.plan import Plan
+
+__all__ = ["catalog_of"]
+
+
+def catalog_of(plan: Plan) -> dict[str, Any]:
+    """A plan's services and views, for JSON.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        `project`; `plan`, its hash; `services`, by name their features as `view:feature`; `views`, by name their
+        `version`, `keys` (join key to type) and `features` (name to type).
+    """
+    return {
+        "project": plan.project,
+        "plan": plan.hash,
+        "services": {name: [f"{ref.view}:{ref.feature}" for ref in refs] for name, refs in plan.services.items()},
+        "views": {
+            name: {
+                "version": view.hash,
+                "keys": {entity.name: entity.dtype.value for entity in view.entities},
+                "features": {feature.name: feature.dtype.value for feature in view.features},
+            }
+            for name, view in plan.views.items()
+        },
+    }
