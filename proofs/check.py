@@ -7,12 +7,13 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from headrace.plan import Plan
 from headrace.testing import Testbed
+from headrace.times import us_of
 from proofs import brute
 from proofs.cases import HISTORIES, PARTITIONS, Case, Fact, Lookup, Send, make_case, moment
 from proofs.quick import QuickBed
@@ -105,7 +106,7 @@ def check_cases(cases: Sequence[Case], dice: random.Random, name: str) -> Tally:
             if dice.random() < 0.02:
                 bed.replay(dice.randrange(8))
                 tally.replays += 1
-        _check_at_end(bed, checks)
+        _check_at_end(bed, checks, dice)
     return tally
 
 
@@ -151,6 +152,17 @@ class _Check:
                 if not same(meaning.function, found, want):
                     self.wrong(what, meaning, lookup, found, want)
 
+    def rows(self, what: str, found: pa.Table, wanted: set[tuple[int, tuple[Any, ...]]], as_of: str) -> None:
+        """Compare the rows of a history without a spine, and every value in them."""
+        keys = self.case.view.join_keys
+        rows = found.to_pylist()
+        got = [(us_of(row["event_timestamp"]), tuple(row[key] for key in keys)) for row in rows]
+        if got != sorted(wanted):
+            self.tally.mismatches.append(f"{self.block}, {self.case.view.name}: {what} has {got}, not {sorted(wanted)}")
+            return
+        lookups = [Lookup(dict(zip(keys, entity, strict=True)), t) for t, entity in got]
+        self.compare(what, lookups, rows, as_of_event=as_of == "event")
+
     def events(self, lookup: Lookup) -> list[brute.Event]:
         mine = [
             event
@@ -168,15 +180,19 @@ class _Check:
         )
 
 
-def _check_at_end(bed: Testbed, checks: Sequence[_Check]) -> None:
-    """Every lookup online and from the log, as known and as of the event."""
+def _check_at_end(bed: Testbed, checks: Sequence[_Check], dice: random.Random) -> None:
+    """Every lookup online and from the log, as known and as of the event; and history without a spine."""
     served = [check.online(check.case.lookups) for check in checks]
-    for as_of in ("known", "event"):
+    ways: tuple[Literal["known", "event"], ...] = ("known", "event")
+    for as_of in ways:
         recomputed = _history(bed, checks, as_of)
         for check, rows, online in zip(checks, recomputed, served, strict=True):
             check.compare(f"history as of {as_of}", check.case.lookups, rows, as_of_event=as_of == "event")
             if as_of == "known":
                 _compare_sides(check, online, rows)
+        for check in checks:
+            if check.case.lookups and dice.random() < 0.25:
+                _without_a_spine(bed, check, as_of, dice)
 
 
 def _compare_sides(check: _Check, online: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
@@ -187,6 +203,22 @@ def _compare_sides(check: _Check, online: Sequence[dict[str, Any]], rows: Sequen
             slack = brute.expected(meaning, events, lookup.t, as_of_event=False).slack
             if not same(meaning.function, one[name], brute.Want(other[name], slack)):
                 check.wrong("online beside history", meaning, lookup, one[name], brute.Want(other[name], slack))
+
+
+def _without_a_spine(bed: Testbed, check: _Check, as_of: Literal["known", "event"], dice: random.Random) -> None:
+    """All entities at one time, and each at the times of its events: the rows and every value."""
+    keys = check.case.view.join_keys
+    entities = [(tuple(one.values[key] for key in keys), one) for send in check.sent for one in send.events]
+    whole = [(entity, one) for entity, one in entities if None not in entity]
+    t = dice.choice(check.case.lookups).t
+    known = {(t, entity) for entity, one in whole if (one.ts if as_of == "event" else one.known) <= t}
+    check.rows(
+        f"history as of {as_of} of all at {t}", bed.history(check.names, as_of=as_of, at=moment(t)), known, as_of
+    )
+    start, end = sorted([t, dice.choice(check.case.lookups).t])
+    inside = {(one.ts, entity) for entity, one in whole if start <= one.ts <= end}
+    between = bed.history(check.names, as_of=as_of, start=moment(start), end=moment(end + 1))
+    check.rows(f"history as of {as_of} from {start} to {end}", between, inside, as_of)
 
 
 def _history(bed: Testbed, checks: Sequence[_Check], as_of: Any) -> list[list[dict[str, Any]]]:

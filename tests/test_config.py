@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config import Clock, Project, SecurityProtocol
+from headrace.config import Clock, Permission, Project, SecurityProtocol
 from headrace.errors import ConfigError
 
 
@@ -229,3 +229,70 @@ def test_secrets_are_never_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigError) as caught:
         project_of(tmp_path, '[kafka]\nsasl_mechanism = "it is wrong"')
     assert "it is secret" not in "".join(traceback.format_exception(caught.value))
+
+
+OIDC = """
+[serve.oidc]
+issuer = "https://login.example.com/"
+audience = "features"
+[[serve.oidc.grants]]
+claim = "groups"
+value = "ml"
+may = ["read-online", "read-history"]
+services = ["desk"]
+"""
+
+
+def test_the_server_asks_nobody_to_sign_in_by_default(tmp_path: Path) -> None:
+    assert project_of(tmp_path).serve.oidc is None
+    assert project_of(tmp_path).serve.access_log is None
+
+
+def test_an_issuer_has_a_table_and_its_grants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_SERVE_OIDC_AUDIENCE", "other")
+    oidc = project_of(tmp_path, OIDC).serve.oidc
+    assert oidc is not None
+    assert (oidc.issuer, oidc.audience, oidc.leeway, oidc.jwks_url) == ("https://login.example.com/", "other", 30, None)
+    assert oidc.algorithms == ("RS256", "ES256")
+    assert oidc.grants[0].may == (Permission.READ_ONLINE, Permission.READ_HISTORY)
+    assert (oidc.grants[0].services, oidc.grants[0].views) == (("desk",), ())
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [("log/access.jsonl", "{}/log/access.jsonl"), ("-", "-"), ("none", "none"), ("/var/a", "/var/a")],
+)
+def test_the_access_log_is_relative_to_the_project(tmp_path: Path, written: str, path: str) -> None:
+    found = project_of(tmp_path, f'[serve]\naccess_log = "{written}"\n').serve.access_log
+    assert found == Path(path.format(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (('issuer = "https://login.example.com/"\n', ""), "[serve.oidc]: `issuer` is wrong: Field required"),
+        (("https://login", "http://login"), "`issuer` is wrong: it must begin with https://"),
+        (("https://login.example.com/", "login"), "`issuer` is wrong: it must begin with https://"),
+        (('"ml"', '"ml"\nwhat = 1'), "headrace knows no setting 'what' in [serve.oidc.grants]"),
+        (('"read-online"', '"read"'), "[serve.oidc.grants]: `may` is wrong: Input should be 'read-online'"),
+        (('audience = "features"', 'audience = "features"\nalgorithms = ["HS256"]'), "`algorithms` is wrong"),
+        (('audience = "features"', 'audience = "features"\nalgorithms = ["none"]'), "`algorithms` is wrong"),
+        (('audience = "features"', 'audience = "features"\nleeway = 301'), "`leeway` is wrong"),
+        (("[[serve.oidc.grants]]", "[serve.oidc.grants]"), "`grants` is wrong"),
+        (("[serve.oidc]", "[serve]\nlogin = 1\n[serve.oidc]"), "headrace knows no setting 'login' in [serve]"),
+    ],
+)
+def test_a_wrong_issuer_is_named_by_its_table_and_setting(tmp_path: Path, change: tuple[str, str], what: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        project_of(tmp_path, OIDC.replace(*change))
+    assert what in refused.value.what
+
+
+def test_an_issuer_on_this_machine_may_be_asked_without_tls(tmp_path: Path) -> None:
+    oidc = project_of(tmp_path, OIDC.replace("https://login.example.com/", "http://127.0.0.1:8080/realms/x")).serve.oidc
+    assert oidc is not None
+
+
+def test_an_issuer_without_grants_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`grants` is wrong: Field required"):
+        project_of(tmp_path, OIDC.partition("[[")[0])

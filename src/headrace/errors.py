@@ -6,6 +6,7 @@
     │   ├── StoreUnavailableError        the online store is away
     │   │   └── StoreMissingError        no worker has made the online store yet
     │   ├── StoreNotReadyError           the online store is empty, or is being filled
+    │   ├── AuthUnavailableError         tokens, or the keys that sign them, cannot be read just now
     │   ├── LogUnavailableError          the log cannot be written just now (disk full, not writable)
     │   └── ServerUnavailableError       the server is away, overloaded, or does not answer in time
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
@@ -28,11 +29,14 @@
     │   ├── StaleWriteError              a write by a worker that no longer owns the partition: refused
     │   └── StoreBehindError             the store has lost writes that it had acknowledged
     ├── LookupRequestError               a lookup that names something unknown or leaves out a key
+    │   ├── VersionNotServedError        a lookup of a version of a view that the online store does not serve
     │   └── LookupTimeError              a lookup at a time the store can no longer answer: refused, not guessed
     ├── ServerError                      what answers at the URL is no headrace server, or is of another version
     ├── LogError                         the log cannot be read or does not have what it should
     ├── SpineError                       a spine that cannot be joined
     ├── DatasetError                     a dataset definition, manifest or rebuild that is not valid
+    ├── NotAuthenticatedError            the server does not know who asks: no token, or one that is not valid
+    ├── PermissionDeniedError            the caller may not do that
     └── NotConfirmedError                a command that destroys something was not confirmed: nothing was changed
 
 Messages say what is wrong, where, and what to do about it. A HeadraceWarning stops nothing.
@@ -41,6 +45,7 @@ Messages say what is wrong, where, and what to do about it. A HeadraceWarning st
 from __future__ import annotations
 
 __all__ = [
+    "AuthUnavailableError",
     "BrokerRefusedError",
     "BrokerUnavailableError",
     "ConfigError",
@@ -57,7 +62,9 @@ __all__ = [
     "LookupRequestError",
     "LookupTimeError",
     "MissingExtraError",
+    "NotAuthenticatedError",
     "NotConfirmedError",
+    "PermissionDeniedError",
     "PlanError",
     "PlanMismatchError",
     "RetryableError",
@@ -75,6 +82,7 @@ __all__ = [
     "StoreUnavailableError",
     "TopicError",
     "TransformError",
+    "VersionNotServedError",
     "WorkerError",
 ]
 
@@ -111,6 +119,10 @@ class StoreMissingError(StoreUnavailableError):
 
 class StoreNotReadyError(RetryableError):
     """The online store is empty, or is being filled: it has no answers yet."""
+
+
+class AuthUnavailableError(RetryableError):
+    """Tokens, or the keys that sign them, cannot be read just now."""
 
 
 class LogUnavailableError(RetryableError):
@@ -219,6 +231,10 @@ class ServerError(HeadraceError):
     """What answers at the URL is no headrace server, or is of another version."""
 
 
+class VersionNotServedError(LookupRequestError):
+    """A lookup of a version of a view that the online store does not serve."""
+
+
 class LogError(HeadraceError):
     """The log cannot be read, or does not have what it should."""
 
@@ -229,6 +245,14 @@ class SpineError(HeadraceError):
 
 class DatasetError(HeadraceError):
     """A dataset definition, manifest or rebuild that is not valid."""
+
+
+class NotAuthenticatedError(HeadraceError):
+    """The server does not know who asks: there is no token, or one that is not valid."""
+
+
+class PermissionDeniedError(HeadraceError):
+    """The caller may not do that."""
 
 
 class NotConfirmedError(HeadraceError):

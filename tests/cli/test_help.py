@@ -30,7 +30,10 @@ COMMANDS = {
         "--verbose",
     ],
     "lookup": ["--service", "--feature", "--key", "--at", "--json"],
-    "history": ["--spine", "--service", "--as-of", "--time-column", "--out", "--json"],
+    "history": [
+        *("--spine", "--at", "--start", "--end", "--service", "--as-of", "--time-column", "--known-until"),
+        *("--log-version", "--out", "--json"),
+    ],
     "dataset build": ["name", "--out", "--json"],
     "dataset verify": ["manifest", "--json"],
     "status": ["--watch", "--json"],

@@ -18,6 +18,7 @@ from headrace.declare.feast_import import quiet_feast
 from headrace.errors import ConfigError, DefinitionError
 from headrace.events.model_schema import load_model
 from headrace.plan import read_plan
+from headrace.plan.view_versions import ViewVersions
 
 Write = Callable[..., Path]
 
@@ -96,7 +97,7 @@ def test_a_bad_definition_changes_neither_registry_nor_plan(tmp_path: Path, writ
     repo = write(tmp_path, VIEW)
     project = Project.load(tmp_path)
     apply(project)
-    before = {file: file.read_bytes() for file in (tmp_path / ".headrace").iterdir()}
+    before = {file: file.read_bytes() for file in (tmp_path / ".headrace").rglob("*") if file.is_file()}
     write(tmp_path, VIEW.replace('"price"', '"prise"').replace("mean_price", "other"))
     with pytest.raises(DefinitionError, match="prise"):
         apply(project)
@@ -295,3 +296,25 @@ def test_without_feast_one_is_told_what_to_install(tmp_path: Path, write: Write)
     )
     assert done.stdout.startswith("This needs the package feast")
     assert done.stdout.endswith("\n  → pip install 'headrace[feast]'\n")
+
+
+def test_apply_numbers_the_versions_of_views_and_a_definition_keeps_its_number(tmp_path: Path, write: Write) -> None:
+    project = Project.load(write(tmp_path, VIEW).parent)
+    first = apply(project).plan.views["spending"]
+    write(tmp_path, VIEW.replace("hours=1", "hours=2"))
+    second = apply(project).plan.views["spending"]
+    write(tmp_path, VIEW)
+    plan = apply(project).plan
+    found = ViewVersions(project.view_versions).of(plan, "spending")
+    assert [(one.number, one.view) for one in found] == [(0, first), (1, second)]
+    assert plan.views["spending"] == first
+
+
+def test_the_plan_of_before_versions_were_noted_gets_the_first_number(tmp_path: Path, write: Write) -> None:
+    project = Project.load(write(tmp_path, VIEW).parent)
+    first = apply(project).plan.views["spending"]
+    project.view_versions.delete("spending.json")
+    write(tmp_path, VIEW.replace("hours=1", "hours=2"))
+    plan = apply(project).plan
+    found = ViewVersions(project.view_versions).of(plan, "spending")
+    assert [(one.number, one.view) for one in found] == [(0, first), (1, plan.views["spending"])]

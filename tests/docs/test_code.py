@@ -71,6 +71,6 @@ def test_python_runs(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, la
 def test_toml_is_a_projects_settings(tmp_path: Path, language: str, code: str) -> None:
     from headrace.config import Project
 
-    assert set(tomllib.loads(code)) <= {"headrace", "kafka", "audit", "log"}
+    assert set(tomllib.loads(code)) <= {"headrace", "kafka", "audit", "log", "serve"}
     (tmp_path / "headrace.toml").write_text(code)
     assert Project.load(tmp_path).partitions

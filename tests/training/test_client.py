@@ -97,9 +97,9 @@ def test_old_version_of_the_log_can_be_asked(project: Project) -> None:
     client, spine = TrainingClient(project), spine_of([65], ["a"])
     count = ["city_rides:n_10m"]
     assert client.get_historical_features(spine, count).to_arrow().column(3).to_pylist() == [9]
-    before = client.get_historical_features(spine, count, versions={"rides": 1}).to_arrow()
+    before = client.get_historical_features(spine, count, log_version={"rides": 1}).to_arrow()
     assert before.column(3).to_pylist() == [4]
-    nothing = client.get_historical_features(spine, count, versions={"rides": None}).to_arrow()
+    nothing = client.get_historical_features(spine, count, log_version={"rides": None}).to_arrow()
     assert nothing.column(3).to_pylist() == [0]
 
 

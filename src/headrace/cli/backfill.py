@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from headrace.errors import (
 )
 from headrace.extras import needing
 from headrace.plan import Plan, View, read_plan
+from headrace.plan.view_versions import ViewVersions
 from headrace.stores import Catalogue, open_store
 from headrace.stores.catalogue import KeptVersion
 from headrace.stores.served_plan import unreadable
@@ -79,10 +81,11 @@ def rollback(
     plan = read_plan(project.plan_file)
     declared = _declared(plan, view)
     versions = _catalogue(project).kept_versions(view)
+    names = {one.view.hash: one.number_or_hash for one in ViewVersions(project.view_versions).of(plan, view)}
     if list_:
-        _show_versions(view, versions, declared, as_json=as_json)
+        _show_versions(view, versions, declared, names, as_json=as_json)
         return
-    before = _before(view, versions) if to is None else _named(view, versions, to)
+    before = _before(view, versions) if to is None else _named(view, versions, to, names)
     why = unreadable(before, plan.source_of(declared))
     if why is not None:
         msg = f"{before.versioned_name} can no longer be computed: {why}, and the plan differs now."
@@ -118,9 +121,10 @@ def _before(view: str, versions: list[KeptVersion]) -> View:
     raise LookupRequestError(msg, hint="Change its definition back, `headrace apply`, and `headrace backfill` it.")
 
 
-def _named(view: str, versions: list[KeptVersion], to: str) -> View:
+def _named(view: str, versions: list[KeptVersion], to: str, names: Mapping[str, str]) -> View:
     wanted = to.rpartition("@")[2]
-    found = [one.view for one in versions if one.role != "building" and wanted and one.view.hash.startswith(wanted)]
+    kept_views = [one.view for one in versions if one.role != "building" and wanted]
+    found = [one for one in kept_views if one.hash.startswith(wanted) or names.get(one.hash) == wanted]
     if len(found) != 1:
         kept = ", ".join(f"{one.view.versioned_name} ({one.role})" for one in versions)
         msg = f"The store has {'several versions' if found else 'no version'} {to!r} of {view!r}."
@@ -128,10 +132,13 @@ def _named(view: str, versions: list[KeptVersion], to: str) -> View:
     return found[0]
 
 
-def _show_versions(view: str, versions: list[KeptVersion], declared: View, *, as_json: bool) -> None:
+def _show_versions(
+    view: str, versions: list[KeptVersion], declared: View, names: Mapping[str, str], *, as_json: bool
+) -> None:
     found = [
         {
             "version": one.view.hash,
+            "name": f"{view}@{names.get(one.view.hash, one.view.hash)}",
             "role": one.role,
             "live_since": iso_time(one.since_us),
             "declared": one.view.hash == declared.hash,
@@ -142,10 +149,10 @@ def _show_versions(view: str, versions: list[KeptVersion], declared: View, *, as
         print_json({"view": view, "versions": found})
         return
     rows = [
-        [f"{view}@{one['version']}", one["role"], one["live_since"], "yes" if one["declared"] else None]
+        [one["name"], one["version"], one["role"], one["live_since"], "yes" if one["declared"] else None]
         for one in found
     ]
-    table(f"Versions of {view}", ["version", "role", "first live", "declared"], rows, whole=["version"])
+    table(f"Versions of {view}", ["name", "version", "role", "first live", "declared"], rows, whole=["name", "version"])
     note("undone: a rollback replaced it; `headrace rollback VIEW --to VERSION` serves it again.")
 
 

@@ -38,7 +38,7 @@ COMMANDS = {
     "produce": Entry("run_commands:produce", "Replay a history of events into its Kafka topic."),
     "stream": Entry("run_commands:stream", "Run a worker: from Kafka into online store and log."),
     "lookup": Entry("feature_commands:lookup", "Look up one entity's features in the online store."),
-    "history": Entry("feature_commands:history", "Join features to a spine at its times, from the log."),
+    "history": Entry("feature_commands:history", "Compute features as they were, from the log."),
     "dataset": Entry("feature_commands:dataset", "Build training sets, and prove that they can be built again."),
     "health": Entry("health:health", "Check that a worker runs and moves, for health checks."),
     "status": Entry("status:status", "Show how far each source partition is."),

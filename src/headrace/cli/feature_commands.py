@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,9 @@ Service = Annotated[
 Features = Annotated[
     list[str] | None,
     typer.Option(
-        "--feature", help="view:feature or view:*, instead of a service; repeat for more.", show_default=False
+        "--feature",
+        help="view:feature, view:* or view@v2:feature (a version), instead of a service; repeat for more.",
+        show_default=False,
     ),
 ]
 
@@ -49,14 +51,14 @@ def lookup(
 ) -> None:
     """Look up one entity's features in the online store."""
     from headrace.lookup import FeatureClient
-    from headrace.produce import parse_time
 
     project = Project.load(folder)
     with FeatureClient(project) as client:
         wanted = _features(client.plan, service, feature)
-        views = [client.plan.views[name] for name in dict.fromkeys(ref.view for ref in client.plan.resolve(wanted))]
+        plan = client.plan_for(wanted)
+        views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in plan.resolve(wanted))]
         row = entity_row(key, views)
-        answer = client.get_online_features(wanted, [row], None if at is None else parse_time(at))
+        answer = client.get_online_features(wanted, [row], _time(at))
     record = answer.records()[0]
     problems = record.get("problems", {})
     if as_json:
@@ -82,20 +84,44 @@ def lookup(
 
 @command
 def history(
-    spine: Annotated[Path, typer.Option(help="Parquet, CSV or JSON lines: join keys and times, one row per example.")],
+    spine: Annotated[
+        Path | None,
+        typer.Option(help="Parquet, CSV or JSON lines: join keys and times, one row per example.", show_default=False),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Instead of a spine: all entities at this time (ISO 8601; UTC).", show_default=False),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a spine: each entity at the times of its events, from this time on.", show_default=False
+        ),
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Before this time.", show_default=False)] = None,
     service: Service = None,
     feature: Features = None,
     as_of: Annotated[
         str, typer.Option(help="known: what was known at that time; event: what an instant pipeline would have known.")
     ] = "known",
-    time_column: Annotated[str, typer.Option(help="The spine's time column.")] = "event_timestamp",
+    time_column: Annotated[str, typer.Option(help="The column of times.")] = "event_timestamp",
+    known_until: Annotated[
+        str | None,
+        typer.Option(help="Only see events that had become known by this time (ISO 8601; UTC).", show_default=False),
+    ] = None,
+    log_version: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The version of the log to read: a number, or topic=number for each topic.", show_default=False
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write here instead of printing: .parquet, .csv or .jsonl.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Join point-in-time-correct features to a spine, from the log."""
+    """Features as they were: at a spine's rows, for all entities at one time, or over a range; from the log."""
     from headrace.training import TrainingClient
     from headrace.training.output_files import check_ending, write_result
 
@@ -103,7 +129,17 @@ def history(
     wanted = _features(read_plan(project.plan_file), service, feature)
     if out is not None:
         check_ending(out)
-    found = TrainingClient(project).get_historical_features(spine, wanted, as_of=as_of, time_column=time_column)
+    found = TrainingClient(project).get_historical_features(
+        spine,
+        wanted,
+        as_of=as_of,
+        time_column=time_column,
+        at=_time(at),
+        start=_time(start),
+        end=_time(end),
+        known_until=_time(known_until),
+        log_version=_log_version(log_version or []),
+    )
     result = found.to_arrow()
     if out is not None:
         write_result(result, out)
@@ -200,6 +236,24 @@ def entity_row(keys: list[str], views: list[View]) -> dict[str, Any]:
             raise LookupRequestError(msg, hint=f"Give {', '.join(f'--key {name}=…' for name in types)}.")
         row[name] = _typed(name, text, types[name])
     return row
+
+
+def _time(text: str | None) -> datetime | None:
+    from headrace.produce import parse_time
+
+    return None if text is None else parse_time(text)
+
+
+def _log_version(given: list[str]) -> int | dict[str, int | None] | None:
+    """The version of the log that `--log-version` names, or by topic the versions."""
+    found: dict[str, int | None] = {}
+    for text in given:
+        topic, _, number = text.rpartition("=")
+        if not number.isdecimal() or topic in found or (not topic and len(given) > 1):
+            msg = f"--log-version {text} is no version of the log."
+            raise LookupRequestError(msg, hint="Write --log-version 12, or --log-version orders=12 for each topic.")
+        found[topic] = int(number)
+    return found.get("", found or None)
 
 
 def _typed(name: str, text: str, dtype: DType) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from headrace.errors import HeadraceError, LookupRequestError
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import DType, FeatureRef, Plan, Source, View
 from headrace.plan.feature_references import asked_names
+from headrace.plan.view_versions import ViewVersion, ViewVersions
 from headrace.stores import OnlineStore, Position, open_store
 from headrace.times import iso_time
 
@@ -148,6 +149,7 @@ def _view(data: _ProjectData, plan: Plan, view: View) -> dict[str, Any]:
         "features": {one.name: {"is": feature_words(one), "type": str(one.dtype)} for one in view.features},
         "derived": _derived(view),
         "version": view.hash,
+        "versions": {one.number_or_hash: one.view.hash for one in _versions(data.project, plan, view)},
         **{name: online[name] for name in ("live", "building", "before")},
         "services": sorted(name for name, refs in plan.services.items() if any(ref.view == view.name for ref in refs)),
         "entities": online["entities"],
@@ -158,6 +160,10 @@ def _view(data: _ProjectData, plan: Plan, view: View) -> dict[str, Any]:
         "example": f"headrace lookup --feature '{view.name}:*' {keys}",
         "notes": data.notes,
     }
+
+
+def _versions(project: Project, plan: Plan, view: View) -> Sequence[ViewVersion]:
+    return ViewVersions(project.view_versions).of(plan, view.name)
 
 
 def _derived(view: View) -> dict[str, str]:

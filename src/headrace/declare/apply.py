@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from headrace.declare.transform_trial import try_transforms
 from headrace.errors import ConfigError, DefinitionError, PlanError
 from headrace.events.repo_modules import forget_modules
 from headrace.plan import Plan, read_plan, write_plan
+from headrace.plan.view_versions import ViewVersions
 from headrace.state import StateFile
 
 if TYPE_CHECKING:
@@ -65,7 +68,9 @@ def apply(project: Project) -> ApplyResult:
         plan, warnings = _tried_plan(repo)
         diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
         _register(repo)
+    before = _plan_before(project)
     write_plan(plan, project.plan_file)
+    _note_versions(project, [plan] if before is None else [before, plan])
     forget_modules(project.repo)  # they may have been imported before this apply
     return ApplyResult(plan, project.plan_file, diff)
 
@@ -122,6 +127,21 @@ def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanD
             note = error.what
     check_logged(repo, project.log_root, plan, before)
     return compare(before, plan, note=note)
+
+
+def _plan_before(project: Project) -> Plan | None:
+    """The plan that was applied last; None where there is none that can be read."""
+    try:
+        return read_plan(project.plan_file) if project.plan_file.exists() else None
+    except PlanError:  # damaged, or of another version: an apply writes it again
+        return None
+
+
+def _note_versions(project: Project, plans: Sequence[Plan]) -> None:
+    """Number the versions of views. The plan before may have been applied when nobody noted versions yet."""
+    versions, now_us = ViewVersions(project.view_versions), time.time_ns() // 1000
+    for plan in plans:
+        versions.note(plan, now_us)
 
 
 def _register(repo: FeatureRepo) -> None:

@@ -147,7 +147,7 @@ class LogFiles:
         statistics = unit.statistics(TS)
         if statistics is None or not statistics.has_min_max:
             return True
-        first, last = self.bounds
+        first, last = self.bounds.from_us, self.bounds.until_us
         return (last is None or statistics.min <= last) and (first is None or statistics.max >= first)
 
     def _unreadable(self, path: str, error: Exception) -> LogError:

@@ -31,7 +31,7 @@ from headrace.log import LogSnapshot
 from headrace.plan import Column, DType, FeatureRef, Plan, Source
 from headrace.transforms import Transformer
 
-__all__ = ["Evidence", "Joined", "PointInTimeJoin"]
+__all__ = ["Evidence", "Joined", "PointInTimeJoin", "as_of_named"]
 
 
 class Joined(NamedTuple):
@@ -83,6 +83,7 @@ class PointInTimeJoin:
         as_of: AsOf | str = AsOf.KNOWN,
         time_column: str = "event_timestamp",
         evidence: Sequence[Evidence] | None = None,
+        known_until_us: int | None = None,
     ) -> Joined:
         """Each feature at each row of a spine.
 
@@ -93,6 +94,7 @@ class PointInTimeJoin:
                 ``evidence``.
             time_column: The column of times: timestamps of any unit with a time zone.
             evidence: With ``as_of="evidence"``, what each row's lookup knew, in the spine's order.
+            known_until_us: Events that became known later are not seen, in µs; None sees all.
 
         Returns:
             One column ``view__feature`` per reference, in order, rows in the spine's order; and the cells among them
@@ -104,7 +106,7 @@ class PointInTimeJoin:
             LogError: The log is damaged, or a version's files are gone.
             HeadraceError: Memory and disk do not suffice.
         """
-        plans = plan_joins(self._plan, refs, _as_of(as_of))
+        plans = plan_joins(self._plan, refs, as_of_named(as_of))
         _refuse_unknown_functions(plans)
         prepared = read_spine(spine, _join_keys(plans), time_column)
         if prepared.num_rows == 0:
@@ -121,7 +123,7 @@ class PointInTimeJoin:
                 applied = AppliedOffsets.of(evidence or (), name, prepared.num_rows)
             asked = Asked(keys.key_id, prepared.column(T_US).to_numpy(), keys.size, applied)
             try:
-                found[name] = self._view(plan, keys, asked)
+                found[name] = self._view(plan, keys, asked, known_until_us)
             except (MemoryError, pa.ArrowMemoryError) as error:
                 hint = "Give a lower memory_limit, so that more is kept on disk meanwhile, or join the spine in parts."
                 msg = f"The point-in-time join ran out of memory: {error}"
@@ -129,8 +131,10 @@ class PointInTimeJoin:
         cells = {ref.column: found[ref.view][ref.feature] for ref in refs}
         return Joined(pa.table({name: one.array for name, one in cells.items()}), _problems(cells))
 
-    def _view(self, plan: JoinPlan, keys: KeyIndex, asked: Asked) -> dict[str, FeatureCells]:
-        bounds = plan.bounds(int(asked.t_us.min()), int(asked.t_us.max()))
+    def _view(
+        self, plan: JoinPlan, keys: KeyIndex, asked: Asked, known_until_us: int | None
+    ) -> dict[str, FeatureCells]:
+        bounds = plan.bounds(int(asked.t_us.min()), int(asked.t_us.max()))._replace(known_until_us=known_until_us)
         files = LogFiles(self._log_of(plan), self._source_of(plan), bounds, self._threads)
         derive = Transformer(plan.view, self._repo).apply if plan.view.transforms else None
         parts = self._limits.parts or parts_needed(files, plan, self._memory_limit_bytes)
@@ -178,7 +182,12 @@ def _problems(cells: Mapping[str, FeatureCells]) -> list[Problem]:
     return sorted(found, key=lambda problem: problem.row)
 
 
-def _as_of(as_of: AsOf | str) -> AsOf:
+def as_of_named(as_of: AsOf | str) -> AsOf:
+    """What makes an event count, by its name.
+
+    Raises:
+        SpineError: It is something else.
+    """
     try:
         return AsOf(as_of)
     except ValueError:

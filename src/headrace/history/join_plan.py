@@ -70,10 +70,14 @@ _STATES: dict[str, tuple[StateKind, ...]] = {
 
 
 class TimeBounds(NamedTuple):
-    """Event times that can matter, in µs, both ends included; None is no bound."""
+    """Event times that can matter, in µs, both ends included; None is no bound.
+
+    `known_until_us` is the time until which they must have become known.
+    """
 
     from_us: int | None
     until_us: int | None
+    known_until_us: int | None = None
 
 
 class Group(BaseModel):

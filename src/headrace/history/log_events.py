@@ -97,7 +97,7 @@ def select(table: pa.Table, join_keys: Sequence[str], keys: KeyIndex, bounds: Ti
         table: Rows of a log, at least with join keys and times.
         join_keys: The columns that name the entity.
         keys: The spine's entities.
-        bounds: The event times that can matter.
+        bounds: The event times that can matter, and until when events may have become known.
         known_at: The column that says from when an event is known.
     """
     key_id, ts_us, known_us = (
@@ -110,6 +110,8 @@ def select(table: pa.Table, join_keys: Sequence[str], keys: KeyIndex, bounds: Ti
         keep &= ts_us >= bounds.from_us
     if bounds.until_us is not None:
         keep &= ts_us <= bounds.until_us
+    if bounds.known_until_us is not None:
+        keep &= _ints(table, KNOWN_AT) <= bounds.known_until_us
     if keep.all():
         return Selected(key_id, ts_us, known_us, None)
     return Selected(key_id[keep], ts_us[keep], known_us[keep], keep)
@@ -146,9 +148,10 @@ class LogEvents:
     def __init__(self, files: LogFiles, join_keys: Sequence[str], keys: KeyIndex, *, known: bool) -> None:
         self._files = files
         known_at = KNOWN_AT if known else TS
+        pinned = () if files.bounds.known_until_us is None else (KNOWN_AT,)
 
         def selected(unit: Unit) -> Selected:
-            table = files.read(unit, list(dict.fromkeys([*join_keys, TS, known_at])))
+            table = files.read(unit, list(dict.fromkeys([*join_keys, TS, known_at, *pinned])))
             return select(table, join_keys, keys, files.bounds, known_at)
 
         found = in_threads(files.threads, selected, files.units)

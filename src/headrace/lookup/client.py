@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from headrace.config import Clock, Project
-from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError
+from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError, VersionNotServedError
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup.not_ready import not_ready_answer
 from headrace.lookup.request import AskedRows, entity_columns, time_us
@@ -21,6 +21,7 @@ from headrace.lookup.served_views import AskedNames, ServedViews
 from headrace.lookup.view_lookup import ViewLookup
 from headrace.plan import AskedFeatures, Plan, read_plan
 from headrace.plan.feature_references import asked_names
+from headrace.plan.view_versions import ViewVersions
 from headrace.records.expiry import REMEMBERED_US, reach_us
 from headrace.stores import OnlineStore, Position, Readiness, open_store
 from headrace.stores.catalogue import not_ready
@@ -65,6 +66,7 @@ class FeatureClient:
             project = project if isinstance(project, Project) else Project.load(project)
             plan = plan or read_plan(project.plan_file)
         self._declared = plan
+        self._versions = ViewVersions(project.view_versions) if isinstance(project, Project) else None
         self._raises = not_ready == "error"
         self._recorder = _recorder(project, plan, audit)
         self._owns_store = store is None
@@ -81,6 +83,7 @@ class FeatureClient:
 
         Args:
             features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
+                `view@v2:feature` and `view@HASH:feature` pin the version of the view that must be served.
             entity_rows: One mapping of join keys to values per row, one mapping of join keys to columns, or a frame of
                 pandas, polars or Arrow.
             at: The time to answer for, with a time zone; None is now (on the record clock, the newest record's time).
@@ -90,6 +93,7 @@ class FeatureClient:
 
         Raises:
             LookupRequestError: A name is unknown, or a row leaves out a key or gives one of a wrong type.
+            VersionNotServedError: The store serves another version of a view than the request names.
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
             StoreNotReadyError: The store is empty, or is being filled from the log.
         """
@@ -98,14 +102,15 @@ class FeatureClient:
             if served.catalogue.readiness is not Readiness.READY:
                 served = self._read_served()  # it may be ready by now
                 if served.catalogue.readiness is not Readiness.READY:
-                    refs = self._declared.resolve(asked)
+                    plan = served.plan_for(asked)
+                    refs = plan.resolve(asked)
                     if self._raises:
                         raise not_ready(served.catalogue.readiness)
                     at_us = time.time_ns() // 1000 if at is None else time_us(at)
-                    return not_ready_answer(self._declared, refs, entity_rows, at_us)
+                    return not_ready_answer(plan, refs, entity_rows, at_us)
             try:
                 request = served.request(asked)
-            except PlanMismatchError:
+            except (PlanMismatchError, VersionNotServedError):
                 before, served = served, self._read_served()
                 if served.catalogue.generation == before.catalogue.generation:
                     raise
@@ -121,7 +126,7 @@ class FeatureClient:
         blocks: list[Block] = []
         answers: dict[str, ViewAnswer] = {}
         for name, view in request.of_views.items():
-            lookup = ViewLookup(view, keys[name], found.records[view.layout.view.hash], at_us)
+            lookup = ViewLookup(view, keys[view.layout.view.name], found.records[view.layout.view.hash], at_us)
             if at is not None:
                 lookup.refuse_unanswerable()
             blocks += lookup.values()
@@ -139,6 +144,18 @@ class FeatureClient:
         if self._recorder is not None:
             self._recorder.offer(answer)
         return answer
+
+    def plan_for(self, features: AskedFeatures) -> Plan:
+        """The plan, and in it the versions of views that a request names, as views of those names.
+
+        Args:
+            features: The request.
+
+        Raises:
+            LookupRequestError: There is no such version.
+            VersionNotServedError: The store serves another one.
+        """
+        return self._served.plan_for(self._names(features))
 
     def now(self) -> datetime:
         """Now, by the clock that the store was filled under."""
@@ -194,7 +211,7 @@ class FeatureClient:
                 raise LookupTimeError(msg, hint=hint)
 
     def _read_served(self) -> ServedViews:
-        served = self._served = ServedViews(self._declared, self._store)
+        served = self._served = ServedViews(self._declared, self._store, self._versions)
         for remark in unasked_views(self._declared, served.plan, served.catalogue):
             logger.warning(remark)
         if self._recorder is not None:

@@ -20,7 +20,9 @@ from typing import Any
 from headrace.errors import ConfigError, HeadraceError
 from headrace.log import LookupTable, Place
 from headrace.lookup.response import OnlineFeatures
+from headrace.lookup.served_versions import plain_name
 from headrace.plan import Plan, write_plan
+from headrace.plan.view_versions import without_versions
 from headrace.state import State
 
 __all__ = ["LookupRecorder"]
@@ -152,18 +154,18 @@ class LookupRecorder:
 
     def _rows(self, served_at_us: int, answer: OnlineFeatures) -> list[dict[str, Any]]:
         # A request's row may have more values than join keys; only join keys are recorded.
-        names = {key for view in answer.views for key in self._join_keys[view]}
+        names = {key for view in answer.views for key in self._join_keys[plain_name(view)]}
         return [
             {
                 "served_at_us": served_at_us,
                 "at_us": record["at_us"],
                 "plan": record["plan"],
                 "keys": _json({name: value for name, value in record["keys"].items() if name in names}),
-                "features": _json(record["features"]),
-                "views": _json(record["views"]),
-                "evidence": _json(record["evidence"]),
+                "features": _json(without_versions(record["features"])),
+                "views": _json(without_versions(record["views"])),
+                "evidence": _json(without_versions(record["evidence"])),
                 "origin": answer.origin,
-                "problems": _json(record.get("problems", {})),
+                "problems": _json(without_versions(record.get("problems", {}))),
                 "unrecorded": 0,
             }
             for record in answer.records()

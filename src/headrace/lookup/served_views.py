@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from headrace.errors import LookupRequestError, PlanMismatchError
 from headrace.lookup.request_plan import RequestPlan
+from headrace.lookup.served_versions import pinned_plan, plain_name
 from headrace.plan import FeatureRef, Plan
-from headrace.stores import OnlineStore
+from headrace.plan.view_versions import ViewVersions
+from headrace.stores import OnlineStore, Readiness
 from headrace.stores.served_plan import live_plan, live_view, unreadable
 from headrace.windows import ViewLayout
 
@@ -29,6 +31,7 @@ class ServedViews:
     Args:
         declared: The plan as it was applied.
         store: The store.
+        versions: The versions of the project's views; None where there is no project: then hashes name versions.
 
     Attributes:
         catalogue: The store's catalogue.
@@ -39,8 +42,9 @@ class ServedViews:
         PlanMismatchError: The store was filled under another plan.
     """
 
-    def __init__(self, declared: Plan, store: OnlineStore) -> None:
+    def __init__(self, declared: Plan, store: OnlineStore, versions: ViewVersions | None = None) -> None:
         self._declared = declared
+        self._versions = versions
         self._store = store
         self.catalogue = store.catalogue()
         self.plan = live_plan(declared, self.catalogue)
@@ -58,20 +62,33 @@ class ServedViews:
         known = self._requests.get(asked)
         if known is None:
             refs = self._resolve(asked)
-            known = RequestPlan.of(refs, {ref.view: self._layout(ref.view) for ref in refs})
+            known = RequestPlan.of(refs, {ref.view: self._layout(plain_name(ref.view)) for ref in refs})
             if len(self._requests) >= _REQUESTS:
                 self._requests.clear()
             self._requests[asked] = known
         return known
 
+    def plan_for(self, asked: AskedNames) -> Plan:
+        """The plan that is served, and in it the versions that a request names, as views.
+
+        Raises:
+            LookupRequestError: There is no such version.
+            VersionNotServedError: The store serves another one.
+        """
+        is_ready = self.catalogue.readiness is Readiness.READY
+        return pinned_plan(self.plan, asked, self._versions, self.catalogue if is_ready else None)
+
     def _resolve(self, asked: AskedNames) -> list[FeatureRef]:
         """The features asked for; a version that is still served may lack some of them."""
+        served = self.plan_for(asked)
         try:
-            refs = self.plan.resolve(asked)
+            refs = served.resolve(asked)
         except LookupRequestError:
+            if served is not self.plan:
+                raise
             refs = self._declared.resolve(asked)
         for ref in refs:
-            view = self.plan.views[ref.view]
+            view = served.views[ref.view]
             if ref.feature not in {feature.name for feature in view.features}:
                 msg = f"The online store serves {view.versioned_name}, which has no feature {ref.feature!r}."
                 hint = f"`headrace backfill {view.name}` makes {self._declared.views[view.name].versioned_name} live."

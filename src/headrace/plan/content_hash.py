@@ -24,9 +24,10 @@ class Hashed(BaseModel):
     added_later: ClassVar[frozenset[str]] = frozenset()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some fields changed; its hash is computed again."""
+        """A copy with some fields changed; what was computed from fields, such as its hash, is computed again."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("hash", None)
+        for name in copied.__dict__.keys() - type(copied).model_fields.keys():
+            del copied.__dict__[name]
         return copied
 
     def content_hash(self) -> str:

@@ -103,16 +103,19 @@ class Plan(Hashed):
                 raise LookupRequestError(msg, hint=self._what_there_is())
             return list(self.services[name])
         view = self.views.get(view_name)
+        if view is None and "@" in view_name:
+            msg = f"{view_name!r} names a version of a view, and versions are not known here."
+            raise LookupRequestError(msg, hint="FeatureClient and TrainingClient know the versions of a project.")
         if view is None:
             msg = f"There is no view named {view_name!r} (in {name!r})."
             raise LookupRequestError(msg, hint=self._what_there_is())
         if feature_name == "*":
-            return [FeatureRef(view=view.name, feature=feature.name) for feature in view.features]
+            return [FeatureRef(view=view_name, feature=feature.name) for feature in view.features]
         known = [feature.name for feature in view.features]
         if feature_name not in known:
             msg = f"The view {view_name!r} has no feature named {feature_name!r}."
             raise LookupRequestError(msg, hint=f"It has: {', '.join(known)}.")
-        return [FeatureRef(view=view.name, feature=feature_name)]
+        return [FeatureRef(view=view_name, feature=feature_name)]
 
     def check_applied(self, services: Iterable[FeatureServiceLike]) -> None:
         """Refuse service objects that differ from those that the plan was made from.

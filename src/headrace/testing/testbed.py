@@ -15,7 +15,7 @@ import pyarrow as pa
 from headrace.aggregates import Problem
 from headrace.errors import ConfigError, EventError, TransformError
 from headrace.events.dead_letter import DeadLetter
-from headrace.history import PointInTimeJoin
+from headrace.history import PointInTimeJoin, as_of_named
 from headrace.log import EventLog
 from headrace.log.log_columns import OFFSET, PARTITION
 from headrace.lookup.request import time_us
@@ -25,6 +25,7 @@ from headrace.stores.memory import MemoryStore
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sent_events import Event, Sent, SourceSends
 from headrace.testing.simulated_worker import KeptLetters, SimulatedWorker
+from headrace.training.log_spine import LogRows, asked_rows, log_spine
 from headrace.training.spine_input import Spine, spine_for
 
 if TYPE_CHECKING:
@@ -143,9 +144,13 @@ class Testbed:
     def history(
         self,
         features: AskedFeatures,
-        spine: Spine,
+        spine: Spine | None = None,
         as_of: Literal["known", "event"] = "known",
         time_column: str = "event_timestamp",
+        *,
+        at: datetime | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
     ) -> pa.Table:
         """Compute features from the log, as a training set does.
 
@@ -154,18 +159,25 @@ class Testbed:
             spine: Rows with the join keys and a moment, as `TrainingClient` takes them.
             as_of: ``known``: what a lookup at that moment would have been served; ``event``: by event time alone.
             time_column: The column of moments.
+            at: Instead of a spine: all entities at this time.
+            start: Instead of a spine: each entity at the times of its events, from this one on.
+            end: The time before which these lie.
 
         Returns:
-            The spine's columns, then a column ``view__feature`` per feature; rows in the spine's order.
+            The spine's columns, then a column ``view__feature`` per feature; rows in the spine's order, or by time and
+            key.
 
         Raises:
             SpineError: The spine lacks a column, or has one of a wrong type.
             LookupRequestError: A name is unknown.
         """
         refs = self._refs(features)
-        table = spine_for(self.plan, refs, spine, time_column)
+        rows = asked_rows(spine, at=at, start=start, end=end)
         self._worker.flush()
         snapshots = {topic: log.snapshot() for topic, log in self._logs.items()}
+        if isinstance(rows, LogRows):
+            rows = log_spine(self.plan, refs, snapshots, rows, as_of_named(as_of), time_column)
+        table = spine_for(self.plan, refs, rows, time_column)
         join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)
         found, self._problems = join.join(table, refs, as_of=as_of, time_column=time_column)
         for name, column in zip(found.column_names, found.columns, strict=True):

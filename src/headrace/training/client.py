@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.log import EventLog
+from headrace.plan.view_versions import without_versions
 from headrace.training.dataset import Dataset, load_dataset
 from headrace.training.export import Built, export_dataset
 from headrace.training.historical_features import FeatureJoins
@@ -55,7 +56,7 @@ class TrainingClient(FeatureJoins):
             LookupRequestError: A record is incomplete, or names what the plan does not have.
             LogError: The log cannot be read.
         """
-        return verify_lookups(self.plan, self.snapshots, self._logged, records, self.project.repo)
+        return verify_lookups(self.plan, self.snapshots, self._logged, _unversioned(records), self.project.repo)
 
     def compare_lookups(self, records: Sequence[Mapping[str, Any]]) -> LookupReport:
         """The same for lookups of which the log has all events; some of their features may be left out.
@@ -69,7 +70,16 @@ class TrainingClient(FeatureJoins):
         Raises:
             LogError: The log cannot be read.
         """
-        return compare_lookups(self.plan, self.snapshots, records, self.project.repo)
+        return compare_lookups(self.plan, self.snapshots, _unversioned(records), self.project.repo)
 
     def _logged(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         return EventLog(self.project.log_root, self.plan.source_for_topic(topic)).last_offsets(partitions)
+
+
+def _unversioned(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lookups without the versions that they named. The plan that they were served under has these versions."""
+    named = ("features", "views", "evidence", "problems")
+    return [
+        {name: without_versions(fact) if name in named and fact else fact for name, fact in record.items()}
+        for record in records
+    ]

@@ -82,7 +82,7 @@ def export_dataset(
     """
     _refuse_foreign_files(out, dataset.name)
     spine = spine_of(joins, dataset)
-    refs = joins.plan.resolve(dataset.features)
+    refs = joins.plan_for(dataset.features).resolve(dataset.features)
     # The versions are chosen before anything is read, so that everything is read at the same versions.
     settled = {topic: snapshot.version for topic, snapshot in joins.snapshots(refs, versions).items()}
     tables = {topic: _table_id(joins, topic) for topic in settled}
@@ -123,8 +123,9 @@ def _export(
     settled: Mapping[str, int | None],
     tables: Mapping[str, str | None],
 ) -> Built:
+    plan = joins.plan_for(dataset.features)
     joined = joins.get_historical_features(
-        spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, versions=settled
+        spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, log_version=settled
     )
     table = joined.to_arrow()
     try:
@@ -136,8 +137,8 @@ def _export(
                 "format": FORMAT,
                 "dataset": dataset.name,
                 "plan": joins.plan.hash,
-                "definitions": definitions_of(joins.plan, refs),
-                "compiled": archived_plan(joins.plan, refs),
+                "definitions": definitions_of(plan, refs),
+                "compiled": archived_plan(plan, refs),
                 "features": [f"{ref.view}:{ref.feature}" for ref in refs],
                 "as_of": dataset.as_of,
                 "time_column": dataset.time_column,
@@ -164,11 +165,12 @@ def _export(
 def spine_of(joins: FeatureJoins, dataset: Dataset) -> pa.Table:
     """A dataset's spine, with its label."""
     spine = dataset.spine
+    plan = joins.plan_for(dataset.features)
     if isinstance(spine, str | os.PathLike):
         spine = joins.project.root / spine
     table = spine_table(
         spine(joins.project) if callable(spine) else spine,
-        join_keys(joins.plan, joins.plan.resolve(dataset.features)),
+        join_keys(plan, plan.resolve(dataset.features)),
         dataset.time_column,
     )
     for column in (dataset.label, dataset.time_column):

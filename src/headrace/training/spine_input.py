@@ -68,7 +68,13 @@ def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "e
     return pa.table(columns, names=table.column_names).replace_schema_metadata(table.schema.metadata)
 
 
-def spine_for(plan: Plan, refs: Sequence[FeatureRef], spine: Spine, time_column: str) -> pa.Table:
+def spine_for(
+    plan: Plan,
+    refs: Sequence[FeatureRef],
+    spine: Spine,
+    time_column: str,
+    names: Mapping[str, str] | None = None,
+) -> pa.Table:
     """A spine to join features to.
 
     Args:
@@ -76,12 +82,14 @@ def spine_for(plan: Plan, refs: Sequence[FeatureRef], spine: Spine, time_column:
         refs: The features.
         spine: The spine.
         time_column: Its column of times.
+        names: By `view__feature`, what the feature's column is called in the result, where it is another name.
 
     Raises:
         SpineError: As `spine_table`, or a column has the name of a feature.
     """
     table = spine_table(spine, join_keys(plan, refs), time_column)
-    clash = [ref.column for ref in refs if ref.column in table.column_names]
+    columns = [(names or {}).get(ref.column, ref.column) for ref in refs]
+    clash = [name for name in columns if name in table.column_names]
     if clash:
         msg = f"The spine already has columns named like features: {', '.join(clash)}."
         raise SpineError(msg, hint="Rename or drop them.")

@@ -164,10 +164,11 @@ def _changed_files(folder: Path, manifest: dict[str, Any]) -> list[Problem]:
 def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, Any]) -> list[str]:
     """What the plan and the definition say now, where it differs from the manifest."""
     try:
-        refs = joins.plan.resolve(dataset.features)
-    except LookupRequestError as error:
+        plan = joins.plan_for(dataset.features)
+        refs = plan.resolve(dataset.features)
+    except (LookupRequestError, PlanError) as error:
         return [f"the plan has changed: {error.what}"]
-    definitions = definitions_of(joins.plan, refs)
+    definitions = definitions_of(plan, refs)
     found = [
         f"the {name} was {manifest['definitions'].get(name, 'not used')} and is now {definitions.get(name, 'not used')}"
         for name in {**manifest["definitions"], **definitions}
