@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 from benchmarks.lookup_store import PLAN, names_of
 from benchmarks.side_by_side import Skipped
 
-__all__ = ["Lookup", "feast_lookup"]
+__all__ = ["Lookup", "feast_lookup", "feast_repo"]
 
 Lookup = Callable[[str, list[dict[str, Any]]], Mapping[str, Sequence[Any]]]
 """Looks all features of a view up for some rows, to Python values by column."""
@@ -40,19 +41,30 @@ def feast_lookup(folder: Path, online_store: Mapping[str, str], finished: Mappin
         raise Skipped(why) from error
 
 
-def _set_up(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any]) -> Lookup:
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, RepoConfig, ValueType
+def feast_repo(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any]) -> Any:
+    """A Feast repository whose online store holds finished features.
+
+    Args:
+        folder: Its folder, which is made; `feature_store.yaml` is in it.
+        online_store: The online store's settings, as in `feature_store.yaml`.
+        finished: By view, the users' features as a data frame of `user_id` and the features.
+
+    Returns:
+        The `FeatureStore`.
+    """
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
     from feast.types import Float64, Int64
 
     folder.mkdir()
-    config = RepoConfig(
-        project="payments",
-        provider="local",
-        registry=str(folder / "registry.db"),
-        online_store=dict(online_store),
-        entity_key_serialization_version=3,
-    )
-    store = FeatureStore(config=config)
+    settings = {
+        "project": "payments",
+        "provider": "local",
+        "registry": str(folder / "registry.db"),
+        "online_store": dict(online_store),
+        "entity_key_serialization_version": 3,
+    }
+    (folder / "feature_store.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    store = FeatureStore(repo_path=str(folder))
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
     views = []
     for name in PLAN.views:
@@ -71,6 +83,11 @@ def _set_up(folder: Path, online_store: Mapping[str, str], finished: Mapping[str
     store.apply([user, *views])
     for name in PLAN.views:
         store.write_to_online_store(name, finished[name].assign(at=datetime.now(UTC)))
+    return store
+
+
+def _set_up(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any]) -> Lookup:
+    store = feast_repo(folder, online_store, finished)
     asked = {name: [f"{name}:{one}" for one in names_of(name)] for name in PLAN.views}
 
     def look_up(view: str, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:

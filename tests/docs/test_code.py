@@ -26,7 +26,7 @@ BLOCKS = [
     for number, (language, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
 CHECKED = {"python", "toml"}
-TOLD_ELSEWHERE = {"console", "text", "json", "yaml", "sql"}
+TOLD_ELSEWHERE = {"console", "text", "json", "yaml", "sql", "typescript"}
 """Commands are checked by test_links and run by tests/e2e; the others are output or drawings."""
 
 

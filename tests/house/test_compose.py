@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from headrace.cli.commands import app
 from headrace.config import Clock, Project
+from headrace.serving.limits import Limits
+from headrace.serving.settings import ServerSettings
 from headrace.worker.watchdog import END_S
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +60,9 @@ def _config(command: list[str], folder: Path, variables: dict[str, str]) -> subp
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_it_runs_kafka_redis_and_a_worker(services: dict[str, Any]) -> None:
-    assert {"kafka", "redis", "worker"} <= set(services)
-    assert all("healthcheck" in services[name] for name in ("kafka", "redis", "worker"))
+def test_it_runs_kafka_redis_a_worker_and_a_server(services: dict[str, Any]) -> None:
+    assert {"kafka", "redis", "worker", "server"} <= set(services)
+    assert all("healthcheck" in services[name] for name in ("kafka", "redis", "worker", "server"))
     assert services["worker"]["depends_on"]["kafka"] == {"condition": "service_healthy"}
 
 
@@ -104,6 +108,17 @@ def test_what_the_image_copies_exists_and_is_not_ignored() -> None:
 
 def test_a_worker_has_longer_to_end_than_its_own_watchdog_gives_it(services: dict[str, Any]) -> None:
     assert float(services["worker"]["stop_grace_period"].removesuffix("s")) > END_S + 10
+
+
+def test_the_server_is_started_by_a_command_that_exists_and_has_longer_to_end_than_its_requests(
+    services: dict[str, Any],
+) -> None:
+    server = services["server"]
+    name, *options = server["command"]
+    parsed = typer.main.get_command(app).resolve_command(typer.Context(typer.main.get_command(app)), [name])[1]  # type: ignore[attr-defined]
+    assert parsed.make_context(name, options).params["host"] == "0.0.0.0"  # noqa: S104 inside the container
+    assert server["ports"] == [f"127.0.0.1:{ServerSettings.port}:{ServerSettings.port}"]
+    assert float(server["stop_grace_period"].removesuffix("s")) > Limits().drain_seconds + 10
 
 
 def test_every_container_has_an_init_and_a_limit_and_no_healthcheck_starts_java(services: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "dev": Entry("run_commands:dev", "Run the embedded broker, for development."),
     "produce": Entry("run_commands:produce", "Replay a history of events into its Kafka topic."),
     "stream": Entry("run_commands:stream", "Run a worker: from Kafka into online store and log."),
+    "serve": Entry("serve:serve", "Serve features over HTTP."),
     "lookup": Entry("feature_commands:lookup", "Look up one entity's features in the online store."),
     "history": Entry("feature_commands:history", "Compute features as they were, from the log."),
     "dataset": Entry("feature_commands:dataset", "Build training sets, and prove that they can be built again."),

@@ -211,7 +211,12 @@ def create_app(project: Project, *, plan: Plan | None = None, worker: Worker | N
         while not app.should_stop:
             app.pulse = time.monotonic()
             caught_up = app.worker.is_caught_up(app.rounds.rounds.end)
-            app.worker.life.beat(is_moved=not app.rounds.flow_active, is_caught_up=caught_up)
+            app.worker.life.beat(
+                is_moved=not app.rounds.flow_active,
+                is_caught_up=caught_up,
+                dead_letters=app.worker.stats.dead_letters,
+                lag=app.worker.lag(app.rounds.rounds.end),
+            )
             await app.sleep(_BEAT_S)
 
     return app

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
@@ -64,6 +64,8 @@ class Heartbeat:
         partitions: The source partitions that it has, as text.
         round_at: When it last applied a round; None where it has not yet.
         note: What it waits for, or why it ended; None where there is nothing to say.
+        dead_letters: How many dead letters it has sent since it started; None where it has not said.
+        lag: By source partition, as text, how many offsets it has still to apply; None where it has not said.
     """
 
     worker: str
@@ -76,6 +78,8 @@ class Heartbeat:
     round_at: float | None = None
     note: str | None = None
     born: str | None = None
+    dead_letters: int | None = None
+    lag: Mapping[str, int] | None = None
 
     def age_s(self, now: float) -> float:
         """How old the beat is, in seconds."""
@@ -148,7 +152,9 @@ class Heart:
             facts: Other attributes of `Heartbeat` that have changed; `note` is forgotten where it is left out.
         """
         new = replace(self._last, **{"note": None, **facts}, state=state)
-        changed = new != replace(self._last, round_at=new.round_at)
+        changed = new != replace(
+            self._last, round_at=new.round_at, dead_letters=new.dead_letters, lag=new.lag
+        )
         self._last = new
         now = time.monotonic()
         if changed or now - self._written >= _EVERY_S:

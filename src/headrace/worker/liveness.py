@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from headrace.errors import HeadraceError
 from headrace.events.source_partition import SourcePartition
@@ -131,12 +132,13 @@ class Life:
             logger.info("Stopping: the last rounds go to the log, and their offsets to the broker.")
         self._beat(WorkerState.STOPPING)
 
-    def beat(self, *, is_moved: bool, is_caught_up: bool) -> str | None:
+    def beat(self, *, is_moved: bool, is_caught_up: bool, **numbers: Any) -> str | None:
         """Give a sign of life, if the worker makes progress.
 
         Args:
             is_moved: Whether the group is distributing partitions now.
             is_caught_up: Whether all that was there to read has been applied.
+            numbers: `dead_letters` and `lag` of `Heartbeat`.
 
         Returns:
             What hangs; None if nothing does.
@@ -155,10 +157,10 @@ class Life:
             state = WorkerState.JOINING
         else:
             state = WorkerState.RUNNING if self._caught_up else WorkerState.CATCHING_UP
-        self._beat(state, note=self.waits_for)
+        self._beat(state, note=self.waits_for, **numbers)
         return None
 
-    def _beat(self, state: WorkerState, note: str | None = None) -> None:
+    def _beat(self, state: WorkerState, note: str | None = None, **numbers: Any) -> None:
         if self.heart is not None:
             partitions = tuple(f"{topic}[{partition}]" for topic, partition in self._assigned or ())
-            self.heart.beat(state, note=note, partitions=partitions, round_at=self._round_at)
+            self.heart.beat(state, note=note, partitions=partitions, round_at=self._round_at, **numbers)

@@ -359,6 +359,20 @@ class Worker:
             self._goals[at] = goal
         return all(self.stats.next_offsets.get(at, 0) >= goal for at, goal in list(self._goals.items()))
 
+    def lag(self, end: Callable[[SourcePartition], int | None]) -> dict[str, int]:
+        """How many offsets of each of its partitions it has still to apply, by `topic[partition]`.
+
+        Args:
+            end: A partition's end offset; None where it is not known yet.
+        """
+        done = self.stats.next_offsets
+        ends = {at: end(at) for at in list(self._assigned)}
+        return {
+            f"{at.topic}[{at.partition}]": max(last - done[at], 0)
+            for at, last in ends.items()
+            if last is not None and at in done
+        }
+
     # The end.
 
     def end_waits(self) -> None:

@@ -1,0 +1,247 @@
+"""What all routes of a server process share: the project, the open client, the limits and the metrics.
+
+The store is opened once per process, after the process was started, and never by a request. A background task opens it,
+and looks once a second whether something changed:
+
+- The plan's file has another version: `headrace apply` ran. A client of the new plan replaces the old one; lookups that
+  run meanwhile end with the old one. If the new plan cannot be served, the old one stays, and `/v1/status` says why.
+- The store's files are others than those that are open: it was moved aside or made again. They are opened instead.
+- The store was away: it is opened as soon as it is there. Until then requests are answered with 503.
+
+Which version of a view is live is not looked for here: the client reads it with every lookup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from headrace.config import Project
+from headrace.errors import HeadraceError, StoreUnavailableError
+from headrace.lookup import FeatureClient
+from headrace.plan import read_plan
+from headrace.serving.errors import RefusedError
+from headrace.serving.limits import Limits
+from headrace.serving.opened import Opened
+from headrace.stores import open_store
+from headrace.stores.files import store_files
+
+if TYPE_CHECKING:
+    from headrace.serving.metrics import Metrics
+
+__all__ = ["ServingContext"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LOOK_EVERY_S = 1.0
+_JOB_THREADS = 2
+_MOST_JOBS = 20
+_START_S = 10.0
+"""How long a process that starts waits for its store before it answers without one, in seconds."""
+
+
+class ServingContext:
+    """What the routes share.
+
+    Args:
+        project: The project.
+        limits: What requests may ask for.
+        metrics: Counts requests.
+    """
+
+    def __init__(self, project: Project, limits: Limits, metrics: Metrics) -> None:
+        self.project = project
+        self.limits = limits
+        self.metrics = metrics
+        self.started = time.time()
+        self.trouble: HeadraceError | None = None
+        """Why the store or the newest plan cannot be served; None where they are."""
+        self._opened: Opened | None = None
+        self._retired: list[Opened] = []
+        self._guard = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="headrace-lookup")
+        self.jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="headrace-job")
+        """Threads for work that may take minutes."""
+        self._waiting = 0
+        self._jobs_waiting = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the store, and follow what changes."""
+        first = asyncio.create_task(asyncio.to_thread(self.refresh))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(first), _START_S)
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Close what is open, after the last request."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await asyncio.to_thread(self._close_all)
+
+    @contextmanager
+    def using(self) -> Iterator[Opened]:
+        """The open client, for the duration of one request. Any thread may call this.
+
+        Raises:
+            HeadraceError: The store is away, or the plan cannot be served: the reason.
+        """
+        with self._guard:
+            opened = self._opened
+            if opened is not None:
+                opened.users += 1
+        if opened is None:
+            raise self._why_closed()
+        try:
+            yield opened
+        finally:
+            with self._guard:
+                opened.users -= 1
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a lookup needs no server: it may then run in the event loop."""
+        opened = self._opened
+        return opened is not None and not opened.store.is_shared
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run work in one of the threads for lookups.
+
+        Args:
+            work: What to run.
+
+        Raises:
+            RefusedError: Too many requests wait already, or it took too long. It is not interrupted then: its thread is
+                free again when it ends.
+        """
+        if self._waiting >= self.limits.waiting:
+            what = f"This server process has {self._waiting} requests to answer already."
+            raise _busy(what, "Try again soon, or give the server more workers.")
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future.add_done_callback(self._done)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), self.limits.seconds)
+        except TimeoutError:
+            what = f"The request took longer than {self.limits.seconds:g} seconds."
+            hint = "Ask for fewer rows at once, or try again: the store may be slow just now."
+            raise _busy(what, hint) from None
+
+    async def as_job(self, work: Callable[[], T]) -> T:
+        """Run work that may take minutes, in one of the threads for jobs.
+
+        Args:
+            work: What to run.
+
+        Raises:
+            RefusedError: Too many jobs wait already.
+        """
+        if self._jobs_waiting >= _MOST_JOBS:
+            what = f"This server process has {self._jobs_waiting} jobs to do already."
+            raise _busy(what, "Try again when they are done.")
+        self._jobs_waiting += 1
+        try:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self.jobs, work))
+        finally:
+            self._jobs_waiting -= 1
+
+    def refresh(self) -> None:
+        """Open, or open again, what is needed; for threads."""
+        with self._refreshing:
+            self._close_retired()
+            version = self.project.plan_file.version()
+            files = store_files(self.project.store_url)
+            opened = self._opened
+            if opened is not None and opened.files != files:
+                logger.warning("The online store was made again, or is gone. It is opened again.")
+                self._replace(None, StoreUnavailableError("The online store is being opened again."))
+                self._wait_unused(opened)
+                opened = None
+            if opened is not None and opened.version == version:
+                return
+            try:
+                self._replace(self._open(opened, version, files), None)
+            except HeadraceError as error:
+                if self.trouble is None or self.trouble.what != error.what:
+                    logger.warning("%s", " ".join(str(error).split()))
+                self.trouble = error
+
+    def _open(self, before: Opened | None, version: str | None, files: object) -> Opened:
+        """A client of the plan as it is now; on the same store, where one is open."""
+        plan = read_plan(self.project.plan_file)
+        if before is not None and before.plan.hash == plan.hash:
+            before.version = version
+            return before
+        store = before.store if before is not None else open_store(self.project.store_url, writable=False)
+        try:
+            client = FeatureClient(self.project, plan=plan, store=store)
+        except BaseException:
+            if before is None:
+                store.close()
+            raise
+        logger.info("Serving plan %s.", plan.hash)
+        return Opened(client, plan, store, files, version, time.time())
+
+    def _replace(self, opened: Opened | None, trouble: HeadraceError | None) -> None:
+        with self._guard:
+            before, self._opened = self._opened, opened
+            self.trouble = trouble
+        if before is not None and before is not opened:
+            self._retired.append(before)
+
+    def _close_retired(self) -> None:
+        """Close clients that were replaced and that no request uses any more."""
+        unused = [one for one in self._retired if one.users == 0]
+        self._retired = [one for one in self._retired if one not in unused]
+        for one in unused:
+            one.client.close()
+            if all(other is None or other.store is not one.store for other in (self._opened, *self._retired)):
+                one.store.close()
+
+    def _wait_unused(self, opened: Opened) -> None:
+        """Wait for the requests that use a client, and close it: LMDB opens a folder once per process."""
+        deadline = time.monotonic() + self.limits.seconds
+        while opened.users and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._close_retired()
+
+    def _close_all(self) -> None:
+        with self._refreshing:
+            self._replace(None, StoreUnavailableError("The server is ending."))
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self.jobs.shutdown(wait=True, cancel_futures=True)
+            self._close_retired()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:
+                # Nobody waits for this task. What happens here must not end it: later looks may succeed.
+                logger.exception("Looking for a changed plan or store failed; it is tried again.")
+
+    def _why_closed(self) -> HeadraceError:
+        if self.trouble is not None:
+            return self.trouble.with_traceback(None)
+        return StoreUnavailableError("The server is starting: its store is not open yet.", hint="Try again soon.")
+
+    def _done(self, future: asyncio.Future[T]) -> None:
+        self._waiting -= 1
+        if not future.cancelled():
+            future.exception()  # it may have ended after its request gave up
+
+
+def _busy(what: str, hint: str) -> RefusedError:
+    return RefusedError(503, "ServerUnavailableError", what, hint=hint)
