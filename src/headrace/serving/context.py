@@ -77,7 +77,7 @@ class ServingContext:
 
     async def start(self) -> None:
         """Open the store, and follow what changes."""
-        first = asyncio.create_task(asyncio.to_thread(self.refresh))
+        first = asyncio.create_task(self._look())
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(first), _START_S)
         self._task = asyncio.create_task(self._follow())
@@ -168,6 +168,8 @@ class ServingContext:
                 self._replace(None, StoreUnavailableError("The online store is being opened again."))
                 self._wait_unused(opened)
                 opened = None
+            if opened is None and self._retired:
+                return  # LMDB would open the old files again; a request still uses them
             if opened is not None and opened.version == version:
                 return
             try:
@@ -210,7 +212,7 @@ class ServingContext:
                 one.store.close()
 
     def _wait_unused(self, opened: Opened) -> None:
-        """Wait for the requests that use a client, and close it: LMDB opens a folder once per process."""
+        """Wait for the requests that use a client, and close it."""
         deadline = time.monotonic() + self.limits.seconds
         while opened.users and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -226,11 +228,14 @@ class ServingContext:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except Exception:
-                # Nobody waits for this task. What happens here must not end it: later looks may succeed.
-                logger.exception("Looking for a changed plan or store failed; it is tried again.")
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            await asyncio.to_thread(self.refresh)
+        except Exception:
+            # Nobody waits for this. What happens here must not end the task that looks: later looks may succeed.
+            logger.exception("Looking for a changed plan or store failed; it is tried again.")
 
     def _why_closed(self) -> HeadraceError:
         if self.trouble is not None:
