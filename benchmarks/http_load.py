@@ -81,7 +81,12 @@ def measure(load: Load) -> Measured:
     """
     command = [sys.executable, "-m", "benchmarks.http_load"]
     done = subprocess.run(
-        command, input=json.dumps(asdict(load)), cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+        command,
+        input=json.dumps(asdict(load)),
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -167,7 +172,9 @@ def _due(begun: float, rate: float | None) -> Iterator[float]:
 
 def _request(path: str, body: str) -> bytes:
     content = body.encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    )
     return f"{head}\r\n\r\n".encode() + content
 
 

@@ -14,7 +14,6 @@ of its own (`benchmarks.http_load`).
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -34,7 +33,7 @@ import numpy as np
 from benchmarks.http_load import Load, Measured, measure
 from benchmarks.lookup_feast import feast_repo
 from benchmarks.lookup_store import PLAN, Payments, columns_of, filled, names_of, user_id
-from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
+from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
 from headrace.plan import write_plan
 from headrace.state import LocalState
 
@@ -106,7 +105,13 @@ def _fastest(sides: Mapping[str, _Side], right: Right, users: int, seconds: floa
     rates = {name: [one.per_second for one in measured] for name, measured in found.items()}
     slowest = {name: [one.p99_ms for one in measured] for name, measured in found.items()}
     yield Measure(
-        "1×10 features, 8 connections", "requests/s", rates, "headrace serve", "feast serve", more_is_better=True, target=3
+        "1×10 features, 8 connections",
+        "requests/s",
+        rates,
+        "headrace serve",
+        "feast serve",
+        more_is_better=True,
+        target=3,
     )
     yield Measure("1×10 features, 8 connections: p99", "ms", slowest, "headrace serve", "feast serve", target=1)
 
@@ -149,10 +154,10 @@ def _assert_right(sides: Mapping[str, _Side], view: str, bodies: Sequence[str], 
                 assert all(map(_same, got, wanted)), f"{side}: {user} has {got}, and {wanted} is right."
 
 
-def _same(found: float | None, right: float | None) -> bool:
+def _same(found: Any, right: float | None) -> bool:
     # Feast is written from a data frame, where what is missing is NaN; in its JSON that is the text "NaN".
-    missing = found is None or found == "NaN" or found != found
-    return missing if right is None else not missing and abs(float(found or 0) - right) <= 1e-9 * abs(right)
+    missing = found in (None, "NaN") or found != found
+    return missing if right is None else not missing and abs(found - right) <= 1e-9 * abs(right)
 
 
 @contextmanager

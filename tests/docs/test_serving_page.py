@@ -28,7 +28,7 @@ TYPES = re.compile(r"^type .*\n|: (?:string|Record<string, unknown\[\]>|Promise<
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """A few hundred events of both topics, applied."""
     folder = tmp_path_factory.mktemp("served")
     write_plan(compile_repo(ROOT / "feature_repo"), LocalState(folder).file("plan.json"))
@@ -37,7 +37,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         for topic in ("departures", "weather"):
             deployed.json("produce", topic, "--limit", "400")
         deployed.json("stream", "--until-end")
-    yield deployed
+    return deployed
 
 
 @pytest.fixture(scope="module")

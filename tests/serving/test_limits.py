@@ -56,7 +56,7 @@ def test_a_body_of_a_hundred_megabytes_is_refused_and_the_client_can_read_why(se
 def test_a_body_in_chunks_is_measured_as_it_comes(server: ServerProcess) -> None:
     with closing(server.connect()) as connection:
         parts = (b" " * 1_000_000 for _ in range(20))
-        connection.request("POST", "/v1/lookup", parts, {"Content-Type": "application/json"}, encode_chunked=True)  # type: ignore[arg-type]
+        connection.request("POST", "/v1/lookup", parts, {"Content-Type": "application/json"}, encode_chunked=True)
         assert connection.getresponse().status == 413
 
 
@@ -137,14 +137,18 @@ def test_more_connections_than_the_limit_get_503(tight: ServerProcess) -> None:
     assert tight.post("/v1/lookup", ASK).status == 200
 
 
+def send_for_ever(connection: socket.socket, request: bytes) -> None:
+    while True:
+        connection.sendall(request)
+
+
 def test_a_client_that_reads_nothing_is_cut_off(tight: ServerProcess) -> None:
     body = json.dumps({"features": ["shops:*"], "entities": {"shop": ["a"] * 12}}).encode()
     request = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     with open_socket(tight) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with pytest.raises(OSError, match=r".*"):  # the server resets the connection at last
-            while True:
-                deaf.sendall(request)
+            send_for_ever(deaf, request)
 
 
 def test_limits_are_changed_by_name() -> None:
@@ -152,7 +156,9 @@ def test_limits_are_changed_by_name() -> None:
     assert (limits.rows, limits.receive_seconds, limits.body_bytes) == (7, 0.5, 1_000)
 
 
-@pytest.mark.parametrize("change", ["row=7", "rows", "rows=", "rows=-1", "rows=0", "rows=many", "seconds=nan", "rows=1.5"])
+@pytest.mark.parametrize(
+    "change", ["row=7", "rows", "rows=", "rows=-1", "rows=0", "rows=many", "seconds=nan", "rows=1.5"]
+)
 def test_a_limit_that_is_none_is_refused(change: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Limits().with_changes([change])
@@ -168,10 +174,11 @@ def test_a_lookup_at_a_limit_passes() -> None:
 
 
 def test_lookups_that_wait_are_limited_in_number_and_time(shop: Path) -> None:
+    import asyncio
+
     from headrace.config import Project
     from headrace.serving.context import ServingContext
     from headrace.serving.metrics import Metrics
-    import asyncio
 
     context = ServingContext(Project.load(shop), Limits(waiting=2, threads=1, seconds=0.2), Metrics())
     release = threading.Event()

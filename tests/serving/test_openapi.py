@@ -42,10 +42,6 @@ def test_the_document_names_every_route(server: ServerProcess) -> None:
 @few_and_many(20, 300)
 def test_schemathesis_finds_nothing(server: ServerProcess, examples: int) -> None:
     schema: Any = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-
-    @schema.parametrize()
-    def nothing(case: Any) -> None: ...
-
     for found in schema.get_all_operations():
         operation = found.ok()
         try_it(operation, examples)

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,7 @@ from headrace.errors import HeadraceError
 from headrace.serving.context import ServingContext
 from headrace.serving.errors import RefusedError, error_response, unexpected_error
 from headrace.serving.hot_route import HotRoute
+from headrace.serving.lookup_route import lookup_route
 from headrace.serving.metrics import Metrics
 from headrace.serving.openapi import openapi_document
 from headrace.serving.settings import ServerSettings
@@ -83,8 +85,8 @@ def create_app(settings: ServerSettings, *, supervisor: int | None = None) -> Fa
     return app
 
 
-def _hot_routes(context: ServingContext) -> Sequence[HotRoute | Route]:  # type: ignore[type-arg]  # of any body
-    return []
+def _hot_routes(context: ServingContext) -> Sequence[HotRoute[Any] | Route]:
+    return [lookup_route()]
 
 
 async def _end_with(supervisor: int | None) -> None:
@@ -119,5 +121,7 @@ async def _wrong_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    refused = RefusedError(422, "LookupRequestError", f"{where}: {first['msg']}.", hint="GET /openapi.json describes it.")
+    refused = RefusedError(
+        422, "LookupRequestError", f"{where}: {first['msg']}.", hint="GET /openapi.json describes it."
+    )
     return error_response(refused)

@@ -26,7 +26,12 @@ _HEADER_BYTES = 64 << 10
 _LAST_CHANCE_S = 5.0
 """How long a connection without a request stays open when its process ends, in seconds."""
 
-_REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 
 
 class Connection(HttpToolsProtocol):
@@ -80,7 +85,7 @@ class Connection(HttpToolsProtocol):
         """The headers of a request are complete."""
         self._in_headers, self._header_bytes = False, 0
         super().on_headers_complete()
-        if self._is_ending and self.cycle is not None:
+        if self._is_ending:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -90,6 +95,15 @@ class Connection(HttpToolsProtocol):
             self._receiving.cancel()
             self._receiving = None
         super().on_message_complete()
+        if not self._is_asked and self.timeout_keep_alive_task is None:
+            # It was refused before all of it had come.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self._refuse(400, "LookupRequestError", msg, "Send HTTP/1.1; if the server has TLS, ask by https://.")
 
     def pause_writing(self) -> None:
         """The client reads slower than answers are made."""
@@ -107,13 +121,19 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The process ends: answer what is asked, and close."""
         self._is_ending = True
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_asked:
             self._last_chance = self.loop.call_later(_LAST_CHANCE_S, self._close_idle)
         else:
             super().shutdown()
 
+    @property
+    def _is_asked(self) -> bool:
+        """Whether a request waits for its answer."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
     def _close_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_asked:
             self.transport.close()
 
     def _begin_receiving(self) -> None:
@@ -125,7 +145,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         has_begun = self._header_bytes or not self._in_headers
-        is_answered = not self._in_headers and self.cycle is not None and self.cycle.response_started
+        is_answered = not self._in_headers and self.cycle.response_started
         if not has_begun or is_answered:
             self.transport.close()  # nothing was asked, or the answer (that it is too large) was sent already
             return

@@ -56,7 +56,7 @@ def unexpected_error() -> RefusedError:
 
 
 def status_of(error: HeadraceError) -> int:
-    """The HTTP status code of an error: 4xx where the caller can change the request, 5xx where only the operator can."""
+    """The HTTP status code of an error: 4xx where the caller can act, 5xx where only the operator can."""
     if isinstance(error, RefusedError):
         return error.status
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

@@ -20,7 +20,7 @@ class Limits:
         rows: The rows of one lookup. More are answered with 422.
         features: The features of one lookup. More are answered with 422.
         cells: Rows times features of one lookup. More are answered with 422.
-        inline_rows: Up to this many rows of a store on this machine are looked up in the event loop; more go to a thread.
+        inline_rows: Up to this many rows of a local store are looked up in the event loop; more go to a thread.
         seconds: How long a request may take, from its last byte on. After that the answer is 503.
         waiting: How many requests work or wait in one process. Further ones are answered with 503.
         threads: How many lookups in a store on a server, or large ones, run at the same time in one process.
@@ -76,7 +76,9 @@ class Limits:
         Raises:
             ConfigError: There is no such limit, or the value is no positive number.
         """
-        kinds = {field.name: type(field.default) for field in fields(self)}
+        kinds: dict[str, type[int] | type[float]] = {
+            field.name: int if isinstance(getattr(self, field.name), int) else float for field in fields(self)
+        }
         changed: dict[str, int | float] = {}
         for change in changes:
             written, _, value = change.partition("=")

@@ -47,7 +47,12 @@ def lookup_route() -> HotRoute[LookupBody]:
             "Look features up",
             "Give `entities` or `entity_rows`. The answer is JSON, or Arrow IPC where `Accept` is "
             f"`{ARROW_TYPE}`: values, status, freshness and evidence per view and row.",
-            {200: ("The features.", {JSON_TYPE: {"type": "object"}, ARROW_TYPE: {"type": "string", "format": "binary"}})},
+            {
+                200: (
+                    "The features.",
+                    {JSON_TYPE: {"type": "object"}, ARROW_TYPE: {"type": "string", "format": "binary"}},
+                )
+            },
         ),
         rows=_count_rows,
     )
@@ -67,7 +72,9 @@ def _look_up(context: ServingContext, asked: Asked[LookupBody]) -> Answer:
         facts = opened.asked(names)
         context.limits.check(rows, facts.features)
         given = rows_from_json(facts.types, entities=body.entities, entity_rows=body.entity_rows)
-        answer = opened.client.get_online_features(names, _with_request_data(given, body.request, rows), at_from_json(body.at))
+        answer = opened.client.get_online_features(
+            names, _with_request_data(given, body.request, rows), at_from_json(body.at)
+        )
     asked.access.update(rows=rows, asked=[names] if isinstance(names, str) else list(names))
     if ARROW_TYPE in asked.accept:
         return Answer(answer_to_arrow(answer), ARROW_TYPE, rows, facts.service)

@@ -84,7 +84,7 @@ class Metrics:
         """
         if FOLDER_VARIABLE in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         else:
             registry = self.registry
         own = CollectorRegistry()

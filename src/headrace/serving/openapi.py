@@ -19,7 +19,7 @@ _REFUSALS = {
     400: "The body is not JSON.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
-    422: "The request names something unknown, leaves something out, has a value of a wrong type, or asks for too much.",
+    422: "The request names something unknown, leaves a key out, has a value of a wrong type, or asks for too much.",
     503: "The store is away or not filled yet, or the server has too much to do; `Retry-After` says when to try again.",
 }
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = ["run_server"]
 
 logger = logging.getLogger(__name__)
 
+_BACKLOG = 2048
 _START_S = 60
 """How long a worker may take to start, or to answer its supervisor, in seconds."""
 
@@ -54,6 +56,7 @@ def run_server(settings: ServerSettings, set_up_worker: Callable[[], None], list
     """
     project = Project.load(settings.project)
     read_plan(project.plan_file)
+    _check_exposure(settings)
     _check_certificate(settings)
     with _listen(settings) as listener, _metrics_folder():
         port = listener.getsockname()[1]
@@ -129,8 +132,22 @@ def _listen(settings: ServerSettings) -> Iterator[socket.socket]:
         except OSError as error:
             msg = f"The server cannot listen on {where}: {error.strerror}."
             raise ConfigError(msg, hint="Give another --port, or stop what listens there.") from error
-        listener.set_inheritable(True)
+        listener.listen(_BACKLOG)  # from now on clients wait for a worker and are not refused
         yield listener
+
+
+def _check_exposure(settings: ServerSettings) -> None:
+    """Refuse to serve everybody who reaches an address of this machine, unless a person said so."""
+    if settings.insecure or settings.host == "localhost":
+        return
+    try:
+        is_loopback = ip_address(settings.host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        msg = f"Who reaches the address {settings.host} could read all features, because nobody has to sign in."
+        hint = "Listen on 127.0.0.1, or give --insecure, if something before the server lets only some callers through."
+        raise ConfigError(msg, hint=hint)
 
 
 def _check_certificate(settings: ServerSettings) -> None:

@@ -152,9 +152,7 @@ class Heart:
             facts: Other attributes of `Heartbeat` that have changed; `note` is forgotten where it is left out.
         """
         new = replace(self._last, **{"note": None, **facts}, state=state)
-        changed = new != replace(
-            self._last, round_at=new.round_at, dead_letters=new.dead_letters, lag=new.lag
-        )
+        changed = new != replace(self._last, round_at=new.round_at, dead_letters=new.dead_letters, lag=new.lag)
         self._last = new
         now = time.monotonic()
         if changed or now - self._written >= _EVERY_S:
