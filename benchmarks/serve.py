@@ -171,7 +171,7 @@ def _ours(folder: Path, payments: Payments) -> Iterator[_Side]:
         filled(f"lmdb:{folder / '.headrace' / 'online'}", payments, "record"),
         _running(command, folder, port, "/ready"),
     ):
-        yield _Side(port, "/v1/lookup", lambda answer: answer["values"])
+        yield _Side(port, "/v1/lookup", lambda answer: answer["features"])
 
 
 @contextmanager

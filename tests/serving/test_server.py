@@ -169,7 +169,7 @@ def test_events_that_are_applied_while_serving_count_at_once(serve: Serve, own_s
     with open_store(url, writable=True) as store:
         fill(store, order(141), order(142), first=10)
         reply = server.lookup(["shops:pieces_ever"], {"shop": ["a"]})
-        assert reply.json["values"] == {"shops__pieces_ever": [4]}
+        assert reply.json["features"] == {"shops__pieces_ever": [4]}
 
 
 def test_a_store_that_is_being_filled_answers_503_until_it_is_ready(serve: Serve, own_shop: Path) -> None:

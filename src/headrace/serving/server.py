@@ -75,6 +75,12 @@ class _Supervisor(Multiprocess):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
 
+    def terminate_all(self) -> None:
+        """Ask the workers to end, and accept nothing that they would not."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
     def _end(self, *_: Any) -> None:
         self.should_exit.set()
 
