@@ -34,7 +34,9 @@ CHECKS = (
 
 def test_the_document_names_every_route(server: ServerProcess) -> None:
     document = server.get("/openapi.json").json
-    assert {"/v1/lookup", "/v1/catalog", "/v1/status", "/health", "/ready", "/metrics"} <= set(document["paths"])
+    assert {"/v1/lookup", "/get-online-features", "/v1/catalog", "/v1/status", "/health", "/ready", "/metrics"} <= set(
+        document["paths"]
+    )
     operation = document["paths"]["/v1/lookup"]["post"]
     assert {"200", "400", "413", "415", "422", "503"} <= set(operation["responses"])
 

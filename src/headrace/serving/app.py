@@ -22,6 +22,7 @@ from headrace.config import Project
 from headrace.errors import HeadraceError
 from headrace.serving.context import ServingContext
 from headrace.serving.errors import RefusedError, error_response, unexpected_error
+from headrace.serving.feast_routes import feast_routes
 from headrace.serving.hot_route import HotRoute
 from headrace.serving.lookup_route import lookup_route
 from headrace.serving.metrics import Metrics
@@ -86,7 +87,7 @@ def create_app(settings: ServerSettings, *, supervisor: int | None = None) -> Fa
 
 
 def _hot_routes(context: ServingContext) -> Sequence[HotRoute[Any] | Route]:
-    return [lookup_route()]
+    return [lookup_route(), *feast_routes()]
 
 
 async def _end_with(supervisor: int | None) -> None:
