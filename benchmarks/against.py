@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.side_by_side import Measure, Options, Report, command_line, in_turns
+from benchmarks.side_by_side import Measure, Options, Report, Skipped, command_line, in_turns
 
 ROOT = Path(__file__).parents[1]
 GOAL = 0.95
@@ -40,41 +40,66 @@ ARGUMENTS = {
 NAME, NOW, BEFORE = "against", "now", "before"
 
 
+class Figures(NamedTuple):
+    """One run of a benchmark in one tree: our figure of each measure, or why it cannot run here."""
+
+    measures: dict[str, Any]
+    skipped: str | None = None
+
+
 def run(options: Options) -> Report:
     """Run the benchmarks in both trees.
 
     Args:
         options: Its own are `rev` and `benchmarks`.
+
+    Raises:
+        Skipped: None of the benchmarks has measured anything in both trees.
     """
     rev, names = options.more["rev"], options.more["benchmarks"]
     measures: list[Measure] = []
+    notes: list[str] = []
     with _checkout(rev) as earlier:
         for name in names:
             sides = {
                 side: partial(_figures, tree, name, options.quick) for side, tree in ((NOW, ROOT), (BEFORE, earlier))
             }
             found = in_turns(sides, options.rounds)
-            measures += _compared(name, found[NOW], found[BEFORE])
-    return Report(NAME, {"commit": rev, "rounds": options.rounds}, measures)
+            compared = _compared(name, found[NOW], found[BEFORE])
+            measures += compared
+            notes += _notes(name, found, compared)
+    if not measures:
+        raise Skipped(" ".join(notes))
+    return Report(NAME, {"commit": rev, "rounds": options.rounds}, measures, notes)
 
 
-def _compared(name: str, now: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[Measure]:
+def _notes(name: str, found: dict[str, list[Figures]], compared: list[Measure]) -> list[str]:
+    """What is not compared, and why."""
+    skipped = {
+        f"{name} was skipped ({side}): {one.skipped}" for side, runs in found.items() for one in runs if one.skipped
+    }
+    if not skipped and not compared:
+        return [f"{name} measured nothing that both trees have."]
+    return sorted(skipped)
+
+
+def _compared(name: str, now: list[Figures], before: list[Figures]) -> list[Measure]:
     return [
         Measure(
             f"{name}: {what}",
             one["unit"],
-            {NOW: [each[what]["value"] for each in now], BEFORE: [each[what]["value"] for each in before]},
+            {side: [each.measures[what]["value"] for each in runs] for side, runs in ((NOW, now), (BEFORE, before))},
             NOW,
             BEFORE,
             one["more_is_better"],
             GOAL,
         )
-        for what, one in now[0].items()
-        if what in before[0]
+        for what, one in now[0].measures.items()
+        if what in before[0].measures
     ]
 
 
-def _figures(tree: Path, name: str, quick: bool) -> dict[str, Any]:
+def _figures(tree: Path, name: str, quick: bool) -> Figures:
     """Our figure of each measure of one run of a benchmark."""
     command = [sys.executable, "-m", f"benchmarks.{name}", "--rounds", "1", "--json", *ARGUMENTS[name]]
     paths = os.pathsep.join([str(tree / "src"), str(tree)])
@@ -85,7 +110,7 @@ def _figures(tree: Path, name: str, quick: bool) -> dict[str, Any]:
         msg = f"The benchmark {name} failed in {tree}:\n{done.stderr[-4_000:]}"
         raise RuntimeError(msg)
     report = json.loads(done.stdout)
-    return {
+    measures = {
         one["what"]: {
             "value": one["sides"][one["ours"]]["median"],
             "unit": one["unit"],
@@ -93,6 +118,7 @@ def _figures(tree: Path, name: str, quick: bool) -> dict[str, Any]:
         }
         for one in report.get("measures", [])
     }
+    return Figures(measures, report.get("skipped"))
 
 
 @contextmanager

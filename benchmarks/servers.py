@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.side_by_side import Skipped
 from headrace.kafka import EmbeddedBroker
 
-__all__ = ["broker", "redis_server"]
+__all__ = ["broker", "redis_program", "redis_server"]
 
 _READY_S = 10.0
 
@@ -35,6 +35,19 @@ def broker(folder: Path, given: str | None = None) -> Iterator[str]:
         yield started.address
 
 
+def redis_program() -> str:
+    """The path of redis-server.
+
+    Raises:
+        Skipped: It is not installed.
+    """
+    program = shutil.which("redis-server")
+    if program is None:
+        why = "redis-server is not installed; on Debian: apt-get install redis-server"
+        raise Skipped(why)
+    return program
+
+
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
     """A redis-server without persistence, on a socket of this machine.
@@ -48,10 +61,7 @@ def redis_server(folder: Path) -> Iterator[str]:
     Raises:
         Skipped: There is none to start.
     """
-    program = shutil.which("redis-server")
-    if program is None:
-        why = "redis-server is not installed; on Debian: apt-get install redis-server"
-        raise Skipped(why)
+    program = redis_program()
     socket, log = folder / "redis.sock", folder / "redis.log"
     command = [program, "--port", "0", "--save", "", "--appendonly", "no", "--dir", str(folder)]
     command += ["--unixsocket", str(socket), "--loglevel", "warning", "--logfile", str(log)]

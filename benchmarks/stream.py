@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
@@ -69,6 +69,11 @@ class Side:
         """Whether headrace runs it."""
         return self.module == "ours"
 
+    @property
+    def needs_redis(self) -> bool:
+        """Whether its features go to Redis: ours as asked for, those of every peer."""
+        return not self.is_ours or self.store == "redis"
+
 
 SIDES = {
     OURS: Side("ours", "faust"),
@@ -99,18 +104,20 @@ def run(options: Options) -> Report:
         options: Its options; `broker` and `sides` are its own.
 
     Raises:
-        Skipped: There is no redis-server.
+        Skipped: None of the sides can run.
     """
     wanted: list[str] | None = options.more.get("sides")
-    with _bench(options) as bench:
-        sides, notes = _runnable(wanted or list(SIDES))
+    sides, notes = runnable(wanted or list(SIDES))
+    if not sides:
+        raise Skipped(" ".join(notes))
+    with _bench(options, with_redis=any(side.needs_redis for side in sides.values())) as bench:
         measures: list[Measure] = []
         for label, keys, skewed in (("1k", 1_000, True), ("100k", 100_000, False)):
             topics = bench.topics(label, keys, skewed, {side.size for side in sides.values()})
             runs = {name: partial(bench.rate, name, side, topics[side.size]) for name, side in sides.items()}
             found = in_turns(runs, options.rounds)
-            measures += _measures(label, found)
-            if label == "1k" and not wanted:
+            measures += compared(label, found)
+            if label == "1k" and not wanted and bench.socket:
                 measures.append(
                     workers.two_against_one(bench.scratch, bench.broker, bench.socket, topics["full"][1], options)
                 )
@@ -119,8 +126,8 @@ def run(options: Options) -> Report:
     return Report("stream", sizes, measures, [*NOTES, *notes])
 
 
-def _measures(label: str, found: dict[str, list[float]]) -> Iterator[Measure]:
-    """Ours against each peer, and ours on Redis against the loop."""
+def compared(label: str, found: dict[str, list[float]]) -> Iterator[Measure]:
+    """Ours against each peer, and our other sides against the loop, or against ours if the loop is not there."""
     for name, rates in found.items():
         target = (SIDES[name].target or {}).get(label)
         if not SIDES[name].is_ours and OURS in found:
@@ -129,6 +136,9 @@ def _measures(label: str, found: dict[str, list[float]]) -> Iterator[Measure]:
             target = 0.6 if SIDES[name].store == "redis" else None
             sides = {name: rates, HANDWRITTEN: found[HANDWRITTEN]}
             yield _against(f"{name} ÷ {HANDWRITTEN}, {label} keys", sides, target)
+        elif name not in (OURS, HANDWRITTEN) and OURS in found:
+            yield _against(f"{name} ÷ {OURS}, {label} keys", {name: rates, OURS: found[OURS]}, None)
+            yield _against(f"{OURS} ÷ {name}, {label} keys", {OURS: found[OURS], name: rates}, None)
 
 
 def _against(what: str, sides: dict[str, list[float]], target: float | None) -> Measure:
@@ -136,12 +146,14 @@ def _against(what: str, sides: dict[str, list[float]], target: float | None) -> 
     return Measure(what, "events/s", sides, ours, peer, more_is_better=True, target=target)
 
 
-def _runnable(names: list[str]) -> tuple[dict[str, Side], list[str]]:
-    """The sides whose packages are there, and a note for each that is not."""
+def runnable(names: list[str]) -> tuple[dict[str, Side], list[str]]:
+    """The sides that can run here, and a note for each that cannot."""
     sides: dict[str, Side] = {}
     notes: list[str] = []
     for name in names:
         try:
+            if SIDES[name].needs_redis:
+                servers.redis_program()
             interpreter(SIDES[name])
         except Skipped as why:
             notes.append(f"{name} was left out: {why}")
@@ -162,7 +174,7 @@ def interpreter(side: Side) -> str:
     own = Path(sys.prefix) / "peers" / side.module / "bin" / "python"
     if own.exists():
         return str(own)
-    if importlib.util.find_spec(side.needs) is None:
+    if side.needs not in sys.modules and importlib.util.find_spec(side.needs) is None:
         why = f"{side.needs} is not installed; `make bench` sets up an environment that has it."
         raise Skipped(why)
     return sys.executable
@@ -170,7 +182,7 @@ def interpreter(side: Side) -> str:
 
 @dataclass
 class _Bench:
-    """A broker and a Redis, and what is measured on them."""
+    """A broker, a Redis (its socket is "" if no side needs one), and what is measured on them."""
 
     scratch: Path
     broker: str
@@ -194,8 +206,9 @@ class _Bench:
         topic, payments = filled
         number = next(_RUNS)
         folder = self.scratch / f"run-{number}"
-        with Redis(unix_socket_path=self.socket) as redis:
-            redis.flushall()
+        if self.socket:
+            with Redis(unix_socket_path=self.socket) as redis:
+                redis.flushall()
         job = Job(self.broker, topic, PARTITIONS, payments.events, f"bench-{time.time_ns()}", self.socket, str(folder))
         if side.is_ours:
             store = "lmdb" if side.store == "lmdb" else f"unix://{self.socket}?db=0"
@@ -252,13 +265,13 @@ def _check_ours(name: str, folder: Path, payments: Payments) -> None:
 
 
 @contextmanager
-def _bench(options: Options) -> Iterator[_Bench]:
+def _bench(options: Options, *, with_redis: bool) -> Iterator[_Bench]:
     sizes = {"full": 500_000, "short": 100_000, "tiny": 200}
     if options.quick:
         sizes = {"full": 8_000, "short": 4_000, "tiny": 10}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        servers.redis_server(Path(folder)) as socket,
+        servers.redis_server(Path(folder)) if with_redis else nullcontext("") as socket,
         servers.broker(Path(folder), options.more.get("broker")) as address,
     ):
         yield _Bench(Path(folder), address, socket, sizes, options.quick)

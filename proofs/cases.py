@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel
 
-from headrace.aggregates.registry import AGGREGATES, aggregate_of
-from headrace.plan import Column, DType, Feature, Source, Transform, View
+from headrace.aggregates.registry import AGGREGATES
+from headrace.plan import Column, DType, Source, Transform, View
 from headrace.produce.partitioner import partition_of
 from proofs import brute
+from proofs.features import feature_of
 
 __all__ = ["HISTORIES", "PARTITIONS", "Case", "Fact", "Lookup", "Send", "make_case", "moment"]
 
@@ -162,7 +163,7 @@ class _Drawing:
         transforms = self.transforms()
         seen = View(name=self.name, source=self.name, entities=(), features=(), transforms=transforms).sees(source)
         meanings = [self.meaning(number, seen) for number in range(self.dice.randint(2, 6))]
-        features = tuple(_feature(meaning, seen) for meaning in meanings)
+        features = tuple(feature_of(meaning, seen) for meaning in meanings)
         view = View(
             name=self.name,
             source=self.name,
@@ -370,18 +371,3 @@ def _derived(row: dict[str, Any]) -> dict[str, Any]:
     positive = None if y is None else y > 0 or y != y  # DuckDB's NaN is greater than all numbers
     loud = False if positive is False or ok is False else None if positive is None or ok is None else True
     return {"twice": twice, "loud": loud}
-
-
-def _feature(meaning: brute.Meaning, source: Source) -> Feature:
-    feature = Feature(
-        name=meaning.name,
-        function=meaning.function,
-        column=meaning.column,
-        window_us=meaning.window,
-        slide_us=meaning.slide,
-        dtype=DType.INT64,
-        params=meaning.params,
-        where=meaning.where,
-        offset_us=meaning.offset,
-    )
-    return feature.model_copy(update={"dtype": aggregate_of(feature, source).result_dtype})

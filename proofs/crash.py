@@ -274,14 +274,14 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The command line's; None is the process's own.
     """
     parser = argparse.ArgumentParser(prog="python -m proofs.crash", description=__doc__)
-    parser.add_argument("--kills", type=int, default=None, help="kills at random moments (default 50; 5 with --short)")
+    parser.add_argument("--kills", type=int, default=None, help="kills at random moments (default 50; 3 with --short)")
     parser.add_argument("--seed", type=int, default=None, help="what moments and events are drawn from")
     parser.add_argument("--short", action="store_true", help="less than a minute of it, as make test runs")
     parser.add_argument("--part", type=int, choices=(1, 2, 3, 4, 5), help="run only this part")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args(arguments)
     seed = secrets.randbelow(10**9) if given.seed is None else given.seed
-    kills = given.kills if given.kills is not None else 5 if given.short else 50
+    kills = given.kills if given.kills is not None else 3 if given.short else 50
     says = Console(stderr=True, highlight=False)
     says.print(f"killing workers, seed {seed}")
     try:

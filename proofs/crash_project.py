@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel
 
-from headrace.aggregates.registry import aggregate_of
-from headrace.plan import Column, DType, Feature, Plan, Source, View, write_plan
+from headrace.plan import Column, DType, Plan, Source, View, write_plan
 from headrace.state import LocalState
 from proofs.brute import Meaning
+from proofs.features import feature_of
 
 __all__ = ["DEDUP_US", "MODEL", "PARTITIONS", "PLAN", "TOPIC", "Payment", "meanings_of", "plan_of", "write_project"]
 
@@ -86,21 +86,8 @@ def meanings_of(longer: int = 1) -> dict[str, list[Meaning]]:
     }
 
 
-def _feature(meaning: Meaning) -> Feature:
-    feature = Feature(
-        name=meaning.name,
-        function=meaning.function,
-        column=meaning.column,
-        window_us=meaning.window,
-        slide_us=meaning.slide,
-        dtype=DType.INT64,
-        params=meaning.params,
-    )
-    return feature.model_copy(update={"dtype": aggregate_of(feature, _SOURCE).result_dtype})
-
-
 def _view(name: str, meanings: list[Meaning]) -> View:
-    features = tuple(map(_feature, meanings))
+    features = tuple(feature_of(meaning, _SOURCE) for meaning in meanings)
     key = Column(name=name, dtype=DType.STRING, nullable=False)
     return View(
         name=name, source=_SOURCE.name, entities=(key,), features=features, input=_SOURCE.input_of(features, ())

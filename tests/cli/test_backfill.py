@@ -144,14 +144,12 @@ def test_cancel_of_nothing_asks_nothing(project: Project) -> None:
 def test_ctrl_c_while_it_is_built_says_that_the_request_remains(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headrace.cli import backfill
-
     def interrupt(*_: object) -> bool:
         raise KeyboardInterrupt
 
     declare(project, VERSIONS[30])
     with monkeypatch.context() as broken:
-        broken.setattr(backfill, "_done_alone", interrupt)
+        broken.setattr("headrace.worker.startup.hand_off_alone", interrupt)
         stopped = invoke(project, "backfill", NAME)
     assert stopped.exit_code == 130
     assert "remains; run the same command again" in stopped.output

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from headrace import Dataset, TrainingClient
 from headrace.audit import audit_lookups
 from headrace.cli import app
+from headrace.cli.project_status import project_status
 from headrace.config import Project
 from headrace.errors import IngestError
 from headrace.ingest import find_import, undo, undo_import
@@ -162,6 +163,15 @@ def test_version_to_roll_back_to_is_without_it_too(twice: Shop) -> None:
     back = runner.invoke(app, ["rollback", "shops", *of])
     assert back.exit_code == 0, back.output
     as_if_never(twice)
+
+
+def test_status_lists_an_import_until_it_is_taken_back(twice: Shop) -> None:
+    def listed() -> list[int]:
+        return [row["source_partition"] for row in project_status(twice.project)["partitions"]]
+
+    assert listed() == [FIRST_IMPORT, FIRST_IMPORT + 1]
+    undo_import(twice.project, "two")
+    assert listed() == [FIRST_IMPORT]
 
 
 @pytest.mark.redis

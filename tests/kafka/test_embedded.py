@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import BrokerUnavailableError, ConfigError
-from headrace.kafka import BrokerInfo, EmbeddedBroker, cluster_id, embedded, running_broker
+from headrace.kafka import BrokerInfo, EmbeddedBroker, cluster_id, running_broker
+from headrace.kafka.embedded import free_port
 from tests.waits import wait_until
 
 pytestmark = pytest.mark.kafka
@@ -94,14 +95,11 @@ def test_taken_port_is_named(state: Path, listener: socket.socket) -> None:
     assert not state.exists()
 
 
-def test_port_lost_to_another_process_is_replaced(
-    state: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_port_lost_to_another_process_is_replaced(state: Path, listener: socket.socket) -> None:
     taken = listener.getsockname()[1]
-    really_free = embedded._free_port()  # noqa: SLF001
+    really_free = free_port()
     ports = iter([taken, really_free])
-    monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
-    with EmbeddedBroker(state) as broker:
+    with EmbeddedBroker(state, next_port=lambda: next(ports)) as broker:
         assert broker.address == f"127.0.0.1:{really_free}"
 
 

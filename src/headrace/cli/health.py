@@ -16,7 +16,7 @@ from headrace.cli.output import AWAY, FAILED, AsJson, Folder, command, console, 
 from headrace.config import Project
 from headrace.worker.heartbeat import Heartbeat, WorkerState, read_heartbeats
 
-__all__ = ["health", "worker_lines"]
+__all__ = ["health", "print_workers"]
 
 _FORGOTTEN_S = 3_600.0
 """A worker on another machine that is silent for longer is not shown any more, in seconds."""
@@ -41,8 +41,7 @@ def health(
         workers = [beat.to_json(now) for beat in running or beats[-1:]]
         print_json({"healthy": code == 0, "verdict": verdict, "exit_code": code, "workers": workers})
     else:
-        for line in worker_lines(beats, now):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_workers(beats, now)
         if code:
             note(verdict)
     if code:
@@ -64,13 +63,18 @@ def _verdict(running: Sequence[Heartbeat], now: float) -> tuple[int, str]:
     return 0, "Every worker makes progress."
 
 
-def worker_lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
-    """Text about workers: a line for each that runs; where none runs, why the last one ended.
+def print_workers(beats: Sequence[Heartbeat], now: float) -> None:
+    """Print a line for each worker that runs; if none runs, why the last one ended.
 
     Args:
-        beats: Their signs of life.
+        beats: The workers' signs of life.
         now: The time, in seconds since 1970.
     """
+    for line in _lines(beats, now):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _lines(beats: Sequence[Heartbeat], now: float) -> list[str]:
     running = [beat for beat in beats if not beat.is_gone and beat.age_s(now) < _FORGOTTEN_S]
     if running:
         return [_line(beat, now) for beat in running]

@@ -44,7 +44,7 @@ def project_status(project: Project) -> dict[str, Any]:
     if (undelivered := count_undelivered(project)) is not None:
         notes.append(undelivered)
     topics = [source.topic for source in plan.sources.values()]
-    histories = _histories(project, topics, notes)
+    histories, taken_back = _past(project, topics, notes)
     store = _store_side(project, notes)
     # The broker is asked after the store: a worker that runs meanwhile cannot be past the end.
     broker = broker_side(project, histories, topics, notes)
@@ -55,7 +55,8 @@ def project_status(project: Project) -> dict[str, Any]:
     logged = known or {}
     now, beats = time.time(), read_heartbeats(project.workers_path)
     views = _views(project, plan, logged)
-    sources = [source for source in sorted({*broker.ends, *positions, *logged}) if source[0] in topics]
+    there = {*broker.ends, *positions, *logged} - taken_back
+    sources = [source for source in sorted(there) if source[0] in topics]
     live = [source for source in sources if not _is_sealed(histories, source)]
     rows = [_row(source, histories, broker, store, known, project.clock) for source in live]
     notes += [
@@ -187,15 +188,20 @@ def _row(
     }
 
 
-def _histories(project: Project, topics: Sequence[str], notes: list[str]) -> dict[str, TopicHistory]:
+def _past(
+    project: Project, topics: Sequence[str], notes: list[str]
+) -> tuple[dict[str, TopicHistory], set[tuple[str, int]]]:
+    """The topics that the log was made from, and the partitions of imports that were taken back."""
     try:
         from headrace.log import TopicNotes
+        from headrace.log.import_registry import Registry
 
         found = TopicNotes(project.log_notes).read()
+        taken_back = {(one.topic, one.partition) for one in Registry(project.log_notes).all() if one.undone_at}
     except (HeadraceError, ImportError) as error:
-        notes.append(f"Which topics the log was made from is not known. {error}")
-        return {}
-    return {topic: history for topic, history in found.items() if topic in topics}
+        notes.append(f"Which topics and imports the log was made from is not known. {error}")
+        return {}, set()
+    return {topic: history for topic, history in found.items() if topic in topics}, taken_back
 
 
 def count_undelivered(project: Project) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.health import worker_lines
+from headrace.cli.health import print_workers
 from headrace.cli.output import AWAY, AsJson, Folder, command, console, errors, note, print_json, table
 from headrace.cli.project_status import project_status
 from headrace.config import Project
@@ -68,8 +68,7 @@ def _show_status(project: Project, found: dict[str, Any]) -> None:
     _show_views(found["views"])
     title = f"{found['project']} · plan {found['plan']} · {found['clock']} clock"
     table(title, columns, rows, numbers=columns[1:6])
-    for line in worker_lines(read_heartbeats(project.workers_path), time.time()):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    print_workers(read_heartbeats(project.workers_path), time.time())
 
 
 def _losses(found: dict[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ def read_spine(spine: pa.Table, join_keys: Sequence[Column], time_column: str) -
             role = "the time of each row" if name == time_column else "a join key of the views asked for"
             msg = f"The spine {what} {name!r}, {role}. It has: {', '.join(spine.column_names) or 'no columns'}."
             hint = (
-                "Name the column of times with time_column=…"
+                "Name the column of times: `--time-column NAME`, or time_column= in Python."
                 if name == time_column
                 else f"Give the spine: {', '.join(needed)}."
             )

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from headrace.errors import BrokerUnavailableError, ConfigError, RetryableError
 from headrace.kafka.connection import KafkaConnection
 from headrace.kafka.topics import cluster_id
 
-__all__ = ["BrokerInfo", "EmbeddedBroker", "running_broker"]
+__all__ = ["BrokerInfo", "EmbeddedBroker", "free_port", "running_broker"]
 
 _HOST = "127.0.0.1"
 _ATTEMPTS = 5
@@ -94,10 +95,19 @@ class EmbeddedBroker:
         state_path: Where to write down the address.
         port: The port on 127.0.0.1; None takes a free one.
         ready_s: How long to wait until it answers, in seconds.
+        next_port: Gives a port to try if `port` is None.
     """
 
-    def __init__(self, state_path: Path, port: int | None = None, *, ready_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        state_path: Path,
+        port: int | None = None,
+        *,
+        ready_s: float = 15.0,
+        next_port: Callable[[], int] | None = None,
+    ) -> None:
         self._ready_s = ready_s
+        self._next_port = next_port or free_port
         self._state_path = state_path
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
@@ -164,7 +174,7 @@ class EmbeddedBroker:
             raise ConfigError(msg, hint=hint)
         binary = _binary()
         for attempt in range(_ATTEMPTS):
-            info = self._launch(binary, self._port or _free_port())
+            info = self._launch(binary, self._port or self._next_port())
             if info is not None:
                 self._info = info
                 self._write_state(info)
@@ -281,7 +291,7 @@ def _binary() -> str:
         raise ConfigError(msg, hint=hint) from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that was free a moment ago. If another program takes it, the broker fails and another port is tried."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))

@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction
 
 from headrace.errors import LogError, LogUnavailableError
 from headrace.log.delta import open_table, set_append_only, translated
+from headrace.log.file_errors import reading
 from headrace.log.location import Location
 from headrace.log.log_columns import DATE, FIRST_IMPORT, PARTITION
 from headrace.log.parquet_files import MERGED, Layout, columns_mark, removal, write_files
@@ -348,12 +349,8 @@ def rows_of(location: Location, file: TableFile) -> pa.Table:
         LogError: The file does not read, or has other rows than the table says.
     """
     path = location.file(file.path)
-    try:
+    with reading(path):
         rows = pq.ParquetFile(path, filesystem=location.filesystem).read()
-    except (pa.ArrowException, OSError) as error:
-        hint = "Restore the log's folder from a copy, or move it away and replay the topic."
-        msg = f"The log's file {path} does not read: {str(error).splitlines()[0]}"
-        raise LogError(msg, hint=hint) from error
     if rows.num_rows != file.rows:
         msg = f"The log's file {path} has {rows.num_rows:,} rows, and the table says {file.rows:,}."
         raise LogError(msg, hint="Restore the log's folder from a copy.")

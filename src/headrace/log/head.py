@@ -7,8 +7,9 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headrace.log.file_errors import reading
 from headrace.log.log_columns import DATE, OFFSET, PARTITION, TS, table_schema
-from headrace.log.scan import declared_rows, unreadable
+from headrace.log.scan import declared_rows
 from headrace.log.snapshot import LogFile, LogSnapshot
 from headrace.plan import Source
 
@@ -44,10 +45,8 @@ def log_head(snapshot: LogSnapshot, source: Source, rows: int, *, oldest: bool =
 
 
 def _read(snapshot: LogSnapshot, file: LogFile, source: Source) -> pa.Table:
-    try:
+    with reading(file.path):
         rows = pq.ParquetFile(file.path, filesystem=snapshot.filesystem).read()
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(file, error) from error
     return declared_rows(rows, source, file).cast(_schema(source))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.errors import LogError
+from headrace.log.file_errors import reading
 from headrace.log.log_columns import OFFSET, PARTITION, RECORD_TS, TS
 from headrace.log.snapshot import LogFile, LogSnapshot
 
@@ -120,10 +120,6 @@ def _rows(snapshot: LogSnapshot, file: LogFile, column: str, partition: int, bef
 
 def _read(snapshot: LogSnapshot, file: LogFile, wanted: Sequence[str]) -> pa.Table:
     """Those of the columns that the file has."""
-    try:
+    with reading(file.path):
         parquet = pq.ParquetFile(file.path, filesystem=snapshot.filesystem)
         return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in parquet.schema_arrow.names])
-    except (pa.ArrowException, OSError) as error:
-        hint = "Restore the log's folder from a copy, or move it away and replay the topic."
-        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
-        raise LogError(msg, hint=hint) from error

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from headrace.errors import LogError
 from headrace.events.logged_columns import as_declared
+from headrace.log.file_errors import reading
 from headrace.log.log_columns import OFFSET, OWN_FIELDS, PARTITION
 from headrace.log.parquet_files import GROUP_ROWS
 from headrace.log.snapshot import LogFile, LogSnapshot
 from headrace.plan import Source
 
-__all__ = ["declared_rows", "scan_in_order", "unreadable"]
+__all__ = ["declared_rows", "scan_in_order"]
 
 
 def scan_in_order(
@@ -97,10 +97,8 @@ def _stretches(filesystem: pafs.FileSystem, file: LogFile, partition: int, after
     if file.rows <= GROUP_ROWS:
         yield _stretch(file, None, file.partitions, file.offsets, after)
         return
-    try:
+    with reading(file.path):
         metadata = pq.read_metadata(file.path, filesystem=filesystem)
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(file, error) from error
     names = metadata.schema.names
     places = [names.index(name) for name in (PARTITION, OFFSET)]
     for group in range(metadata.num_row_groups):
@@ -118,11 +116,9 @@ def _stretch(
 
 
 def _rows_of(filesystem: pafs.FileSystem, stretch: _Stretch, source: Source, partition: int, after: int) -> pa.Table:
-    try:
+    with reading(stretch.file.path):
         file = pq.ParquetFile(stretch.file.path, filesystem=filesystem)
         rows = file.read() if stretch.group is None else file.read_row_group(stretch.group)
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(stretch.file, error) from error
     if not stretch.is_only:
         rows = rows.filter(pc.and_(pc.equal(rows.column(PARTITION), partition), pc.greater(rows.column(OFFSET), after)))
     return declared_rows(rows, source, stretch.file)
@@ -131,12 +127,6 @@ def _rows_of(filesystem: pafs.FileSystem, stretch: _Stretch, source: Source, par
 def declared_rows(rows: pa.Table, source: Source, file: LogFile) -> pa.Table:
     """Rows of a file as its source declares them now, with what every event has."""
     return as_declared(rows, source.columns, OWN_FIELDS, f"The log's file {file.path}")
-
-
-def unreadable(file: LogFile, error: Exception) -> LogError:
-    """The error that a file of the log does not read."""
-    hint = "Restore the log's folder from a copy, or move it away and replay the topic."
-    return LogError(f"The log's file {file.path} does not read: {str(error).splitlines()[0]}", hint=hint)
 
 
 def _sorted(rows: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from headrace.errors import LogError
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.events.logged_columns import retyped
 from headrace.log.delta import open_table
+from headrace.log.file_errors import reading
 from headrace.log.location import Location, Place
 from headrace.log.snapshot import LogFile, file_columns, log_files
 from headrace.plan import Column, DType, Source
@@ -111,9 +112,5 @@ def _misfit(
 
 
 def _column(location: Location, file: LogFile, name: str) -> pa.ChunkedArray:
-    try:
+    with reading(file.path):
         return pq.ParquetFile(file.path, filesystem=location.filesystem).read(columns=[name]).column(name)
-    except (pa.ArrowException, OSError) as error:
-        hint = "Restore the log's folder from a copy, or move it away and replay the topic."
-        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
-        raise LogError(msg, hint=hint) from error

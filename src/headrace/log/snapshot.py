@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from headrace.errors import LogError
+from headrace.log.file_errors import reading
 from headrace.log.location import Location
 from headrace.log.log_columns import FIRST_IMPORT, KNOWN_AT, OFFSET, PARTITION, TS
 from headrace.log.parquet_files import columns_mark
@@ -161,24 +162,16 @@ def file_columns(location: Location, paths: Sequence[str]) -> dict[str, dict[str
     for path in paths:
         mark = columns_mark(path) or path
         if mark not in known:
-            try:
+            with reading(path):
                 schema = pq.read_schema(path, filesystem=location.filesystem)
-            except (pa.ArrowException, OSError) as error:
-                hint = "Restore the log's folder from a copy, or move it away and replay the topic."
-                msg = f"The log's file {path} does not read: {str(error).splitlines()[0]}"
-                raise LogError(msg, hint=hint) from error
             known[mark] = {field.name: field.type for field in schema}
         found[path] = known[mark]
     return found
 
 
 def _partitions_in(location: Location, file: LogFile) -> list[int]:
-    try:
+    with reading(file.path):
         column = pq.ParquetFile(file.path, filesystem=location.filesystem).read(columns=[PARTITION]).column(PARTITION)
-    except (pa.ArrowException, OSError) as error:
-        hint = "Restore the log's folder from a copy, or move it away and replay the topic."
-        msg = f"The log's file {file.path} does not read: {str(error).splitlines()[0]}"
-        raise LogError(msg, hint=hint) from error
     partitions: list[int] = column.unique().to_pylist()
     return partitions
 

@@ -14,7 +14,7 @@ from headrace.kafka.fetch_reader import Read
 from headrace.lookup import FeatureClient
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.testing.sent_events import KnownDecoder, Sent
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Round
 from headrace.worker.worker import Worker
@@ -68,7 +68,7 @@ class SimulatedWorker:
         }
         self.store = store
         self._pipeline = Pipeline(plan, self._decoders, store, logs, Clock.RECORD, letters, repo=definitions.repo)
-        self._worker = Worker(plan, store, lambda source: logs[source.topic], Numbers(), self._pipeline)
+        self._worker = Worker(plan, store, lambda source: logs[source.topic], PartitionNumbers(), self._pipeline)
         self.client = FeatureClient(plan=plan, store=store)
         self._held: set[tuple[SourcePartition, int]] = set()
         self._ends: dict[SourcePartition, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,9 +62,8 @@ def _json(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
     schema = pa.schema([(name, pa.string()) for name in texts])
     table = pjson.read_json(path, parse_options=pjson.ParseOptions(explicit_schema=schema, newlines_in_values=True))
     names = [name for name in table.column_names if name not in texts or table.column(name).null_count < len(table)]
-    return pa.table(
-        {name: _typed(table.column(name), wanted.get(name)) if name in texts else table.column(name) for name in names}
-    )
+    columns = {name: table.column(name) for name in names}
+    return pa.table(columns | {name: _typed(columns[name], wanted.get(name), name) for name in names if name in texts})
 
 
 def _is_parquet(path: Path) -> bool:
@@ -88,10 +88,10 @@ def _csv(path: Path, wanted: Mapping[str, Column]) -> pa.Table:
         msg = f"The spine {path} has rows that cannot be read:\n{shown}{more}"
         raise SpineError(msg, hint="Fix them: CSV is read by its standard, RFC 4180.")
     table = pa.concat_tables(tables).rename_columns(file.columns)
-    return pa.table({name: _typed(table.column(name), wanted.get(name)) for name in file.columns})
+    return pa.table({name: _typed(table.column(name), wanted.get(name), name) for name in file.columns})
 
 
-def _typed(texts: pa.ChunkedArray, wanted: Column | None) -> pa.ChunkedArray:
+def _typed(texts: pa.ChunkedArray, wanted: Column | None, name: str) -> pa.ChunkedArray:
     """A column of texts with its real type: a text key stays a text, whatever it looks like."""
     if wanted is not None and wanted.dtype is DType.STRING:
         return texts
@@ -107,4 +107,26 @@ def _typed(texts: pa.ChunkedArray, wanted: Column | None) -> pa.ChunkedArray:
     written = io.BytesIO()
     pcsv.write_csv(pa.table({"value": texts}), written)
     options = pcsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-    return pcsv.read_csv(io.BytesIO(written.getvalue()), parse_options=options).column(0)
+    found = pcsv.read_csv(io.BytesIO(written.getvalue()), parse_options=options).column(0)
+    if wanted is not None and wanted.dtype is DType.TIMESTAMP and pa.types.is_string(found.type):
+        raise _no_time(texts, name)
+    return found
+
+
+def _no_time(texts: pa.ChunkedArray, name: str) -> SpineError:
+    """The error of a column of times, naming the first row that is none."""
+    values, why = TimeReader().read(texts)
+    for row, value in enumerate(values):
+        if isinstance(value, str) and row not in why:
+            try:
+                at = datetime.fromisoformat(value)
+            except ValueError as error:
+                why[row] = f"{value!r} is no time: {error}"
+            else:
+                if at.tzinfo is None:
+                    why[row] = f"{value!r} has no time zone"
+    hint = "Write times as 2013-01-31T10:00:00Z."
+    if not why:
+        return SpineError(f"The spine's {name!r} is no column of times in one form.", hint=hint)
+    row = min(why)
+    return SpineError(f"Row {row + 1} of the spine: {name!r} is wrong: {why[row]}.", hint=hint)

@@ -28,7 +28,7 @@ from headrace.events.columns import BoolArray, IntArray
 from headrace.events.event_batch import EventBatch
 from headrace.events.source_partition import SourcePartition
 from headrace.plan import Source
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 
 if TYPE_CHECKING:
     from headrace.log import EventLog
@@ -74,9 +74,9 @@ class Deduplicator:
         topics: Says which source partitions belong to ended incarnations. Events that counted there do not count again.
     """
 
-    def __init__(self, logs: Mapping[str, EventLog], topics: Numbers | None = None) -> None:
+    def __init__(self, logs: Mapping[str, EventLog], topics: PartitionNumbers | None = None) -> None:
         self._logs = logs
-        self._topics = topics or Numbers()
+        self._topics = topics or PartitionNumbers()
         self._sealed: dict[str, tuple[set[int], dict[object, int]]] = {}
         self._seen: dict[SourcePartition, _Seen] = {}
         self._pending: list[Callable[[], None]] = []

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 
 from headrace.events.source_partition import SourcePartition
 
-__all__ = ["Numbers"]
+__all__ = ["PartitionNumbers"]
 
 
 def _nothing() -> None:
     """Nothing to wait for."""
 
 
-class Numbers:
+class PartitionNumbers:
     """Both numbers are the same: no topic was ever created again, or there is no broker (test beds)."""
 
     def number(self, at: SourcePartition) -> SourcePartition:

@@ -37,7 +37,7 @@ from headrace.worker.decode_ahead import RoundDecoder
 from headrace.worker.deduplication import Deduplicator
 from headrace.worker.known_at_journal import KnownAt
 from headrace.worker.log_rows import log_rows
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.rounds import Round
 
 if TYPE_CHECKING:
@@ -133,10 +133,10 @@ class Pipeline:
         repo: Path | None = None,
         erased: ErasureFilter | None = None,
         applier: Applier | None = None,
-        topics: Numbers | None = None,
+        topics: PartitionNumbers | None = None,
         first_logged: Callable[[Source], None] = lambda _source: None,
     ) -> None:
-        self._topics = topics or Numbers()
+        self._topics = topics or PartitionNumbers()
         self._erased = erased
         self._store = store
         self._logs = logs

@@ -20,7 +20,7 @@ from headrace.log import EventLog, TopicHistory, TopicNotes, newest_record
 from headrace.log.log_columns import FIRST_IMPORT
 from headrace.stores import Catalogue, CatalogueChange, OnlineStore
 from headrace.times import iso_time
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.topic_identity import Accept, BrokerTopic, Stored, other_topic, settled
 
 __all__ = ["SourceTopics", "settle_topics"]
@@ -31,7 +31,7 @@ _AWAY_S = 5.0
 """After how many seconds a broker that is away is asked again."""
 
 
-class SourceTopics(Numbers):
+class SourceTopics(PartitionNumbers):
     """The topics as noted with the log; the broker is asked again and again whether it still has them.
 
     Args:

@@ -24,7 +24,7 @@ from headrace.plan import Plan, Source
 from headrace.stores import OnlineStore, Readiness
 from headrace.worker.handoff import Handoff
 from headrace.worker.liveness import Life
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Round
 from headrace.worker.stats import WorkerStats
@@ -86,7 +86,7 @@ class Worker:
         plan: Plan,
         store: OnlineStore,
         open_log: Callable[[Source], EventLog],
-        topics: Numbers,
+        topics: PartitionNumbers,
         pipeline: Pipeline,
         handoff: Handoff | None = None,
         close: Callable[[], None] = lambda: None,
