@@ -17,17 +17,18 @@ BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line."' ben
 
 # Tests run in two processes. `make test WORKERS=0` runs them in one, for a debugger.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadgroup
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Tests and commands start hundreds of Python processes. Without bytecode caches each would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check lint format fast-tests prove crash bench against plots docs docs-site coverage lock clean
+.PHONY: help install demo test test-long check lint format fast-tests prove crash bench against plots docs docs-site coverage lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
-	@echo "make test     lint, then every test"
+	@echo "make test     lint, then the tests"
+	@echo "make test-long  the tests that take longest: benchmarks in small, everything at once for longer"
 	@echo "make check    lint, then the fast tests"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make format   let ruff fix what it can"
@@ -74,12 +75,15 @@ demo: $(READY)
 	$(BIN)/headrace demo
 
 test: lint
-	$(PYTEST) $(PARALLEL)
+	$(PYTEST) $(PARALLEL) -m "not short and not long"
+
+test-long: $(READY)
+	$(PYTEST) $(PARALLEL) -m long
 
 check: lint fast-tests
 
 fast-tests: $(READY)
-	$(PYTEST) $(PARALLEL) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow and not long"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -118,7 +122,7 @@ docs-site: $(DOCS_READY)
 
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) -m "not slow"
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) -m "not slow and not long"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -29,15 +30,56 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", f"ignore:{refused}:ResourceWarning")
 
 
+LONGEST_FIRST = (
+    "apache_kafka",
+    "tests/e2e/test_worker_ends.py",
+    "secured_kafka",
+    "tests/e2e/test_troubles.py",
+    "crash, killed",
+    "crash, hanging",
+    "tour",
+    "tour after the demo",
+    "tests/offline/test_delay_model.py",
+    "tests/house/test_wheel.py",
+    "tests/cli/test_new_projects.py",
+    "tests/e2e/test_flights.py",
+    "tests/e2e/test_handoff.py",
+    "tests/e2e/test_model_changes.py",
+    "tests/docs/test_code.py",
+    "tests/cli/test_entry.py",
+    "tests/ingest/test_beside_workers.py",
+    "cases 0",
+    "cases 1",
+    "cases 2",
+    "cases 3",
+)
+"""The groups of tests that take longest. They begin first, so that no process ends long after the others."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share something costly in one process, where several processes run them (`make test`).
 
-    Tests of a module share its fixtures. All tests that use Apache Kafka share one broker.
+    Tests of a module share its fixtures. Tests that use the same Apache Kafka share it. A test may have a group of its
+    own by the mark `xdist_group`.
     """
+    groups: dict[str, str] = {}
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        group = "apache_kafka" if "kafka_classpath" in fixtures else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        own = item.get_closest_marker("xdist_group")
+        group = str(own.args[0]) if own else _group_of(item)
+        if own is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+        groups[item.nodeid] = group
+    ranks = {group: rank for rank, group in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(groups[item.nodeid], len(ranks)))
+
+
+def _group_of(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    if "secured_kafka" in fixtures:
+        return "secured_kafka"
+    if "apache_kafka" in fixtures or item.get_closest_marker("apache_kafka"):
+        return "apache_kafka"
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +120,20 @@ def kafka_classpath(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def apache_kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """An Apache Kafka that all tests share; each takes topics of its own, and none may stop it."""
-    from tests.servers.kafka import ApacheKafka
+    """An Apache Kafka that all tests share; each takes topics of its own, and none may stop it. It heeds rights."""
+    yield from _kafka(tmp_path_factory.mktemp("apache-kafka"), kafka_classpath)
 
-    server = ApacheKafka(tmp_path_factory.mktemp("apache-kafka"), kafka_classpath)
+
+@pytest.fixture(scope="session")
+def spare_kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """An Apache Kafka that a test may kill, if it starts it again."""
+    yield from _kafka(tmp_path_factory.mktemp("spare-kafka"), kafka_classpath)
+
+
+def _kafka(folder: Path, classpath: str) -> Iterator[ApacheKafka]:
+    from tests.servers.kafka import WITH_RIGHTS, ApacheKafka
+
+    server = ApacheKafka(folder, classpath, WITH_RIGHTS)
     server.start()
     try:
         yield server

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: few in `make check`, all of them where slow tests run."""
+"""How much a property test tries: a little in `make check`, all of it in `make test`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ import pytest
 __all__ = ["few_and_many"]
 
 
-def few_and_many(few: int, many: int) -> pytest.MarkDecorator:
-    """Run a test twice, with `examples` set to each number; the run with many examples is a slow test."""
-    return pytest.mark.parametrize("examples", [few, pytest.param(many, marks=pytest.mark.slow)])
+def few_and_many(few: int, many: int, name: str = "examples") -> pytest.MarkDecorator:
+    """Parametrize a test with two sizes. `make check` runs it with few, `make test` with many.
+
+    Args:
+        few: The size of the short form.
+        many: The size of the long form, which is a slow test.
+        name: The argument of the test.
+    """
+    short, long = pytest.mark.short, pytest.mark.slow
+    return pytest.mark.parametrize(
+        name, [pytest.param(few, id="few", marks=short), pytest.param(many, id="many", marks=long)]
+    )

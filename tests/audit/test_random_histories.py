@@ -26,6 +26,7 @@ from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
 from tests.audit.edits import edit_by_hand
 from tests.erasure.shop import PLAN, Shop
+from tests.examples import few_and_many
 from tests.worker.shop import SHOPS, SOURCE, one_round, record
 
 SHOP_NAMES = ["a", "b", "c", "d"]
@@ -141,7 +142,7 @@ class History:
         assert report.lookups == len(rows) == report.matches + report.mismatched + sum(report.apart.values())
 
 
-@pytest.mark.parametrize("steps", [pytest.param(15, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)])
+@few_and_many(15, 40, "steps")
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HEADRACE_HISTORIES", "6"))))
 def test_audit_finds_the_edits_and_nothing_else(seed: int, steps: int, tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')

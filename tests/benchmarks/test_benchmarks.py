@@ -20,7 +20,7 @@ def test_every_benchmark_is_found() -> None:
     assert {"audit", "cost", "fetch_transport", "latency", "memory", "stream"} <= set(BENCHMARKS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.redis
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from headrace.cli.scaffold import TEMPLATES, project_name, scaffold
 from headrace.config import Clock, Project
 from headrace.errors import ConfigError
 from headrace.events.repo_modules import own_modules
-from headrace.kafka import EmbeddedBroker
 
 NOW = datetime(2026, 3, 9, 14, 20, tzinfo=UTC)
 FILES = [
@@ -121,52 +119,6 @@ def test_unknown_template_is_told_with_those_there_are(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "shop, sensors" in done.output
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_first_apply_has_nothing_to_warn_of(tmp_path: Path, template: str) -> None:
-    scaffold(tmp_path / "made", template=template)
-    apply = [sys.executable, "-m", "headrace", "apply", "--json", "--project", str(tmp_path / "made")]
-    done = subprocess.run(apply, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["warnings"] == []
-    assert "not tried" not in done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_projects_own_tests_pass_as_a_user_runs_them(tmp_path: Path, template: str) -> None:
-    """Warnings are errors there too: what libraries warn of must not reach a user's pytest."""
-    scaffold(tmp_path / "made", template=template)
-    pytest_ = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
-    done = subprocess.run(pytest_, cwd=tmp_path / "made", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "warning" not in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.kafka
-@pytest.mark.timeout(600)
-def test_sensors_go_from_events_to_features_and_a_dataset(tmp_path: Path) -> None:
-    scaffold(tmp_path / "plant", template="sensors")
-    project = Project.load(tmp_path / "plant")
-
-    def run(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "headrace", *arguments, "--json", "--project", str(project.root)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return json.loads(done.stdout)
-
-    run("apply")
-    with EmbeddedBroker(project.broker_state_path):
-        sent = run("produce", "readings")["sent"]
-        assert run("stream", "--until-end")["events"] == sent > 20_000
-        answer = run("lookup", "--service", "overheating_model", "--key", "device_id=d03", "--key", "site=roof")
-        assert all(value is not None for value in answer["features"].values())
-        rows = sum(split["rows"] for split in run("dataset", "build", "overheating_model")["splits"].values())
-        assert rows == 15 * 24 * 5
-        assert run("dataset", "verify", str(project.state / "datasets" / "overheating_model"))["ok"]
 
 
 # --- its events
@@ -300,115 +252,3 @@ def test_command_says_what_to_do_next_and_refuses_to_do_it_twice(
     assert "headrace produce orders" in done.output
     again = CliRunner().invoke(app, ["init", "my-shop"])
     assert again.exit_code == 1
-
-
-# --- that it works
-
-
-class Shop:
-    """A new project, and the commands run in it as its README says."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-
-    def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-        command = [sys.executable, *arguments]
-        return subprocess.Popen(
-            command,
-            cwd=cwd or self.root,
-            env=self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def run(self, *arguments: str, cwd: Path | None = None) -> str:
-        with self.start(*arguments, cwd=cwd) as process:
-            out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
-        return out
-
-    def headrace(self, *arguments: str, cwd: Path | None = None) -> str:
-        return self.run("-m", "headrace.cli", *arguments, cwd=cwd)
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.headrace(*arguments, "--json"))
-
-    @contextmanager
-    def broker(self) -> Iterator[None]:
-        with self.start("-m", "headrace.cli", "dev") as process:
-            try:
-                assert process.stdout is not None
-                assert any("Topics: orders" in line for line in process.stdout)
-                yield
-            finally:
-                process.terminate()
-                process.communicate(timeout=30)
-        assert process.returncode == 0
-
-    def readme(self) -> list[list[str]]:
-        """The commands of the README, in order."""
-        lines = (self.root / "README.md").read_text().splitlines()
-        commands = [line.partition("#")[0].split() for line in lines if line.startswith("    ")]
-        assert commands.pop(0) == ["cd", self.root.name]
-        assert commands.pop() == ["pytest"]
-        assert all(program == "headrace" for program, *_ in commands)
-        return [arguments for _, *arguments in commands]
-
-    def orders(self) -> list[dict[str, Any]]:
-        with own_modules(self.root, fresh=True):
-            found: list[dict[str, Any]] = importlib.import_module("streams.orders").history()
-        return found
-
-
-def in_window(orders: list[dict[str, Any]], t: datetime, length: timedelta, slide: timedelta) -> list[dict[str, Any]]:
-    """What a window counts at `t`: its tiles reach back `length` from the one that `t` is in."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    tile = (t - epoch) // slide
-    return [o for o in orders if tile - length // slide < (o["placed_at"] - epoch) // slide <= tile]
-
-
-@pytest.mark.slow
-@pytest.mark.kafka
-def test_new_project_works_by_the_commands_of_its_readme(tmp_path: Path) -> None:
-    shop = Shop(tmp_path / "my-shop")
-    assert "headrace apply" in shop.headrace("init", "my-shop", cwd=tmp_path)
-    commands = shop.readme()
-    assert [command[0] for command in commands[:2]] == ["apply", "dev"]
-    shop.headrace(*commands[0])
-    with shop.broker():
-        for command in commands[2:]:
-            shop.headrace(*command)
-        shop.headrace("stream", "--until-end")
-        status = shop.json("status")
-        found = shop.json("lookup", "--key", "customer_id=c001", "--key", "category=books")
-        shop.run("-c", "import streams.worker; assert streams.worker.app.conf.id")
-    assert {row["lag"] for row in status["partitions"]} == {0}
-    assert_as_ordered(found, shop.orders()[: sum(row["applied"] for row in status["partitions"])])
-    manifest = json.loads((shop.root / ".headrace" / "datasets" / "reorder_model" / "manifest.json").read_text())
-    rows = {file["split"]: file["rows"] for file in manifest["files"]}
-    assert min(rows["train"], rows["test"]) > 300
-    assert not shop.json("plan")["changes"]
-
-
-def assert_as_ordered(found: dict[str, Any], orders: list[dict[str, Any]]) -> None:
-    """A lookup of c001 and books tells what the orders sent so far say, counted here once more."""
-    t, day, quarter = datetime.fromisoformat(found["at"]), timedelta(days=1), timedelta(minutes=15)
-    mine = [order for order in orders if order["customer_id"] == "c001"]
-    books = [order for order in orders if order["category"] == "books"]
-    amounts = [order["amount_cents"] for order in in_window(mine, t, 7 * day, timedelta(hours=1))]
-    assert found["features"] == {
-        "customer_orders__orders_24h": len(in_window(mine, t, day, quarter)),
-        "customer_orders__spent_cents_24h": sum(o["amount_cents"] for o in in_window(mine, t, day, quarter)),
-        "customer_orders__mean_amount_cents_7d": pytest.approx(sum(amounts) / len(amounts), rel=1e-9),
-        "customer_orders__last_amount_cents": mine[-1]["amount_cents"],
-        "customer_orders__last_coupon": next(order["coupon"] for order in reversed(mine) if order["coupon"]),
-        "category_orders__orders_1h": len(in_window(books, t, timedelta(hours=1), timedelta(minutes=1))),
-        "category_orders__items_24h": sum(order["items"] for order in in_window(books, t, day, quarter)),
-        "category_orders__max_amount_cents_24h": max(
-            order["amount_cents"] for order in in_window(books, t, day, quarter)
-        ),
-    }
-    assert found["features"]["customer_orders__orders_24h"] > 0
-    assert {view["status"] for view in found["views"].values()} == {"present"}

@@ -9,30 +9,15 @@ from pathlib import Path
 import pytest
 
 from headrace.cli.status_remarks import remarks_on_the_past
-from headrace.config import Project
 from headrace.log import LookupTable
-from headrace.plan import write_plan
-from headrace.stores import open_store
-from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
-from tests.erasure.shop import PLAN, RECORDS, Shop
+from tests.erasure.shop import PLAN, Shop, noted_shop_at
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
-    project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_file)
-    with open_store(project.store_url, writable=True) as store:
-        shop = Shop(project, store)
-        start(shop)
-        shop.deliver(*RECORDS)
-        start(shop)
+    with noted_shop_at(tmp_path) as shop:
         yield shop
-
-
-def start(shop: Shop) -> None:
-    note_origin(shop.store, shop.project.log_path, PLAN.sources.values())
 
 
 def remarks(shop: Shop) -> list[str]:
@@ -47,7 +32,7 @@ def test_project_of_which_all_is_well_has_no_remarks(shop: Shop) -> None:
 def test_log_that_was_replaced_under_its_store_is_told_until_the_rebuild(shop: Shop) -> None:
     shutil.rmtree(shop.log.path)
     (gone,) = remarks(shop)
-    start(shop)
+    shop.note_origin()
     (replaced,) = remarks(shop)
     assert gone == replaced
     assert gone.startswith("The online records of sales were made from a log that was removed or replaced since")

@@ -26,18 +26,26 @@ HOUR = 3_600_000_000
 
 @pytest.mark.slow
 @pytest.mark.kafka
-@pytest.mark.redis
-def test_workers_killed_at_random_at_failpoints_and_hanging_lose_and_double_nothing() -> None:
-    command = [sys.executable, "-m", "proofs.crash", "--short", "--json", "--seed", "4"]
+@pytest.mark.parametrize(
+    ("part", "kills", "refused"),
+    [
+        pytest.param(1, 7, 0, id="killed, views change", marks=pytest.mark.xdist_group("crash, killed")),
+        pytest.param(3, 1, 1, id="hanging", marks=[pytest.mark.redis, pytest.mark.xdist_group("crash, hanging")]),
+    ],
+)
+def test_workers_killed_at_random_at_failpoints_and_hanging_lose_and_double_nothing(
+    part: int, kills: int, refused: int
+) -> None:
+    command = [sys.executable, "-m", "proofs.crash", "--short", "--part", str(part), "--json", "--seed", "4"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    parts = json.loads(done.stdout)["parts"]
-    assert all(part["findings"]["mismatches"] == [] for part in parts)
-    assert all(part["findings"]["logged"] > 1_000 for part in parts)
-    assert all(part["findings"]["dead_letters"] > 20 for part in parts)
-    assert all(part["findings"]["compared"] > 5_000 for part in parts)
-    assert sum(part["kills"] for part in parts) >= 6
-    assert sum(part["refused"] for part in parts) >= 1
+    (told,) = json.loads(done.stdout)["parts"]
+    assert told["findings"]["mismatches"] == []
+    assert told["findings"]["logged"] > 1_000
+    assert told["findings"]["dead_letters"] > 20
+    assert told["findings"]["compared"] > 5_000
+    assert told["kills"] >= kills
+    assert told["refused"] >= refused
 
 
 @pytest.mark.slow

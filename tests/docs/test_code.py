@@ -56,9 +56,8 @@ def test_every_block_says_what_it_is() -> None:
 @pytest.mark.filterwarnings("ignore:This event moves the record clock:headrace.errors.HeadraceWarning")
 @pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "python"])
 def test_python_runs(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, language: str, code: str) -> None:
-    for name, value in deployment.environment.items():
-        if name.startswith("HEADRACE_"):
-            monkeypatch.setenv(name, value)
+    for name, value in deployment.variables.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.chdir(ROOT)
     with quiet_feast():
         # A module of its own: what classes annotate their fields with is looked up there.

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tests.commands import Commands
+
 ROOT = Path(__file__).parents[2]
 
 
 @dataclass
-class Deployment:
+class Deployment(Commands):
     """A state folder and the environment that points commands at it.
 
     Args:
@@ -29,28 +27,15 @@ class Deployment:
     settings: dict[str, str]
 
     @property
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         settings = {
             f"HEADRACE_{name.upper()}": value for name, value in {"state": str(self.state), **self.settings}.items()
         }
-        return {**os.environ, "HEADRACE_PROJECT": str(ROOT), **settings}
+        return {"HEADRACE_PROJECT": str(ROOT), **settings}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; the caller waits for it."""
-        command = [sys.executable, "-m", "headrace.cli", *arguments]
-        return subprocess.Popen(
-            command, env=self.environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """Run a command to its end; its standard output."""
-        with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=240)
-        assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
-        return out if code == 0 else out + err
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json"))
+    @property
+    def folder(self) -> Path:
+        return ROOT
 
 
 class Oracle:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +13,7 @@ from kafka import KafkaProducer
 from headrace.declare import compile_repo
 from headrace.plan import write_plan
 from headrace.state import LocalState
+from tests.commands import Commands
 
 _EVENTS = """from pydantic import AwareDatetime, BaseModel
 
@@ -56,7 +54,7 @@ entity_key_serialization_version: 3
 
 
 @dataclass
-class Rides:
+class Rides(Commands):
     """The project.
 
     Args:
@@ -88,29 +86,13 @@ class Rides:
     def state(self) -> Path:
         return self.root / ".headrace"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; the caller waits for it."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "headrace.cli", *arguments],
-            env={**os.environ, "HEADRACE_PROJECT": str(self.root), "COLUMNS": "400"},
-            cwd=self.root,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"HEADRACE_PROJECT": str(self.root), "COLUMNS": "400"}
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """Run a command to its end; what it said."""
-        with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=240)
-        assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
-        return out + err
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        with self.start(*arguments, "--json") as process:
-            out, err = process.communicate(timeout=240)
-        assert process.returncode == code, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
-        return json.loads(out)
+    @property
+    def folder(self) -> Path:
+        return self.root
 
     def send(self, address: str, *fares: int, partition: int = 0) -> None:
         """Send a ride of driver d1 for each fare."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from headrace.errors import StoreUnavailableError
 from headrace.kafka import EmbeddedBroker
 from headrace.log import EventLog
 from headrace.plan import Plan, read_plan
 from headrace.state import LocalState
+from headrace.stores import open_store
 from tests.e2e.flights import Deployment, Oracle, assert_same
 from tests.waits import wait_until
 
@@ -171,10 +172,10 @@ def test_killed_workers_end_with_the_same_features_and_the_same_log(
     killed.state.mkdir()
     (killed.state / "plan.json").write_bytes((straight.state / "plan.json").read_bytes())
     killed_while_working = 0
-    for wait_s in (0.0, 0.15, 0.4):
+    for _ in range(3):
+        applied = _applied(killed)
         with killed.start("stream", "--until-end", "--json") as worker:
-            wait_until(partial(_begun_or_ended, killed, worker), "the worker to begin")
-            time.sleep(wait_s)
+            wait_until(partial(_goes_on_or_ended, killed, worker, applied), "the worker to apply more")
             killed_while_working += worker.poll() is None
             worker.send_signal(signal.SIGKILL)
     assert killed_while_working
@@ -191,16 +192,14 @@ def test_killed_workers_end_with_the_same_features_and_the_same_log(
     ]
 
 
-def _begun_or_ended(deployment: Deployment, worker: subprocess.Popen[str]) -> bool:
-    return worker.poll() is not None or _has_begun(deployment)
+def _goes_on_or_ended(deployment: Deployment, worker: subprocess.Popen[str], applied: int) -> bool:
+    return worker.poll() is not None or _applied(deployment) > applied
 
 
-def _has_begun(deployment: Deployment) -> bool:
-    from headrace.errors import StoreUnavailableError
-    from headrace.stores import open_store
-
+def _applied(deployment: Deployment) -> int:
+    """How many records the online store has applied."""
     try:
         with open_store(f"lmdb:{deployment.state / 'online'}", writable=False) as store:
-            return bool(store.positions())
+            return sum(position.offset + 1 for position in store.positions().values())
     except StoreUnavailableError:
-        return False
+        return 0

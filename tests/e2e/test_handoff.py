@@ -90,9 +90,8 @@ def test_changed_view_goes_live_under_load_and_rolls_back(
     with deployment.start("stream") as worker:
         try:
             wait_until_caught_up(deployment)
-            for name, value in deployment.environment.items():
-                if name.startswith("HEADRACE_"):
-                    monkeypatch.setenv(name, value)
+            for name, value in deployment.variables.items():
+                monkeypatch.setenv(name, value)
             with FeatureClient(Project.load(ROOT)) as client, Server(client) as server:
                 second = change(deployment, 3)
                 with deployment.start(

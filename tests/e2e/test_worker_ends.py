@@ -26,7 +26,7 @@ from headrace.kafka import EmbeddedBroker
 from headrace.plan import Plan, write_plan
 from headrace.state import LocalState
 from tests.e2e.flights import ROOT, Deployment
-from tests.servers.kafka import ApacheKafka
+from tests.servers.kafka import WITH_RIGHTS, ApacheKafka
 from tests.servers.redis import RedisServer
 from tests.waits import wait_until
 
@@ -44,12 +44,8 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def kafka(kafka_classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """An Apache Kafka that asks who may do what."""
-    settings = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-    }
-    server = ApacheKafka(tmp_path_factory.mktemp("kafka"), kafka_classpath, settings)
+    """An Apache Kafka whose rights these tests change for all topics and groups."""
+    server = ApacheKafka(tmp_path_factory.mktemp("kafka"), kafka_classpath, WITH_RIGHTS)
     server.start()
     yield server
     server.stop()
@@ -121,9 +117,7 @@ def is_in(deployment: Deployment, *states: str) -> Callable[[], bool]:
 
 
 def health(deployment: Deployment) -> int:
-    with deployment.start("health") as process:
-        process.communicate(timeout=60)
-    return process.returncode
+    return deployment.end("health").code
 
 
 def stop(worker: subprocess.Popen[str]) -> None:
@@ -300,7 +294,7 @@ def test_broker_that_goes_away_is_said_once_and_the_state_is_unknown(tmp_path: P
         deployment = deploy(tmp_path, plan, broker.address)
         deployment.json("produce", "weather", "--limit", "300")
         assert deployment.json("stream", "--until-end")["events"] == 300
-    told = json.loads(deployment.run("status", "--json", code=AWAY).splitlines()[0])
+    told = deployment.json("status", code=AWAY)
     assert told["unknown"] == ["broker"]
     assert told["worker_runs"] is False
     for row in told["partitions"]:
@@ -314,7 +308,7 @@ def test_store_that_cannot_be_asked_shows_as_unknown_and_not_as_zero(tmp_path: P
         deployment.json("produce", "weather", "--limit", "300")
         deployment.json("stream", "--until-end")
         away = Deployment(deployment.state, {**deployment.settings, "store": "redis://127.0.0.1:9/0"})
-        told = json.loads(away.run("status", "--json", code=AWAY).splitlines()[0])
+        told = away.json("status", code=AWAY)
     assert told["unknown"] == ["store"]
     assert told["store"] is None
     assert {row["applied"] for row in told["partitions"]} == {None}

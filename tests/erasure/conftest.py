@@ -5,19 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config import Project
-from headrace.plan import write_plan
-from headrace.stores import open_store
-from tests.erasure.shop import PLAN, RECORDS, Shop
+from tests.erasure.shop import RECORDS, Shop, empty_shop_at
 
 
 @pytest.fixture
 def empty_shop(tmp_path: Path) -> Iterator[Shop]:
-    (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
-    project = Project.load(tmp_path)
-    write_plan(PLAN, project.plan_file)
-    with open_store(project.store_url, writable=True) as store:
-        yield Shop(project, store)
+    with empty_shop_at(tmp_path) as shop:
+        yield shop
 
 
 @pytest.fixture

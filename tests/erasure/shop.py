@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from headrace.config import Clock, Project
@@ -10,9 +13,10 @@ from headrace.erasure import ErasureFilter, Forgotten, forget
 from headrace.events.decode import EventDecoder
 from headrace.log import EventLog
 from headrace.lookup import FeatureClient
-from headrace.plan import Column, DType, Feature, Plan, View
-from headrace.stores import CatalogueChange, OnlineStore
+from headrace.plan import Column, DType, Feature, Plan, View, write_plan
+from headrace.stores import CatalogueChange, OnlineStore, open_store
 from headrace.worker.pipeline import Pipeline
+from headrace.worker.record_origin import note_origin
 from tests.worker.shop import SHOPS, SOURCE, KeptLetters, Sale, one_round, record
 
 SHOP = Column(name="shop", dtype=DType.STRING, nullable=False)
@@ -51,6 +55,10 @@ class Shop:
         worker.process(one_round(*records))
         worker.flush()
 
+    def note_origin(self) -> None:
+        """What a worker that starts notes: what the store is made from."""
+        note_origin(self.store, self.project.log_path, PLAN.sources.values())
+
     def forget(self, **entity: Any) -> Forgotten:
         return forget(self.project, PLAN, self.store, entity, alone=True)
 
@@ -64,6 +72,26 @@ class Shop:
         feature = "pieces_ever" if view == "shop_sales" else "ever"
         found = client.get_online_features([f"{view}:{feature}"], [keys]).to_dict()
         return int(found[f"{view}__{feature}"][0])
+
+
+@contextmanager
+def empty_shop_at(root: Path) -> Iterator[Shop]:
+    """A project with nothing sold, on the record clock, and its open store."""
+    (root / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
+    project = Project.load(root)
+    write_plan(PLAN, project.plan_file)
+    with open_store(project.store_url, writable=True) as store:
+        yield Shop(project, store)
+
+
+@contextmanager
+def noted_shop_at(root: Path) -> Iterator[Shop]:
+    """A project that delivered `RECORDS`, whose workers have noted where records come from."""
+    with empty_shop_at(root) as shop:
+        shop.note_origin()
+        shop.deliver(*RECORDS)
+        shop.note_origin()
+        yield shop
 
 
 RECORDS = [

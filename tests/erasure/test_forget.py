@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from headrace.audit import audit_lookups
 from headrace.config import Clock, Project
-from headrace.erasure import Erasure, Forgotten, Ledger, forget, forget_all, inventory_of, places_of
-from headrace.errors import ConfigError, LookupRequestError
-from headrace.log import EventLog, LookupTable
+from headrace.erasure import Ledger, forget, inventory_of, places_of
+from headrace.errors import LookupRequestError
+from headrace.log import LookupTable
 from headrace.log.topic_history import TopicHistory, TopicNotes
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan
 from headrace.records.applier import Applier
-from headrace.state import LocalState
 from headrace.stores import CatalogueChange
-from headrace.stores.lmdb.store import LmdbStore
-from headrace.worker import startup
 from headrace.worker.log_rows import batch_of_rows
-from headrace.worker.record_origin import note_origin
 from headrace.worker.startup import refill
 from tests.erasure.shop import BOTH, IDENTITY, PLAN, RECORDS, Shop
 from tests.worker.shop import NOON, SHOPS, SOURCE, Renewed, one_round, record
@@ -231,127 +224,6 @@ def test_other_entities_lose_nothing_to_a_ledger(shop: Shop) -> None:
     assert shop.logged() == [("b", 0, 1), ("b", 0, 4), ("aa", 0, 5)]
 
 
-STEPS: dict[str, tuple[Any, str]] = {
-    "the ledger's first word": (Ledger, "begin"),
-    "the online records": (LmdbStore, "delete"),
-    "the log": (EventLog, "erase"),
-    "the recorded lookups": (LookupTable, "erase"),
-    "the sync": (LmdbStore, "sync"),
-    "the datasets": (forgetting, "datasets_holding"),
-    "the records made anew": (startup, "refill"),
-    "the receipt": (forgetting, "_write_receipt"),
-    "the ledger's last word": (Ledger, "finish"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-def test_erasure_that_dies_at_any_step_is_finished_by_forgetting_again(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, step: str, when: str
-) -> None:
-    note_origin(shop.store, shop.project.log_path, PLAN.sources.values())
-    with FeatureClient(shop.project, plan=PLAN, store=shop.store, audit=1) as client:
-        client.get_online_features("shop_sales:*", [{"shop": "a"}, {"shop": "b"}])
-        client.get_online_features("by_pieces:*", [{"pieces": 1}, {"pieces": 2}])
-    owner, name = STEPS[step]
-    real = getattr(owner, name)
-
-    def die(*given: Any, **named: Any) -> None:
-        if when == "after":
-            real(*given, **named)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as broken:
-        broken.setattr(owner, name, die)
-        with pytest.raises(KeyboardInterrupt):
-            erase_as_the_command_does(shop, "a")
-    assert audit_lookups(shop.project).ok
-    if (step, when) != ("the ledger's last word", "after"):
-        assert not any(one.is_finished for one in Ledger.load(shop.project.erasures).erasures.values())
-    done = erase_as_the_command_does(shop, "a")
-    (erasure,) = Ledger.load(shop.project.erasures).erasures.values()
-    assert (erasure.is_finished, erasure.rows) == (True, {"sales": 4})
-    assert shop.logged() == [("b", 0, 1), ("c", 1, 1)]
-    assert (shop.counts("shop_sales", shop="a"), shop.counts("shop_sales", shop="b")) == (0, 2)
-    assert (shop.counts("by_pieces", pieces=2), shop.counts("by_pieces", pieces=1)) == (1, 0)
-    kept = [json.loads(row["keys"]) for rows in LookupTable(shop.project.audit_path).read() for row in rows]
-    assert {"shop": "a"} not in kept
-    assert audit_lookups(shop.project).ok
-    receipts = [json.loads(path.read_text()) for path in (shop.project.state / "erasure" / "receipts").glob("*.json")]
-    assert any(receipt["removed"]["log_events"] == {"sales": 4} for receipt in receipts)
-    assert done.log_versions == {"sales": shop.log.version()}
-
-
-def erase_as_the_command_does(shop: Shop, name: str) -> Forgotten:
-    def anew() -> None:
-        startup.refill(shop.store, shop.project, PLAN)
-
-    (done,) = forget_all(shop.project, PLAN, shop.store, [{"shop": name}], alone=True, make_anew=anew)
-    return done
-
-
-# --- what is left to read
-
-
-def test_two_erasures_at_once_are_both_kept(shop: Shop) -> None:
-    folder = shop.project.erasures
-    shop.forget(shop="c")
-    one, other = Ledger.load(folder), Ledger.load(folder)
-    for ledger, name in ((one, "a"), (other, "b")):
-        ledger.add(Erasure(("shop",), ledger.digest({"shop": name}), 1, 2, {"sales": {0: 3}}, {}))
-    assert set(Ledger.load(folder).erasures) == {one.digest({"shop": name}) for name in "abc"}
-
-
-def test_receipt_says_what_and_where_but_not_who(shop: Shop) -> None:
-    done = shop.forget(shop="a")
-    receipt = json.loads(Path(done.receipt).read_text())
-    assert receipt["entity"] == ["shop"]
-    assert receipt["hmac_sha256"] == Ledger.load(shop.project.erasures).digest({"shop": "a"})
-    assert receipt["removed"] == {
-        "online_records": {"shop_sales": 2, "both": 3},
-        "log_events": {"sales": 4},
-        "recorded_lookups": 0,
-    }
-    assert receipt["versions"]["log"] == {"sales": shop.log.version()}
-    assert receipt["stays_out"]["through_offset"] == {"sales": {"0": 3, "1": 1}}
-    assert '"a"' not in Path(done.receipt).read_text()
-
-
-def test_secret_is_its_owners_and_every_projects_own(shop: Shop, tmp_path: Path) -> None:
-    shop.forget(shop="a")
-    assert (shop.project.state / "erasure" / "secret").stat().st_mode & 0o777 == 0o600
-    other = Ledger.load(LocalState(tmp_path / "elsewhere"))
-    assert other.digest({"shop": "a"}) not in Ledger.load(shop.project.erasures).erasures
-
-
-@pytest.mark.parametrize("lost", ["secret", "ledger.json"])
-def test_damaged_ledger_stops_the_worker_instead_of_letting_all_back_in(shop: Shop, lost: str) -> None:
-    shop.forget(shop="a")
-    (shop.project.state / "erasure" / lost).write_text("")
-    with pytest.raises(ConfigError, match="ledger of erasures"):
-        shop.deliver(*RECORDS)
-
-
-def test_datasets_that_still_hold_it_are_named(shop: Shop) -> None:
-    def dataset(folder: Path, **columns: Any) -> str:
-        (folder / "train").mkdir(parents=True)
-        pq.write_table(pa.table(columns), folder / "train" / "part-00000.parquet")
-        files = [{"split": "train", "path": "train/part-00000.parquet"}]
-        (folder / "manifest.json").write_text(json.dumps({"dataset": folder.name, "files": files}))
-        return str(folder / "manifest.json")
-
-    root, state = shop.project.root, shop.project.state
-    held = dataset(state / "datasets" / "held", shop=["a", "b", "a"])
-    dataset(state / "datasets" / "free", shop=["b", None])
-    dataset(root / "exports" / "features_only", ever=[1, 2])
-    unreadable = dataset(root / "exports" / "cut_short", shop=["a"])
-    (root / "exports" / "cut_short" / "train" / "part-00000.parquet").write_bytes(b"PAR1")
-    (root / "exports" / "manifest.json").write_text("{}")
-    found = {(holder.manifest, holder.rows) for holder in shop.forget(shop="a").datasets}
-    assert found == {(held, 2), (unreadable, None)}
-
-
 def test_audit_compares_nothing_from_before_an_erasure_and_all_from_after_it(shop: Shop) -> None:
     def serve(pieces: int) -> None:
         with FeatureClient(shop.project, plan=PLAN, store=shop.store, audit=1) as client:
@@ -432,25 +304,6 @@ def test_beside_workers_views_to_make_anew_are_named_and_left_to_them(shop: Shop
 
 
 # --- the receipt
-
-
-def test_a_person_with_the_secret_can_check_whom_a_receipt_is_about(shop: Shop) -> None:
-    receipt = json.loads(Path(shop.forget(shop="a").receipt).read_text())
-    secret = bytes.fromhex((shop.project.state / "erasure" / "secret").read_text().strip())
-    told = [
-        hmac.new(secret, json.dumps([["shop"], [name]], separators=(",", ":")).encode(), hashlib.sha256).hexdigest()
-        for name in ("a", "b")
-    ]
-    assert (receipt["hmac_sha256"] == told[0], receipt["hmac_sha256"] == told[1]) == (True, False)
-
-
-def test_datasets_elsewhere_are_named_where_one_says_so(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    pq.write_table(pa.table({"shop": ["a"]}), elsewhere / "part.parquet")
-    (elsewhere / "manifest.json").write_text(json.dumps({"dataset": "far", "files": [{"path": "part.parquet"}]}))
-    done = forget(shop.project, PLAN, shop.store, {"shop": "a"}, alone=True, folders=[elsewhere])
-    assert [(holder.manifest, holder.rows) for holder in done.datasets] == [(str(elsewhere / "manifest.json"), 1)]
-    assert (elsewhere / "part.parquet").exists()
 
 
 def test_erasure_from_a_store_that_was_emptied_knows_the_topic_by_the_notes_beside_the_log(shop: Shop) -> None:

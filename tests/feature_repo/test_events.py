@@ -175,7 +175,7 @@ def test_all_published_weather_is_taken(observation: type[BaseModel], weather: p
         observation.model_validate({**values, "event_timestamp": hour})
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(20, id="a_sample")])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.long, id="all"), pytest.param(20, id="a_sample")])
 def test_published_flights_are_taken(departure: type[BaseModel], flights: pd.DataFrame, every: int) -> None:
     assert len(flights) == 336_776
     fields = ["origin", "carrier", "flight", "tailnum", "dest", "dep_delay", "distance", "time_hour", "minute"]

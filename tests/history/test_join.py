@@ -17,6 +17,7 @@ from headrace.errors import PlanError
 from headrace.history import PointInTimeJoin
 from headrace.history.limits import Limits
 from headrace.plan import DType, Feature, View
+from tests.examples import few_and_many
 from tests.history.conftest import LogOf
 from tests.history.oracle import Event, Row
 from tests.history.rides import (
@@ -42,9 +43,7 @@ LIMITS = st.builds(
 )
 """How an answer is found; never the answer."""
 
-EXAMPLES = pytest.mark.parametrize(
-    "examples", [pytest.param(3, id="few"), pytest.param(40, id="many", marks=pytest.mark.slow)]
-)
+EXAMPLES = few_and_many(3, 40)
 
 WINDOWS = st.sampled_from([(1, 1), (9, 1), (7, 7), (30, 10), (60, 15), (500, 5), None])
 

@@ -17,6 +17,7 @@ from headrace.log.log_columns import FIRST_IMPORT
 from headrace.plan import DType, Feature, View
 from proofs import brute
 from proofs.check import same
+from tests.examples import few_and_many
 from tests.history.conftest import LogOf
 from tests.history.oracle import Event, Row
 from tests.history.rides import SOURCE, assert_as_brute_force, counted, join, plan_of, ride, spine_of, view_of
@@ -96,7 +97,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
     return kept, draw(st.lists(row, min_size=1, max_size=20))
 
 
-@pytest.mark.parametrize("examples", [pytest.param(3, id="few"), pytest.param(200, id="many", marks=pytest.mark.slow)])
+@few_and_many(3, 200)
 def test_evidence_is_what_brute_force_finds(log_of: LogOf, examples: int) -> None:
     view = sales_view()
 

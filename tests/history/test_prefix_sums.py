@@ -4,11 +4,11 @@ import math
 from fractions import Fraction
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.history.prefix_sums import Sums, double_sum, integer_sum, prefix, tracks_of
+from tests.examples import few_and_many
 
 ANY_SIZE = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(
     [5e-324, -5e-324, 1e300, -1e300, 0.1, 0.0]
@@ -21,7 +21,7 @@ def sums_of(tracks: list[np.ndarray], first: int, last: int) -> Sums:
     return [prefix(track)[[last]] - prefix(track)[[first]] for track in tracks]
 
 
-@pytest.mark.parametrize("examples", [pytest.param(30, id="few"), pytest.param(300, id="many", marks=pytest.mark.slow)])
+@few_and_many(30, 300)
 def test_sum_of_doubles_is_the_one_nearest_to_the_exact_sum(examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(values=st.lists(ANY_SIZE, min_size=12, max_size=12), span=SPANS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from confluent_kafka import Producer
 
@@ -28,18 +26,15 @@ def test_a_topic_made_anew_has_another_id(apache_kafka: ApacheKafka, topic_name:
     assert first.topic_id != second.topic_id
 
 
-def test_a_topic_keeps_its_id_and_its_records_when_the_broker_is_killed(kafka_classpath: str, tmp_path: Path) -> None:
-    server = ApacheKafka(tmp_path, kafka_classpath)
-    try:
-        server.start()
-        server.create_topic("kept")
-        producer = Producer({"bootstrap.servers": server.address, "acks": "all"})
-        producer.produce("kept", b"event")
-        assert producer.flush(30) == 0
-        before = described(server, "kept")
-        server.kill()
-        server.start()
-        assert described(server, "kept") == before
-        assert end_offsets(server.connection, ["kept"]) == {("kept", 0): 1}
-    finally:
-        server.stop()
+def test_a_topic_keeps_its_id_and_its_records_when_the_broker_is_killed(
+    spare_kafka: ApacheKafka, topic_name: str
+) -> None:
+    spare_kafka.create_topic(topic_name)
+    producer = Producer({"bootstrap.servers": spare_kafka.address, "acks": "all"})
+    producer.produce(topic_name, b"event")
+    assert producer.flush(30) == 0
+    before = described(spare_kafka, topic_name)
+    spare_kafka.kill()
+    spare_kafka.start()
+    assert described(spare_kafka, topic_name) == before
+    assert end_offsets(spare_kafka.connection, [topic_name]) == {(topic_name, 0): 1}

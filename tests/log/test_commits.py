@@ -13,7 +13,7 @@ from headrace.errors import LogError
 from headrace.log import EventLog, Upkeep
 from headrace.log.commits import commits_of, keep_readable, trim_commits
 from tests.log.conftest import SOURCE, rows
-from tests.log.test_compaction import NEVER, held, scanned, trickle, trickled
+from tests.log.trickles import NEVER, held, scanned, trickle, trickled
 
 HOUR = 3600.0
 

@@ -1,10 +1,7 @@
-"""Compaction changes where rows lie and nothing else, whatever goes on beside it."""
+"""Compaction changes where rows lie, and nothing else."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from headrace.errors import LogError, LogUnavailableError
-from headrace.log import EventLog, LookupTable, Upkeep
+from headrace.errors import LogError
+from headrace.log import EventLog
 from headrace.log import compaction as compacting
 from headrace.log.log_columns import FIRST_IMPORT
-from headrace.log.parquet_files import GROUP_ROWS, write_files
+from headrace.log.parquet_files import GROUP_ROWS
 from headrace.plan import Column, DType
 from tests.log.conftest import DAY, SOURCE, rows
-
-NEVER = Upkeep(small_files=0)
-Row = dict[str, Any]
-
-
-def held(log: EventLog, version: int | None = None) -> list[Row]:
-    """Every row of a version, by position, read from its files alone."""
-    read = [pq.ParquetFile(file.path).read().to_pylist() for file in log.snapshot(version).files]
-    return sorted((row for table in read for row in table), key=lambda row: (row["_partition"], row["_offset"]))
-
-
-def scanned(log: EventLog, **options: Any) -> list[tuple[int, int]]:
-    return [
-        (row["_partition"], row["_offset"])
-        for batch in log.scan(**options)
-        for row in batch.select(["_partition", "_offset"]).to_pylist()
-    ]
-
-
-def trickled(root: Path, appends: int, rule: Upkeep = NEVER, *, step_us: int = 1_000_000) -> EventLog:
-    """A log that got ten rows at a time, of two partitions in turn."""
-    log = EventLog(root, SOURCE, rule)
-    for number in range(appends):
-        trickle(log, number, step_us=step_us)
-    return log
-
-
-def trickle(log: EventLog, number: int, *, step_us: int = 1_000_000) -> None:
-    partition, first = number % 2, number // 2 * 10
-    log.append(rows(partition, range(first, first + 10), step_us=step_us), {partition: first + 9})
+from tests.log.trickles import NEVER, held, scanned, trickle, trickled
 
 
 def test_compaction_leaves_one_file_a_date_with_the_same_rows(tmp_path: Path) -> None:
@@ -163,196 +131,6 @@ def test_row_groups_of_a_large_file_are_read_as_far_as_they_are_needed(
     assert scanned(log) == [(partition, offset) for partition in (0, 1) for offset in range(2 * half)]
 
 
-# --- what goes on beside it
-
-
-@pytest.mark.slow
-def test_appends_beside_a_compaction_all_land(tmp_path: Path) -> None:
-    """A worker in its own process appends while this one compacts repeatedly: no row is lost or doubled."""
-    trickled(tmp_path, 30)
-    context = multiprocessing.get_context("spawn")
-    worker = context.Process(target=append_on, args=(tmp_path, 30, 40))
-    worker.start()
-    log, merges = EventLog(tmp_path, SOURCE), 0
-    while worker.is_alive():
-        merges += log.compact().rows > 0
-    worker.join()
-    assert worker.exitcode == 0
-    assert merges
-    log.compact()
-    assert [(row["_partition"], row["_offset"]) for row in held(log)] == [(p, o) for p in (0, 1) for o in range(350)]
-    assert log.last_offsets() == {0: 349, 1: 349}
-    assert len(log.snapshot().files) == 1
-
-
-@pytest.mark.slow
-def test_everything_at_once_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """A worker appends and merges by itself, while others compact, vacuum without any retention, erase and read."""
-    everything_at_once(tmp_path, 40)
-
-
-@pytest.mark.slow
-def test_everything_at_once_for_longer_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    everything_at_once(tmp_path, 300)
-
-
-def everything_at_once(root: Path, appends: int) -> None:
-    trickled(root, 10)
-    context = multiprocessing.get_context("spawn")
-    worker = context.Process(target=append_and_merge, args=(root, 10, appends))
-    worker.start()
-    log, turn = EventLog(root, SOURCE), 0
-    while worker.is_alive():
-        turn += 1
-        log.compact()
-        log.vacuum(retention_s=0)
-        if turn % 5 == 0:
-            log.erase({"sensor": pa.scalar("s1")}, alone=False)
-        seen = [offset for partition, offset in scanned_with_patience(log) if partition == 0]
-        assert seen == list(range(len(seen)))
-    worker.join()
-    assert worker.exitcode == 0
-    assert turn
-    end = (10 + appends) // 2 * 10 - 1
-    log.erase({"sensor": pa.scalar("s1")}, alone=True)
-    assert [(row["_partition"], row["_offset"]) for row in held(log)] == [(0, offset) for offset in range(end + 1)]
-    assert log.last_offsets([0, 1]) == {0: end, 1: end}
-    log.vacuum(retention_s=0)
-    assert all(b"s1" not in path.read_bytes() for path in log.path.glob("_date=*/*.parquet"))
-
-
-def scanned_with_patience(log: EventLog) -> list[tuple[int, int]]:
-    """A reader whose files are vacuumed at once, without any retention, reads again."""
-    while True:
-        try:
-            return scanned(log)
-        except LogUnavailableError:
-            continue
-
-
-def append_and_merge(root: Path, first: int, count: int) -> None:
-    log = EventLog(root, SOURCE, Upkeep(small_files=4))
-    for number in range(first, first + count):
-        trickle(log, number)
-
-
-def append_on(root: Path, first: int, count: int) -> None:
-    log = EventLog(root, SOURCE, NEVER)
-    for number in range(first, first + count):
-        trickle(log, number)
-
-
-def test_append_between_reading_and_committing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = trickled(tmp_path, 6)
-    between(monkeypatch, lambda: trickle(EventLog(tmp_path, SOURCE, NEVER), 6))
-    done = log.compact()
-    assert (done.before, done.rows) == (6, 60)
-    assert len(held(log)) == 70
-    assert len(log.snapshot().files) == 2
-
-
-def test_files_that_an_erasure_replaced_meanwhile_do_not_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = trickled(tmp_path, 6)
-
-    def erase() -> None:
-        EventLog(tmp_path, SOURCE).erase({"sensor": pa.scalar("s1")}, alone=False)
-
-    between(monkeypatch, erase)
-    assert log.compact().rows == 0
-    assert {row["sensor"] for row in held(log)} == {"s0"}
-    everything = [pq.ParquetFile(path).read(["sensor"]).to_pylist() for path in log.path.glob("_date=*/*.parquet")]
-    assert {row["sensor"] for file in everything for row in file} == {"s0"}
-
-
-def between(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
-    """Have something happen once, after a merged file was written and before it is committed."""
-    written = write_files
-
-    def write_and_wait(*args: Any, **options: Any) -> Any:
-        actions = written(*args, **options)
-        monkeypatch.setattr(compacting, "write_files", written)
-        what()
-        return actions
-
-    monkeypatch.setattr(compacting, "write_files", write_and_wait)
-
-
-def test_scan_that_is_under_way_is_not_disturbed(tmp_path: Path) -> None:
-    log = trickled(tmp_path, 20)
-    scan = log.scan(batch_rows=1)
-    first = next(scan).num_rows
-    EventLog(tmp_path, SOURCE).compact()
-    assert first + sum(batch.num_rows for batch in scan) == 200
-
-
-def test_of_two_compactions_at_once_one_does_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = trickled(tmp_path, 4)
-    done: list[int] = []
-    between(monkeypatch, lambda: done.append(EventLog(tmp_path, SOURCE).compact().rows))
-    assert log.compact().rows == 0
-    assert done == [40]
-    assert len(held(log)) == 40
-    assert len(list(log.path.glob("_date=*/*.parquet"))) == 5  # the four that were merged stay for older versions
-
-
-@pytest.mark.slow
-def test_compaction_that_is_killed_leaves_a_file_that_a_vacuum_removes_once_it_is_old(tmp_path: Path) -> None:
-    log = killed_in_the_middle(tmp_path)
-    (left,) = log.path.glob("_date=*/merged-*.parquet")
-    assert log.vacuum(retention_s=0).files == 0
-    os.utime(left, (0, 0))
-    assert log.vacuum(retention_s=0).files == 1
-    assert not left.exists()
-    assert len(held(log)) == 40
-
-
-@pytest.mark.slow
-def test_erasure_removes_what_a_killed_compaction_left_at_once(tmp_path: Path) -> None:
-    log = killed_in_the_middle(tmp_path)
-    log.erase({"sensor": pa.scalar("s1")}, alone=False)
-    assert all(b"s1" not in path.read_bytes() for path in log.path.glob("_date=*/*.parquet"))
-    assert len(held(log)) == 20
-
-
-@pytest.mark.slow
-def test_two_erasures_at_once_leave_nothing_of_either(tmp_path: Path) -> None:
-    trickled(tmp_path, 20, step_us=DAY // 5)
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=erase_sensor, args=(tmp_path, name)) for name in ("s0", "s1")]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join()
-    assert [other.exitcode for other in others] == [0, 0]
-    log = EventLog(tmp_path, SOURCE)
-    assert held(log) == []
-    assert not list(log.path.glob("_date=*/*.parquet"))
-    assert DeltaTable(log.path).metadata().configuration["delta.appendOnly"] == "true"
-
-
-def erase_sensor(root: Path, name: str) -> None:
-    EventLog(root, SOURCE).erase({"sensor": pa.scalar(name)}, alone=False)
-
-
-def killed_in_the_middle(root: Path) -> EventLog:
-    """A log whose compaction was killed after it wrote a merged file, and before the commit."""
-    log = trickled(root, 4)
-    context = multiprocessing.get_context("spawn")
-    victim = context.Process(target=die_before_the_commit, args=(root,))
-    victim.start()
-    victim.join()
-    assert victim.exitcode == 9
-    assert len(list(log.path.glob("_date=*/*.parquet"))) == 5
-    return log
-
-
-def die_before_the_commit(root: Path) -> None:
-    DeltaTable.create_write_transaction = lambda *_, **__: os._exit(9)  # type: ignore[method-assign]
-    EventLog(root, SOURCE).compact()
-
-
 def test_damaged_file_ends_it_and_is_named(tmp_path: Path) -> None:
     log = trickled(tmp_path, 4)
     path = Path(log.snapshot().files[0].path)
@@ -360,66 +138,3 @@ def test_damaged_file_ends_it_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=f"{path.name} does not read"):
         log.compact()
     assert log.version() == 4
-
-
-# --- by itself
-
-
-@pytest.mark.slow
-def test_thousands_of_tiny_appends_leave_a_bounded_number_of_files(tmp_path: Path) -> None:
-    rule = Upkeep(small_files=4)
-    log = EventLog(tmp_path, SOURCE, rule)
-    most = 0
-    for number in range(150):
-        trickle(log, number, step_us=DAY // 1500)
-        if number % 10 == 9:
-            snapshot = log.snapshot()
-            most = max(most, len(snapshot.files))
-            assert len(snapshot.files) <= len({file.date for file in snapshot.files}) * (3 * 4 + 8)
-    assert most < 30
-    assert scanned(log) == [(partition, offset) for partition in (0, 1) for offset in range(750)]
-    assert log.last_offsets() == {0: 749, 1: 749}
-
-
-@pytest.mark.slow
-def test_three_thousand_appends_of_a_worker_leave_a_bounded_number_of_files(tmp_path: Path) -> None:
-    log = trickled(tmp_path, 3000, Upkeep())
-    assert len(log.snapshot().files) < 3 * 32 + 8
-    assert [(row["_partition"], row["_offset"]) for row in held(log)] == [(p, o) for p in (0, 1) for o in range(15_000)]
-
-
-def test_worker_that_starts_anew_often_still_merges(tmp_path: Path) -> None:
-    for number in range(24):
-        trickle(EventLog(tmp_path, SOURCE, Upkeep(small_files=8)), number)
-    assert len(EventLog(tmp_path, SOURCE).snapshot().files) <= 8
-
-
-def test_merging_never_fails_an_append(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = trickled(tmp_path, 6)
-    Path(log.snapshot().files[0].path).write_bytes(b"PAR1")
-    fresh = EventLog(tmp_path, SOURCE, Upkeep(small_files=4))
-    trickle(fresh, 6)
-    assert "were not merged" in caplog.text
-    assert fresh.last_offsets() == {0: 39, 1: 29}
-
-
-def test_recorded_lookups_are_merged_too(tmp_path: Path) -> None:
-    lookups = LookupTable(tmp_path / "audit", replace(Upkeep(), small_files=0))
-    for number in range(5):
-        lookups.append([lookup(number)])
-    done = lookups.compact()
-    assert (done.before, done.after) == (5, 1)
-    assert [row for found in lookups.read() for row in found] == [lookup(number) for number in range(5)]
-
-
-def test_recording_merges_by_itself(tmp_path: Path) -> None:
-    lookups = LookupTable(tmp_path / "audit", Upkeep(small_files=4))
-    for number in range(40):
-        lookups.append([lookup(number)])
-    assert lookups.facts().files <= 20
-    assert sorted(row["served_at_us"] for found in lookups.read() for row in found) == list(range(40))
-
-
-def lookup(number: int) -> Row:
-    texts = dict.fromkeys(("plan", "keys", "features", "views", "evidence"), "{}")
-    return {"served_at_us": number, "at_us": number, "unrecorded": 0, "origin": None, "problems": None, **texts}

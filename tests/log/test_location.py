@@ -15,7 +15,7 @@ from headrace.log import EventLog
 from headrace.log.delta import translated
 from headrace.log.location import Location, Place
 from tests.log.conftest import SOURCE, rows
-from tests.log.test_compaction import NEVER, held, scanned, trickle
+from tests.log.trickles import NEVER, held, scanned, trickle
 
 ODD = "a place with späces, ünd 'quotes' & more+signs"
 

@@ -14,7 +14,7 @@ from headrace.history.join_plan import TimeBounds
 from headrace.log import EventLog, LookupTable, Upkeep, log_head, made_log, newest_record
 from headrace.log.commits import trim_commits
 from tests.log.conftest import SOURCE, rows
-from tests.log.test_compaction import NEVER, lookup, scanned, trickle
+from tests.log.trickles import NEVER, lookup, scanned, trickle
 from tests.servers.object_store import object_store
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from headrace.errors import LogError
 from headrace.log import EventLog
 from tests.log.conftest import SOURCE, rows
-from tests.log.test_compaction import NEVER, held, scanned, trickle, trickled
+from tests.log.trickles import NEVER, held, scanned, trickle, trickled
 
 HOUR = 3600.0
 

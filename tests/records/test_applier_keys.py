@@ -19,7 +19,7 @@ from headrace.records.reader import RecordReader
 from headrace.stores.memory import MemoryStore
 from headrace.times import as_stored
 from headrace.windows import ViewLayout
-from tests.records.test_applier import SoleStore
+from tests.records.orders import SoleStore
 
 NAMES = {
     "text": DType.STRING,

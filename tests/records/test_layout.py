@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.aggregates import Values
 from headrace.errors import StoreDamagedError
-from headrace.plan import Column, DType, Feature, Source, View
+from headrace.plan import DType, Feature, View
 from headrace.records.entity_keys import entity_key
 from headrace.records.layout import (
     VERSION,
@@ -23,17 +23,10 @@ from headrace.records.layout import (
 )
 from headrace.records.reader import RecordReader
 from headrace.windows import NEVER, Events, ViewLayout
-from tests.windows.plain import merge_tiles, tile_events
+from tests.windows.plain import merge_tiles, source_of, tile_events
 
 DTYPES = {"n": DType.INT64, "x": DType.FLOAT64, "flag": DType.BOOL, "text": DType.STRING, "at": DType.TIMESTAMP}
-SOURCE = Source(
-    name="s",
-    topic="t",
-    model="m:M",
-    key=None,
-    timestamp_field="at",
-    columns=tuple(Column(name=name, dtype=dtype) for name, dtype in DTYPES.items()),
-)
+SOURCE = source_of(DTYPES)
 READS = [
     *(("last", name) for name in DTYPES),
     *(("mean", name) for name in ("n", "x", "flag")),

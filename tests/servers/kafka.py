@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import fcntl
 import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +21,13 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from headrace.kafka import KafkaConnection
 from tests.waits import wait_until
 
-__all__ = ["ApacheKafka", "KafkaMissingError", "resolve_jars"]
+__all__ = ["WITH_RIGHTS", "ApacheKafka", "KafkaMissingError", "resolve_jars"]
 
 _POM = Path(__file__).with_name("pom.xml")
 _READY_S = 120.0
 _STOP_S = 30.0
-_QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+_JAVA = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+"""Quiet, and quick to start: what the best compiler saves later is less than what it costs in the life of a test."""
 
 # A topic's records may be as large and as old as a test likes; retention and compaction run often.
 _SETTINGS = {
@@ -45,6 +49,13 @@ _SETTINGS = {
 }
 
 
+WITH_RIGHTS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+"""Settings of a broker that asks who may do what. Who is named by no rule may do everything."""
+
+
 class KafkaMissingError(Exception):
     """Java or Maven is not installed."""
 
@@ -63,10 +74,12 @@ def resolve_jars(folder: Path) -> str:
         what = f"{' and '.join(missing)} not installed; on Debian: apt-get install default-jre-headless maven"
         raise KafkaMissingError(what)
     kept = folder / "classpath"
-    if not (kept.exists() and all(Path(jar).exists() for jar in kept.read_text().split(":"))):
-        goal = ["dependency:build-classpath", f"-Dmdep.outputFile={kept}"]
-        subprocess.run(["mvn", "-q", "-B", "-f", str(_POM), *goal], check=True, timeout=600, cwd=folder)
-    return kept.read_text()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes run tests, and Maven's repository is one
+        if not (kept.exists() and all(Path(jar).exists() for jar in kept.read_text().split(":"))):
+            goal = ["dependency:build-classpath", f"-Dmdep.outputFile={kept}"]
+            subprocess.run(["mvn", "-q", "-B", "-f", str(_POM), *goal], check=True, timeout=600, cwd=folder)
+        return kept.read_text()
 
 
 @dataclass
@@ -118,7 +131,7 @@ class ApacheKafka:
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
-                self._new_cluster_id(),
+                _new_cluster_id(),
                 "-c",
                 str(properties),
                 *self.format_options,
@@ -128,7 +141,7 @@ class ApacheKafka:
             command = [
                 "java",
                 "-Xmx512m",
-                _QUIET,
+                *_JAVA,
                 *self.java_options,
                 "-cp",
                 self.classpath,
@@ -200,11 +213,8 @@ class ApacheKafka:
         }
         return _SETTINGS | own | self.settings
 
-    def _new_cluster_id(self) -> str:
-        return self._tool("kafka.tools.StorageTool", "random-uuid").split()[-1]
-
     def _tool(self, *words: str) -> str:
-        command = ["java", "-Xmx128m", _QUIET, "-cp", self.classpath, *words]
+        command = ["java", "-Xmx128m", *_JAVA, "-cp", self.classpath, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_READY_S, cwd=self.folder, check=False)
         if done.returncode:
             msg = f"{' '.join(words[:2])} failed:\n{done.stdout}{done.stderr}"
@@ -227,3 +237,8 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+def _new_cluster_id() -> str:
+    """An id as Kafka writes them. It must not begin with a dash; its first byte is 0, and so it begins with an A."""
+    return base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headrace import Dataset
 from headrace.config import Project
 from headrace.log import EventLog
 from headrace.plan import Column, DType, Feature, FeatureRef, Plan, Source, View, write_plan
@@ -98,6 +99,17 @@ def spine_of(minutes: Sequence[float], cities: Sequence[str]) -> pa.Table:
             "label": pa.array([minute % 2 == 0 for minute in minutes], pa.bool_()),
         }
     )
+
+
+SPINE = spine_of(range(60), ["a", "b"] * 30)
+HALVES = Dataset(
+    name="rides",
+    features="model",
+    spine=lambda _: SPINE,
+    label="label",
+    splits={"train": START + timedelta(minutes=30), "test": None},
+)
+"""An hour of rows in two splits."""
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from headrace.config import Project
 from headrace.log import EventLog, Upkeep, pinned_versions
 from headrace.plan import write_plan
 from headrace.training import TrainingClient, verify_dataset
+from tests.examples import few_and_many
+from tests.training.conftest import HALVES as DATASET
 from tests.training.conftest import SOURCE, plan_of, rides
-from tests.training.test_verify import DATASET, build, every_aggregate, log_of, many_rides, verify
+from tests.training.test_verify import build, every_aggregate, log_of, many_rides, verify
 
 
 def vacuumed(project: Project, *folders: Path) -> int:
@@ -75,7 +77,7 @@ def test_export_that_fails_pins_nothing(project: Project, tmp_path: Path) -> Non
     assert pinned_versions(project.pins, [], "rides", log_of(project).table_id()) == {}
 
 
-@pytest.mark.parametrize("rides", [pytest.param(240, id="few"), pytest.param(3000, id="many", marks=pytest.mark.slow)])
+@few_and_many(240, 3000, "rides")
 def test_every_aggregate_has_the_same_bytes_whichever_file_a_ride_lies_in(
     bare_project: Project, tmp_path: Path, rides: int
 ) -> None:

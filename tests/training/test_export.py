@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,18 +20,9 @@ from headrace.log import EventLog
 from headrace.plan import write_plan
 from headrace.training import export_dataset, read_manifest, verify_dataset
 from headrace.training.export import table_checksum
-from tests.training.conftest import PLAN, SOURCE, START, VIEW, plan_of, rides, spine_of, with_one_more
+from tests.training.conftest import HALVES, PLAN, SOURCE, SPINE, START, VIEW, plan_of, rides, with_one_more
 
-SPINE = spine_of(range(60), ["a", "b"] * 30)
-
-DATASET = Dataset(
-    name="rides",
-    features="model",
-    spine=lambda _: SPINE,
-    label="label",
-    splits={"train": START + timedelta(minutes=30), "test": None},
-    rows_per_file=20,
-)
+DATASET = replace(HALVES, rows_per_file=20)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from csv import reader
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,32 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from typer.testing import CliRunner
 
-from headrace import Dataset, TrainingClient
-from headrace.cli import app
 from headrace.config import Project
-from headrace.errors import DatasetError, LookupRequestError, SpineError
-from headrace.training.output_files import write_result
-from tests.training.conftest import START, spine_of
-
-runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
-SPINE = spine_of([20.25, 20.5, 5, 20.25], ["a", "a", "b", "nowhere"])
-WANTED = [9, 10, 5, 0]
-
-
-def joined(project: Project, spine: Any, features: Any = "model", **more: Any) -> pa.Table:
-    return TrainingClient(project).get_historical_features(spine, features, **more).to_arrow()
-
-
-def counts(project: Project, spine: Any, **more: Any) -> list[Any]:
-    found: list[Any] = joined(project, spine, **more).column("city_rides__n_10m").to_pylist()
-    return found
-
-
-def built(project: Project, spine: Any, out: Path) -> pa.Table:
-    dataset = Dataset(name="d", features="model", spine=lambda _: spine, label="label", splits={"all": None})
-    return parquet.read_table(TrainingClient(project).export(dataset, out).folder / "all" / "part-00000.parquet")
+from headrace.errors import DatasetError, SpineError
+from tests.training.spines import CITIES, SPINE, TIMES, WANTED, built, counts, joined
 
 
 def with_column(name: str, column: Any) -> pa.Table:
@@ -53,9 +30,6 @@ def with_column(name: str, column: Any) -> pa.Table:
 
 
 # --- keys and times of every layout
-
-CITIES = SPINE.column("city").to_pylist()
-TIMES = SPINE.column("event_timestamp").to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -266,140 +240,3 @@ def test_empty_spine_gives_no_rows_with_the_right_columns(
     assert found.num_rows == 0
     assert {"city", "event_timestamp", "city_rides__n_10m", "city_rides__last_at"} <= set(found.column_names)
     assert found.schema.field("city_rides__last_at").type == pa.timestamp("us", "UTC")
-
-
-# --- files
-
-
-def test_text_key_of_a_csv_spine_stays_text(project: Project, tmp_path: Path) -> None:
-    path = tmp_path / "spine.csv"
-    path.write_text(
-        "city,event_timestamp,n,code,price,when\n"
-        "007,2013-01-01T00:20:15Z,7,007,1.5,2013-01-01\n"
-        '"a",2013-01-01 00:20:30+00,,"x, ""y""",,\n'
-        "NA,2013-01-01 01:20:15 +0100,9,1,2,2013-01-01\n"
-    )
-    found = joined(project, path)
-    assert found.column("city").to_pylist() == ["007", "a", "NA"]
-    assert found.column("n").to_pylist() == [7, None, 9]
-    assert found.column("code").to_pylist() == ["007", 'x, "y"', "1"]
-    assert found.column("price").to_pylist() == [1.5, None, 2.0]
-    assert found.column("city_rides__n_10m").to_pylist() == [0, 10, 0]
-    assert found.column("event_timestamp").to_pylist() == [
-        START + timedelta(seconds=seconds) for seconds in (1215, 1230, 1215)
-    ]
-
-
-def test_spine_whose_rows_break_the_standard_is_refused_by_line(project: Project, tmp_path: Path) -> None:
-    path = tmp_path / "spine.csv"
-    path.write_text('city,event_timestamp\na,2013-01-01T00:20:15Z\na 5" b,2013-01-01T00:20:15Z\na\n')
-    with pytest.raises(SpineError, match=r"(?s)line 3 \(row 2\).*line 4 \(row 3\).*has 1 field"):
-        joined(project, path)
-
-
-def test_spine_in_json_lines(project: Project, tmp_path: Path) -> None:
-    path = tmp_path / "spine.jsonl"
-    path.write_text(
-        '{"city": "a", "event_timestamp": "2013-01-01T00:20:15Z", "y": 1}\n'
-        '{"city": "2013-01-01", "event_timestamp": "2013-01-01 00:20:15+00", "y": 2}\n'
-    )
-    found = joined(project, path)
-    assert found.column("city").to_pylist() == ["a", "2013-01-01"]
-    assert found.column("city_rides__n_10m").to_pylist() == [9, 0]
-
-
-def test_file_of_an_unknown_kind_is_refused(project: Project, tmp_path: Path) -> None:
-    path = tmp_path / "spine.xlsx"
-    path.write_bytes(b"PK")
-    with pytest.raises(SpineError, match=r"must end in \.parquet, \.csv"):
-        joined(project, path)
-
-
-def history(project: Project, spine: Path, out: Path) -> tuple[int, str]:
-    done = runner.invoke(
-        app,
-        ["history", "--spine", str(spine), "--out", str(out), "--service", "model", "--project", str(project.root)],
-    )
-    return done.exit_code, done.output
-
-
-@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.pq", "out.jsonl", "OUT.CSV"])
-def test_history_writes_what_the_name_says(project: Project, tmp_path: Path, name: str) -> None:
-    parquet.write_table(SPINE, tmp_path / "spine.parquet")
-    code, said = history(project, tmp_path / "spine.parquet", tmp_path / name)
-    assert code == 0, said
-    out = tmp_path / name
-    if name.endswith((".parquet", ".pq")):
-        rows = parquet.read_table(out).to_pylist()
-    elif name == "out.jsonl":
-        rows = [json.loads(line) for line in out.read_text().splitlines()]
-    else:
-        rows = pd.read_csv(out).to_dict("records")
-    assert [row["city_rides__n_10m"] for row in rows] == WANTED
-    assert [row["city"] for row in rows] == CITIES
-    assert [pd.Timestamp(row["event_timestamp"]) for row in rows] == TIMES
-
-
-def test_history_refuses_a_name_that_says_nothing_and_a_folder_that_is_not_there(
-    project: Project, tmp_path: Path
-) -> None:
-    parquet.write_table(SPINE, tmp_path / "spine.parquet")
-    code, said = history(project, tmp_path / "spine.parquet", tmp_path / "out.xlsx")
-    assert (code, "must end in .parquet, .csv or .jsonl" in said) == (1, True)
-    code, said = history(project, tmp_path / "spine.parquet", tmp_path / "nowhere" / "out.csv")
-    assert (code, "cannot be written" in said) == (1, True)
-    assert [path.name for path in tmp_path.glob("*out*")] == []
-
-
-def test_csv_holds_lists_and_what_else_it_lacks_as_text(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "list": pa.array([[1, 2], None]),
-            "struct": pa.array([{"a": datetime(2013, 1, 1, tzinfo=UTC)}, None]),
-            "wait": pa.array([timedelta(hours=1), None]),
-            "half": pa.array([np.float16(1.5), None], pa.float16()),
-            "kind": pa.array(["x", None]).dictionary_encode(),
-            "price": pa.array([Decimal("1.50"), None]),
-            "text": pa.array(['a "b",\nc', ""]),
-        }
-    )
-    write_result(table, tmp_path / "out.csv")
-    with (tmp_path / "out.csv").open(newline="") as file:
-        header, first, second = list(reader(file))
-    assert header == table.column_names
-    assert first == ["[1, 2]", '{"a": "2013-01-01T00:00:00+00:00"}', "1:00:00", "1.5", "x", "1.50", 'a "b",\nc']
-    assert second == [""] * 7
-
-
-# --- feature services
-
-
-def service(name: str, **views: list[str]) -> Any:
-    """What headrace needs of Feast's `FeatureService`."""
-    projections = [
-        SimpleNamespace(name=view, features=[SimpleNamespace(name=one) for one in features])
-        for view, features in views.items()
-    ]
-    return SimpleNamespace(name=name, feature_view_projections=projections)
-
-
-ALL = ["n_10m", "mean_price_10m", "seats_10m", "last_at", "max_price"]
-
-
-def test_feature_service_may_be_given_itself(project: Project, tmp_path: Path) -> None:
-    model = service("model", city_rides=ALL)
-    by_name = joined(project, SPINE)
-    assert joined(project, SPINE, model).equals(by_name)
-    assert joined(project, SPINE, [model, "city_rides:n_10m"]).equals(by_name)
-    assert joined(project, SPINE, service("model", city_rides=[])).equals(by_name)
-    dataset = Dataset(name="d", features=model, spine=lambda _: SPINE, label="label")
-    assert TrainingClient(project).export(dataset, tmp_path / "out").manifest["features"] == [
-        f"city_rides:{one}" for one in ALL
-    ]
-
-
-def test_feature_service_that_is_not_as_applied_is_refused(project: Project) -> None:
-    with pytest.raises(LookupRequestError, match=r"(?s)other features of 'city_rides' than.*headrace apply"):
-        joined(project, SPINE, service("model", city_rides=ALL[:2]))
-    with pytest.raises(LookupRequestError, match="no feature service named 'other'"):
-        joined(project, SPINE, service("other", city_rides=ALL))

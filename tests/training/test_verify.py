@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,9 @@ from headrace.training.export import file_checksum
 from headrace.training.verify import VerifyReport
 from headrace.training.verify_reasons import Reason
 from headrace.transforms.udf import function_code, load_function
-from tests.training.conftest import MINUTE, SOURCE, START, START_US, VIEW, feature, plan_of, rides, spine_of
-
-SPINE = spine_of(range(60), ["a", "b"] * 30)
-DATASET = Dataset(
-    name="rides",
-    features="model",
-    spine=lambda _: SPINE,
-    label="label",
-    splits={"train": START + timedelta(minutes=30), "test": None},
-)
+from tests.examples import few_and_many
+from tests.training.conftest import HALVES as DATASET
+from tests.training.conftest import MINUTE, SOURCE, SPINE, START_US, VIEW, feature, plan_of, rides, spine_of
 
 runner = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"})
 
@@ -125,7 +118,7 @@ def many_rides(n: int, partition: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("as_of", ["known", "event"])
-@pytest.mark.parametrize("rides", [pytest.param(150, id="few"), pytest.param(900, id="many", marks=pytest.mark.slow)])
+@few_and_many(150, 900, "rides")
 def test_bytes_do_not_depend_on_threads(bare_project: Project, tmp_path: Path, as_of: str, rides: int) -> None:
     write_plan(plan_of(every_aggregate()), bare_project.plan_file)
     third = rides // 3

@@ -102,7 +102,8 @@ def test_an_expression_alone_is_that_expression_beside_others(events: list[dict[
     named = {f"c{number}": text for number, text in enumerate(chosen)}
     together = transformer_of(named).apply(table_of(events))
     for name, text in named.items():
-        by_event = [transformer_of({name: text}).apply(table_of([event])).column(name) for event in events]
+        alone = transformer_of({name: text})
+        by_event = [alone.apply(table_of([event])).column(name) for event in events]
         assert shown(together.column(name)) == [shown(one)[0] for one in by_event]
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from headrace.aggregates import At, IntArray, Values
+from headrace.plan import Column, DType, Source
 from headrace.windows import Events, Family, FeaturePlace, Tiles, tile_batch
+
+
+def source_of(dtypes: Mapping[str, DType]) -> Source:
+    """A source with these columns."""
+    columns = tuple(Column(name=name, dtype=dtype) for name, dtype in dtypes.items())
+    return Source(name="s", topic="t", model="m:M", key=None, timestamp_field="at", columns=columns)
 
 
 def tile_events(family: Family, events: Events) -> Tiles:

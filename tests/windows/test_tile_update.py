@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.aggregates import AGGREGATES, Values
-from headrace.plan import Column, DType, Feature, Source, View
+from headrace.plan import DType, Feature, View
 from headrace.windows import (
     Events,
     Tiles,
@@ -20,18 +20,11 @@ from headrace.windows import (
     update_tiles,
 )
 from headrace.windows.group_sort import common_keys, stable_order
-from tests.windows.plain import merge_tiles, tile_events
+from tests.windows.plain import merge_tiles, source_of, tile_events
 
 GROUPS = 3
 DTYPES = {"n": DType.INT64, "x": DType.FLOAT64, "text": DType.STRING, "at": DType.TIMESTAMP, "big": DType.BOOL}
-SOURCE = Source(
-    name="s",
-    topic="t",
-    model="m:M",
-    key=None,
-    timestamp_field="at",
-    columns=tuple(Column(name=name, dtype=dtype) for name, dtype in DTYPES.items()),
-)
+SOURCE = source_of(DTYPES)
 READS: list[tuple[str, str, tuple[int | float, ...], str | None]] = [
     ("count", "*", (), None),
     ("sum", "n", (), None),

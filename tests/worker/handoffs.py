@@ -20,7 +20,7 @@ from headrace.state import LocalState, State
 from headrace.stores import CatalogueChange, OnlineStore
 from headrace.worker.handoff import Handoff
 from headrace.worker.handoff_requests import Request, ask
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.pipeline import Pipeline
 from tests.worker.shop import (
     MINUTE,
@@ -75,7 +75,7 @@ class Deployment:
     sent: list[Any] = field(default_factory=list)
     owned: set[int] = field(default_factory=lambda: set(range(PARTITIONS)))
     objection_s: float = 0.0
-    topics: Numbers = field(default_factory=Numbers)
+    topics: PartitionNumbers = field(default_factory=PartitionNumbers)
     partitions: int = PARTITIONS
     chunk_rows: int = 4
     clock: Moments = field(default_factory=Moments)

@@ -19,7 +19,7 @@ from headrace.kafka.fetch_reader import Read
 from headrace.lookup import FeatureClient
 from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.stores import CatalogueChange, OnlineStore
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Round
 
@@ -86,7 +86,7 @@ class KeptLetters:
         self.sent.clear()
 
 
-class Renewed(Numbers):
+class Renewed(PartitionNumbers):
     """A topic that was created again: its partition 0 is source partition 2 now."""
 
     def __init__(self, newest_us: int | None = None) -> None:

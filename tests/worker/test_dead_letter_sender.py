@@ -138,30 +138,23 @@ def test_letter_without_a_key_for_a_compacted_topic_is_noted_and_passed(
     assert len(undelivered.read_text().splitlines()) == 1
 
 
-def test_writing_that_is_not_allowed_is_said_with_what_to_grant(kafka_classpath: str, tmp_path: Path) -> None:
-    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-    settings = {"authorizer.class.name": authorizer, "allow.everyone.if.no.acl.found": "true"}
-    server = ApacheKafka(tmp_path, kafka_classpath, settings)
-    try:
-        server.start()
-        server.create_topic("sales.dlq")
-        topic = (ResourceType.TOPIC, "sales.dlq", ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
-        denied = AclBinding(*topic, AclOperation.WRITE, AclPermissionType.DENY)
-        for done in server.admin.create_acls([denied]).values():
-            done.result(30)
-        sink = KafkaDeadLetters(server.connection)
+def test_writing_that_is_not_allowed_is_said_with_what_to_grant(apache_kafka: ApacheKafka, topic_name: str) -> None:
+    apache_kafka.create_topic(f"{topic_name}.dlq")
+    topic = (ResourceType.TOPIC, f"{topic_name}.dlq", ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+    denied = AclBinding(*topic, AclOperation.WRITE, AclPermissionType.DENY)
+    for done in apache_kafka.admin.create_acls([denied]).values():
+        done.result(30)
+    sink = KafkaDeadLetters(apache_kafka.connection)
 
-        def send_until_it_is_heeded() -> None:
-            deadline = time.monotonic() + 30
-            while time.monotonic() < deadline:
-                sink.send([letter("sales", 0)])
-                sink.flush()
+    def send_until_it_is_heeded() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            sink.send([letter(topic_name, 0)])
+            sink.flush()
 
-        with pytest.raises(TopicError, match=r"sales\.dlq(?s:.*)Grant WRITE"):
-            send_until_it_is_heeded()
-        sink.close()
-    finally:
-        server.stop()
+    with pytest.raises(TopicError, match=rf"{topic_name}\.dlq(?s:.*)Grant WRITE"):
+        send_until_it_is_heeded()
+    sink.close()
 
 
 def test_topic_that_is_missing_is_said(apache_kafka: ApacheKafka, topic_name: str) -> None:
@@ -173,28 +166,25 @@ def test_topic_that_is_missing_is_said(apache_kafka: ApacheKafka, topic_name: st
     sink.close()
 
 
-def test_broker_that_is_away_is_waited_for_and_nothing_is_lost(kafka_classpath: str, tmp_path: Path) -> None:
-    server = ApacheKafka(tmp_path, kafka_classpath)
+def test_broker_that_is_away_is_waited_for_and_nothing_is_lost(spare_kafka: ApacheKafka, topic_name: str) -> None:
+    spare_kafka.create_topic(topic_name)
+    spare_kafka.create_topic(f"{topic_name}.dlq")
+    sink = KafkaDeadLetters(spare_kafka.connection, confirm_s=0.5)
+    sink.send([letter(topic_name, 0)])
+    sink.flush()
+    spare_kafka.kill()
     try:
-        server.start()
-        server.create_topic("sales")
-        server.create_topic("sales.dlq")
-        sink = KafkaDeadLetters(server.connection, confirm_s=0.5)
-        sink.send([letter("sales", 0)])
-        sink.flush()
-        server.kill()
-        sink.send([letter("sales", 1)])
+        sink.send([letter(topic_name, 1)])
         with pytest.raises(BrokerUnavailableError, match="1 dead letters"):
             sink.flush()
-        server.start()
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                sink.flush()
-                break
-            except BrokerUnavailableError:
-                assert time.monotonic() < deadline
-        assert [found.offset for found in read_dead_letters(server.connection, ["sales"])] == [0, 1]
-        sink.close()
     finally:
-        server.stop()
+        spare_kafka.start()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            sink.flush()
+            break
+        except BrokerUnavailableError:
+            assert time.monotonic() < deadline
+    assert [found.offset for found in read_dead_letters(spare_kafka.connection, [topic_name])] == [0, 1]
+    sink.close()

@@ -28,7 +28,7 @@ from headrace.plan import Column, DType, Feature, Plan, Source, View
 from headrace.stores import CatalogueChange
 from headrace.stores.memory import MemoryStore
 from headrace.worker.deduplication import Deduplicator
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.pipeline import Pipeline
 from headrace.worker.rounds import Round
 from tests.worker.shop import KeptLetters, Renewed
@@ -80,7 +80,7 @@ class Worker:
 
     def __init__(self, folder: Path, clock: Clock = Clock.RECORD) -> None:
         self.store, self.folder, self.clock = MemoryStore(), folder, clock
-        self.topics = Numbers()
+        self.topics = PartitionNumbers()
         self.store.change(CatalogueChange().clock(clock).serve([VIEW]))
         self.start()
 

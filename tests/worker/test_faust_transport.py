@@ -12,19 +12,17 @@ from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
 from headrace.kafka import KafkaConnection
-from headrace.kafka.fetch_reader import Read, RecordReader, RecordsGone
+from headrace.kafka.fetch_reader import RecordReader
 from headrace.worker.faust_transport import RoundConsumer
 from headrace.worker.liveness import Life
 from headrace.worker.round_reader import RoundReader
 from headrace.worker.rounds import Round
 from headrace.worker.worker import Place
-from tests.worker.shop import record
+from tests.worker.two_at_a_time import END, TwoAtATime
 
 SALES = TP("sales", 0)
-END = 40
 
 
 class Broker:
@@ -38,31 +36,12 @@ class Broker:
         return cast(RecordReader, Reader(self, starts[SourcePartition(*SALES)]))
 
 
-class Reader:
-    """Reads two records at a time."""
-
-    gone: list[RecordsGone] = []
+class Reader(TwoAtATime):
+    """A reader that the broker counts as open."""
 
     def __init__(self, broker: Broker, place: int) -> None:
+        super().__init__(place)
         self.broker = broker
-        self.place = place
-        self.waiting: list[int] = []
-
-    def fetch(self, wanted: set[SourcePartition], timeout_s: float) -> None:
-        del wanted, timeout_s
-        if not self.waiting:
-            first, self.place = self.place, min(self.place + 2, END)
-            self.waiting = list(range(first, self.place))
-
-    def take(self, wanted: set[SourcePartition]) -> dict[SourcePartition, Read]:
-        del wanted
-        taken, self.waiting = self.waiting, []
-        records = RawRecords.of(record(offset, "a", offset) for offset in taken)
-        return {SourcePartition(*SALES): Read(records, self.place)} if taken else {}
-
-    def end(self, source: SourcePartition) -> int:
-        del source
-        return END
 
     def close(self) -> None:
         self.broker.open -= 1

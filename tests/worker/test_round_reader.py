@@ -6,41 +6,18 @@ import threading
 from collections.abc import Mapping
 from typing import cast
 
-from headrace.events.raw_records import RawRecords
 from headrace.events.source_partition import SourcePartition
-from headrace.kafka.fetch_reader import Read, RecordReader, RecordsGone
+from headrace.kafka.fetch_reader import RecordReader
 from headrace.worker.round_reader import RoundReader
-from tests.worker.shop import record
-
-SALES = SourcePartition("sales", 0)
-END = 40
+from tests.worker.two_at_a_time import SALES, TwoAtATime
 
 
-class Opened:
-    """Reads two records at a time."""
-
-    gone: list[RecordsGone] = []
+class Opened(TwoAtATime):
+    """A reader that tells when it is closed."""
 
     def __init__(self, place: int) -> None:
-        self.place = place
-        self.waiting: list[int] = []
+        super().__init__(place)
         self.closed = threading.Event()
-
-    def fetch(self, wanted: set[SourcePartition], timeout_s: float) -> None:
-        del wanted, timeout_s
-        if not self.waiting:
-            first, self.place = self.place, min(self.place + 2, END)
-            self.waiting = list(range(first, self.place))
-
-    def take(self, wanted: set[SourcePartition]) -> dict[SourcePartition, Read]:
-        del wanted
-        taken, self.waiting = self.waiting, []
-        records = RawRecords.of(record(offset, "a", offset) for offset in taken)
-        return {SALES: Read(records, self.place)} if taken else {}
-
-    def end(self, source: SourcePartition) -> int:
-        del source
-        return END
 
     def close(self) -> None:
         self.closed.set()

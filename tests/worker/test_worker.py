@@ -17,7 +17,7 @@ from headrace.plan import Source
 from headrace.stores import Position
 from headrace.stores.memory import MemoryStore
 from headrace.worker.handoff import Handoff
-from headrace.worker.partition_numbers import Numbers
+from headrace.worker.partition_numbers import PartitionNumbers
 from headrace.worker.pipeline import Pipeline, RoundSummary
 from headrace.worker.rounds import Round
 from headrace.worker.worker import FLUSH_EVENTS, FLUSH_S, Worker
@@ -114,7 +114,7 @@ class Bed:
             return cast(EventLog, Logged(self.logged))
 
         pipeline, handoff = cast(Pipeline, self.pipeline), cast(Handoff, self.handoff)
-        self.worker = Worker(PLAN, self.store, open_log, Numbers(), pipeline, handoff, monotonic=self.clock)
+        self.worker = Worker(PLAN, self.store, open_log, PartitionNumbers(), pipeline, handoff, monotonic=self.clock)
         self.worker.assigned([SALES])
         self.epoch = self.worker.resume([SALES]).epoch
         self.pipeline.calls.clear()
