@@ -46,11 +46,16 @@ class Commands(ABC):
     def folder(self) -> Path:
         """The folder that they are run in."""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of the commands."""
+        return {**os.environ, **self.variables}
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command; the caller waits for it."""
         return subprocess.Popen(
             [sys.executable, "-m", "headrace.cli", *arguments],
-            env={**os.environ, **self.variables},
+            env=self.environment,
             cwd=self.folder,
             text=True,
             stdout=subprocess.PIPE,
