@@ -105,6 +105,7 @@ def test_a_version_that_goes_live_is_answered_by_the_same_client(
     client, store = serves_old
     assert client.get_online_features(["shops@v0:count_60"], A).to_dict()["shops@v0__count_60"] == [2]
     store.change(CatalogueChange().serve([NEW]).previous("shops", OLD.hash))
+    assert client.plan_for(["shops@v1:count_60"]).views["shops@v1"].features == NEW.features
     assert client.get_online_features(["shops@v1:count_60"], A).to_dict()["shops@v1__count_60"] == [0]
     with pytest.raises(VersionNotServedError, match="serves v1"):
         client.get_online_features(["shops@v0:count_60"], A)

@@ -50,6 +50,7 @@ COMMANDS = {
     "rollback": Entry("backfill:rollback", "Serve the version that a view had before."),
     "import": Entry("import_history:import_", "Load existing history into the log."),
     "log": Entry("log:log", "Show and maintain the log's files."),
+    "token": Entry("tokens:token", "Make, list and revoke tokens of the server."),
     "reset": Entry("reset:reset", "Empty online store and log, to start from nothing."),
     "demo": Entry("demo:demo", "Run everything on the embedded broker, with a proof at the end."),
 }

@@ -155,7 +155,11 @@ class FeatureClient:
             LookupRequestError: There is no such version.
             VersionNotServedError: The store serves another one.
         """
-        return self._served.plan_for(self._names(features))
+        names = self._names(features)
+        try:
+            return self._served.plan_for(names)
+        except VersionNotServedError:
+            return self._read_served().plan_for(names)  # it may have gone live since
 
     def now(self) -> datetime:
         """Now, by the clock that the store was filled under."""

@@ -20,6 +20,8 @@ from starlette.routing import Route
 from headrace import __version__
 from headrace.config import Project
 from headrace.errors import HeadraceError
+from headrace.serving.access_log import access_log_of
+from headrace.serving.auth import AuthMiddleware, authenticator_of
 from headrace.serving.context import ServingContext
 from headrace.serving.errors import RefusedError, error_response, unexpected_error
 from headrace.serving.feast_routes import feast_routes
@@ -50,7 +52,8 @@ def create_app(settings: ServerSettings, *, supervisor: int | None = None) -> Fa
         The application; `app.state.context` is its `ServingContext`.
 
     Raises:
-        ConfigError: The project's settings are wrong.
+        ConfigError: The project's settings are wrong, its tokens are damaged, or the access log cannot be written.
+        AuthUnavailableError: The tokens cannot be read now.
     """
     project = Project.load(settings.project)
     context = ServingContext(project, settings.limits, Metrics())
@@ -74,6 +77,13 @@ def create_app(settings: ServerSettings, *, supervisor: int | None = None) -> Fa
         redoc_url=None,
     )
     app.state.context = context
+    authenticator = None if settings.insecure else authenticator_of(project)
+    app.add_middleware(
+        AuthMiddleware,
+        authenticator=authenticator,
+        answer=error_response,
+        access_log=access_log_of(project.serve.access_log, has_authentication=authenticator is not None),
+    )
     hot = _hot_routes(context)
     app.router.routes[:0] = [one.route(context) if isinstance(one, HotRoute) else one for one in hot]
     app.include_router(status_routes(context))

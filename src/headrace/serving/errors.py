@@ -10,6 +10,8 @@ from starlette.responses import Response
 from headrace.errors import (
     HeadraceError,
     LookupRequestError,
+    NotAuthenticatedError,
+    PermissionDeniedError,
     PlanError,
     RetryableError,
     StoreError,
@@ -22,6 +24,8 @@ RETRY_AFTER_S = 1
 
 _STATUS: tuple[tuple[type[HeadraceError], int], ...] = (
     (LookupRequestError, 422),
+    (NotAuthenticatedError, 401),
+    (PermissionDeniedError, 403),
     # These are for the operator: the same request may work later, and nothing in it is wrong.
     (RetryableError, 503),
     (PlanError, 503),

@@ -23,6 +23,8 @@ from headrace.serving.feast_errors import (
 from headrace.serving.feast_request import GetOnlineFeatures
 from headrace.serving.feast_values import NotOfTypeError, read_values
 from headrace.serving.hot_route import Answer, Asked
+from headrace.serving.identity import Permission
+from headrace.serving.permissions import require_features
 from headrace.state import State
 
 __all__ = ["FeastLookup", "row_count"]
@@ -68,6 +70,7 @@ class FeastLookup:
         names: _Names = body.feature_service or body.features
         context.limits.check(row_count(body), len(body.features))
         with context.using() as opened:
+            require_features(asked.caller, Permission.READ_ONLINE, opened.plan, names)
             form = self._form(opened.client, names, body.full_feature_names, context.project.view_versions)
             rows, columns = _columns(form, body.entities)
             context.limits.check(rows, len(form.features))

@@ -40,7 +40,7 @@ class Asked(Generic[Body]):
 
     Attributes:
         body: The decoded body.
-        caller: Who asks (`headrace.serving.identity.Caller`); None if the application has no authentication.
+        caller: Who asks (`headrace.serving.identity.Caller`); it may be anyone.
         accept: The header `Accept`; empty if there is none.
         query: The parameters of the query, each with its last value.
         access: What the access log is told; keys are added to it.

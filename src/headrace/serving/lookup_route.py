@@ -13,6 +13,8 @@ from headrace.lookup.wire import ARROW_TYPE, JSON_TYPE, answer_to_arrow, answer_
 from headrace.lookup.wire_request import at_from_json, rows_from_json
 from headrace.serving.context import ServingContext
 from headrace.serving.hot_route import Answer, Asked, HotRoute, Tells
+from headrace.serving.identity import Permission
+from headrace.serving.permissions import require_features
 
 __all__ = ["LookupBody", "lookup_route"]
 
@@ -69,6 +71,9 @@ def _look_up(context: ServingContext, asked: Asked[LookupBody]) -> Answer:
     names = body.features if isinstance(body.features, str) else tuple(body.features)
     rows = _count_rows(body)
     with context.using() as opened:
+        require_features(asked.caller, Permission.READ_ONLINE, opened.plan, names)
+        if body.at is not None:
+            require_features(asked.caller, Permission.READ_HISTORY, opened.plan, names)
         facts = opened.asked(names)
         context.limits.check(rows, facts.features)
         given = rows_from_json(facts.types, entities=body.entities, entity_rows=body.entity_rows)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from headrace.lookup import FeatureClient
 from headrace.lookup.wire_request import key_types
 from headrace.plan import DType, Plan
+from headrace.plan.view_versions import asked_versions
 from headrace.stores import OnlineStore
 
 __all__ = ["AskedFacts", "Opened"]
@@ -71,7 +72,8 @@ class Opened:
         return known
 
     def _facts(self, names: str | tuple[str, ...]) -> AskedFacts:
-        refs = self.plan.resolve(names)
-        views = [self.plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
+        plan = self.client.plan_for(names) if asked_versions(names) else self.plan
+        refs = plan.resolve(names)
+        views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
         alone = names if isinstance(names, str) else names[0] if len(names) == 1 else ""
         return AskedFacts(len(refs), key_types(views), alone if alone in self.plan.services else None)

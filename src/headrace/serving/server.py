@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from headrace.config import Project
 from headrace.errors import ConfigError
 from headrace.plan import read_plan
+from headrace.serving.access_log import check_access_log
+from headrace.serving.exposure import check_exposure, has_authentication
 from headrace.serving.metrics import FOLDER_VARIABLE
 from headrace.serving.settings import ServerSettings
 
@@ -56,7 +57,9 @@ def run_server(settings: ServerSettings, set_up_worker: Callable[[], None], list
     """
     project = Project.load(settings.project)
     read_plan(project.plan_file)
-    _check_exposure(settings)
+    has_callers = not settings.insecure and has_authentication(project)
+    check_exposure(settings.host, has_authentication=has_callers, insecure=settings.insecure)
+    check_access_log(project.serve.access_log)
     _check_certificate(settings)
     with _listen(settings) as listener, _metrics_folder():
         port = listener.getsockname()[1]
@@ -140,20 +143,6 @@ def _listen(settings: ServerSettings) -> Iterator[socket.socket]:
             raise ConfigError(msg, hint="Give another --port, or stop what listens there.") from error
         listener.listen(_BACKLOG)  # from now on clients wait for a worker and are not refused
         yield listener
-
-
-def _check_exposure(settings: ServerSettings) -> None:
-    """Refuse to serve everybody who reaches an address of this machine, unless a person said so."""
-    if settings.insecure or settings.host == "localhost":
-        return
-    try:
-        is_loopback = ip_address(settings.host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        msg = f"Who reaches the address {settings.host} could read all features, because nobody has to sign in."
-        hint = "Listen on 127.0.0.1, or give --insecure, if something before the server lets only some callers through."
-        raise ConfigError(msg, hint=hint)
 
 
 def _check_certificate(settings: ServerSettings) -> None:

@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
 from headrace.lookup.catalog import catalog_of
 from headrace.lookup.wire import positions_to_json
 from headrace.serving.context import ServingContext
+from headrace.serving.identity import Permission
+from headrace.serving.permissions import visible_catalog
 from headrace.serving.stream_metrics import StreamCollector
 from headrace.stores import Readiness
 from headrace.stores.catalogue import not_ready
@@ -114,15 +117,17 @@ def status_routes(context: ServingContext) -> APIRouter:
             return Ready(plan=opened.plan.hash)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    def metrics() -> Response:
-        """Metrics in Prometheus' text format, over all processes of this server."""
+    def metrics(request: Request) -> Response:
+        """Metrics in Prometheus' text format, over all processes of this server; for callers with `admin`."""
+        request.state.caller.require(Permission.ADMIN)
         return Response(context.metrics.text([StreamCollector(context)]), media_type=_METRICS_TYPE)
 
     @router.get("/v1/catalog", responses=away)
-    def catalog() -> Catalog:
-        """Services, views, join keys and features, with their types and versions."""
+    def catalog(request: Request) -> Catalog:
+        """Services, views, join keys and features that the caller may read, with their types and versions."""
         with context.using() as opened:
-            return Catalog.model_validate(catalog_of(opened.plan))
+            seen = visible_catalog(request.state.caller, opened.plan, catalog_of(opened.plan))
+            return Catalog.model_validate(seen)
 
     @router.get("/v1/positions", responses=away)
     def positions() -> dict[str, Any]:
@@ -131,8 +136,9 @@ def status_routes(context: ServingContext) -> APIRouter:
             return positions_to_json(opened.client.now(), opened.client.positions())
 
     @router.get("/v1/status", responses=away)
-    def status() -> Status:
-        """What is served, how fresh it is, and which workers run."""
+    def status(request: Request) -> Status:
+        """What is served, how fresh it is, and which workers run; for callers with `admin`."""
+        request.state.caller.require(Permission.ADMIN)
         with context.using() as opened:
             catalogue = opened.store.catalogue()
             now = time.time()
