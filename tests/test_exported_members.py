@@ -18,6 +18,7 @@ PUBLIC = {
     "TrainingClient": "headrace.training",
     "aggregation": "headrace.declare",
     "event_source": "headrace.declare",
+    "query_source": "headrace.declare",
     "stream_view": "headrace.declare",
 }
 

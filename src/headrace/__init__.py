@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.config import Project
-    from headrace.declare import aggregation, event_source, stream_view
+    from headrace.declare import aggregation, event_source, query_source, stream_view
     from headrace.errors import HeadraceError
     from headrace.lookup import FeatureClient, OnlineFeatures
     from headrace.produce import EventProducer
@@ -31,6 +31,7 @@ __all__ = [
     "TrainingClient",
     "aggregation",
     "event_source",
+    "query_source",
     "stream_view",
 ]
 
@@ -45,6 +46,7 @@ _HOMES = {
     "TrainingClient": "headrace.training",
     "aggregation": "headrace.declare",
     "event_source": "headrace.declare",
+    "query_source": "headrace.declare",
     "stream_view": "headrace.declare",
 }
 

@@ -34,6 +34,9 @@
     ├── ServerError                      what answers at the URL is no headrace server, or is of another version
     ├── LogError                         the log cannot be read or does not have what it should
     ├── SpineError                       a spine that cannot be joined
+    ├── BatchSourceError                 the source of a batch view lacks what the view declares, or cannot be read
+    │   └── BatchSourceAwayError         it is not there, or does not answer
+    ├── RowsError                        rows of a batch or push view that contradict the view
     ├── DatasetError                     a dataset definition, manifest or rebuild that is not valid
     ├── NotAuthenticatedError            the server does not know who asks: no token, or one that is not valid
     ├── PermissionDeniedError            the caller may not do that
@@ -46,6 +49,8 @@ from __future__ import annotations
 
 __all__ = [
     "AuthUnavailableError",
+    "BatchSourceAwayError",
+    "BatchSourceError",
     "BrokerRefusedError",
     "BrokerUnavailableError",
     "ConfigError",
@@ -68,6 +73,7 @@ __all__ = [
     "PlanError",
     "PlanMismatchError",
     "RetryableError",
+    "RowsError",
     "ServerError",
     "ServerUnavailableError",
     "SpineError",
@@ -241,6 +247,18 @@ class LogError(HeadraceError):
 
 class SpineError(HeadraceError):
     """A spine that cannot be joined."""
+
+
+class BatchSourceError(HeadraceError):
+    """The source of a batch view cannot be read, or lacks what the view declares."""
+
+
+class BatchSourceAwayError(BatchSourceError):
+    """The source of a batch view is not there, or does not answer."""
+
+
+class RowsError(HeadraceError):
+    """Rows of a batch or push view that contradict the view."""
 
 
 class DatasetError(HeadraceError):

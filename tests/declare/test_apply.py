@@ -265,10 +265,14 @@ def test_a_registry_that_cannot_be_written(tmp_path: Path, write: Write) -> None
 def test_what_feast_alone_refuses_is_passed_on(tmp_path: Path, write: Write) -> None:
     batch = """
     from feast import FeatureView
+    from feast import KinesisSource
     b = FeatureView(
         name="SPENDING", entities=[customer],
         schema=[Field(name="customer", dtype=String), Field(name="x", dtype=Int64)],
-        source=FileSource(name="b", path="b.parquet", timestamp_field="t"),
+        source=KinesisSource(
+            name="k", record_format=JsonFormat(schema_json=""), region="r", stream_name="s", timestamp_field="t",
+            batch_source=FileSource(name="b", path="b.parquet", timestamp_field="t"),
+        ),
     )
     """.replace("\n    ", "\n")
     write(tmp_path, VIEW + batch)

@@ -244,11 +244,11 @@ def test_two_views_of_one_name(refused: Refuse) -> None:
 @pytest.mark.parametrize(
     ("features", "what", "hint"),
     [
-        ("[v, 'spendings']", "'spendings' is not a stream feature view of this repo",
-         "Did you mean 'spending'? Stream views are: spending."),
+        ("[v, 'spendings']", "'spendings' is not a view of this repo",
+         "Did you mean 'spending'? Views are: spending."),
         ("['spending:mean_prise']", "the view 'spending' has no feature 'mean_prise'",
          "Did you mean 'mean_price'? It has: mean_price."),
-        ("['spending@v2:mean_price']", "'spending@v2' is not a stream feature view", "Did you mean 'spending'?"),
+        ("['spending@v2:mean_price']", "'spending@v2' is not a view of this repo", "Did you mean 'spending'?"),
         ("[v.with_name('other')]", "it renames the view 'spending' or its join keys", "Take the view as it is"),
         ("[v.with_join_key_map({'customer': 'buyer'})]", "it renames the view 'spending'", "Take the view as it is"),
         ("[]", "it has no features", "Write features=[...]"),
@@ -268,19 +268,22 @@ def test_a_part_of_a_view_that_is_not_there_which_feast_refuses(refused: Refuse,
     assert "Name features that the view's aggregations make" in message
 
 
-def test_a_service_of_a_view_that_is_no_stream_view(refused: Refuse) -> None:
+def test_a_service_of_a_view_that_headrace_does_not_serve(refused: Refuse) -> None:
     message = refused(
         f"""
 {VIEW}
-from feast import FeatureView
-batch = FeatureView(
-    name="batch", entities=[customer], schema=[Field(name="customer", dtype=String), Field(name="x", dtype=Int64)],
-    source=FileSource(name="b", path="b.parquet", timestamp_field="t"),
+from feast import FeatureView, KinesisSource
+other = FeatureView(
+    name="other", entities=[customer], schema=[Field(name="x", dtype=Int64)],
+    source=KinesisSource(
+        name="k", record_format=JsonFormat(schema_json=""), region="r", stream_name="s", timestamp_field="t",
+        batch_source=FileSource(name="b", path="b.parquet", timestamp_field="t"),
+    ),
 )
-s = FeatureService(name="model", features=[v, batch])
+s = FeatureService(name="model", features=[v, other])
 """
     )
-    assert "feature service 'model': 'batch' is not a stream feature view of this repo" in message
+    assert "feature service 'model': 'other' is not a view of this repo that headrace serves" in message
 
 
 def test_service_names(refused: Refuse, line_of: Where) -> None:

@@ -112,8 +112,9 @@ class _Clients:
 
 
 def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
-    parsed = {name: json.loads(row[name]) for name in ("keys", "features", "evidence")}
-    types = {one.name: one.dtype for view in parsed["evidence"] for one in plan.views[view].entities}
+    parsed = {name: json.loads(row[name]) for name in ("keys", "features", "views", "evidence")}
+    views = [view for name in parsed["evidence"] if (view := plan.find(name)) is not None]
+    types = {one.name: one.dtype for view in views for one in view.entities}
     for name, dtype in types.items():
         if dtype in _READ:
             parsed["keys"][name] = _READ[dtype](parsed["keys"][name])

@@ -21,6 +21,8 @@ from headrace.log.import_registry import undone_imports
 from headrace.plan import Plan, Source, View
 from headrace.stores.catalogue import Origin
 from headrace.times import as_stored, us_of
+from headrace.training.lookup_proof import same_value
+from headrace.training.row_proof import judge_rows
 from headrace.transforms import Transformer
 
 __all__ = ["Causes", "Verdict"]
@@ -86,8 +88,25 @@ class Causes:
         Raises:
             LogError: The log is damaged.
         """
-        logs = self._logs(records)
-        return [{view: self._verdict(record, view, logs) for view in record["evidence"]} for record in records]
+        logs, rows = self._logs(records), self._row_verdicts(records)
+        return [
+            {
+                view: rows[view][number] if view in rows else self._verdict(record, view, logs)
+                for view in record["evidence"]
+            }
+            for number, record in enumerate(records)
+        ]
+
+    def _row_verdicts(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Verdict]]:
+        """By batch view, what is known about each record: whether the source still has the row that was served."""
+        asked = {name for record in records for name in record["evidence"]}
+        found = {}
+        for name, view in self._plan.batch_views.items():
+            if name in asked:
+                judged = judge_rows(view, records, self._project.repo, same_value)
+                blocks = [NotComparable.SOURCE_CHANGED if one.values is None else None for one in judged]
+                found[name] = [Verdict(block=block) for block in blocks]
+        return found
 
     def _verdict(self, record: Mapping[str, Any], name: str, logs: Mapping[str, _Log]) -> Verdict:
         view = self._plan.views[name]
@@ -111,6 +130,8 @@ class Causes:
         asked: dict[str, set[int]] = {}
         for record in records:
             for view, applied in record["evidence"].items():
+                if view in self._plan.batch_views:
+                    continue
                 topic = self._plan.source_of(self._plan.views[view]).topic
                 asked.setdefault(topic, set()).update(map(int, applied))
         root = self._project.log_root

@@ -47,6 +47,12 @@ class NotComparable(NamedReason):
         "again.",
         "knew events that were lost before the log had them: an accepted gap, or a topic that was created again",
     )
+    SOURCE_CHANGED = (
+        "source_changed",
+        "Nothing to do where a job replaces old rows, or where rows are pushed. A source that keeps its rows can be "
+        "compared.",
+        "were served a row of a batch view that its source does not have, or has with other values since",
+    )
     PENDING = (
         "pending",
         "Audit again when the worker has written them. If no worker runs, start one (`headrace stream`).",

@@ -48,6 +48,7 @@ COMMANDS = {
     "forget": Entry("forget:forget", "Erase an entity permanently."),
     "backfill": Entry("backfill:backfill", "Build a new or changed view from the log, and serve it."),
     "rollback": Entry("backfill:rollback", "Serve the version that a view had before."),
+    "materialize": Entry("materialize:materialize", "Write batch views' newest rows to the online store."),
     "import": Entry("import_history:import_", "Load existing history into the log."),
     "log": Entry("log:log", "Show and maintain the log's files."),
     "token": Entry("tokens:token", "Make, list and revoke tokens of the server."),

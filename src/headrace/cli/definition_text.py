@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.plan import Feature, Source, View
+from headrace.plan import BatchSource, BatchView, Column, Feature, Source, View
 
-__all__ = ["feature_words", "keys_words", "source_words", "span"]
+__all__ = ["batch_source_words", "feature_words", "keys_words", "source_words", "span"]
 
 _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("µs", 1))
 
@@ -24,12 +24,14 @@ def span(us: int) -> str:
     return f"{us // size:,} {unit}"
 
 
-def feature_words(feature: Feature) -> str:
+def feature_words(feature: Feature | Column) -> str:
     """A feature as text: `mean of dep_delay where is_late, over the last 24 h, moving every 15 min`.
 
     Args:
         feature: The feature.
     """
+    if isinstance(feature, Column):
+        return "a column of the rows"
     parameters = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in feature.params)
     function = f"{feature.function}({parameters})" if parameters else feature.function
     what = function if feature.column == "*" else f"{function} of {feature.column}"
@@ -48,13 +50,24 @@ def _window_words(feature: Feature) -> str:
     return f"over the last {window}, {moving}{back}"
 
 
-def keys_words(view: View) -> str:
+def keys_words(view: View | BatchView) -> str:
     """The entities of a view's features as text.
 
     Args:
         view: The view.
     """
     return " and ".join(view.join_keys) or "everything"
+
+
+def batch_source_words(source: BatchSource) -> str:
+    """A batch view's source as text.
+
+    Args:
+        source: The source.
+    """
+    where = {"parquet": f"Parquet at {source.path}", "delta": f"the Delta table {source.path}", "query": "a query"}
+    created = f", created at {source.created_field}" if source.created_field else ""
+    return f"{source.name}: {where[source.kind]}; event time is {source.timestamp_field}{created}"
 
 
 def source_words(source: Source) -> str:

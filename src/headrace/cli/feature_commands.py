@@ -14,7 +14,7 @@ from rich.markup import escape
 from headrace.cli.output import FAILED, AsJson, Folder, command, console, note, print_json, table
 from headrace.config import Project
 from headrace.errors import LookupRequestError
-from headrace.plan import DType, Plan, View, read_plan
+from headrace.plan import BatchView, DType, Plan, View, read_plan
 
 if TYPE_CHECKING:
     from headrace.aggregates import Problem
@@ -56,7 +56,8 @@ def lookup(
     with FeatureClient(project) as client:
         wanted = _features(client.plan, service, feature)
         plan = client.plan_for(wanted)
-        views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in plan.resolve(wanted))]
+        found = map(plan.find, dict.fromkeys(ref.view for ref in plan.resolve(wanted)))
+        views = [view for view in found if view is not None]
         row = entity_row(key, views)
         answer = client.get_online_features(wanted, [row], _time(at))
     record = answer.records()[0]
@@ -225,7 +226,7 @@ def _features(plan: Plan, service: str | None, features: list[str] | None) -> st
     )
 
 
-def entity_row(keys: list[str], views: list[View]) -> dict[str, Any]:
+def entity_row(keys: list[str], views: Sequence[View | BatchView]) -> dict[str, Any]:
     """The row of `--key name=value`, typed as the views' keys; LookupRequestError where it names no join key."""
     types = {entity.name: entity.dtype for view in views for entity in view.entities}
     row: dict[str, Any] = {}

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.cli.batch_facts import batch_view_facts
 from headrace.cli.definition_text import feature_words, keys_words, source_words, span
 from headrace.config import Project
 from headrace.errors import HeadraceError, LookupRequestError
 from headrace.events.source_partition import SourcePartition
-from headrace.plan import DType, FeatureRef, Plan, Source, View
+from headrace.plan import BatchView, DType, FeatureRef, Plan, Source, View
 from headrace.plan.feature_references import asked_names
 from headrace.plan.view_versions import ViewVersion, ViewVersions
 from headrace.stores import OnlineStore, Position, open_store
@@ -36,6 +37,10 @@ def everything(project: Project, plan: Plan) -> dict[str, Any]:
         "views": [
             {"view": name, "of": keys_words(view), "source": view.source, "features": len(view.features)}
             for name, view in plan.views.items()
+        ]
+        + [
+            {"view": name, "of": keys_words(view), "source": view.source.name, "features": len(view.columns)}
+            for name, view in plan.batch_views.items()
         ],
         "services": [
             {"service": name, "features": len(refs), "views": sorted({ref.view for ref in refs})}
@@ -67,7 +72,7 @@ def facts_of(project: Project, plan: Plan, name: str, kind: str | None) -> dict[
     """
     topics = {source.topic: source for source in plan.sources.values()}
     there: dict[str, Mapping[str, Any] | list[str]] = {
-        "view": plan.views,
+        "view": {**plan.views, **plan.batch_views},
         "source": {**topics, **plan.sources},
         "service": plan.services,
         "dataset": dataset_names(project),
@@ -86,6 +91,9 @@ def _facts(project: Project, plan: Plan, name: str, kind: str, sources: Mapping[
     data = _ProjectData(project)
     match kind:
         case "view":
+            if name in plan.batch_views:
+                view = plan.batch_views[name]
+                return batch_view_facts(project, plan, view, _key_arguments(view))
             return _view(data, plan, plan.views[name])
         case "source":
             return _source(data, plan, sources[name])
@@ -140,7 +148,6 @@ def _view(data: _ProjectData, plan: Plan, view: View) -> dict[str, Any]:
     online = data.store(ask) or dict.fromkeys(
         ("live", "building", "before", "entities", "newest_event", "newest_record")
     )
-    keys = " ".join(f"--key {entity.name}={_example(entity.dtype)}" for entity in view.entities)
     return {
         "kind": "view",
         "name": view.name,
@@ -157,13 +164,17 @@ def _view(data: _ProjectData, plan: Plan, view: View) -> dict[str, Any]:
         "newest_event": online["newest_event"],
         "newest_record": online["newest_record"],
         "clock": str(data.project.clock),
-        "example": f"headrace lookup --feature '{view.name}:*' {keys}",
+        "example": f"headrace lookup --feature '{view.name}:*' {_key_arguments(view)}",
         "notes": data.notes,
     }
 
 
 def _versions(project: Project, plan: Plan, view: View) -> Sequence[ViewVersion]:
     return ViewVersions(project.view_versions).of(plan, view.name)
+
+
+def _key_arguments(view: View | BatchView) -> str:
+    return " ".join(f"--key {entity.name}={_example(entity.dtype)}" for entity in view.entities)
 
 
 def _derived(view: View) -> dict[str, str]:
@@ -196,7 +207,8 @@ def _source(data: _ProjectData, plan: Plan, source: Source) -> dict[str, Any]:
 
 def _service(project: Project, plan: Plan, name: str) -> dict[str, Any]:
     refs: tuple[FeatureRef, ...] = plan.services[name]
-    views = [plan.views[view] for view in dict.fromkeys(ref.view for ref in refs)]
+    found = [plan.find(view) for view in dict.fromkeys(ref.view for ref in refs)]
+    views = [view for view in found if view is not None]
     keys = {entity.name: entity.dtype for view in views for entity in view.entities}
     arguments = " ".join(f"--key {key}={_example(dtype)}" for key, dtype in keys.items())
     return {
@@ -205,11 +217,10 @@ def _service(project: Project, plan: Plan, name: str) -> dict[str, Any]:
         "is": f"{len(refs)} features of {len(views)} views",
         "keys": {key: str(dtype) for key, dtype in keys.items()},
         "features": {
-            ref.column: {
-                "is": feature_words(plan.views[ref.view].feature(ref.feature)),
-                "type": str(plan.views[ref.view].feature(ref.feature).dtype),
-            }
+            ref.column: {"is": feature_words(view.feature(ref.feature)), "type": str(plan.dtype_of(ref))}
             for ref in refs
+            for view in views
+            if view.name == ref.view
         },
         "clock": str(project.clock),
         "example": f"headrace lookup --service {name} {arguments}",

@@ -4,7 +4,7 @@ from headrace.extras import needing
 
 with needing("feast"):
     from headrace.declare.apply import ApplyResult, apply, compile_repo, plan_changes
-    from headrace.declare.builders import aggregation, event_source, stream_view
+    from headrace.declare.builders import aggregation, event_source, query_source, stream_view
     from headrace.declare.plan_diff import Change, PlanDiff, compare
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "compile_repo",
     "event_source",
     "plan_changes",
+    "query_source",
     "stream_view",
 ]

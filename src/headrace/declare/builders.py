@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from types import FunctionType
 
     from feast import Aggregation, Entity, Field, KafkaSource, StreamFeatureView
+    from feast.data_source import DataSource
     from pydantic import BaseModel
 
-__all__ = ["aggregation", "event_source", "stream_view"]
+__all__ = ["aggregation", "event_source", "query_source", "stream_view"]
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -103,6 +104,47 @@ def event_source(
         )
         note_model(source, model)
         return source
+
+
+def query_source(
+    name: str,
+    sql: str,
+    *,
+    timestamp_field: str,
+    created_field: str | None = None,
+    field_mapping: Mapping[str, str] | None = None,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    owner: str = "",
+) -> DataSource:
+    """The rows of a query, as the source of an ordinary `FeatureView`. DuckDB runs it.
+
+    Args:
+        name: The source's name.
+        sql: One SELECT in DuckDB's SQL. Paths in it are relative to the feature repo.
+        timestamp_field: The column with the time from which a row's values hold.
+        created_field: The column with the time at which a row was written; None where there is none.
+        field_mapping: By a column's name in the query, the name that views give it.
+        description: What the rows are.
+        tags: Tags.
+        owner: The contact.
+
+    Returns:
+        A Feast source.
+    """
+    with quiet_feast():
+        from headrace.declare.duckdb_source import QuerySource
+
+        return QuerySource(
+            name=name,
+            sql=sql,
+            timestamp_field=timestamp_field,
+            created_timestamp_column=created_field or "",
+            field_mapping=field_mapping,
+            description=description,
+            tags=tags,
+            owner=owner,
+        )
 
 
 def aggregation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.declare.batch_views import compile_batch_views
 from headrace.declare.problems import Problems
 from headrace.declare.services import compile_services
 from headrace.declare.sources import compile_sources
@@ -32,11 +33,14 @@ def compile_plan(repo: FeatureRepo) -> Plan:
     problems = Problems()
     sources = compile_sources(repo, problems)
     views = compile_views(repo, sources, problems)
-    services = compile_services(repo, problems)
+    batch_views = compile_batch_views(repo, problems)
+    others = {name: [one.name for one in view.features] for name, view in batch_views.items()}
+    services = compile_services(repo, problems, others)
     problems.raise_any(repo.name)
     return Plan(
         project=repo.config.project,
         sources={name: source for name, source in sources.items() if source is not None},
         views=views,
         services=services,
+        batch_views=batch_views,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from headrace.declare.durations import shown
-from headrace.plan import Feature, FeatureRef, Plan, Source, View
+from headrace.plan import BatchView, Column, Feature, FeatureRef, Plan, Source, View
 
 __all__ = ["Change", "PlanDiff", "compare"]
 
@@ -83,6 +83,7 @@ def compare(old: Plan | None, new: Plan, note: str | None = None) -> PlanDiff:
     changes = [
         *_pairs("source", before.sources, new.sources, _source_details),
         *_view_changes(before, new),
+        *_batch_view_changes(before, new),
         *_pairs("service", before.services, new.services, _service_details),
     ]
     replaced = [name for name, view in new.views.items() if name in before.views and before.views[name] != view]
@@ -96,6 +97,16 @@ def _view_changes(before: Plan, new: Plan) -> Iterator[Change]:
             old_features = {feature.name: feature for feature in before.views[change.name].features}
             new_features = {feature.name: feature for feature in new.views[change.name].features}
             for inner in _pairs("feature", old_features, new_features, _feature_details):
+                yield Change(inner.kind, f"{change.name}:{inner.name}", inner.action, inner.details)
+
+
+def _batch_view_changes(before: Plan, new: Plan) -> Iterator[Change]:
+    for change in _pairs("view", before.batch_views, new.batch_views, _batch_view_details):
+        yield change
+        if change.action == "changed":
+            old_columns = {column.name: column for column in before.batch_views[change.name].columns}
+            new_columns = {column.name: column for column in new.batch_views[change.name].columns}
+            for inner in _pairs("feature", old_columns, new_columns, _column_details):
                 yield Change(inner.kind, f"{change.name}:{inner.name}", inner.action, inner.details)
 
 
@@ -142,7 +153,37 @@ def _view_details(old: View | None, new: View) -> Iterator[str]:
         yield "features in another order"
 
 
-def _keys(view: View) -> str:
+def _batch_view_details(old: BatchView | None, new: BatchView) -> Iterator[str]:
+    if old is None:
+        features = ", ".join(column.name for column in new.columns)
+        keys = ", ".join(new.join_keys)
+        yield f"by {keys} from {new.source.name} ({new.source.kind}): {features}"
+        return
+    for label in ("name", "kind", "path", "sql", "timestamp_field", "created_field", "field_mapping", "endpoint"):
+        was, is_now = getattr(old.source, label), getattr(new.source, label)
+        if was != is_now:
+            yield f"source {label}: {was} → {is_now}"
+    if old.entities != new.entities:
+        yield f"keys: {_keys(old)} → {_keys(new)}"
+    if old.ttl_us != new.ttl_us:
+        yield f"ttl: {_ttl(old)} → {_ttl(new)}"
+    if old.push != new.push:
+        yield f"push source: {old.push} → {new.push}"
+    if old.online != new.online:
+        yield f"online: {old.online} → {new.online}"
+    if old.columns != new.columns and sorted(old.columns, key=str) == sorted(new.columns, key=str):
+        yield "features in another order"
+
+
+def _ttl(view: BatchView) -> str:
+    return "none" if view.ttl_us is None else shown(view.ttl_us)
+
+
+def _column_details(old: Column | None, new: Column) -> Iterator[str]:
+    yield str(new.dtype) if old is None else f"{old.dtype} → {new.dtype}"
+
+
+def _keys(view: View | BatchView) -> str:
     return ", ".join(f"{key.name} ({key.dtype}{' | None' if key.nullable else ''})" for key in view.entities)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from headrace.declare.features import feature_name, near
@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 __all__ = ["compile_services"]
 
 
-def compile_services(repo: FeatureRepo, problems: Problems) -> dict[str, tuple[FeatureRef, ...]]:
+def compile_services(
+    repo: FeatureRepo, problems: Problems, others: Mapping[str, Sequence[str]] = {}
+) -> dict[str, tuple[FeatureRef, ...]]:
     """Compile the feature services.
 
     Args:
         repo: The feature repo.
         problems: Where to note what cannot work.
+        others: By name, the features of views that are not stream views.
 
     Returns:
         By the service's name, its features in order.
     """
     views = {view.name: [feature_name(made) for made in view.aggregations] for view in _stream_views(repo)}
+    views |= {name: list(features) for name, features in others.items()}
     compiled: dict[str, tuple[FeatureRef, ...]] = {}
     seen: dict[str, Place] = {}
     for service in sorted(repo.contents.feature_services, key=lambda service: service.name):
@@ -88,8 +92,8 @@ class _ServiceCompiler:
     def _refs(self, view: str, features: list[str] | None) -> Iterator[FeatureRef]:
         known = self._views.get(view)
         if known is None:
-            hint = f"{near(view, list(self._views))}Stream views are: {', '.join(self._views) or 'none'}."
-            self._wrong(f"{view!r} is not a stream feature view of this repo.", hint, at=view)
+            hint = f"{near(view, list(self._views))}Views are: {', '.join(self._views) or 'none'}."
+            self._wrong(f"{view!r} is not a view of this repo that headrace serves.", hint, at=view)
             return
         for feature in known if features is None else features:
             if feature in known:

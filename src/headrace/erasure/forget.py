@@ -21,6 +21,7 @@ from headrace.erasure.ledger import Entity, Erasure, Ledger
 from headrace.errors import ConfigError, LookupRequestError
 from headrace.log import EventLog, LookupTable, topic_history
 from headrace.plan import Plan
+from headrace.rows import open_rows
 from headrace.state import StateFile
 from headrace.stores import OnlineStore
 from headrace.times import iso_time
@@ -182,7 +183,7 @@ def _entry(project: Project, done: Forgotten, store: OnlineStore) -> Erasure:
 
 
 def _erase(project: Project, store: OnlineStore, places: Places, done: Forgotten, *, alone: bool) -> None:
-    _erase_online(store, places, done)
+    _erase_online(project, store, places, done)
     for source in places.sources:
         rows, done.log_versions[source.topic] = EventLog(project.log_root, source).erase(places.scalars, alone=alone)
         done.log[source.topic] = max(done.log.get(source.topic, 0), rows)
@@ -193,7 +194,7 @@ def _erase_what_came_meanwhile(
     project: Project, ledger: Ledger, store: OnlineStore, places: Places, done: Forgotten
 ) -> None:
     """Erase what workers have applied in the meantime, from the online store and from the log."""
-    _erase_online(store, places, done)
+    _erase_online(project, store, places, done)
     done.through = _through(project, store, places)
     ledger.begin(_entry(project, done, store))
     for source in places.sources:
@@ -214,10 +215,15 @@ def _through(project: Project, store: OnlineStore, places: Places) -> dict[str, 
     return found
 
 
-def _erase_online(store: OnlineStore, places: Places, done: Forgotten) -> None:
+def _erase_online(project: Project, store: OnlineStore, places: Places, done: Forgotten) -> None:
     for view in places.views:
         removed = store.delete(view.hash, places.entities(store, view))
         done.online[view.name] = done.online.get(view.name, 0) + removed
+    if places.batch_views:
+        with open_rows(project.store_url, writable=True) as rows:
+            for row_view in places.batch_views:
+                removed = rows.delete(row_view.rows_hash, places.row_entities(rows, row_view))
+                done.online[row_view.name] = done.online.get(row_view.name, 0) + removed
 
 
 def _write_receipt(project: Project, plan: Plan, done: Forgotten) -> StateFile:

@@ -15,8 +15,9 @@ from headrace.erasure.ledger import Entity, Erasure, Ledger
 from headrace.errors import LookupRequestError
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.log import EventLog, LookupTable
-from headrace.plan import DType, Plan, Source, View
+from headrace.plan import BatchView, DType, Plan, Source, View
 from headrace.records.entity_keys import entity_values
+from headrace.rows import RowStore, open_rows
 from headrace.stores import Catalogue, OnlineStore
 from headrace.times import date_of, iso_time
 
@@ -44,11 +45,13 @@ class Places:
         entity: Its join keys and values.
         sources: The sources whose events can be its.
         views: The views whose records can be its: the plan's, and other versions of them that the store holds.
+        batch_views: The batch views whose rows can be its.
     """
 
     entity: Entity
     sources: list[Source]
     views: list[View]
+    batch_views: tuple[BatchView, ...] = ()
 
     @property
     def scalars(self) -> dict[str, pa.Scalar]:
@@ -67,12 +70,15 @@ class Places:
 
     def entities(self, store: OnlineStore, view: View) -> list[bytes]:
         """The keys of a view's entities that have these join key values."""
+        return self._matching(view, store.entities(view.hash))
+
+    def row_entities(self, rows: RowStore, view: BatchView) -> list[bytes]:
+        """The keys of a batch view's entities that have these join key values."""
+        return self._matching(view, rows.entities(view.rows_hash))
+
+    def _matching(self, view: View | BatchView, keys: Iterable[bytes]) -> list[bytes]:
         places = [(view.join_keys.index(name), value) for name, value in self.entity.items()]
-        return [
-            key
-            for key in store.entities(view.hash)
-            if all(_same(entity_values(key)[place], value) for place, value in places)
-        ]
+        return [key for key in keys if all(_same(entity_values(key)[place], value) for place, value in places)]
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Inventory:
 
     Attributes:
         names: Its join keys' names.
-        online: By view, how many online records.
+        online: By view, how many online records or rows.
         log: By topic, how many events in the log.
         old_files: By topic, how many files of older versions of the log hold events of it.
         lookups: How many recorded lookups.
@@ -149,7 +155,8 @@ def places_of(plan: Plan, store: OnlineStore | None, entity: Entity) -> Places:
     views += [
         view for view in others if view.hash not in known_views and names <= set(view.join_keys) and _fits(view, entity)
     ]
-    return Places(entity, sources, views)
+    batch_views = [view for view in plan.batch_views.values() if names <= set(view.join_keys) and _fits(view, entity)]
+    return Places(entity, sources, views, tuple(batch_views))
 
 
 def inventory_of(
@@ -176,6 +183,9 @@ def inventory_of(
         for view in places.views:
             of_view = store.lookup({view.hash: places.entities(store, view)}).records[view.hash]
             online[view.name] = online.get(view.name, 0) + len(of_view.records)
+    if places.batch_views:
+        with open_rows(project.store_url, writable=False) as held:
+            online |= {view.name: len(places.row_entities(held, view)) for view in places.batch_views}
     ledger = Ledger.load(project.erasures)
     erasure = ledger.erasures.get(ledger.digest(places.entity)) if ledger.erasures else None
     log = {topic: matches.rows for topic, matches in found.items()}
@@ -232,7 +242,7 @@ def _more(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {topic: max(one.get(topic, 0), other.get(topic, 0)) for topic in {**one, **other}}
 
 
-def _fits(view: View, entity: Entity) -> bool:
+def _fits(view: View | BatchView, entity: Entity) -> bool:
     types = {column.name: column.dtype for column in view.entities}
     return all(_is_of(value, types[name]) for name, value in entity.items())
 

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.events.columns import IntArray
-from headrace.ingest.sql_text import quoted
 from headrace.tabular.csv_file import BadRecord, CsvError, CsvFile, Dialect
+from headrace.tabular.sql_text import quoted
 
 __all__ = ["Block", "CsvPart", "Part", "SqlPart"]
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from headrace.errors import IngestError
 from headrace.ingest.input_parts import Block, CsvPart, Part, SqlPart
-from headrace.ingest.sql_text import literal, unglobbed
 from headrace.tabular.csv_file import CSV_ENDINGS, CsvError, Dialect
+from headrace.tabular.sql_text import literal, unglobbed
 from headrace.transforms.sql_keywords import with_names_quoted
 
 __all__ = ["Block", "Origin", "Reader", "opening"]

@@ -24,11 +24,11 @@ def catalog_of(plan: Plan) -> dict[str, Any]:
         "plan": plan.hash,
         "services": {name: [f"{ref.view}:{ref.feature}" for ref in refs] for name, refs in plan.services.items()},
         "views": {
-            name: {
+            view.name: {
                 "version": view.hash,
                 "keys": {entity.name: entity.dtype.value for entity in view.entities},
                 "features": {feature.name: feature.dtype.value for feature in view.features},
             }
-            for name, view in plan.views.items()
+            for view in plan.every_view
         },
     }

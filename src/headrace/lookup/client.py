@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from headrace.config import Clock, Project
 from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchError, VersionNotServedError
 from headrace.events.source_partition import SourcePartition
+from headrace.lookup.batch_lookup import BatchLookup
 from headrace.lookup.not_ready import not_ready_answer
 from headrace.lookup.request import AskedRows, entity_columns, time_us
 from headrace.lookup.request_plan import RequestPlan
@@ -23,8 +24,10 @@ from headrace.plan import AskedFeatures, Plan, read_plan
 from headrace.plan.feature_references import asked_names
 from headrace.plan.view_versions import ViewVersions
 from headrace.records.expiry import REMEMBERED_US, reach_us
+from headrace.rows import RowStore, StoredRow, open_rows
 from headrace.stores import OnlineStore, Position, Readiness, open_store
 from headrace.stores.catalogue import not_ready
+from headrace.stores.memory import MemoryStore
 from headrace.stores.served_plan import unasked_views
 from headrace.times import datetime_of, iso_time
 
@@ -43,6 +46,7 @@ class FeatureClient:
         project: The project, or a path in it; None is the current folder's.
         plan: The plan, if it is not the project's.
         store: An open store, if it is not the project's; the client does not close it.
+        rows: An open row store, for batch views, if it is not the project's; the client does not close it.
         audit: The share of lookups to record for `headrace audit`, 0 to 1; None takes the project's setting.
         not_ready: What a lookup does while the store is empty or being filled: `error` raises, `status` answers nulls
             with the status `not_ready`.
@@ -59,6 +63,7 @@ class FeatureClient:
         *,
         plan: Plan | None = None,
         store: OnlineStore | None = None,
+        rows: RowStore | None = None,
         audit: float | None = None,
         not_ready: Literal["error", "status"] = "error",
     ) -> None:
@@ -70,7 +75,9 @@ class FeatureClient:
         self._raises = not_ready == "error"
         self._recorder = _recorder(project, plan, audit)
         self._owns_store = store is None
-        self._store = store if store is not None else open_store(_url(project), writable=False)
+        self._store = store if store is not None else _opened_store(project, plan)
+        self._owns_rows = rows is None
+        self._rows = rows if rows is not None else _opened_rows(project, plan)
         self._served = self._read_served()
 
     def get_online_features(
@@ -104,10 +111,11 @@ class FeatureClient:
                 if served.catalogue.readiness is not Readiness.READY:
                     plan = served.plan_for(asked)
                     refs = plan.resolve(asked)
-                    if self._raises:
-                        raise not_ready(served.catalogue.readiness)
-                    at_us = time.time_ns() // 1000 if at is None else time_us(at)
-                    return not_ready_answer(plan, refs, entity_rows, at_us)
+                    if plan.stream_refs(refs):  # the rows of batch views are there in any case
+                        if self._raises:
+                            raise not_ready(served.catalogue.readiness)
+                        at_us = time.time_ns() // 1000 if at is None else time_us(at)
+                        return not_ready_answer(plan, refs, entity_rows, at_us)
             try:
                 request = served.request(asked)
             except (PlanMismatchError, VersionNotServedError):
@@ -115,11 +123,12 @@ class FeatureClient:
                 if served.catalogue.generation == before.catalogue.generation:
                     raise
                 continue
-            rows, keys = entity_columns(entity_rows, request.views)
+            rows, keys = entity_columns(entity_rows, request.keyed)
             found = self._store.lookup({view.hash: keys[view.name] for view in request.views})
-            if found.generation == served.catalogue.generation:
+            if not request.views or found.generation == served.catalogue.generation:
                 break
             served = self._read_served()  # another version of some view went live
+        held = self._held_rows(request, keys) if request.batch else {}
         at_us = self._now_us(found.positions) if at is None else time_us(at)
         if at is not None:
             self._refuse_forgotten(request, at_us)
@@ -131,6 +140,12 @@ class FeatureClient:
                 lookup.refuse_unanswerable()
             blocks += lookup.values()
             answers[name] = lookup.answer()
+        for part in request.batch:
+            row_lookup = BatchLookup(part, held[part.rows_hash], at_us)
+            if at is not None:
+                row_lookup.refuse_unanswerable()
+            blocks += row_lookup.values()
+            answers[part.view.name] = row_lookup.answer()
         answer = OnlineFeatures(
             at_us=at_us,
             plan_hash=served.plan.hash,
@@ -185,6 +200,8 @@ class FeatureClient:
             self._recorder.close()
         if self._owns_store:
             self._store.close()
+        if self._owns_rows and self._rows is not None:
+            self._rows.close()
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +216,18 @@ class FeatureClient:
             self._read_served()  # the worker had not started when the client was made
         if self._served.catalogue.clock is not Clock.RECORD:
             return time.time_ns() // 1000
+        if not positions and not self._declared.views:
+            return time.time_ns() // 1000
         return max((position.record_ts_us for position in positions.values()), default=0)
+
+    def _held_rows(
+        self, request: RequestPlan, keys: Mapping[str, list[bytes]]
+    ) -> Mapping[str, Sequence[StoredRow | None]]:
+        """The stored rows of the request's batch views, by what they are stored under."""
+        if self._rows is None:
+            msg = "A FeatureClient that is given a plan and a store needs the rows of batch views too."
+            raise LookupRequestError(msg, hint="Give it rows=headrace.rows.open_rows(…), or the project.")
+        return self._rows.read_views({part.rows_hash: keys[part.view.name] for part in request.batch})
 
     def _refuse_forgotten(self, request: RequestPlan, at_us: int) -> None:
         """Refuse a time at which records may have counted that have expired since."""
@@ -240,6 +268,19 @@ def _recorder(
     from headrace.lookup.recorder import LookupRecorder
 
     return LookupRecorder(project.audit_root, plan, rate, plans=project.served_plans)
+
+
+def _opened_store(project: Project | str | os.PathLike[str] | None, plan: Plan) -> OnlineStore:
+    """The project's store; a plan without stream views needs none."""
+    return open_store(_url(project), writable=False) if plan.views or not plan.batch_views else MemoryStore()
+
+
+def _opened_rows(project: Project | str | os.PathLike[str] | None, plan: Plan) -> RowStore | None:
+    """The project's rows; None where they are not needed, or there is no project."""
+    if not plan.batch_views or project is None:
+        return None
+    found = project if isinstance(project, Project) else Project.load(project)
+    return open_rows(found.store_url, writable=False)
 
 
 def _url(project: Project | str | os.PathLike[str] | None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from headrace.events.columns import Values
 from headrace.lookup.request import AskedRows, EntityRows, entity_columns
 from headrace.lookup.response import OnlineFeatures, Status, ViewAnswer
-from headrace.plan import DType, FeatureRef, Plan
+from headrace.plan import DType, FeatureRef, Plan, View
 from headrace.windows import NEVER
 
 __all__ = ["answer_without_values", "not_ready_answer"]
@@ -35,10 +35,10 @@ def not_ready_answer(plan: Plan, refs: Sequence[FeatureRef], entity_rows: AskedR
     Raises:
         LookupRequestError: A row leaves out a join key or gives one of a wrong type.
     """
-    views = {ref.view: plan.views[ref.view] for ref in refs}
+    views = {ref.view: view for ref in refs if (view := plan.find(ref.view)) is not None}
     rows, _ = entity_columns(entity_rows, views.values())
     dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
-    topics = {name: plan.source_of(view).topic for name, view in views.items()}
+    topics = {name: plan.source_of(view).topic for name, view in views.items() if isinstance(view, View)}
     return answer_without_values(rows, dtypes, list(views), at_us, plan.hash, topics)
 
 

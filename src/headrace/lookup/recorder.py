@@ -81,7 +81,7 @@ class LookupRecorder:
 
     def follow(self, plan: Plan) -> None:
         """From now on answers may also be made under this plan: another version of a view went live."""
-        self._join_keys = self._join_keys | {name: view.join_keys for name, view in plan.views.items()}
+        self._join_keys = self._join_keys | {view.name: view.join_keys for view in plan.every_view}
         file = None if self._plans is None else self._plans.file(f"{plan.hash}.json")
         if file is not None and not file.exists():
             try:

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from headrace.errors import LookupRequestError
-from headrace.plan import Column, DType, View
+from headrace.plan import BatchView, Column, DType, View
 from headrace.records.entity_keys import entity_keys
 from headrace.times import as_stored, us_of
 
@@ -100,7 +100,9 @@ def time_us(at: datetime) -> int:
     return us_of(at)
 
 
-def entity_columns(entity_rows: AskedRows, views: Iterable[View]) -> tuple[EntityRows, dict[str, list[bytes]]]:
+def entity_columns(
+    entity_rows: AskedRows, views: Iterable[View | BatchView]
+) -> tuple[EntityRows, dict[str, list[bytes]]]:
     """The rows of a request, and each view's entity keys for them.
 
     Args:
@@ -195,7 +197,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
-def _keys(view: View, rows: EntityRows) -> list[bytes]:
+def _keys(view: View | BatchView, rows: EntityRows) -> list[bytes]:
     columns: list[Sequence[Any]] = []
     for entity in view.entities:
         column = rows.columns.get(entity.name)
@@ -205,13 +207,13 @@ def _keys(view: View, rows: EntityRows) -> list[bytes]:
     return entity_keys(columns)
 
 
-def _checked_columns(view: View, rows: EntityRows) -> list[tuple[object, ...]]:
+def _checked_columns(view: View | BatchView, rows: EntityRows) -> list[tuple[object, ...]]:
     """The join keys' columns as keys hold them, each value checked."""
     checked = [[_checked(view, entity, row, number) for entity in view.entities] for number, row in enumerate(rows)]
     return list(zip(*checked, strict=True))
 
 
-def _checked(view: View, entity: Column, row: Mapping[str, Any], number: int) -> object:
+def _checked(view: View | BatchView, entity: Column, row: Mapping[str, Any], number: int) -> object:
     """The value of a join key as entity keys have it: times in µs, dates in days."""
     value = row.get(entity.name)
     if value is None:

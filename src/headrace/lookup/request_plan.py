@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.aggregates import Aggregate
+from headrace.lookup.batch_lookup import BatchPlan
 from headrace.lookup.response import Maker, maker
 from headrace.lookup.window_spans import WindowGroup, merges_by_column
-from headrace.plan import DType, FeatureRef, View
+from headrace.plan import BatchView, DType, FeatureRef, View
 from headrace.records.reader import RecordReader
 from headrace.windows import Family, FeaturePlace, ViewLayout, Window
 
@@ -106,6 +107,8 @@ class RequestPlan:
         topics: Their topics, by view's name.
         dtypes: The features' types by column, in the order asked for.
         makers: What makes Python values of each feature's; see `FeatureValues`.
+        batch: The plan of each batch view.
+        keyed: All views whose entity keys are needed, of both kinds.
     """
 
     of_views: dict[str, ViewPlan]
@@ -113,18 +116,39 @@ class RequestPlan:
     topics: dict[str, str]
     dtypes: dict[str, DType]
     makers: dict[str, Maker | None]
+    batch: tuple[BatchPlan, ...] = ()
+    keyed: tuple[View | BatchView, ...] = ()
 
     @classmethod
-    def of(cls, refs: Sequence[FeatureRef], layouts: Mapping[str, ViewLayout]) -> RequestPlan:
-        """Plan a request for some features; the layouts of their views are given by name."""
-        dtypes = {ref.column: layouts[ref.view].view.feature(ref.feature).dtype for ref in refs}
+    def of(
+        cls,
+        refs: Sequence[FeatureRef],
+        layouts: Mapping[str, ViewLayout],
+        batch_views: Mapping[str, BatchView] = {},
+    ) -> RequestPlan:
+        """Plan a request for some features.
+
+        Args:
+            refs: The features.
+            layouts: The layouts of their stream views, by name.
+            batch_views: Their batch views, by name.
+        """
+        dtypes = {ref.column: _dtype(ref, layouts, batch_views) for ref in refs}
+        views = tuple(layout.view for layout in layouts.values())
         return cls(
             {name: ViewPlan.of(layout, [ref for ref in refs if ref.view == name]) for name, layout in layouts.items()},
-            tuple(layout.view for layout in layouts.values()),
+            views,
             {name: layout.source.topic for name, layout in layouts.items()},
             dtypes,
             {column: maker(dtype) for column, dtype in dtypes.items()},
+            tuple(BatchPlan.of(view, [ref for ref in refs if ref.view == name]) for name, view in batch_views.items()),
+            (*views, *batch_views.values()),
         )
+
+
+def _dtype(ref: FeatureRef, layouts: Mapping[str, ViewLayout], batch_views: Mapping[str, BatchView]) -> DType:
+    view = layouts[ref.view].view if ref.view in layouts else batch_views[ref.view]
+    return view.feature(ref.feature).dtype
 
 
 def _groups(layout: ViewLayout, reader: RecordReader, places: Sequence[FeaturePlace]) -> tuple[WindowGroup, ...]:

@@ -27,15 +27,28 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["AnswerValues", "Block", "FeatureValues", "OnlineFeatures", "Status", "ViewAnswer", "json_value", "maker"]
+__all__ = [
+    "WRITE_SEQUENCE",
+    "AnswerValues",
+    "Block",
+    "FeatureValues",
+    "OnlineFeatures",
+    "Status",
+    "ViewAnswer",
+    "json_value",
+    "maker",
+]
+
+WRITE_SEQUENCE = -1
+"""In the evidence of a batch view, what stands where a stream view has a source partition; see `RowStore`."""
 
 
 class Status(StrEnum):
     """What a view knew about an entity.
 
-    `present`: events count at the time asked for. `expired`: events were seen, but none counts any more. `unknown_key`:
-    no event was ever seen. `not_ready`: the store is empty or being filled, so nothing is known and every feature is
-    null.
+    `present`: events count at the time asked for; of a batch view, its newest row is not older than its TTL. `expired`:
+    events or a row were seen, but none counts any more. `unknown_key`: no event or row was ever seen. `not_ready`: the
+    store is empty or being filled, so nothing is known and every feature is null.
 
     A single feature's status may also be `error`: its value cannot be given (for example a sum of integers past 64
     bits), so it is null, and the answer's `problems` say why.
@@ -191,7 +204,10 @@ class ViewAnswer:
 
     @cached_property
     def applied(self) -> list[dict[int, int]]:
-        """The evidence: per row, by source partition, the offset that the entity's record had applied."""
+        """The evidence: per row, by source partition, the offset that the entity's record had applied.
+
+        Of a batch view: under `WRITE_SEQUENCE`, the number of the write that brought the row.
+        """
         found: list[dict[int, int]] = [{} for _ in range(len(self._newest))]
         for row, source, offset in zip(self._row.tolist(), self._sources, self._applied, strict=True):
             found[row][source.partition] = offset
@@ -328,7 +344,7 @@ def maker(dtype: DType) -> Maker | None:
 
 
 def _each(made: Maker, values: list[Any]) -> list[Any]:
-    return [made(value) for value in values]
+    return [None if value is None else made(value) for value in values]  # rows of batch views may have nulls in lists
 
 
 def json_value(value: Any) -> Any:

@@ -62,7 +62,12 @@ class ServedViews:
         known = self._requests.get(asked)
         if known is None:
             refs = self._resolve(asked)
-            known = RequestPlan.of(refs, {ref.view: self._layout(plain_name(ref.view)) for ref in refs})
+            batch_views = self._declared.batch_views
+            known = RequestPlan.of(
+                refs,
+                {ref.view: self._layout(plain_name(ref.view)) for ref in refs if ref.view not in batch_views},
+                {ref.view: batch_views[ref.view] for ref in refs if ref.view in batch_views},
+            )
             if len(self._requests) >= _REQUESTS:
                 self._requests.clear()
             self._requests[asked] = known
@@ -87,7 +92,7 @@ class ServedViews:
             if served is not self.plan:
                 raise
             refs = self._declared.resolve(asked)
-        for ref in refs:
+        for ref in served.stream_refs(refs):
             view = served.views[ref.view]
             if ref.feature not in {feature.name for feature in view.features}:
                 msg = f"The online store serves {view.versioned_name}, which has no feature {ref.feature!r}."

@@ -25,7 +25,7 @@ from headrace.lookup.wire_values import (
     typed_from_json,
     typed_to_json,
 )
-from headrace.plan import DType, View
+from headrace.plan import BatchView, DType, View
 from headrace.times import as_stored, iso_time
 
 __all__ = ["at_from_json", "key_types", "request_to_json", "rows_from_answer", "rows_from_json", "rows_to_json"]
@@ -76,7 +76,7 @@ def request_to_json(features: str | Sequence[str], rows: EntityRows, at_us: int 
     return body
 
 
-def key_types(views: Iterable[View]) -> dict[str, DType]:
+def key_types(views: Iterable[View | BatchView]) -> dict[str, DType]:
     """The types of views' join keys, by name."""
     return {entity.name: entity.dtype for view in views for entity in view.entities}
 

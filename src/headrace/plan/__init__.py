@@ -1,5 +1,6 @@
 """Compiled feature definitions: pydantic models with a content hash, kept as JSON."""
 
+from headrace.plan.batch_view import BatchSource, BatchView
 from headrace.plan.feature import Feature, Transform
 from headrace.plan.feature_references import AskedFeatures
 from headrace.plan.plan import FeatureRef, Plan
@@ -10,6 +11,8 @@ from headrace.plan.view import View
 
 __all__ = [
     "AskedFeatures",
+    "BatchSource",
+    "BatchView",
     "Column",
     "DType",
     "Feature",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from headrace.errors import LookupRequestError
+from headrace.plan.batch_view import BatchView
 from headrace.plan.content_hash import Hashed
 from headrace.plan.feature_references import AskedFeatures, FeatureServiceLike, asked_names, check_applied
 from headrace.plan.source import Source
+from headrace.plan.types import DType
 from headrace.plan.view import View
 
 __all__ = ["FORMAT", "FeatureRef", "Plan"]
@@ -44,6 +46,7 @@ class Plan(Hashed):
         sources: By name.
         views: By name.
         services: Feature services: name to feature references.
+        batch_views: Feature views over files, tables, queries and pushed rows, by name.
     """
 
     format: Literal[1] = FORMAT
@@ -51,6 +54,9 @@ class Plan(Hashed):
     sources: dict[str, Source]
     views: dict[str, View]
     services: dict[str, tuple[FeatureRef, ...]] = {}
+    batch_views: dict[str, BatchView] = {}
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"batch_views"})
 
     @cached_property
     def hash(self) -> str:
@@ -64,6 +70,30 @@ class Plan(Hashed):
     def views_of(self, source: str) -> list[View]:
         """The views that ``source`` feeds."""
         return [view for view in self.views.values() if view.source == source]
+
+    def find(self, name: str) -> View | BatchView | None:
+        """The view called ``name``, of whatever kind; None where there is none."""
+        return self.views.get(name) or self.batch_views.get(name)
+
+    @property
+    def every_view(self) -> list[View | BatchView]:
+        """The views of all kinds."""
+        return [*self.views.values(), *self.batch_views.values()]
+
+    def dtype_of(self, ref: FeatureRef) -> DType:
+        """The type of a feature's values; KeyError where the plan has no such feature."""
+        view = self.find(ref.view)
+        if view is None:
+            raise KeyError(ref.view)
+        return view.feature(ref.feature).dtype
+
+    def stream_refs(self, refs: Iterable[FeatureRef]) -> list[FeatureRef]:
+        """The features of stream views among some."""
+        return [ref for ref in refs if ref.view in self.views]
+
+    def batch_refs(self, refs: Iterable[FeatureRef]) -> list[FeatureRef]:
+        """The features of batch views among some."""
+        return [ref for ref in refs if ref.view in self.batch_views]
 
     def source_for_topic(self, topic: str) -> Source:
         """The source that reads ``topic``; KeyError where there is none."""
@@ -102,7 +132,7 @@ class Plan(Hashed):
                 msg = f"There is no feature service named {name!r}."
                 raise LookupRequestError(msg, hint=self._what_there_is())
             return list(self.services[name])
-        view = self.views.get(view_name)
+        view = self.find(view_name)
         if view is None and "@" in view_name:
             msg = f"{view_name!r} names a version of a view, and versions are not known here."
             raise LookupRequestError(msg, hint="FeatureClient and TrainingClient know the versions of a project.")
@@ -132,7 +162,7 @@ class Plan(Hashed):
 
     def _what_there_is(self) -> str:
         services = ", ".join(self.services) or "none"
-        views = ", ".join(self.views) or "none"
+        views = ", ".join([*self.views, *self.batch_views]) or "none"
         return f"Feature services: {services}. Views: {views} (ask for view:feature, or view:*)."
 
     def model_dump_pretty(self) -> str:

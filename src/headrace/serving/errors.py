@@ -8,12 +8,14 @@ import orjson
 from starlette.responses import Response
 
 from headrace.errors import (
+    BatchSourceAwayError,
     HeadraceError,
     LookupRequestError,
     NotAuthenticatedError,
     PermissionDeniedError,
     PlanError,
     RetryableError,
+    RowsError,
     StoreError,
 )
 
@@ -26,6 +28,8 @@ _STATUS: tuple[tuple[type[HeadraceError], int], ...] = (
     (LookupRequestError, 422),
     (NotAuthenticatedError, 401),
     (PermissionDeniedError, 403),
+    (RowsError, 422),
+    (BatchSourceAwayError, 503),
     # These are for the operator: the same request may work later, and nothing in it is wrong.
     (RetryableError, 503),
     (PlanError, 503),

@@ -99,4 +99,4 @@ def live_plan(declared: Plan, catalogue: Catalogue) -> Plan:
             views[name] = view
     if all(views[name] is view for name, view in declared.views.items()):
         return declared
-    return Plan(project=declared.project, sources=declared.sources, views=views, services=declared.services)
+    return declared.model_copy(update={"views": views})

@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from headrace.aggregates import Problem
+from headrace.batch.fingerprint import fingerprint
 from headrace.errors import DatasetError
 from headrace.history import spine_times_us
 from headrace.log import EventLog, topic_history
 from headrace.log.dataset_pins import drop_pin, note_pin
-from headrace.plan import FeatureRef, Plan
+from headrace.plan import BatchView, FeatureRef, Plan, View
 from headrace.times import us_of
 from headrace.training.column_statistics import column_statistics
 from headrace.training.dataset import Dataset
@@ -61,7 +62,12 @@ class Built:
 
 
 def export_dataset(
-    joins: FeatureJoins, dataset: Dataset, out: Path, *, versions: Mapping[str, int | None] | None = None
+    joins: FeatureJoins,
+    dataset: Dataset,
+    out: Path,
+    *,
+    versions: Mapping[str, int | None] | None = None,
+    source_versions: Mapping[str, int | None] | None = None,
 ) -> Built:
     """Build a dataset and write it, whole or not at all.
 
@@ -72,6 +78,7 @@ def export_dataset(
         dataset: The dataset.
         out: The folder to write; an earlier export of the same dataset there is replaced.
         versions: By topic, the version of its log to read; the newest where left out.
+        source_versions: By batch view, the version of its Delta table to read; the newest where left out.
 
     Returns:
         Where it is, and its manifest.
@@ -86,10 +93,14 @@ def export_dataset(
     # The versions are chosen before anything is read, so that everything is read at the same versions.
     settled = {topic: snapshot.version for topic, snapshot in joins.snapshots(refs, versions).items()}
     tables = {topic: _table_id(joins, topic) for topic in settled}
+    sources = {
+        name: fingerprint(view, joins.project.repo, (source_versions or {}).get(name))
+        for name, view in _views_of(joins.plan_for(dataset.features), refs)[1].items()
+    }
     if versions is None:
         with _noted(joins, out, settled, tables):
-            return _export(joins, dataset, out, spine, refs, settled, tables)
-    return _export(joins, dataset, out, spine, refs, settled, tables)
+            return _export(joins, dataset, out, spine, refs, settled, tables, sources)
+    return _export(joins, dataset, out, spine, refs, settled, tables, sources)
 
 
 @contextmanager
@@ -122,10 +133,16 @@ def _export(
     refs: Sequence[FeatureRef],
     settled: Mapping[str, int | None],
     tables: Mapping[str, str | None],
+    sources: Mapping[str, Mapping[str, Any]],
 ) -> Built:
     plan = joins.plan_for(dataset.features)
     joined = joins.get_historical_features(
-        spine, [f"{ref.view}:{ref.feature}" for ref in refs], dataset.as_of, dataset.time_column, log_version=settled
+        spine,
+        [f"{ref.view}:{ref.feature}" for ref in refs],
+        dataset.as_of,
+        dataset.time_column,
+        log_version=settled,
+        source_versions={name: facts.get("version") for name, facts in sources.items()},
     )
     table = joined.to_arrow()
     try:
@@ -146,6 +163,7 @@ def _export(
                 "splits": {name: None if end is None else end.isoformat() for name, end in dataset.splits.items()},
                 "rows_per_file": dataset.rows_per_file,
                 "logs": settled,
+                "batch_sources": sources,
                 "tables": tables,
                 "topics": {topic: _topic_notes(joins, topic) for topic in settled},
                 "spine": {"rows": spine.num_rows, "sha256": table_checksum(spine)},
@@ -193,17 +211,25 @@ def _refuse_unwritable(dataset: Dataset, table: pa.Table) -> None:
 
 def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
     """The hashes of the features' views and sources, by name. The rest of the plan may change."""
-    views = {ref.view: plan.views[ref.view] for ref in refs}
+    views, batch_views = _views_of(plan, refs)
     sources = {view.source: plan.source_of(view) for view in views.values()}
     named = {f"view {name}": view.hash for name, view in views.items()}
+    named |= {f"view {name}": view.hash for name, view in batch_views.items()}
     return named | {f"source {name}": source.content_hash() for name, source in sources.items()}
 
 
 def archived_plan(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, Any]:
     """The part of the plan that features need: a dataset is built again with it, even if the plan has changed."""
-    views = {ref.view: plan.views[ref.view] for ref in refs}
+    views, batch_views = _views_of(plan, refs)
     sources = {view.source: plan.source_of(view) for view in views.values()}
-    return Plan(project=plan.project, sources=sources, views=views).model_dump(mode="json")
+    kept = Plan(project=plan.project, sources=sources, views=views, batch_views=batch_views)
+    return kept.model_dump(mode="json")
+
+
+def _views_of(plan: Plan, refs: Sequence[FeatureRef]) -> tuple[dict[str, View], dict[str, BatchView]]:
+    """The views of features by name: stream views, and batch views."""
+    batch_views = {ref.view: plan.batch_views[ref.view] for ref in plan.batch_refs(refs)}
+    return {ref.view: plan.views[ref.view] for ref in refs if ref.view not in batch_views}, batch_views
 
 
 def table_checksum(table: pa.Table) -> str:

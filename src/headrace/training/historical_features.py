@@ -17,7 +17,7 @@ from headrace.aggregates import Problem
 from headrace.config import Project
 from headrace.errors import LookupRequestError, PlanMismatchError, SpineError
 from headrace.extras import needing
-from headrace.history import AsOf, PointInTimeJoin, as_of_named
+from headrace.history import AsOf, as_of_named
 from headrace.log import EventLog, LogSnapshot
 from headrace.plan import AskedFeatures, FeatureRef, Plan, View, read_plan
 from headrace.plan.view_versions import (
@@ -29,6 +29,7 @@ from headrace.plan.view_versions import (
     with_versions,
 )
 from headrace.stores.served_plan import unreadable
+from headrace.training.joined_features import join_features
 from headrace.training.known_time_warning import warn_of_nothing_known
 from headrace.training.log_spine import LogRows, asked_rows, log_spine, time_us
 from headrace.training.spine_input import Spine, spine_for
@@ -111,6 +112,7 @@ class FeatureJoins:
         end: datetime | None = None,
         known_until: datetime | None = None,
         log_version: int | Mapping[str, int | None] | None = None,
+        source_versions: Mapping[str, int | None] | None = None,
         full_feature_names: bool = True,
     ) -> HistoricalFeatures:
         """Features as they were: at the rows of a spine, for all entities at one time, or over a range of time.
@@ -131,10 +133,11 @@ class FeatureJoins:
             at: Instead of a spine: all entities at this time.
             start: Instead of a spine: from this event time on; the beginning of the log if only `end` is given.
             end: The time before which event times lie; the end of the log if only `start` is given.
-            known_until: Only events that had become known by this time are seen. So a join can be repeated later, when
-                late events have come.
+            known_until: Only events that had become known by this time are seen, and only rows of batch views that were
+                created by then. So a join can be repeated later, when late events have come.
             log_version: The version of the log to read: a number if the features are made from one topic; or by topic
                 a number, or None where nothing had been logged. What is left out is read at its newest.
+            source_versions: By batch view, the version of its Delta table to read; its newest where left out.
             full_feature_names: Whether columns are called `view__feature`; otherwise only `feature`, as in Feast.
 
         Returns:
@@ -146,6 +149,7 @@ class FeatureJoins:
             SpineError: The spine lacks a column, or has one that cannot be joined; or the arguments do not say which
                 rows are wanted.
             LogError: The log cannot be read.
+            BatchSourceError: The source of a batch view is away, or lacks what the view declares.
         """
         if spine is not None and entity_df is not None:
             msg = "spine and entity_df are two names of one argument, and both are given."
@@ -157,13 +161,26 @@ class FeatureJoins:
         names = _short_names(refs) if not full_feature_names else {}
         logs = self.snapshots(refs, self._log_versions(plan, refs, log_version))
         if isinstance(rows, LogRows):
-            rows = log_spine(plan, refs, logs, rows, as_of_named(as_of), time_column, known_until_us)
+            streams = plan.stream_refs(refs)
+            if not streams:
+                msg = "Without a spine, rows are made from the log of stream views, and no stream feature is asked for."
+                raise SpineError(msg, hint="Give a spine, or ask for stream features too.")
+            rows = log_spine(plan, streams, logs, rows, as_of_named(as_of), time_column, known_until_us)
         table = spine_for(plan, refs, rows, time_column, names)
-        join = PointInTimeJoin(
-            plan, logs, memory_limit=self._memory_limit, threads=self._threads, repo=self.project.repo
+        found, problems = join_features(
+            plan,
+            logs,
+            self.project.repo,
+            table,
+            refs,
+            as_of=as_of,
+            time_column=time_column,
+            known_until_us=known_until_us,
+            memory_limit=self._memory_limit,
+            threads=self._threads,
+            source_versions=source_versions,
         )
-        found, problems = join.join(table, refs, as_of=as_of, time_column=time_column, known_until_us=known_until_us)
-        if as_of == AsOf.KNOWN:
+        if as_of == AsOf.KNOWN and logs:
             warn_of_nothing_known(table, time_column, logs.values(), self.project.clock)
         # The spine's own columns are not part of the join: the features are appended to them by row.
         for name in found.column_names:
@@ -202,7 +219,7 @@ class FeatureJoins:
         self, plan: Plan, refs: Sequence[FeatureRef], given: int | Mapping[str, int | None] | None
     ) -> dict[str, int | None]:
         """The versions of the log by topic; topics that are not read are refused."""
-        topics = sorted({plan.source_of(plan.views[ref.view]).topic for ref in refs})
+        topics = sorted({plan.source_of(plan.views[ref.view]).topic for ref in plan.stream_refs(refs)})
         wanted = given if isinstance(given, Mapping) else {} if given is None else dict.fromkeys(topics, given)
         unknown = sorted(set(wanted) - {source.topic for source in plan.sources.values()})
         if unknown:
@@ -227,7 +244,7 @@ class FeatureJoins:
             Snapshots by topic.
         """
         plan = self.plan_for([f"{ref.view}:{ref.feature}" for ref in refs])
-        sources = {plan.views[ref.view].source for ref in refs}
+        sources = {plan.views[ref.view].source for ref in plan.stream_refs(refs)}
         wanted = versions or {}
         snapshots: dict[str, LogSnapshot] = {}
         for name in sorted(sources):

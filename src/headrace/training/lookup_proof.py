@@ -18,8 +18,9 @@ from headrace.history import AsOf, Joined, PointInTimeJoin
 from headrace.log import LogSnapshot
 from headrace.plan import DType, FeatureRef, Plan
 from headrace.times import iso_time
+from headrace.training.row_proof import judge_rows
 
-__all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "verify_lookups"]
+__all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "same_value", "verify_lookups"]
 
 _RELATIVE = 1e-9
 _NONE: Mapping[str, str] = {}
@@ -124,12 +125,12 @@ def compare_lookups(
         The report.
     """
     by_features: dict[tuple[str, ...], list[int]] = {}
-    for number, record in enumerate(records):
-        if record["features"]:
-            by_features.setdefault(tuple(record["features"]), []).append(number)
     known = feature_refs(plan)
-    mismatches: list[Mismatch] = []
-    values = 0
+    for number, record in enumerate(records):
+        of_streams = tuple(column for column in record["features"] if known[column].view in plan.views)
+        if of_streams:
+            by_features.setdefault(of_streams, []).append(number)
+    values, mismatches = _compared_rows(plan, records, repo)
     for features, numbers in by_features.items():
         refs = [known[feature] for feature in features]
         chosen = [records[number] for number in numbers]
@@ -141,7 +142,7 @@ def compare_lookups(
             for row, (number, record, value) in enumerate(zip(numbers, chosen, recomputed, strict=True)):
                 values += 1
                 served = record["features"][column]
-                if not _same(served, value):
+                if not same_value(served, value):
                     mismatches.append(_mismatch(number, record, column, served, value))
                 elif value is None and record.get("problems", _NONE) is not None:
                     # Null because no event counts, or because the value cannot be given: the reason is served as well.
@@ -151,6 +152,27 @@ def compare_lookups(
                         mismatches.append(_mismatch(number, record, column, *nulls))
     wrong = {mismatch.number for mismatch in mismatches}
     return LookupReport(len(records) - len(wrong), values, tuple(sorted(mismatches, key=lambda found: found.number)))
+
+
+def _compared_rows(plan: Plan, records: Sequence[Mapping[str, Any]], repo: Path | None) -> tuple[int, list[Mismatch]]:
+    """Compare batch features with their sources: how many values were compared, and those that differ."""
+    values, mismatches = 0, []
+    for view in plan.batch_views.values():
+        columns = {f"{view.name}__{column.name}" for column in view.columns}
+        numbers = [number for number, record in enumerate(records) if not columns.isdisjoint(record["features"])]
+        chosen = [records[number] for number in numbers]
+        for number, record, judged in zip(numbers, chosen, judge_rows(view, chosen, repo, same_value), strict=True):
+            for column in record["features"]:
+                if column not in columns:
+                    continue
+                values += 1
+                served, wanted = record["features"][column], judged.why
+                if judged.values is not None:
+                    wanted = judged.values[column]
+                    if same_value(served, wanted):
+                        continue
+                mismatches.append(_mismatch(number, record, column, served, wanted))
+    return values, mismatches
 
 
 def _recomputed(
@@ -183,7 +205,7 @@ def _null(reason: str | None) -> str | None:
 
 def feature_refs(plan: Plan) -> dict[str, FeatureRef]:
     """The features of a plan, by `view__feature`."""
-    every = (FeatureRef(view=view.name, feature=one.name) for view in plan.views.values() for one in view.features)
+    every = (FeatureRef(view=view.name, feature=one.name) for view in plan.every_view for one in view.features)
     return {ref.column: ref for ref in every}
 
 
@@ -199,7 +221,8 @@ def _refuse_incomplete(plan: Plan, number: int, record: Mapping[str, Any]) -> No
         if column not in known:
             msg = f"Lookup {number} has the feature {column!r}, which the plan does not have."
             raise LookupRequestError(msg, hint="Verify lookups under the plan that served them.")
-        for key in plan.views[known[column].view].join_keys:
+        view = plan.find(known[column].view)
+        for key in () if view is None else view.join_keys:
             if key not in record["keys"]:
                 msg = f"Lookup {number} has {column!r}, but no key {key!r}."
                 raise LookupRequestError(msg, hint="Record lookups with `OnlineFeatures.records()`.")
@@ -231,12 +254,13 @@ def _unrecomputable(plan: Plan, ends: Mapping[str, Mapping[int, int]], record: M
     return None
 
 
-def _same(served: Any, recomputed: Any) -> bool:
+def same_value(served: Any, recomputed: Any) -> bool:
+    """Whether a recorded value, which may be from JSON, and a recomputed one are equal."""
     if isinstance(recomputed, list):
         return (
             isinstance(served, list)
             and len(served) == len(recomputed)
-            and all(_same(one, other) for one, other in zip(served, recomputed, strict=True))
+            and all(same_value(one, other) for one, other in zip(served, recomputed, strict=True))
         )
     if isinstance(recomputed, float):
         try:

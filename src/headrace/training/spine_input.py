@@ -42,7 +42,8 @@ def join_keys(plan: Plan, refs: Iterable[FeatureRef]) -> list[Column]:
         plan: The plan.
         refs: The features.
     """
-    views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
+    found = [plan.find(name) for name in dict.fromkeys(ref.view for ref in refs)]
+    views = [view for view in found if view is not None]
     return list({entity.name: entity for view in views for entity in view.entities}.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ import pyarrow as pa
 from pyarrow import parquet
 from pydantic import ValidationError
 
-from headrace.errors import DatasetError, HeadraceError, LookupRequestError, PlanError
+from headrace.batch.fingerprint import fingerprint
+from headrace.errors import BatchSourceError, DatasetError, HeadraceError, LookupRequestError, PlanError
 from headrace.log import topic_history
 from headrace.plan import Plan
 from headrace.training.dataset import Dataset
@@ -183,11 +185,32 @@ def _changes_since(joins: FeatureJoins, dataset: Dataset, manifest: dict[str, An
         "rows_per_file": dataset.rows_per_file,
     }
     found += _missing_since(joins, manifest)
+    found += _changed_sources(joins, manifest)
     return found + [
         f"the definition's {name} was {manifest[name]!r} and is now {value!r}"
         for name, value in now.items()
         if manifest[name] != value
     ]
+
+
+def _pinned_versions(manifest: Mapping[str, Any]) -> dict[str, int | None]:
+    """By batch view, the version of its Delta table that a dataset was made from."""
+    return {name: facts.get("version") for name, facts in manifest.get("batch_sources", {}).items()}
+
+
+def _changed_sources(joins: FeatureJoins, manifest: Mapping[str, Any]) -> list[str]:
+    """Sources of batch views whose content has changed since the dataset was built."""
+    found = []
+    for name, facts in manifest.get("batch_sources", {}).items():
+        view = joins.plan.batch_views.get(name)
+        try:
+            now = None if view is None else fingerprint(view, joins.project.repo)
+        except BatchSourceError as error:
+            found.append(error.what)
+            continue
+        if now is not None and now != facts:
+            found.append(f"the source {facts['source']!r} of the batch view {name!r} has changed")
+    return found
 
 
 def _missing_since(joins: FeatureJoins, manifest: dict[str, Any]) -> list[str]:
@@ -215,7 +238,13 @@ def _changed_spine(joins: FeatureJoins, pinned: Dataset, manifest: dict[str, Any
 
 def _built_again(joins: FeatureJoins, pinned: Dataset, folder: Path, manifest: dict[str, Any]) -> list[Problem]:
     with tempfile.TemporaryDirectory(prefix="headrace-verify-") as again:
-        built = export_dataset(joins, pinned, Path(again) / "dataset", versions=manifest["logs"])
+        built = export_dataset(
+            joins,
+            pinned,
+            Path(again) / "dataset",
+            versions=manifest["logs"],
+            source_versions=_pinned_versions(manifest),
+        )
         return _compare(folder, manifest, built.folder, built.manifest)
 
 

@@ -22,20 +22,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
-import redis
-from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from headrace.errors import ConfigError, HeadraceError, StoreError, StoreUnavailableError
+from headrace.errors import StoreUnavailableError
 from headrace.events.source_partition import SourcePartition
 from headrace.stores.base import NOTHING, FoundRecords, JournalEntry, Moment, OnlineStore, Position, RecordKey, Write
 from headrace.stores.catalogue import GENERATION
+from headrace.stores.redis.client import open_client, server_errors, without_password
 from headrace.stores.redis.commit import CHECKED, META, POSITIONS, chunk_command, transaction
 from headrace.stores.redis.pipelining import conversation
 from headrace.stores.redis.protocol import (
@@ -77,9 +72,6 @@ _MULTI = packed(b"MULTI")
 _MOMENT = packed(b"HGETALL", POSITIONS) + packed(b"HGET", META, GENERATION.encode()) + packed(b"EXEC")
 """The end of a lookup: positions and generation of the same moment."""
 
-# Answers of a server that is there but cannot serve just now; redis-py gives them no class of their own.
-_UNAVAILABLE_REPLIES = ("MISCONF ", "NOREPLICAS ", "MASTERDOWN ", "BUSY Redis")
-
 
 class RedisStore(OnlineStore):
     """A store in a Redis database.
@@ -102,26 +94,12 @@ class RedisStore(OnlineStore):
     def __init__(
         self, url: str, *, read_records: int = 1_000, chunk_records: int = 100, chunk_bytes: int = 64 << 10
     ) -> None:
-        self._name = _without_password(url)
+        self._name = without_password(url)
         self._read_records = read_records
         self._chunk_records = chunk_records
         self._chunk_bytes = chunk_bytes
         self._has_warned = False
-        try:
-            # The worker does the retrying, with backoff, and from what the store then holds: a commit whose answer was
-            # lost must not be sent again as it was.
-            _check_database(url)
-            self._client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
-        except (ValueError, TypeError) as error:
-            msg = f"`store` is {self._name!r}, which is no Redis URL: {error}."
-            hint = "Write redis://host:port/db, rediss://host:port/db or unix:///path?db=N."
-            raise ConfigError(msg, hint=hint) from error
-        try:
-            with self._errors():
-                self._client.ping()
-        except HeadraceError:
-            self.close()
-            raise
+        self._client = open_client(url)
 
     def read(self, keys: Sequence[RecordKey], keep_us: int = 0) -> list[bytes | None]:
         found: list[bytes | None] = []
@@ -296,26 +274,8 @@ class RedisStore(OnlineStore):
             hint = "set `appendonly yes`, or be ready to run `headrace stream --rebuild` after a power cut"
             _log.warning("Redis at %s keeps no append-only file: %s", self._name, hint)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-            msg = f"Redis at {self._name} refuses us: {_text(error)}."
-            hint = "Put user and password into `store`: redis://user:password@host:port/db."
-            raise StoreError(msg, hint=hint) from error
-        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-            msg = f"Redis at {self._name} does not answer: {_text(error)}."
-            hint = "Start it, or check `store` in headrace.toml (or $HEADRACE_STORE)."
-            raise StoreUnavailableError(msg, hint=hint) from error
-        except exceptions.RedisError as error:
-            cannot_now = isinstance(error, exceptions.ReadOnlyError | exceptions.OutOfMemoryError)
-            if cannot_now or any(reply in str(error) for reply in _UNAVAILABLE_REPLIES):
-                msg = f"Redis at {self._name} cannot serve just now: {_text(error)}."
-                raise StoreUnavailableError(msg, hint="See the server's log.") from error
-            msg = f"Redis at {self._name} refused a command: {_text(error)}."
-            hint = "Is the database headrace's own? Give the project one for itself: redis://host:port/db."
-            raise StoreError(msg, hint=hint) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return server_errors(self._name)
 
 
 def _refuse(refusal: Sequence[Any], writes: Sequence[Write], required: Mapping[SourcePartition, int]) -> None:
@@ -325,22 +285,6 @@ def _refuse(refusal: Sequence[Any], writes: Sequence[Write], required: Mapping[S
         refuse_behind(source, required[source], None if refusal[2] is None else int(refusal[2].split()[0]))
     elif refusal:
         refuse_stale(writes[refusal[1] - 1], None if refusal[2] is None else APPLIED.unpack_from(refusal[2])[0])
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
-
-def _check_database(url: str) -> None:
-    """redis-py would read redis://host/name as database 0, which may be someone else's."""
-    parts = urlsplit(url)
-    if parts.scheme != "unix" and parts.path.strip("/"):
-        int(parts.path.strip("/"))
-
-
-def _text(error: Exception) -> str:
-    return str(error).rstrip(".")
 
 
 def _version(text: str) -> tuple[int, int]:
