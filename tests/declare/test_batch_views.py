@@ -120,7 +120,8 @@ def test_delta_query_and_push_sources(compiled: Compile) -> None:
         MORE
         + """
 delta = FileSource(name="delta", path="data/delta", file_format=DeltaFormat(), timestamp_field="at")
-query = query_source("query", "SELECT 1 AS shop, now() AS at, now() AS made, 2 AS n", timestamp_field="at", created_field="made")
+query = query_source("query", "SELECT 1 AS shop, now() AS at, now() AS made, 2 AS n", timestamp_field="at",
+    created_field="made")
 pushed = PushSource(name="pushed", batch_source=query)
 schema = [Field(name="n", dtype=Int64)]
 one = FeatureView(name="one", entities=[shop], schema=schema, source=delta, online=False)
