@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -44,6 +44,11 @@ _BODIES = 100
 """How many different requests are asked in turn."""
 _CONNECTIONS = 8
 
+_Body = Mapping[str, Any]
+"""A request, as JSON-ready values."""
+
+_FEASTS_FORMAT = {"full_feature_names": True}
+
 Right = Mapping[tuple[str, str], Sequence[float | None]]
 """By view and user the features that are right."""
 
@@ -56,18 +61,22 @@ class _Side:
         port: Its port.
         path: The path that looks features up.
         values: The features of each row, from an answer, by column.
+        more: Further fields of each request.
     """
 
     port: int
     path: str
     values: Callable[[Any], Mapping[str, Sequence[Any]]]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
-    def load(self, bodies: Sequence[str], seconds: float, rate: float | None = None) -> Measured:
-        return measure(Load(self.port, self.path, bodies, seconds, _CONNECTIONS, rate))
+    def load(self, bodies: Sequence[_Body], seconds: float, rate: float | None = None) -> Measured:
+        texts = [json.dumps({**body, **self.more}) for body in bodies]
+        return measure(Load(self.port, self.path, texts, seconds, _CONNECTIONS, rate))
 
-    def ask(self, body: str) -> Mapping[str, Sequence[Any]]:
+    def ask(self, body: _Body) -> Mapping[str, Sequence[Any]]:
+        text = json.dumps({**body, **self.more})
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request("POST", self.path, body, {"Content-Type": "application/json"})
+            connection.request("POST", self.path, text, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             content = answer.read()
             assert answer.status == 200, content
@@ -88,7 +97,7 @@ def run(options: Options) -> Report:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace")))
         sides = {
-            "headrace serve": stack.enter_context(_ours(folder / "ours", payments)),
+            **stack.enter_context(_ours(folder / "ours", payments)),
             "feast serve": stack.enter_context(_feast(folder / "feast", right)),
         }
         measures = [*_fastest(sides, right, users, seconds, options.rounds)]
@@ -129,26 +138,24 @@ def _at_a_rate(
         yield Measure(name, "ms", times, "headrace serve", "feast serve", target=1)
 
 
-def _bodies(view: str, rows: int, users: int) -> list[str]:
+def _bodies(view: str, rows: int, users: int) -> list[_Body]:
     dice = np.random.default_rng(rows)
     features = [f"{view}:{name}" for name in names_of(view)]
     return [
-        json.dumps(
-            {
-                "features": features,
-                "entities": {"user_id": [user_id(user) for user in dice.choice(users, rows, replace=False).tolist()]},
-            }
-        )
+        {
+            "features": features,
+            "entities": {"user_id": [user_id(user) for user in dice.choice(users, rows, replace=False).tolist()]},
+        }
         for _ in range(_BODIES)
     ]
 
 
-def _assert_right(sides: Mapping[str, _Side], view: str, bodies: Sequence[str], right: Right) -> None:
+def _assert_right(sides: Mapping[str, _Side], view: str, bodies: Sequence[_Body], right: Right) -> None:
     """Refuse a side that does not answer every request as the payments say."""
     for side, server in sides.items():
         for body in bodies:
             found = server.ask(body)
-            for number, user in enumerate(json.loads(body)["entities"]["user_id"]):
+            for number, user in enumerate(body["entities"]["user_id"]):
                 got = [found[column][number] for column in columns_of(view)]
                 wanted = right[view, user]
                 assert all(map(_same, got, wanted)), f"{side}: {user} has {got}, and {wanted} is right."
@@ -161,7 +168,8 @@ def _same(found: Any, right: float | None) -> bool:
 
 
 @contextmanager
-def _ours(folder: Path, payments: Payments) -> Iterator[_Side]:
+def _ours(folder: Path, payments: Payments) -> Iterator[dict[str, _Side]]:
+    """`headrace serve` with LMDB: its own route, and the one in Feast's format."""
     folder.mkdir()
     (folder / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     write_plan(PLAN, LocalState(folder / ".headrace").file("plan.json"))
@@ -171,7 +179,10 @@ def _ours(folder: Path, payments: Payments) -> Iterator[_Side]:
         filled(f"lmdb:{folder / '.headrace' / 'online'}", payments, "record"),
         _running(command, folder, port, "/ready"),
     ):
-        yield _Side(port, "/v1/lookup", lambda answer: answer["features"])
+        yield {
+            "headrace serve": _Side(port, "/v1/lookup", lambda answer: answer["features"]),
+            "headrace serve, in Feast's format": _Side(port, "/get-online-features", _feast_values, _FEASTS_FORMAT),
+        }
 
 
 @contextmanager
@@ -192,7 +203,7 @@ def _feast(folder: Path, right: Right) -> Iterator[_Side]:
     command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(folder), "serve", "--port", str(port)]
     command += ["--workers", "1", "--no-access-log", "--max-requests", "0", "--registry_ttl_sec", "3600"]
     with _running(command, folder, port, "/health"):
-        yield _Side(port, "/get-online-features", _feast_values)
+        yield _Side(port, "/get-online-features", _feast_values, _FEASTS_FORMAT)
 
 
 def _feast_values(answer: Any) -> dict[str, list[Any]]:
