@@ -18,13 +18,16 @@ Lookup = Callable[[str, list[dict[str, Any]]], Mapping[str, Sequence[Any]]]
 """Looks all features of a view up for some rows, to Python values by column."""
 
 
-def feast_lookup(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any]) -> Lookup:
+def feast_lookup(
+    folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any], *, write: bool = True
+) -> Lookup:
     """A Feast store that holds finished features.
 
     Args:
         folder: Where its registry and files go.
         online_store: The online store's settings, as in `feature_store.yaml`.
         finished: By view, the users' features as a data frame of `user_id` and the features.
+        write: Whether to write them to the online store; without, it only is asked.
 
     Returns:
         What looks them up.
@@ -35,19 +38,22 @@ def feast_lookup(folder: Path, online_store: Mapping[str, str], finished: Mappin
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _set_up(folder, online_store, finished)
+            return _set_up(folder, online_store, finished, write=write)
     except ImportError as error:
         why = f"Feast is not installed ({error}): pip install 'headrace[feast]'"
         raise Skipped(why) from error
 
 
-def feast_repo(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any]) -> Any:
+def feast_repo(
+    folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any], *, write: bool = True
+) -> Any:
     """A Feast repository whose online store holds finished features.
 
     Args:
         folder: Its folder, which is made; `feature_store.yaml` is in it.
         online_store: The online store's settings, as in `feature_store.yaml`.
         finished: By view, the users' features as a data frame of `user_id` and the features.
+        write: Whether to write them to the online store; without, it only is asked.
 
     Returns:
         The `FeatureStore`.
@@ -81,13 +87,13 @@ def feast_repo(folder: Path, online_store: Mapping[str, str], finished: Mapping[
             )
         )
     store.apply([user, *views])
-    for name in PLAN.views:
+    for name in PLAN.views if write else ():
         store.write_to_online_store(name, finished[name].assign(at=datetime.now(UTC)))
     return store
 
 
-def _set_up(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any]) -> Lookup:
-    store = feast_repo(folder, online_store, finished)
+def _set_up(folder: Path, online_store: Mapping[str, str], finished: Mapping[str, Any], *, write: bool) -> Lookup:
+    store = feast_repo(folder, online_store, finished, write=write)
     asked = {name: [f"{name}:{one}" for one in names_of(name)] for name in PLAN.views}
 
     def look_up(view: str, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:

@@ -8,11 +8,13 @@ import re
 import headrace
 
 PUBLIC = {
+    "AsyncFeatureClient": "headrace.client",
     "Dataset": "headrace.training",
     "EventProducer": "headrace.produce",
-    "FeatureClient": "headrace.lookup",
+    "FeatureClient": "headrace.client",
     "HeadraceError": "headrace.errors",
     "HistoricalFeatures": "headrace.training",
+    "HttpSettings": "headrace.client",
     "OnlineFeatures": "headrace.lookup",
     "Project": "headrace.config",
     "TrainingClient": "headrace.training",

@@ -11,21 +11,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace.client import AsyncFeatureClient, FeatureClient, HttpSettings
     from headrace.config import Project
     from headrace.declare import aggregation, event_source, query_source, stream_view
     from headrace.errors import HeadraceError
-    from headrace.lookup import FeatureClient, OnlineFeatures
+    from headrace.lookup import OnlineFeatures
     from headrace.produce import EventProducer
     from headrace.training import Dataset, HistoricalFeatures, TrainingClient
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncFeatureClient",
     "Dataset",
     "EventProducer",
     "FeatureClient",
     "HeadraceError",
     "HistoricalFeatures",
+    "HttpSettings",
     "OnlineFeatures",
     "Project",
     "TrainingClient",
@@ -36,11 +39,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncFeatureClient": "headrace.client",
     "Dataset": "headrace.training",
     "EventProducer": "headrace.produce",
-    "FeatureClient": "headrace.lookup",
+    "FeatureClient": "headrace.client",
     "HeadraceError": "headrace.errors",
     "HistoricalFeatures": "headrace.training",
+    "HttpSettings": "headrace.client",
     "OnlineFeatures": "headrace.lookup",
     "Project": "headrace.config",
     "TrainingClient": "headrace.training",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 import types
@@ -25,9 +27,11 @@ BLOCKS = [
     for page in PAGES
     for number, (language, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
-CHECKED = {"python", "toml"}
-TOLD_ELSEWHERE = {"console", "text", "json", "yaml", "sql", "typescript"}
+CHECKED = {"python", "toml", "bash", "typescript"}
+TOLD_ELSEWHERE = {"console", "text", "json", "yaml", "sql"}
 """Commands are checked by test_links and run by tests/e2e; the others are output or drawings."""
+SERVER = "http://127.0.0.1:6566"
+"""The server that blocks ask."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,25 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         yield deployed
 
 
+@pytest.fixture(scope="module")
+def server(deployment: Deployment) -> Iterator[str]:
+    """The URL of a server of that deployment."""
+    with deployment.start("serve", "--port", "0") as process:
+        assert process.stdout is not None
+        listening = re.search(r"http://[0-9.:]+", process.stdout.readline())
+        try:
+            assert listening is not None, process.stderr.read() if process.stderr else None
+            yield listening[0]
+        finally:
+            process.terminate()
+            process.communicate(timeout=240)
+
+
+def with_server(code: str, request: pytest.FixtureRequest) -> str:
+    """A block that asks the server of the deployment, where it asks one."""
+    return code.replace(SERVER, request.getfixturevalue("server")) if SERVER in code else code
+
+
 def test_every_block_says_what_it_is() -> None:
     assert {param.values[0] for param in BLOCKS} <= CHECKED | TOLD_ELSEWHERE
     for page in PAGES:
@@ -55,7 +78,14 @@ def test_every_block_says_what_it_is() -> None:
 # This deployment holds the first days of 2013 alone, and the README's event comes weeks later.
 @pytest.mark.filterwarnings("ignore:This event moves the record clock:headrace.errors.HeadraceWarning")
 @pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "python"])
-def test_python_runs(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, language: str, code: str) -> None:
+def test_python_runs(
+    deployment: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    language: str,
+    code: str,
+) -> None:
+    code = with_server(code, request)
     for name, value in deployment.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(ROOT)
@@ -64,6 +94,27 @@ def test_python_runs(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, la
         module = types.ModuleType("a_code_block")
         monkeypatch.setitem(sys.modules, module.__name__, module)
         exec(compile(code, "a code block", "exec"), module.__dict__)  # noqa: S102 our own docs
+
+
+PROGRAMS = {"bash": "curl", "typescript": "node"}
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("language", "code"), [param for param in BLOCKS if param.values[0] in PROGRAMS and SERVER in str(param.values[1])]
+)
+def test_other_languages_run(request: pytest.FixtureRequest, tmp_path: Path, language: str, code: str) -> None:
+    """curl runs as it is. TypeScript without annotations is JavaScript, which node runs as a module."""
+    program = shutil.which(PROGRAMS[language])
+    if program is None:
+        pytest.skip(f"{PROGRAMS[language]} is not installed")
+    script = tmp_path / ("block.sh" if language == "bash" else "block.mjs")
+    script.write_text(with_server(code, request), encoding="utf-8")
+    command = ["bash", "-euo", "pipefail", str(script)] if language == "bash" else [program, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 @pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "toml"])

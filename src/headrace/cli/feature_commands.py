@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,8 @@ from rich.markup import escape
 
 from headrace.cli.output import FAILED, AsJson, Folder, command, console, note, print_json, table
 from headrace.config import Project
-from headrace.errors import LookupRequestError
-from headrace.plan import BatchView, DType, Plan, View, read_plan
+from headrace.errors import ConfigError, LookupRequestError
+from headrace.plan import DType, read_plan
 
 if TYPE_CHECKING:
     from headrace.aggregates import Problem
@@ -46,21 +47,31 @@ def lookup(
             help="The time of the lookup (ISO 8601; UTC if it has no zone); now if left out.", show_default=False
         ),
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Ask this server (http://host:port) instead of the store here.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token for the server.", show_default=False)
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="The certificates to trust (PEM), instead of the system's.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
     folder: Folder = None,
 ) -> None:
-    """Look up one entity's features in the online store."""
-    from headrace.lookup import FeatureClient
-
-    project = Project.load(folder)
-    with FeatureClient(project) as client:
-        wanted = _features(client.plan, service, feature)
-        plan = client.plan_for(wanted)
-        found = map(plan.find, dict.fromkeys(ref.view for ref in plan.resolve(wanted)))
-        views = [view for view in found if view is not None]
-        row = entity_row(key, views)
-        answer = client.get_online_features(wanted, [row], _time(at))
-    record = answer.records()[0]
+    """Look up one entity's features in the online store, or at a server."""
+    moment = _time(at)
+    if url is None:
+        _refuse_without_url(token_file, ca_file)
+        project = Project.load(folder)
+        answered_by = f"{project.clock} clock"
+        record = _look_up_here(project, key, service, feature, moment)
+    else:
+        answered_by = url
+        record = _look_up_at(url, token_file, ca_file, key, service, feature, moment)
+    row = record["keys"]
     problems = record.get("problems", {})
     if as_json:
         print_json(record)
@@ -71,7 +82,7 @@ def lookup(
         for cell, value in record["features"].items()
     ]
     table(
-        f"{shown} at {record['at']} ({project.clock} clock)",
+        f"{shown} at {record['at']} ({answered_by})",
         ["feature", "value"],
         features,
         numbers=["value"],
@@ -127,7 +138,7 @@ def history(
     from headrace.training.output_files import check_ending, write_result
 
     project = Project.load(folder)
-    wanted = _features(read_plan(project.plan_file), service, feature)
+    wanted = _features(read_plan(project.plan_file).services, service, feature)
     if out is not None:
         check_ending(out)
     found = TrainingClient(project).get_historical_features(
@@ -210,7 +221,58 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _features(plan: Plan, service: str | None, features: list[str] | None) -> str | list[str]:
+def _look_up_here(
+    project: Project, key: list[str], service: str | None, feature: list[str] | None, at: datetime | None
+) -> dict[str, Any]:
+    """The record of a lookup in the project's store."""
+    from headrace.lookup import FeatureClient
+    from headrace.lookup.wire_request import key_types
+
+    with FeatureClient(project) as client:
+        wanted = _features(client.plan.services, service, feature)
+        plan = client.plan_for(wanted)
+        found = map(plan.find, dict.fromkeys(ref.view for ref in plan.resolve(wanted)))
+        views = [view for view in found if view is not None]
+        return client.get_online_features(wanted, [entity_row(key, key_types(views))], at).records()[0]
+
+
+def _look_up_at(
+    url: str,
+    token_file: Path | None,
+    ca_file: Path | None,
+    key: list[str],
+    service: str | None,
+    feature: list[str] | None,
+    at: datetime | None,
+) -> dict[str, Any]:
+    """The record of a lookup at a server."""
+    from headrace.client.http_client import HttpClient
+    from headrace.client.http_settings import HttpSettings
+
+    with closing(HttpClient(url, _token(token_file), HttpSettings(ca_file=ca_file))) as client:
+        catalog = client.catalog()
+        wanted = _features(catalog.services, service, feature)
+        types = catalog.key_types(catalog.features([wanted] if isinstance(wanted, str) else wanted))
+        return client.get_online_features(wanted, [entity_row(key, types)], at).records()[0]
+
+
+def _token(file: Path | None) -> str | None:
+    """The token in a file."""
+    try:
+        return None if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"The token cannot be read: {error}."
+        raise ConfigError(msg, hint="Give --token-file the file with what `headrace token create` printed.") from error
+
+
+def _refuse_without_url(token_file: Path | None, ca_file: Path | None) -> None:
+    for name, given in (("--token-file", token_file), ("--ca-file", ca_file)):
+        if given is not None:
+            msg = f"{name} is for a server, and no server is named."
+            raise LookupRequestError(msg, hint="Give --url http://host:port too.")
+
+
+def _features(services: Collection[str], service: str | None, features: list[str] | None) -> str | list[str]:
     if service and features:
         msg = "--service and --feature cannot be given together."
         raise LookupRequestError(msg, hint="Name a service, or the features one by one.")
@@ -218,17 +280,14 @@ def _features(plan: Plan, service: str | None, features: list[str] | None) -> st
         return features
     if service:
         return service
-    if len(plan.services) == 1:
-        return next(iter(plan.services))
-    msg = f"Which features? The plan has {len(plan.services)} feature services."
-    raise LookupRequestError(
-        msg, hint=f"Give --service ({', '.join(plan.services) or 'none'}) or --feature view:feature."
-    )
+    if len(services) == 1:
+        return next(iter(services))
+    msg = f"Which features? The plan has {len(services)} feature services."
+    raise LookupRequestError(msg, hint=f"Give --service ({', '.join(services) or 'none'}) or --feature view:feature.")
 
 
-def entity_row(keys: list[str], views: Sequence[View | BatchView]) -> dict[str, Any]:
-    """The row of `--key name=value`, typed as the views' keys; LookupRequestError where it names no join key."""
-    types = {entity.name: entity.dtype for view in views for entity in view.entities}
+def entity_row(keys: list[str], types: Mapping[str, DType]) -> dict[str, Any]:
+    """The row of `--key name=value`, typed as the join keys; LookupRequestError where it names none of them."""
     row: dict[str, Any] = {}
     for pair in keys:
         name, equals, text = pair.partition("=")

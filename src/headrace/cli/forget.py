@@ -160,6 +160,8 @@ def _entities(plan: Plan, entity: str | None, keys: list[str], pairs: list[str])
 
 def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
     """The entity of `name=value`, in every type that its keys have in views."""
+    from headrace.lookup.wire_request import key_types
+
     names = {pair.partition("=")[0] for pair in pairs}
     kinds: dict[tuple[DType, ...], list[View]] = {}
     for view in views:
@@ -170,7 +172,7 @@ def _typed(pairs: list[str], views: list[View]) -> list[Entity]:
     refused: LookupRequestError | None = None
     for alike in list(kinds.values()) or [views]:
         try:
-            row = entity_row(pairs, alike)
+            row = entity_row(pairs, key_types(alike))
         except LookupRequestError as error:
             refused = error
         else:
