@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from headrace.errors import LookupRequestError, LookupTimeError, StoreNotReadyError
-from headrace.lookup import FeatureClient, Status
+from headrace.lookup import FeatureClient, OnlineFeatures, Status
+from headrace.lookup.wire import answer_from_arrow, answer_from_json, answer_to_arrow, answer_to_json
 from headrace.plan import BatchSource, BatchView, Column, DType, FeatureRef, Plan
 from headrace.records.entity_keys import entity_key
 from headrace.rows import Row, RowCodec, RowStore
@@ -148,3 +150,28 @@ def test_plan_of_batch_views_alone_needs_no_store(rows: MemoryRows) -> None:
     put(rows, "a", 60, 1.5, 7, None, None, None)
     with FeatureClient(plan=plan, store=MemoryStore(), rows=rows) as client:
         assert client.get_online_features(["areas:staff"], A).to_dict()["areas__staff"] == [7]
+
+
+@pytest.mark.parametrize(
+    "cross",
+    [
+        lambda answer: answer_from_json(json.loads(json.dumps(answer_to_json(answer), allow_nan=False))),
+        lambda answer: answer_from_arrow(answer_to_arrow(answer)),
+    ],
+    ids=["json", "arrow"],
+)
+def test_answers_cross_the_wire(
+    store: OnlineStore, rows: MemoryRows, both: FeatureClient, cross: Callable[[OnlineFeatures], OnlineFeatures]
+) -> None:
+    fill(store, order(90, shop="a"))
+    put(rows, "a", 60, float("nan"), 2**60, "µ", False, [1, None, 2**60])
+    put(rows, "b", 60, float("-inf"), None, None, True, [])
+    put(rows, "c", 10, 1.0, 1, "", None, None)
+    answer = both.get_online_features(["areas:*", "shops:count_60"], {"shop": ["a", "b", "c", "d"]}, at=at(100))
+    crossed = cross(answer)
+    assert repr(crossed.to_dict(include_status=True)) == repr(answer.to_dict(include_status=True))
+    for name, view in answer.views.items():
+        assert crossed.views[name].status == view.status
+        assert crossed.views[name].newest_event_us == view.newest_event_us
+        assert crossed.views[name].applied == view.applied
+    assert crossed.topics == answer.topics

@@ -51,7 +51,7 @@ class NotComparable(NamedReason):
         "source_changed",
         "Nothing to do where a job replaces old rows, or where rows are pushed. A source that keeps its rows can be "
         "compared.",
-        "were served a row of a batch view that its source does not have, or has with other values since",
+        "were served a row of a batch view that its source does not have any more, or has written again since",
     )
     PENDING = (
         "pending",
