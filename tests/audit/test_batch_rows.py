@@ -47,7 +47,7 @@ def plan(shop: Shop) -> Plan:
 
 
 def serve(shop: Shop, plan: Plan, *shops: str) -> None:
-    asked = [*([NAMES] if isinstance(NAMES, str) else NAMES), "areas:*"]
+    asked = [*NAMES, "areas:*"]
     with FeatureClient(shop.project, plan=plan, store=shop.store, audit=1) as client:
         answer = client.get_online_features(asked, [{"shop": one} for one in shops])
     assert answer.problems == []

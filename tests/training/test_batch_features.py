@@ -13,10 +13,11 @@ import pytest
 from deltalake import write_deltalake
 from pyarrow import parquet
 
-from headrace import Dataset, FeatureClient, TrainingClient
+from headrace import Dataset, TrainingClient
 from headrace.batch.materialize import materialize_views
 from headrace.config import Project
 from headrace.errors import BatchSourceAwayError, BatchSourceError, SpineError
+from headrace.lookup import FeatureClient
 from headrace.plan import BatchSource, BatchView, Column, DType, FeatureRef, Plan, write_plan
 from headrace.records.entity_keys import entity_key
 from headrace.rows import Row, RowCodec, open_rows

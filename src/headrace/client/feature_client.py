@@ -19,6 +19,7 @@ from headrace.lookup import OnlineFeatures
 from headrace.lookup.catalog import catalog_of
 from headrace.lookup.request import AskedRows
 from headrace.plan import AskedFeatures, Plan
+from headrace.rows import RowStore
 from headrace.stores import OnlineStore, Position
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class FeatureClient:
         project: The project, or a path in it; None is the current folder's. Or the URL of a server.
         plan: The plan, if it is not the project's.
         store: An open store, if it is not the project's; the client does not close it.
+        rows: An open row store, for batch views, if it is not the project's; the client does not close it.
         audit: The share of lookups to record for `headrace audit`, 0 to 1; None takes the project's setting. A server
             records by its own settings.
         not_ready: What a lookup does while the store is empty or being filled: `error` raises, `status` answers nulls
@@ -59,6 +61,7 @@ class FeatureClient:
         *,
         plan: Plan | None = None,
         store: OnlineStore | None = None,
+        rows: RowStore | None = None,
         audit: float | None = None,
         not_ready: Literal["error", "status"] = "error",
         token: Token | None = None,
@@ -66,11 +69,13 @@ class FeatureClient:
     ) -> None:
         self._lookups: InProcessClient | HttpClient
         if is_url(project):
-            _refuse("a server has its own", plan=plan, store=store, audit=audit)
+            _refuse("a server has its own", plan=plan, store=store, rows=rows, audit=audit)
             self._lookups = HttpClient(project, token, http, not_ready)
         else:
             _refuse("it is for a server", token=token, http=http)
-            self._lookups = InProcessClient(project, plan=plan, store=store, audit=audit, not_ready=not_ready)
+            self._lookups = InProcessClient(
+                project, plan=plan, store=store, rows=rows, audit=audit, not_ready=not_ready
+            )
 
     def get_online_features(
         self, features: AskedFeatures, entity_rows: AskedRows, at: datetime | None = None
