@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import ConfigError, LookupRequestError, PlanError
-from headrace.plan import Plan, View
+from headrace.plan import BatchView, Column, DType, Plan, View
+from headrace.plan.batch_view import BatchSource
 from headrace.plan.view_versions import (
     AskedVersion,
     ViewVersion,
@@ -114,6 +115,16 @@ def test_a_view_that_nobody_declared_is_refused(view: str) -> None:
     with pytest.raises(LookupRequestError, match="no view named") as refused:
         resolved(PLAN, noted(VIEW), f"{view}@v0:n_10m")
     assert refused.value.hint == "Views: city_rides."
+
+
+def test_a_view_of_another_kind_has_no_versions() -> None:
+    source = BatchSource(name="fares", kind="parquet", timestamp_field="at", path="fares.parquet")
+    columns = (Column(name="fare", dtype=DType.FLOAT64),)
+    fares = BatchView(name="fares", entities=VIEW.entities, columns=columns, source=source, ttl_us=None)
+    plan = PLAN.model_copy(update={"batch_views": {"fares": fares}})
+    with pytest.raises(LookupRequestError, match="'fares' is no stream view: only those have versions") as refused:
+        resolved(plan, noted(VIEW), "fares@v0:fare")
+    assert refused.value.hint == "Ask for fares:feature."
 
 
 def test_a_feature_that_a_version_lacks_is_refused() -> None:

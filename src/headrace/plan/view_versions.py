@@ -196,6 +196,9 @@ def _shown(version: ViewVersion) -> str:
 
 
 def _found(plan: Plan, asked: AskedVersion, versions: Sequence[ViewVersion]) -> ViewVersion:
+    if not versions and plan.find(asked.view) is not None:
+        msg = f"{str(asked)!r} names a version, and {asked.view!r} is no stream view: only those have versions."
+        raise LookupRequestError(msg, hint=f"Ask for {asked.view}:feature.")
     if not versions:
         msg = f"There is no view named {asked.view!r} (in {str(asked)!r})."
         raise LookupRequestError(msg, hint=f"Views: {', '.join(plan.views) or 'none'}.")
