@@ -6,6 +6,7 @@ import contextlib
 import io
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +24,14 @@ from headrace.plan.view_versions import ViewVersions
 from headrace.state import StateFile
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from headrace.config import Project
     from headrace.declare.feature_repo import FeatureRepo
 
-__all__ = ["ApplyResult", "apply", "compile_repo", "plan_changes"]
+__all__ = ["ApplyResult", "apply", "compile_repo", "is_registering", "plan_changes", "write_plan_of"]
+
+_REGISTERING: ContextVar[bool] = ContextVar("registering", default=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,40 @@ def apply(project: Project) -> ApplyResult:
     _note_versions(project, [plan] if before is None else [before, plan])
     forget_modules(project.repo)  # they may have been imported before this apply
     return ApplyResult(plan, project.plan_file, diff)
+
+
+def write_plan_of(project: Project, views: Collection[str]) -> ApplyResult:
+    """Compile a project's definitions and write the plan, where Feast registers them itself (`feast apply`).
+
+    Args:
+        project: The project.
+        views: The stream views that Feast registers.
+
+    Returns:
+        The plan, and what changed.
+
+    Raises:
+        ConfigError: As `apply`.
+        DefinitionError: As `apply`; or a view is in no file of the repo.
+    """
+    with open_repo(project.repo) as repo:
+        plan, warnings = _tried_plan(repo)
+        missing = [name for name in views if name not in plan.views]
+        if missing:
+            msg = f"{repo.name}: {missing[0]!r} is applied, and no file of the repo defines it."
+            hint = "Write stream views in files of the feature repo: workers and training read the same definitions."
+            raise DefinitionError(msg, hint=hint)
+        diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
+    before = _plan_before(project)
+    write_plan(plan, project.plan_file)
+    _note_versions(project, [plan] if before is None else [before, plan])
+    forget_modules(project.repo)
+    return ApplyResult(plan, project.plan_file, diff)
+
+
+def is_registering() -> bool:
+    """Whether `apply` registers definitions with Feast just now: it writes the plan itself, afterwards."""
+    return _REGISTERING.get()
 
 
 def plan_changes(project: Project) -> PlanDiff:
@@ -149,7 +188,7 @@ def _register(repo: FeatureRepo) -> None:
     from feast import FeatureStore
     from feast.repo_operations import apply_total_with_repo_instance
 
-    output = io.StringIO()
+    output, token = io.StringIO(), _REGISTERING.set(True)
     try:
         with contextlib.redirect_stdout(output):
             store = FeatureStore(config=repo.config)
@@ -169,3 +208,5 @@ def _register(repo: FeatureRepo) -> None:
         raise DefinitionError(
             msg, hint="Correct what Feast names; `feast apply` in the folder says the same."
         ) from error
+    finally:
+        _REGISTERING.reset(token)

@@ -1,0 +1,227 @@
+"""Reading what an online request asks for, and Feast's answer to it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from feast.feature_view import DUMMY_ENTITY_ID
+from feast.online_response import OnlineResponse
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from headrace.feast.on_demand import compute_on_demand, on_demand_inputs
+from headrace.feast.value_protos import NO_VALUE, cell_status, key_protos, protos_of, python_value
+from headrace.plan import DType
+
+if TYPE_CHECKING:
+    from headrace.feast.online_request import AskedView, OnlineRequest
+    from headrace.feast.online_rows import RequestRows
+    from headrace.feast.open_repo import OpenRepo
+    from headrace.feast.row_formats import RowFormat
+    from headrace.lookup import OnlineFeatures
+    from headrace.rows import StoredRow
+
+__all__ = ["FeatureColumn", "read_features", "response"]
+
+_NO_TIME = Timestamp()
+
+
+@dataclass
+class FeatureColumn:
+    """One feature of the answer, per row.
+
+    Attributes:
+        values: Feast's messages.
+        statuses: Feast's statuses.
+        times: The event times of the values.
+    """
+
+    values: list[ValueProto]
+    statuses: list[FieldStatus.ValueType]
+    times: list[Timestamp] = field(default_factory=list)
+
+
+Features = dict[tuple[str, str], FeatureColumn]
+"""By view, as the request names it, and feature."""
+
+
+class _Group(NamedTuple):
+    """Stream views that are looked up together, because they take the same join keys from the request."""
+
+    keys: tuple[tuple[str, str], ...]
+    views: list[AskedView]
+
+
+def read_features(repo: OpenRepo, request: OnlineRequest, rows: RequestRows) -> Features:
+    """Read and compute the features that a request needs.
+
+    Args:
+        repo: The open repo.
+        request: The request.
+        rows: Its rows.
+
+    Raises:
+        HeadraceError: As `FeatureClient.get_online_features` and the row store.
+    """
+    found: Features = {}
+    at: datetime | None = None
+    for group in _groups(view for view in request.views.values() if view.is_stream):
+        answer = _look_up(repo, group, rows, at)
+        at = answer.at  # all views of a request are computed at one time
+        _take(repo, found, group, answer)
+    _read_stored(repo, [view for view in request.views.values() if not view.is_stream], rows, found)
+    _compute(request, rows, found)
+    return found
+
+
+def response(
+    request: OnlineRequest, rows: RequestRows, features: Features, *, with_versions: bool = False
+) -> OnlineResponse:
+    """Feast's answer: the join keys, then the features in the order asked for.
+
+    Args:
+        request: The request.
+        rows: Its rows.
+        features: What was read and computed.
+        with_versions: Whether to name the version of each view.
+    """
+    answer = GetOnlineFeaturesResponse()
+    present = [FieldStatus.PRESENT] * rows.count
+    no_times = [_NO_TIME] * rows.count
+    for name, values in rows.keys.items():
+        if name != DUMMY_ENTITY_ID:
+            answer.metadata.feature_names.val.append(name)
+            answer.results.add(values=values, statuses=present, event_timestamps=no_times)
+    for column in request.columns:
+        cells = features[column.label, column.feature]
+        answer.metadata.feature_names.val.append(column.name)
+        answer.results.add(values=cells.values, statuses=cells.statuses, event_timestamps=cells.times or no_times)
+    if with_versions:
+        for asked in request.views.values():
+            noted = answer.metadata.feature_view_metadata.add()
+            noted.name = asked.label.partition("@v")[0]
+            noted.version = asked.version or getattr(asked.view, "current_version_number", None) or 0
+    return OnlineResponse(answer, feature_types={column.name: column.kind for column in request.columns})
+
+
+def _groups(views: Iterable[AskedView]) -> list[_Group]:
+    groups: dict[tuple[tuple[str, str], ...], _Group] = {}
+    for view in views:
+        renamed = tuple(pair for pair in sorted(view.keys.items()) if pair[0] != pair[1])
+        groups.setdefault(renamed, _Group(renamed, [])).views.append(view)
+    return list(groups.values())
+
+
+def _look_up(repo: OpenRepo, group: _Group, rows: RequestRows, at: datetime | None) -> OnlineFeatures:
+    client = repo.client()
+    keys: dict[str, list[Any]] = {}
+    for asked in group.views:
+        types = {entity.name: entity.dtype for entity in client.plan.views[asked.view.name].entities}
+        for join_key, column in asked.keys.items():
+            if join_key not in keys:
+                keys[join_key] = _lookup_keys(rows, column, types.get(join_key))
+    names = [f"{repo.stream_name(asked.view, asked.version)}:{feature}" for asked in group.views for feature in asked.features]
+    return client.get_online_features(names, keys, at=at)
+
+
+def _lookup_keys(rows: RequestRows, column: str, dtype: DType | None) -> list[Any]:
+    """The values of a join key as a lookup takes them. Feast's times are whole seconds, and its dates are texts."""
+    if dtype is DType.TIMESTAMP and all(isinstance(value, datetime) for value in rows.given[column]):
+        return rows.given[column]
+    values = [python_value(value) for value in rows.keys[column]]
+    return [date.fromisoformat(value) for value in values] if dtype is DType.DATE else values
+
+
+def _take(repo: OpenRepo, found: Features, group: _Group, answer: OnlineFeatures) -> None:
+    """Take the features of a lookup's answer over."""
+    values = answer.to_dict()
+    for asked in group.views:
+        name = repo.stream_name(asked.view, asked.version)
+        known = answer.views[name]
+        times = [_NO_TIME if us is None else _timestamp(us) for us in known.newest_event_us]
+        for feature in asked.features:
+            column = f"{name}__{feature}"
+            cells = protos_of(values[column], answer.dtypes[column])
+            statuses = [
+                cell_status(status, is_null=cell is NO_VALUE)
+                for status, cell in zip(known.status, cells, strict=True)
+            ]
+            found[asked.label, feature] = FeatureColumn(cells, statuses, times)
+
+
+def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, found: Features) -> None:
+    """Read the rows of all views at one moment."""
+    if not views:
+        return
+    formats = [repo.formats(asked.view, asked.version)[0] for asked in views]
+    keys = [_row_keys(asked, rows, one) for asked, one in zip(views, formats, strict=True)]
+    wanted: dict[str, list[bytes]] = {}
+    for one, entities in zip(formats, keys, strict=True):
+        wanted.setdefault(one.rows_id, []).extend(entities)  # a view may be asked for under two names
+    stored = {rows_id: iter(those) for rows_id, those in repo.rows().read_views(wanted).items()}
+    now_us = time.time_ns() // 1000
+    for asked, one, entities in zip(views, formats, keys, strict=True):
+        columns = {feature: FeatureColumn([], []) for feature in asked.features}
+        times: list[Timestamp] = []
+        for row in itertools.islice(stored[one.rows_id], len(entities)):
+            times.append(_NO_TIME if row is None else _timestamp(row.event_us))
+            missing = _why_null(row, asked, one, now_us)
+            values = {} if missing is not None or row is None else one.decode(row.values)
+            for feature, column in columns.items():
+                value = values.get(feature)
+                if value is None:
+                    column.values.append(NO_VALUE)
+                    column.statuses.append(FieldStatus.NOT_FOUND if missing is None else missing)
+                else:
+                    column.values.append(value)
+                    column.statuses.append(_status(value))
+        for feature, column in columns.items():
+            column.times = times
+            found[asked.label, feature] = column
+
+
+def _why_null(
+    row: StoredRow | None, asked: AskedView, of: RowFormat, now_us: int
+) -> FieldStatus.ValueType | None:
+    """The status of a row whose values are not given; None of a row that counts now."""
+    if row is None:
+        return FieldStatus.NOT_FOUND
+    if asked.ttl_us is not None and now_us - row.event_us > asked.ttl_us:
+        return FieldStatus.OUTSIDE_MAX_AGE
+    return FieldStatus.NULL_VALUE if row.event_us > now_us and not of.serves_future else None
+
+
+def _row_keys(asked: AskedView, rows: RequestRows, of: RowFormat) -> list[bytes]:
+    columns = [rows.keys[column] for column in asked.keys.values()]
+    join_keys = list(asked.keys)
+    return [of.entity(join_keys, values) for values in zip(*columns, strict=True)]
+
+
+def _compute(request: OnlineRequest, rows: RequestRows, found: Features) -> None:
+    """Compute the on-demand views."""
+    if not request.on_demand:
+        return
+    given = rows.python()
+    for label, view in request.on_demand.items():
+        inputs = dict(given)
+        for source, feature, name in on_demand_inputs(view):
+            inputs[name] = [python_value(value) for value in found[source, feature].values]
+        made = compute_on_demand(view, inputs, rows.count)
+        for one in view.features:
+            cells = key_protos(made[one.name], one.dtype.to_value_type())
+            found[label, one.name] = FeatureColumn(cells, [_status(cell) for cell in cells])
+
+
+def _status(value: ValueProto) -> FieldStatus.ValueType:
+    return FieldStatus.NULL_VALUE if value.WhichOneof("val") is None else FieldStatus.PRESENT
+
+
+def _timestamp(us: int) -> Timestamp:
+    seconds, rest = divmod(us, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000)
