@@ -49,7 +49,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     """The stock repo after `feast apply`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = stock_repo(tmp_path_factory.mktemp("theirs"), "stock")
+        theirs = stock_repo(tmp_path_factory.mktemp("theirs") / "stock")
         ours = copied(theirs, tmp_path_factory.mktemp("ours") / "feature_repo")
         with_two_lines(ours)
         data = pd.read_parquet(theirs / "data" / "driver_stats.parquet")

@@ -26,11 +26,11 @@ offline_store:
 """
 
 
-def stock_repo(folder: Path, name: str) -> Path:
+def stock_repo(folder: Path) -> Path:
     """`feast init`: the folder with feature_store.yaml of Feast's own template, seeded by it."""
     from feast.repo_operations import init_repo
 
-    init_repo(name, "local", str(folder))
+    init_repo(folder.name, "local", str(folder))
     return folder / "feature_repo"
 
 
@@ -137,7 +137,7 @@ VIEWS = """
             "risk": None if score is None else score * inputs["amount"],
         }
 
-    checkout = FeatureService(name="checkout", features=[spending, pairs, scores, judged])
+    checkout = FeatureService(name="checkout", features=[spending, pairs, scores])
 """
 
 YAML = f"""

@@ -28,9 +28,11 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     shutil.copytree(ROOT / "feature_repo", root / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
     feast_apply(root / "feature_repo")
     filled = Filled(root / "feature_repo")
-    for source, table in (("departures", departures_table()), ("weather", weather_table())):
-        first = table.sort_by("event_timestamp").slice(0, EVENTS).to_pylist()
-        filled.send(source, first)
+    departures = departures_table().sort_by("event_timestamp").slice(0, EVENTS).to_pylist()
+    until = departures[-1]["event_timestamp"]
+    weather = weather_table().sort_by("event_timestamp").slice(0, EVENTS).to_pylist()
+    filled.send("departures", departures)
+    filled.send("weather", [event for event in weather if event["event_timestamp"] <= until])
     yield filled
     filled.close()
 
@@ -51,7 +53,9 @@ def bits(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def test_feast_s_store_gives_what_a_feature_client_gives(flights: Filled, store: Any) -> None:
-    rows = [{"origin": origin, "carrier": carrier} for origin in ("EWR", "JFK", "LGA", "EWR") for carrier in ("UA", "B6")]
+    rows = [
+        {"origin": origin, "carrier": carrier} for origin in ("EWR", "JFK", "LGA", "EWR") for carrier in ("UA", "B6")
+    ]
     service = store.get_feature_service("delay_model")
     ours = store.get_online_features(features=service, entity_rows=rows, full_feature_names=True).to_dict()
     with FeatureClient(flights.project) as client:

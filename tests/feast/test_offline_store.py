@@ -24,11 +24,15 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = ["a", "b", "c", None]
 
 
-class Registry:
+class _Registry:
     """Only what an offline store asks a registry for."""
 
     def list_on_demand_feature_views(self, project: str, allow_cache: bool = False) -> list[Any]:
         return []
+
+
+def registry() -> Any:
+    return _Registry()
 
 
 def config_of(folder: Path) -> RepoConfig:
@@ -55,14 +59,24 @@ def view_of(ttl: timedelta | None, created: bool = True, path: str = "rows.parqu
             Field(name="key", dtype=String),
         ],
         source=FileSource(
-            name="row_file", path=path, timestamp_field="at", created_timestamp_column="created" if created else "", **more
+            name="row_file",
+            path=path,
+            timestamp_field="at",
+            created_timestamp_column="created" if created else "",
+            **more,
         ),
     )
 
 
 def joined(folder: Path, view: Any, frame: Any, **options: Any) -> pd.DataFrame:
     job = HeadraceOfflineStore.get_historical_features(
-        config_of(folder), [view], ["rows:value", "rows:other"], frame, Registry(), "p", **options  # type: ignore[arg-type]
+        config_of(folder),
+        [view],
+        ["rows:value", "rows:other"],
+        frame,
+        registry(),
+        "p",
+        **options,
     )
     return job.to_df()
 
@@ -103,19 +117,26 @@ def test_random_rows_join_as_a_brute_force_says(
         for number in range(200)
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
-    asked = [(rng.choice([*KEYS, "d"]), minutes(rng.choice([rng.randrange(40), rng.random() * 40]))) for _ in range(300)]
+    asked = [
+        (rng.choice([*KEYS, "d"]), minutes(rng.choice([rng.randrange(40), rng.random() * 40]))) for _ in range(300)
+    ]
     frame = pd.DataFrame({"key": [key for key, _ in asked], "event_timestamp": [t for _, t in asked]})
     found = joined(tmp_path, view_of(ttl), frame, filter_by_created_timestamp=by_created)
     wanted = [expected(rows, key, t, ttl, by_created=by_created) for key, t in asked]
     assert [None if pd.isna(value) else int(value) for value in found["value"]] == wanted
-    assert found["key"].where(found["key"].notna(), None).tolist() == [key for key, _ in asked]
+    assert [None if pd.isna(key) else key for key in found["key"]] == [key for key, _ in asked]
     assert found["event_timestamp"].tolist() == [pd.Timestamp(t) for _, t in asked]
 
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
     """A folder with three rows."""
-    rows = {"key": ["a", "a", "b"], "at": [minutes(0), minutes(5), minutes(1)], "value": [1, 2, 3], "other": [0.1, 0.2, 0.3]}
+    rows = {
+        "key": ["a", "a", "b"],
+        "at": [minutes(0), minutes(5), minutes(1)],
+        "value": [1, 2, 3],
+        "other": [0.1, 0.2, 0.3],
+    }
     pd.DataFrame({**rows, "created": rows["at"]}).to_parquet(tmp_path / "rows.parquet")
     return tmp_path
 
@@ -124,7 +145,8 @@ def test_an_entity_frame_may_be_sql(few: Path) -> None:
     pd.DataFrame({"key": ["b", "a"], "event_timestamp": [minutes(6), minutes(4)]}).to_parquet(few / "spine.parquet")
     by_path = joined(few, view_of(None), "SELECT key, event_timestamp FROM 'spine.parquet'")
     assert by_path["value"].tolist() == [3, 1]
-    by_name = joined(few, view_of(None), "SELECT key, at + INTERVAL 1 MINUTE AS event_timestamp FROM row_file ORDER BY key, at")
+    sql = "SELECT key, CAST(created AS TIMESTAMPTZ) + INTERVAL 1 MINUTE AS event_timestamp FROM row_file"
+    by_name = joined(few, view_of(None), f"{sql} ORDER BY key, created")
     assert by_name["value"].tolist() == [1, 2, 3]
 
 
@@ -149,7 +171,9 @@ def test_a_wrong_entity_frame_says_what_is_wrong(few: Path, frame: Any, said: st
 
 
 def test_a_frame_without_rows_gives_none(few: Path) -> None:
-    frame = pd.DataFrame({"key": pd.Series([], dtype=str), "event_timestamp": pd.Series([], dtype="datetime64[ns, UTC]")})
+    frame = pd.DataFrame(
+        {"key": pd.Series([], dtype=str), "event_timestamp": pd.Series([], dtype="datetime64[ns, UTC]")}
+    )
     found = joined(few, view_of(None), frame)
     assert list(found.columns) == ["key", "event_timestamp", "value", "other"]
     assert len(found) == 0
@@ -159,7 +183,13 @@ def test_join_keys_may_be_renamed_and_mapped(few: Path) -> None:
     frame = pd.DataFrame({"buyer": ["b"], "event_timestamp": [minutes(9)]})
     view = view_of(None).with_join_key_map({"key": "buyer"}).with_name("buyers")
     job = HeadraceOfflineStore.get_historical_features(
-        config_of(few), [view], ["buyers:value"], frame, Registry(), "p", full_feature_names=True  # type: ignore[arg-type]
+        config_of(few),
+        [view],
+        ["buyers:value"],
+        frame,
+        registry(),
+        "p",
+        full_feature_names=True,
     )
     assert job.to_df()["buyers__value"].tolist() == [3]
 
@@ -191,7 +221,9 @@ def test_a_missing_source_or_column_is_named(few: Path) -> None:
 def pull(folder: Path, *, latest: bool, start: float, end: float) -> pd.DataFrame:
     view = view_of(None)
     call = (
-        HeadraceOfflineStore.pull_latest_from_table_or_query if latest else HeadraceOfflineStore.pull_all_from_table_or_query
+        HeadraceOfflineStore.pull_latest_from_table_or_query
+        if latest
+        else HeadraceOfflineStore.pull_all_from_table_or_query
     )
     source = view.batch_source
     assert source is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def statuses(store: Any, feature: str, *customers: str) -> list[str]:
 
 @pytest.fixture
 def now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
+    """Now by the shop's clock: the time of its newest record."""
+    return NOON
 
 
 def test_stream_views_give_what_a_feature_client_gives(shop: Shop, shop_store: Any) -> None:
@@ -89,8 +90,10 @@ def test_statuses_say_why_a_value_is_null(shop_store: Any) -> None:
 def test_a_service_has_stream_push_and_on_demand_features(shop_store: Any, now: datetime) -> None:
     shop_store.push("scores_push", pushed("ann", 0.5, now))
     rows = [{"customer": "ann", "shop": 7, "amount": 5.4}, {"customer": "nobody", "shop": 7, "amount": 1.0}]
-    found = shop_store.get_online_features(features=shop_store.get_feature_service("checkout"), entity_rows=rows)
-    values = found.to_dict()
+    service = shop_store.get_feature_service("checkout")
+    assert shop_store.get_online_features(features=service, entity_rows=rows).to_dict()["score"] == [0.5, None]
+    features = ["judged:share", "judged:risk", "scores:score"]
+    values = shop_store.get_online_features(features=features, entity_rows=rows).to_dict()
     assert values["score"] == [0.5, None]
     # Feast's singleton mode computes the first row of a request only.
     assert values["share"] == [5.4 / 2.7, None]
@@ -144,8 +147,16 @@ def test_materialize_skips_stream_views_and_fills_the_others(shop_store: Any, no
 
 
 def test_a_stream_view_is_not_written(shop_store: Any) -> None:
-    frame = pd.DataFrame({"customer": ["ann"], "placed_at": [NOON], "orders_1h": [1], "spent_1h": [1.0]})
-    frame = frame.assign(newest=NOON, items_3=[[1]])
+    frame = pd.DataFrame(
+        {
+            "customer": ["ann"],
+            "placed_at": [NOON],
+            "orders_1h": [1],
+            "spent_1h": [1.0],
+            "newest": [NOON],
+            "items_3": [[1]],
+        }
+    )
     with pytest.raises(FeastStoreError, match="headrace computes its features from events"):
         shop_store.write_to_online_store("spending", frame)
 
@@ -186,7 +197,9 @@ def test_no_rows_give_no_values(shop_store: Any) -> None:
 
 def test_rows_without_a_time_or_a_key_are_refused(shop_store: Any, now: datetime) -> None:
     with pytest.raises(FeastStoreError, match="Row 0 of the rows for 'scores' has no event time"):
-        shop_store.write_to_online_store("scores", pushed("a", 1.0, now).assign(at=pd.NaT))
+        shop_store.write_to_online_store(
+            "scores", pushed("a", 1.0, now).assign(at=pd.Series([pd.NaT], dtype="datetime64[ns, UTC]"))
+        )
     with pytest.raises(FeastStoreError, match="Row 0 of the rows for 'scores' has no 'customer'"):
         shop_store.write_to_online_store("scores", pushed("a", 1.0, now).assign(customer=None))
 
@@ -222,19 +235,22 @@ entity_key_serialization_version: 3
 
 
 @pytest.fixture
-def versioned(tmp_path: Path, now: datetime) -> Iterator[Any]:
+def versioned(tmp_path: Path) -> Any:
     """A repo without a headrace.toml whose view has had two versions, each with rows of its own."""
-    import textwrap
-
+    now = datetime.now(UTC)
     repo = tmp_path / "feature_repo"
     repo.mkdir()
     (repo / "feature_store.yaml").write_text(VERSIONED_YAML)
     pd.DataFrame({"customer": ["a"], "at": [now], "score": [0.0], "level": [0]}).to_parquet(repo / "scores.parquet")
-    for more, row in [("", {"score": [1.0]}), (', Field(name="level", dtype=Int64)', {"score": [2.0], "level": [5]})]:
+    versions: list[tuple[str, dict[str, list[float]]]] = [
+        ("", {"score": [1.0]}),
+        (', Field(name="level", dtype=Int64)', {"score": [2.0], "level": [5]}),
+    ]
+    for more, row in versions:
         (repo / "views.py").write_text(textwrap.dedent(VERSIONED.replace("{more}", more)))
         store = feast_apply(repo)
         store.write_to_online_store("scores", pd.DataFrame({"customer": ["a"], "at": [now], **row}))
-    yield store
+    return store
 
 
 def test_versions_of_a_view_are_served_by_name(versioned: Any) -> None:
@@ -253,3 +269,11 @@ def test_stream_views_need_a_headrace_project(tmp_path: Path) -> None:
     (repo / "data").mkdir()
     with pytest.raises(Exception, match="there is no headrace.toml"):
         feast_apply(repo)
+
+
+def test_a_row_dated_after_now_does_not_count_yet(shop: Shop, shop_store: Any, now: datetime) -> None:
+    shop_store.write_to_online_store("scores", pushed("ida", 1.0, now + timedelta(seconds=1)))
+    assert score(shop_store, "ida") == [None]
+    assert statuses(shop_store, "scores:score", "ida") == ["NULL_VALUE"]
+    with FeatureClient(shop.project) as client:
+        assert client.get_online_features(["scores:score"], [{"customer": "ida"}]).to_dict()["scores__score"] == [None]

@@ -1,5 +1,6 @@
-"""A stock `feast init` repo works with only its two lines changed: compared with Feast's own stores, and where those are
-wrong with what is right.
+"""A stock `feast init` repo works with only its two lines changed.
+
+It is compared with Feast's own stores, and where those are wrong with what is right.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ def filled(stock: Stock) -> Stock:
 
 def online(store: Any, features: Any, rows: Any = ROWS, **options: Any) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = store.get_online_features(features=features, entity_rows=rows, **options).to_dict()
+    return found
+
+
+def history(store: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    found: pd.DataFrame = store.get_historical_features(entity_df=frame, features=FEATURES).to_df()
     return found
 
 
@@ -130,7 +136,9 @@ def test_the_push_view_serves_nothing_before_a_push_and_then_what_was_pushed(fil
     ours, theirs = online(filled.ours, services[0]), online(filled.theirs, services[1])
     assert ours == theirs
     assert ours["conv_rate"][1] == 1.0
-    files = [pd.read_parquet(store.repo_path / "data" / "driver_stats.parquet") for store in (filled.ours, filled.theirs)]
+    files = [
+        pd.read_parquet(store.repo_path / "data" / "driver_stats.parquet") for store in (filled.ours, filled.theirs)
+    ]
     assert len(files[0]) == len(files[1]) == len(filled.data) + 1
     assert files[0].iloc[-1]["avg_daily_trips"] == 1000  # appended; Feast puts it first
 
@@ -138,7 +146,8 @@ def test_the_push_view_serves_nothing_before_a_push_and_then_what_was_pushed(fil
 def test_historical_features_are_those_of_feast(stock: Stock) -> None:
     frame = entity_frame(stock)
     ours, theirs = (
-        store.get_historical_features(entity_df=frame, features=FEATURES).to_df() for store in (stock.ours, stock.theirs)
+        store.get_historical_features(entity_df=frame, features=FEATURES).to_df()
+        for store in (stock.ours, stock.theirs)
     )
     assert ours["label"].tolist() == frame["label"].tolist()  # Feast sorts by time
     theirs = theirs.set_index("label").loc[frame["label"]].reset_index()
@@ -151,7 +160,9 @@ def test_historical_features_are_those_of_feast(stock: Stock) -> None:
 def test_the_template_s_own_naive_times_are_utc(stock: Stock) -> None:
     frame = entity_frame(stock, 5)
     naive = frame.assign(event_timestamp=frame["event_timestamp"].dt.tz_localize(None))
-    ours, same = (stock.ours.get_historical_features(entity_df=one, features=FEATURES).to_df() for one in (frame, naive))
+    ours, same = (
+        stock.ours.get_historical_features(entity_df=one, features=FEATURES).to_df() for one in (frame, naive)
+    )
     pd.testing.assert_frame_equal(ours, same)
 
 

@@ -102,7 +102,9 @@ def _with_moments(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(**{EVENT_TIME: pd.to_datetime(frame[EVENT_TIME], utc=True)})
     except (TypeError, ValueError) as error:
         msg = f"The entity frame's {EVENT_TIME!r} holds values that are no times: {error}"
-        raise SpineError(msg, hint="Make it a column of timestamps: pd.to_datetime(df['event_timestamp'], utc=True).") from error
+        raise SpineError(
+            msg, hint="Make it a column of timestamps: pd.to_datetime(df['event_timestamp'], utc=True)."
+        ) from error
 
 
 def _time_column(table: pa.Table) -> str:
@@ -115,7 +117,7 @@ def _time_column(table: pa.Table) -> str:
             raise SpineError(msg, hint="Make it one: pd.to_datetime(df['event_timestamp'], utc=True).")
         return EVENT_TIME
     if len(moments) == 1:
-        return moments[0]
+        return str(moments[0])
     has = ", ".join(table.column_names) or "no columns"
     msg = f"The entity frame has no column {EVENT_TIME!r}, the time of each row. It has: {has}."
     raise SpineError(msg, hint=f"Name the column of times {EVENT_TIME}.")

@@ -59,7 +59,9 @@ def frame_of_keys(
         raise SpineError(msg, hint="The range contains both its ends.")
     names = _keys_in_common(request)
     tables = [
-        _of_log(asked, project, start_us, end_us, as_of) if computed_by_headrace(asked.view) else _of_rows(asked, folder, start_us, end_us)
+        _of_log(asked, project, start_us, end_us, as_of)
+        if computed_by_headrace(asked.view)
+        else _of_rows(asked, folder, start_us, end_us)
         for asked in request.views.values()
     ]
     wanted = tables[0].schema if tables else pa.schema([(EVENT_TIME, _UTC_US)])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import from_feast_to_pyarrow_type
@@ -19,7 +18,7 @@ from headrace.batch.source_relation import key_name
 from headrace.errors import LookupRequestError, SpineError, TransformError
 from headrace.feast.on_demand import compute_on_demand, on_demand_inputs
 from headrace.feast.online_request import ref_parts, ttl_us_of
-from headrace.feast.repo_project import computed_by_headrace
+from headrace.feast.repo_project import computed_by_headrace, label_of
 from headrace.feast.source_rows import SourceRows, batch_source_of
 from headrace.feast.stream_versions import stream_view_name
 from headrace.history import AsOf
@@ -99,10 +98,10 @@ def historical_request(
     for view in feature_views:
         mapped = view.projection.join_key_map
         keys = {one.name: mapped.get(one.name, one.name) for one in view.entity_columns if one.name != DUMMY_ENTITY_ID}
-        label = view.projection.name_to_use()
+        label = label_of(view)
         views[label] = HistoricalView(view, label, keys)
     asked = OnDemandFeatureView.get_requested_odfvs(list(feature_refs), project, registry)
-    on_demand = {view.projection.name_to_use(): view for view in asked}
+    on_demand = {label_of(view): view for view in asked}
     columns: dict[tuple[str, str], None] = {}
     for ref in feature_refs:
         name, version, feature = ref_parts(ref)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HeadraceOfflineStore", "HeadraceOfflineStoreConfig"]
 
-_NAME = "headrace.feast.HeadraceOfflineStore"
-
 
 class HeadraceOfflineStoreConfig(FeastConfigBaseModel):
     """What feature_store.yaml says about the offline store.
@@ -45,7 +43,7 @@ class HeadraceOfflineStoreConfig(FeastConfigBaseModel):
             instant pipeline would have known.
     """
 
-    type: Literal["headrace.feast.HeadraceOfflineStore"] = _NAME
+    type: Literal["headrace.feast.HeadraceOfflineStore"] = "headrace.feast.HeadraceOfflineStore"
     project: str | None = None
     as_of: Literal["known", "event"] = "known"
 
@@ -255,7 +253,9 @@ class HeadraceOfflineStore(OfflineStore):
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> Iterable[tuple[str, str]]:
-        """The columns of a source and their Arrow types. (Feast looks for Delta tables in the current folder.)
+        """The columns of a source and their Arrow types.
+
+        Feast itself looks for Delta tables in the current folder.
 
         Args:
             config: What feature_store.yaml says.

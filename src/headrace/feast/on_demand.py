@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from headrace.errors import HeadraceError, TransformError
+from headrace.feast.repo_project import label_of
 
 if TYPE_CHECKING:
     from feast.on_demand_feature_view import OnDemandFeatureView
@@ -26,7 +27,7 @@ def on_demand_inputs(view: OnDemandFeatureView) -> list[tuple[str, str, str]]:
         Per value: how its view is named in a request, the feature, and the name that the function's caller gives it.
     """
     return [
-        (projection.name_to_use(), feature.name, f"{projection.name}__{feature.name}")
+        (label_of(projection), feature.name, f"{projection.name}__{feature.name}")
         for projection in view.source_feature_view_projections.values()
         for feature in projection.features
     ]
@@ -59,7 +60,7 @@ def compute_on_demand(view: OnDemandFeatureView, inputs: Mapping[str, list[Any]]
         raise TransformError(msg, hint="Correct its function, and apply.") from error
     found: dict[str, list[Any]] = {}
     for field in view.features:
-        long_name = f"{view.projection.name_to_use()}__{field.name}"
+        long_name = f"{label_of(view)}__{field.name}"
         values = made.get(field.name, made.get(long_name))
         if values is None:
             msg = f"The function of the on-demand view {view.name!r} gave no {field.name!r}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -18,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.feast.on_demand import compute_on_demand, on_demand_inputs
 from headrace.feast.value_protos import NO_VALUE, cell_status, key_protos, protos_of, python_value
 from headrace.plan import DType
+from headrace.times import us_of
 
 if TYPE_CHECKING:
     from headrace.feast.online_request import AskedView, OnlineRequest
@@ -75,7 +75,9 @@ def read_features(repo: OpenRepo, request: OnlineRequest, rows: RequestRows) -> 
         answer = _look_up(repo, group, rows, at)
         at = answer.at  # all views of a request are computed at one time
         _take(repo, found, group, answer)
-    _read_stored(repo, [view for view in request.views.values() if not view.is_stream], rows, found)
+    stored = [view for view in request.views.values() if not view.is_stream]
+    if stored:
+        _read_stored(repo, stored, rows, found, repo.now_us() if at is None else us_of(at))
     _compute(request, rows, found)
     return found
 
@@ -126,7 +128,11 @@ def _look_up(repo: OpenRepo, group: _Group, rows: RequestRows, at: datetime | No
         for join_key, column in asked.keys.items():
             if join_key not in keys:
                 keys[join_key] = _lookup_keys(rows, column, types.get(join_key))
-    names = [f"{repo.stream_name(asked.view, asked.version)}:{feature}" for asked in group.views for feature in asked.features]
+    names = [
+        f"{repo.stream_name(asked.view, asked.version)}:{feature}"
+        for asked in group.views
+        for feature in asked.features
+    ]
     return client.get_online_features(names, keys, at=at)
 
 
@@ -149,23 +155,19 @@ def _take(repo: OpenRepo, found: Features, group: _Group, answer: OnlineFeatures
             column = f"{name}__{feature}"
             cells = protos_of(values[column], answer.dtypes[column])
             statuses = [
-                cell_status(status, is_null=cell is NO_VALUE)
-                for status, cell in zip(known.status, cells, strict=True)
+                cell_status(status, is_null=cell is NO_VALUE) for status, cell in zip(known.status, cells, strict=True)
             ]
             found[asked.label, feature] = FeatureColumn(cells, statuses, times)
 
 
-def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, found: Features) -> None:
+def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, found: Features, now_us: int) -> None:
     """Read the rows of all views at one moment."""
-    if not views:
-        return
     formats = [repo.formats(asked.view, asked.version)[0] for asked in views]
     keys = [_row_keys(asked, rows, one) for asked, one in zip(views, formats, strict=True)]
     wanted: dict[str, list[bytes]] = {}
     for one, entities in zip(formats, keys, strict=True):
         wanted.setdefault(one.rows_id, []).extend(entities)  # a view may be asked for under two names
     stored = {rows_id: iter(those) for rows_id, those in repo.rows().read_views(wanted).items()}
-    now_us = time.time_ns() // 1000
     for asked, one, entities in zip(views, formats, keys, strict=True):
         columns = {feature: FeatureColumn([], []) for feature in asked.features}
         times: list[Timestamp] = []
@@ -186,9 +188,7 @@ def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, 
             found[asked.label, feature] = column
 
 
-def _why_null(
-    row: StoredRow | None, asked: AskedView, of: RowFormat, now_us: int
-) -> FieldStatus.ValueType | None:
+def _why_null(row: StoredRow | None, asked: AskedView, of: RowFormat, now_us: int) -> FieldStatus.ValueType | None:
     """The status of a row whose values are not given; None of a row that counts now."""
     if row is None:
         return FieldStatus.NOT_FOUND

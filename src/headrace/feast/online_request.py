@@ -15,7 +15,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.value_type import ValueType
 
 from headrace.errors import LookupRequestError
-from headrace.feast.repo_project import computed_by_headrace
+from headrace.feast.repo_project import computed_by_headrace, label_of
 
 if TYPE_CHECKING:
     from feast.feature_view_projection import FeatureViewProjection
@@ -166,14 +166,17 @@ def ttl_us_of(view: Any) -> int | None:
 
 
 class _Projected(NamedTuple):
-    """A view, and how a request takes it. (A copy of Feast's view would lose its version number.)"""
+    """A view, and how a request takes it.
+
+    A copy of Feast's view with the projection would lose its version number.
+    """
 
     view: Any
     projection: FeatureViewProjection
 
     @property
     def label(self) -> str:
-        return str(self.projection.name_to_use())
+        return label_of(self.projection)
 
 
 class _Resolver:

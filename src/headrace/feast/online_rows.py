@@ -63,7 +63,8 @@ def request_rows(entity_rows: AskedRows, request: OnlineRequest) -> RequestRows:
         columns = {name: columns.get(name, []) for name in (*request.key_kinds, *request.request_kinds)}
     missing = [name for name in request.request_kinds if name not in columns]
     if missing:
-        raise RequestDataNotFoundInEntityRowsException(feature_names=missing)
+        refused: Any = RequestDataNotFoundInEntityRowsException
+        raise refused(feature_names=missing)
     keys: dict[str, list[ValueProto]] = {}
     for name in [*(name for name in columns if name in request.key_kinds), *request.key_kinds]:
         if name not in columns:

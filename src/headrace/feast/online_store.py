@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HeadraceOnlineStore", "HeadraceOnlineStoreConfig"]
 
-_NAME = "headrace.feast.HeadraceOnlineStore"
 _FRESH = "`headrace stream` keeps it fresh: there is nothing to push or to write. Send events instead."
 
 
@@ -56,7 +55,7 @@ class HeadraceOnlineStoreConfig(FeastConfigBaseModel):
         store: The store's URL (`lmdb:PATH`, `redis://host:port/db`); None is the headrace project's.
     """
 
-    type: Literal["headrace.feast.HeadraceOnlineStore"] = _NAME
+    type: Literal["headrace.feast.HeadraceOnlineStore"] = "headrace.feast.HeadraceOnlineStore"
     project: str | None = None
     store: str | None = None
 

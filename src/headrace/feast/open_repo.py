@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from headrace.config import Clock
+from headrace.errors import StoreMissingError
 from headrace.feast.online_request import RequestCache
 from headrace.feast.repo_project import project_of
 from headrace.feast.row_formats import FeastFormat, PlanFormat, RowFormat, rows_name
@@ -13,6 +17,7 @@ from headrace.lookup import FeatureClient
 from headrace.plan import BatchView, DType, read_plan
 from headrace.rows import open_rows
 from headrace.stores import open_store
+from headrace.times import us_of
 
 if TYPE_CHECKING:
     from feast import RepoConfig
@@ -83,6 +88,13 @@ class OpenRepo:
             client, self._client = self._client, None
             if client is not None:
                 client.close()  # writes recorded lookups; the store stays open, so lookups that run go on
+
+    def now_us(self) -> int:
+        """Now in µs, by the project's clock: on the record clock, the time of the newest record."""
+        if self.project.clock is Clock.RECORD:
+            with suppress(StoreMissingError):  # no worker has run yet, so there is no record
+                return us_of(self.client().now())
+        return time.time_ns() // 1000
 
     def rows(self) -> RowStore:
         """The row store, to read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feast import KafkaSource, StreamFeatureView
 
@@ -14,7 +14,7 @@ from headrace.errors import ConfigError
 if TYPE_CHECKING:
     from feast import RepoConfig
 
-__all__ = ["computed_by_headrace", "is_project_of", "project_of"]
+__all__ = ["computed_by_headrace", "is_project_of", "label_of", "project_of"]
 
 _FILE = "headrace.toml"
 
@@ -49,6 +49,15 @@ def project_of(config: RepoConfig) -> Project:
 def is_project_of(project: Project, folder: Path) -> bool:
     """Whether a folder is the feature repo of a project."""
     return project.repo.resolve() == folder.resolve()
+
+
+def label_of(view: Any) -> str:
+    """What a request calls a view: its name or alias, with the version if the request names one.
+
+    Args:
+        view: The view, or its projection.
+    """
+    return str(getattr(view, "projection", view).name_to_use())
 
 
 def computed_by_headrace(view: object) -> bool:

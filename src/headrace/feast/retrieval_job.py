@@ -87,7 +87,8 @@ class HeadraceRetrievalJob(RetrievalJob):
         return self._table
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal(timeout).to_pandas()
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
 
     def persist(
         self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
@@ -103,7 +104,9 @@ class HeadraceRetrievalJob(RetrievalJob):
             SavedDatasetLocationAlreadyExists: Something is there.
             FeastStoreError: The storage is of another kind.
         """
-        if not isinstance(storage, SavedDatasetFileStorage) or isinstance(storage.file_options.file_format, DeltaFormat):
+        if not isinstance(storage, SavedDatasetFileStorage) or isinstance(
+            storage.file_options.file_format, DeltaFormat
+        ):
             msg = f"A saved dataset cannot be written to {type(storage).__name__} in this format."
             raise FeastStoreError(msg, hint="Write it as Parquet: SavedDatasetFileStorage(path='data/NAME.parquet').")
         uri = FileSource.get_uri_for_file_path(self._folder, storage.file_options.uri)

@@ -170,4 +170,3 @@ def _message(value: Any, dtype: DType, kind: ValueType) -> ValueProto:
     elif dtype is DType.JSON and kind is not ValueType.STRING:
         value = json.loads(value)
     return key_protos([value], kind)[0]
-

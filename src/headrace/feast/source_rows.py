@@ -73,7 +73,7 @@ class SourceRows:
         self.connection = batch_connection(folder)
         try:
             with self.errors():
-                open_raw(self.connection, source, folder, _RAW)
+                open_raw(self.connection, source, folder, _RAW, None)
                 relation = self.connection.sql(f"SELECT * FROM {_RAW}")  # noqa: S608
                 self.types: dict[str, Any] = dict(zip(relation.columns, relation.types, strict=True))
         except BaseException:
@@ -130,7 +130,9 @@ class SourceRows:
         moment = self._time_of(timestamp)
         written = "0" if created is None else self._time_of(created)
         bounds = [
-            f"{moment} {sign} {moment_us(end)}" for sign, end in zip((">=", "<="), between, strict=True) if end is not None
+            f"{moment} {sign} {moment_us(end)}"
+            for sign, end in zip((">=", "<="), between, strict=True)
+            if end is not None
         ]
         where = f"WHERE {' AND '.join([f'{moment} IS NOT NULL', *bounds])}" if bounds or latest else ""
         numbered = f"SELECT *, row_number() OVER () AS __row FROM {_RAW}"  # noqa: S608
