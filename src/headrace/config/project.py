@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from headrace.config.reading import read_settings
+from headrace.config.reading import read_settings, settings_of
 from headrace.config.serve_settings import ServeSettings
 from headrace.config.tables import EMBEDDED, Clock, KafkaSettings, Settings
 from headrace.errors import ConfigError
@@ -66,6 +66,19 @@ class Project:
         hint = "Run the command inside a headrace project, or start one with `headrace init NAME`."
         msg = f"There is no {CONFIG_FILE} in {begin} or above it."
         raise ConfigError(msg, hint=hint)
+
+    @classmethod
+    def with_defaults(cls, root: Path, **settings: str) -> Project:
+        """A project without a headrace.toml: settings have their defaults, or come from the environment.
+
+        Args:
+            root: Its folder.
+            settings: Settings of the table [headrace] that differ.
+
+        Raises:
+            ConfigError: A value is wrong.
+        """
+        return cls(root, settings_of({"headrace": settings}, root / CONFIG_FILE))
 
     @property
     def repo(self) -> Path:

@@ -14,7 +14,7 @@ from headrace.config.table import Table
 from headrace.config.tables import Settings
 from headrace.errors import ConfigError
 
-__all__ = ["read_settings"]
+__all__ = ["read_settings", "settings_of"]
 
 
 def read_settings(path: Path) -> Settings:
@@ -35,6 +35,22 @@ def read_settings(path: Path) -> Settings:
         msg = f"{path} cannot be read: {error}."
         raise ConfigError(msg, hint="Fix the file; it is TOML.") from error
     _refuse_secrets(path, tables)
+    return settings_of(tables, path)
+
+
+def settings_of(tables: dict[str, Any], path: Path) -> Settings:
+    """Settings as a headrace.toml gives them.
+
+    Args:
+        tables: What the file holds.
+        path: The file, for messages.
+
+    Returns:
+        The settings; those of the environment come first.
+
+    Raises:
+        ConfigError: A value (or an environment variable) is wrong.
+    """
     for names, model in _tables(Settings):
         _add_environment(tables, names, model)
     try:

@@ -73,11 +73,7 @@ def apply(project: Project) -> ApplyResult:
         plan, warnings = _tried_plan(repo)
         diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
         _register(repo)
-    before = _plan_before(project)
-    write_plan(plan, project.plan_file)
-    _note_versions(project, [plan] if before is None else [before, plan])
-    forget_modules(project.repo)  # they may have been imported before this apply
-    return ApplyResult(plan, project.plan_file, diff)
+    return _written(project, plan, diff)
 
 
 def write_plan_of(project: Project, views: Collection[str]) -> ApplyResult:
@@ -102,11 +98,7 @@ def write_plan_of(project: Project, views: Collection[str]) -> ApplyResult:
             hint = "Write stream views in files of the feature repo: workers and training read the same definitions."
             raise DefinitionError(msg, hint=hint)
         diff = replace(_compare_with_disk(project, plan, repo), warnings=warnings)
-    before = _plan_before(project)
-    write_plan(plan, project.plan_file)
-    _note_versions(project, [plan] if before is None else [before, plan])
-    forget_modules(project.repo)
-    return ApplyResult(plan, project.plan_file, diff)
+    return _written(project, plan, diff)
 
 
 def is_registering() -> bool:
@@ -166,6 +158,14 @@ def _compare_with_disk(project: Project, plan: Plan, repo: FeatureRepo) -> PlanD
             note = error.what
     check_logged(repo, project.log_root, plan, before)
     return compare(before, plan, note=note)
+
+
+def _written(project: Project, plan: Plan, diff: PlanDiff) -> ApplyResult:
+    before = _plan_before(project)
+    write_plan(plan, project.plan_file)
+    _note_versions(project, [plan] if before is None else [before, plan])
+    forget_modules(project.repo)  # they may have been imported before this apply
+    return ApplyResult(plan, project.plan_file, diff)
 
 
 def _plan_before(project: Project) -> Plan | None:

@@ -14,7 +14,7 @@ from headrace.errors import ConfigError
 if TYPE_CHECKING:
     from feast import RepoConfig
 
-__all__ = ["computed_by_headrace", "is_project_of", "label_of", "project_of"]
+__all__ = ["computed_by_headrace", "label_of", "project_of"]
 
 _FILE = "headrace.toml"
 
@@ -28,27 +28,47 @@ def project_of(config: RepoConfig) -> Project:
         config: What feature_store.yaml says.
 
     Raises:
-        ConfigError: `project` of the online store names a folder without a headrace.toml, or the file is wrong.
+        ConfigError: `project` names a folder without this repo's headrace.toml, `store` differs from it, or a file is
+            wrong.
     """
-    named = getattr(config.online_store, "project", None) or getattr(config.offline_store, "project", None)
+    named = _setting(config.online_store, "project") or _setting(config.offline_store, "project")
     folder = Path(config.repo_path or ".").resolve()
-    if named is not None:
-        project = Project.load(folder / named)
-        if not is_project_of(project, folder):
-            msg = f"{project.root / _FILE} is the project of {project.repo}, and feature_store.yaml is in {folder}."
-            raise ConfigError(msg, hint=f"Set `repo` in {_FILE} to the folder with feature_store.yaml.")
-        return project
+    store = _store_url(folder, _setting(config.online_store, "store"))
+    project = _found(folder) if named is None else _named(folder, named)
+    if project is None:
+        return Project.with_defaults(folder, repo=".", **({} if store is None else {"store": store}))
+    if store is not None and store != project.store_url:
+        msg = f"feature_store.yaml says that the online store is {store}, and {project.root / _FILE} says another."
+        raise ConfigError(msg, hint=f"Leave `store` out of feature_store.yaml: workers fill the store of {_FILE}.")
+    return project
+
+
+def _setting(store: object, name: str) -> str | None:
+    found: str | None = getattr(store, name, None)  # a repo may have only one of the two stores
+    return found
+
+
+def _store_url(folder: Path, store: str | None) -> str | None:
+    """A store's URL; the path of an LMDB store is relative to the repo."""
+    kind, _, path = (store or "").partition(":")
+    return f"lmdb:{folder / path}" if kind == "lmdb" and path else store
+
+
+def _found(folder: Path) -> Project | None:
     for parent in (folder, *folder.parents):
         if (parent / _FILE).is_file():
             project = Project.load(parent)
-            if is_project_of(project, folder):
+            if project.repo.resolve() == folder:
                 return project
-    return Project.with_defaults(folder, repo=".")
+    return None
 
 
-def is_project_of(project: Project, folder: Path) -> bool:
-    """Whether a folder is the feature repo of a project."""
-    return project.repo.resolve() == folder.resolve()
+def _named(folder: Path, named: str) -> Project:
+    project = Project.load(folder / named)
+    if project.repo.resolve() != folder:
+        msg = f"{project.root / _FILE} is the project of {project.repo}, and feature_store.yaml is in {folder}."
+        raise ConfigError(msg, hint=f"Set `repo` in {_FILE} to the folder with feature_store.yaml.")
+    return project
 
 
 def label_of(view: Any) -> str:
