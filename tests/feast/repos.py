@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -64,7 +65,8 @@ def feast_apply(repo: Path) -> Any:
     from feast.repo_config import load_repo_config
     from feast.repo_operations import apply_total
 
-    with inside(repo):
+    with inside(repo), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast warns about its own views
         apply_total(load_repo_config(repo, repo / "feature_store.yaml"), repo, False)
     return FeatureStore(repo_path=str(repo))
 

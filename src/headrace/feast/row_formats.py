@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -154,9 +155,9 @@ def _stored(value: ValueProto, column: Column) -> Any:
         return None
     if column.dtype is DType.JSON:
         return found if isinstance(found, str) else json.dumps(found)
-    if column.dtype.element is not None:
-        return [as_stored(one) for one in found]
-    return as_stored(found)
+    if isinstance(found, uuid.UUID):
+        return str(found)
+    return [as_stored(one) for one in found] if column.dtype.element is not None else as_stored(found)
 
 
 def _message(value: Any, dtype: DType, kind: ValueType) -> ValueProto:

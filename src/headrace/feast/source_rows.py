@@ -15,6 +15,7 @@ from feast.infra.offline_stores.file_source import FileSource
 
 from headrace.batch.column_casts import time_sql
 from headrace.batch.source_relation import batch_connection, feature_name, key_name, open_raw
+from headrace.declare.batch_columns import batch_source_of as plan_source_of
 from headrace.errors import BatchSourceError, FeastStoreError
 from headrace.plan import BatchSource
 from headrace.tabular.sql_text import quoted
@@ -29,23 +30,18 @@ _RAW = "raw"
 
 
 def batch_source_of(source: Any) -> BatchSource:
-    """A file source of Feast's, as the batch engine reads it.
+    """A source of Feast's, as the batch engine reads it.
 
     Raises:
         FeastStoreError: It is a source of another kind.
     """
-    if not isinstance(source, FileSource):
+    found = plan_source_of(source)
+    if found is None:
         msg = f"The source {getattr(source, 'name', source)!r} is a {type(source).__name__}."
-        raise FeastStoreError(msg, hint="HeadraceOfflineStore reads FileSource: Parquet files and Delta tables.")
-    return BatchSource(
-        name=source.name,
-        kind="delta" if isinstance(source.file_format, DeltaFormat) else "parquet",
-        path=source.path,
-        timestamp_field=source.timestamp_field or "event_timestamp",
-        created_field=source.created_timestamp_column or None,
-        field_mapping=dict(source.field_mapping or {}),
-        endpoint=source.s3_endpoint_override or None,
-    )
+        raise FeastStoreError(
+            msg, hint="HeadraceOfflineStore reads FileSource (Parquet, Delta) and headrace.query_source."
+        )
+    return found
 
 
 def moment_us(moment: datetime) -> int:
