@@ -101,7 +101,7 @@ def test_versions_are_named_if_they_are_asked_for() -> None:
     ],
 )
 def test_times_are_written_as_protobuf_writes_them(moment: datetime) -> None:
-    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+    from google.protobuf.timestamp_pb2 import Timestamp
 
     stamp = Timestamp()
     stamp.FromDatetime(moment)
