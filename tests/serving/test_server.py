@@ -15,9 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from headrace.config import Project
 from headrace.plan import FeatureRef
+from headrace.records.entity_keys import entity_key
+from headrace.rows import Row, RowCodec, open_rows
 from headrace.stores import CatalogueChange, open_store
 from tests.lookup.conftest import PLAN, fill, order
+from tests.lookup.test_batch_lookup import PLAN as BATCH_PLAN
 from tests.servers.redis import RedisServer
 from tests.serving.conftest import apply_plan, make_project
 from tests.serving.server_process import ServerProcess
@@ -266,3 +270,17 @@ def test_tls_by_certificate_files(shop: Path, tmp_path: Path) -> None:
             plain.request("GET", "/health")
             with pytest.raises((OSError, HTTPException), match=r".*"):
                 plain.getresponse()
+
+
+def test_a_plan_of_batch_views_alone_is_served_without_a_worker_or_a_store(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")
+    view = BATCH_PLAN.batch_views["areas"].model_copy(update={"ttl_us": None})
+    alone = BATCH_PLAN.model_copy(update={"views": {}, "sources": {}, "services": {}, "batch_views": {"areas": view}})
+    apply_plan(tmp_path, alone)
+    with open_rows(Project.load(tmp_path).store_url, writable=True) as rows:
+        rows.write(view.rows_hash, [Row(entity_key(["a"]), 60, RowCodec(view.columns).encode([1.5, 7, "x", True, []]))])
+    with ServerProcess(tmp_path) as server:
+        server.wait_ready()
+        reply = server.lookup(["areas:staff", "areas:area"], {"shop": ["a", "b"]})
+        assert reply.json["features"] == {"areas__staff": [7, None], "areas__area": [1.5, None]}
+        assert server.get("/v1/status").status == 200

@@ -34,6 +34,22 @@ def test_what_a_worker_says_is_read_with_what_it_said_before(tmp_path: Path) -> 
     assert read_heartbeats(tmp_path)[0].note is None
 
 
+def test_lag_and_dead_letters_are_told_and_stay_until_they_change(tmp_path: Path) -> None:
+    heart = Heart(tmp_path)
+    assert read_heartbeats(tmp_path)[0].lag is None
+    heart.beat(WorkerState.CATCHING_UP, dead_letters=2, lag={"orders[0]": 7})
+    heart.beat(WorkerState.RUNNING)
+    (told,) = read_heartbeats(tmp_path)
+    assert (told.dead_letters, told.lag) == (2, {"orders[0]": 7})
+
+
+def test_numbers_alone_do_not_make_a_worker_write_more_often(tmp_path: Path) -> None:
+    heart = Heart(tmp_path)
+    heart.beat(WorkerState.RUNNING, lag={"orders[0]": 7})
+    heart.beat(WorkerState.RUNNING, lag={"orders[0]": 6}, dead_letters=1)
+    assert read_heartbeats(tmp_path)[0].lag == {"orders[0]": 7}
+
+
 def test_worker_that_beats_no_more_is_stale_within_seconds(tmp_path: Path) -> None:
     Heart(tmp_path).beat(WorkerState.RUNNING)
     (told,) = read_heartbeats(tmp_path)

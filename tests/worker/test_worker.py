@@ -209,6 +209,13 @@ def test_offsets_of_a_partition_that_was_taken_away_are_not_committed(bed: Bed) 
     assert bed.worker.durable == {}
 
 
+def test_lag_is_what_the_broker_has_past_what_is_applied(bed: Bed) -> None:
+    bed.apply(1)
+    assert bed.worker.lag({SALES: 9}.get) == {"sales[0]": 7}
+    assert bed.worker.lag({SALES: 1}.get) == {"sales[0]": 0}
+    assert bed.worker.lag({OTHERS: 9}.get) == {}
+
+
 def test_worker_is_done_once_it_and_others_have_logged_everything(bed: Bed) -> None:
     bed.worker.until = {SALES: 2, OTHERS: 3}
     bed.apply(1)

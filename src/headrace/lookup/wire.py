@@ -34,7 +34,7 @@ from headrace.lookup.response import AnswerValues, OnlineFeatures, Status, ViewA
 from headrace.lookup.wire_arrow import answer_from_arrow, answer_to_arrow
 from headrace.lookup.wire_format import ARROW_TYPE, FORMAT, JSON_TYPE, check_format, entity_rows_of, reading, values_of
 from headrace.lookup.wire_request import rows_from_answer, rows_to_json
-from headrace.lookup.wire_values import EXACT, computed_values, from_json, to_json
+from headrace.lookup.wire_values import EXACT, computed_values, from_json, natural_type, to_json
 from headrace.plan import DType
 from headrace.stores import Position
 from headrace.times import iso_time, us_of
@@ -158,10 +158,11 @@ def _features(answer: OnlineFeatures) -> dict[str, list[Any]]:
     values, dtypes = values_of(answer), answer.dtypes
     found: dict[str, list[Any]] = dict.fromkeys(values, [])
     for block in values.blocks:
-        known, columns = block.known(), len(block.names)
+        known, columns, natural = block.known(), len(block.names), natural_type(block.data)
         for place, names in enumerate(block.names):
+            column = known[place::columns]
             for name in names:
-                found[name] = to_json(dtypes[name], known[place::columns], block.data)
+                found[name] = column if dtypes[name] is natural else to_json(dtypes[name], column)
     return found
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "computed_values",
     "from_json",
     "from_json_of",
+    "natural_type",
     "plain_type",
     "shortened",
     "to_json",
@@ -56,19 +57,24 @@ _NAN_BITS = struct.pack(">d", math.nan).hex()
 One = Callable[[Any], Any]
 
 
-def to_json(dtype: DType, values: list[Any], data: Array) -> list[Any]:
+def natural_type(data: Array) -> DType | None:
+    """The type whose values an array's are in JSON as they are; None if some must be converted.
+
+    Args:
+        data: Computed values (see `Values`), also undefined ones.
+    """
+    if data.dtype.kind == "f":
+        return DType.FLOAT64 if np.isfinite(data).all() else None
+    return DType.INT64 if data.dtype.kind == "i" and _is_exact(data) else None
+
+
+def to_json(dtype: DType, values: list[Any]) -> list[Any]:
     """A column of computed values (see `Values`) for JSON.
 
     Args:
         dtype: The type.
         values: The values, None where null.
-        data: An array that has all of them and possibly more: by it a column of plain numbers is recognised quickly.
     """
-    if dtype is DType.FLOAT64 and data.dtype.kind == "f":
-        if np.isfinite(data).all():
-            return values
-    elif dtype is DType.INT64 and data.dtype.kind == "i" and _is_exact(data):
-        return values
     one = to_json_of(dtype)
     return values if one is None else [None if value is None else one(value) for value in values]
 

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, TypeVar
 from headrace.config import Project
 from headrace.errors import HeadraceError, StoreUnavailableError
 from headrace.lookup import FeatureClient
-from headrace.plan import read_plan
+from headrace.plan import Plan, read_plan
 from headrace.serving.errors import RefusedError
 from headrace.serving.limits import Limits
-from headrace.serving.opened import Opened
-from headrace.stores import open_store
+from headrace.serving.opened import Opened, needs_store
+from headrace.stores import OnlineStore, open_store
 from headrace.stores.files import store_files
+from headrace.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from headrace.serving.metrics import Metrics
@@ -185,15 +186,19 @@ class ServingContext:
         if before is not None and before.plan.hash == plan.hash:
             before.version = version
             return before
-        store = before.store if before is not None else open_store(self.project.store_url, writable=False)
+        same = before is not None and needs_store(before.plan) == needs_store(plan)
+        store = before.store if before is not None and same else self._store(plan)
         try:
             client = FeatureClient(self.project, plan=plan, store=store)
         except BaseException:
-            if before is None:
+            if not same:
                 store.close()
             raise
         logger.info("Serving plan %s.", plan.hash)
         return Opened(client, plan, store, files, version, time.time())
+
+    def _store(self, plan: Plan) -> OnlineStore:
+        return open_store(self.project.store_url, writable=False) if needs_store(plan) else MemoryStore()
 
     def _replace(self, opened: Opened | None, trouble: HeadraceError | None) -> None:
         with self._guard:

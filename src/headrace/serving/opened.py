@@ -11,10 +11,15 @@ from headrace.plan import DType, Plan
 from headrace.plan.view_versions import asked_versions
 from headrace.stores import OnlineStore
 
-__all__ = ["AskedFacts", "Opened"]
+__all__ = ["AskedFacts", "Opened", "needs_store"]
 
 _REMEMBERED = 1_000
 """Of how many different requests the facts are remembered."""
+
+
+def needs_store(plan: Plan) -> bool:
+    """Whether a plan's lookups need the online store: a plan of batch views alone has no worker that would make one."""
+    return bool(plan.views) or not plan.batch_views
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from headrace.lookup.catalog import catalog_of
 from headrace.lookup.wire import positions_to_json
 from headrace.serving.context import ServingContext
 from headrace.serving.identity import Permission
+from headrace.serving.opened import needs_store
 from headrace.serving.permissions import visible_catalog
 from headrace.serving.stream_metrics import StreamCollector
 from headrace.stores import Readiness
@@ -112,7 +113,7 @@ def status_routes(context: ServingContext) -> APIRouter:
         """The store is open and filled: lookups are answered."""
         with context.using() as opened:
             readiness = opened.store.catalogue().readiness
-            if readiness is not Readiness.READY:
+            if readiness is not Readiness.READY and needs_store(opened.plan):
                 raise not_ready(readiness)
             return Ready(plan=opened.plan.hash)
 
