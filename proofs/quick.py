@@ -51,7 +51,8 @@ class _FileLog(EventLog):
     def snapshot(self, version: int | None = None) -> LogSnapshot:
         self.path.mkdir(parents=True, exist_ok=True)
         name = self.path / f"{self._rows.num_rows}.parquet"
-        pq.write_table(self._rows.drop_columns(DATE), name)
+        if not name.exists():  # rows are only ever added
+            pq.write_table(self._rows.drop_columns(DATE), name)
         ends = pc.min_max(self._rows.column(OFFSET)).as_py()
         file = LogFile(
             str(name),

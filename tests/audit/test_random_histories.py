@@ -143,7 +143,7 @@ class History:
 
 
 @few_and_many(15, 40, "steps")
-@pytest.mark.parametrize("seed", range(int(os.environ.get("HEADRACE_HISTORIES", "6"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("HEADRACE_HISTORIES", "4"))))
 def test_audit_finds_the_edits_and_nothing_else(seed: int, steps: int, tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text('[headrace]\nclock = "record"\n')
     project = Project.load(tmp_path)

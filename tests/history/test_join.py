@@ -43,7 +43,7 @@ LIMITS = st.builds(
 )
 """How an answer is found; never the answer."""
 
-EXAMPLES = few_and_many(3, 40)
+EXAMPLES = few_and_many(3, 20)
 
 WINDOWS = st.sampled_from([(1, 1), (9, 1), (7, 7), (30, 10), (60, 15), (500, 5), None])
 

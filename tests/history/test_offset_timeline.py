@@ -97,7 +97,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Row]]:
     return kept, draw(st.lists(row, min_size=1, max_size=20))
 
 
-@few_and_many(3, 200)
+@few_and_many(3, 80)
 def test_evidence_is_what_brute_force_finds(log_of: LogOf, examples: int) -> None:
     view = sales_view()
 

@@ -118,7 +118,7 @@ def many_rides(n: int, partition: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("as_of", ["known", "event"])
-@few_and_many(150, 900, "rides")
+@few_and_many(150, 500, "rides")
 def test_bytes_do_not_depend_on_threads(bare_project: Project, tmp_path: Path, as_of: str, rides: int) -> None:
     write_plan(plan_of(every_aggregate()), bare_project.plan_file)
     third = rides // 3
