@@ -65,7 +65,7 @@ QUICK = [
     "headrace.cli.definition_commands",
     "headrace.config",
 ]
-NEEDS_FEAST = ["headrace.declare", "pandas", "feast.repo_operations", "services"]
+NEEDS_FEAST = ["headrace.declare", "pandas", "services"]
 
 
 @pytest.mark.parametrize("module", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in NEEDS_FEAST)])
@@ -166,7 +166,7 @@ def test_terminal_without_our_characters_shows_escapes() -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_plan_takes_little_more_than_feasts_own_import(tmp_path: Path) -> None:
     """Feast's import is measured beside it, by CPU time, because machines and their load differ."""
