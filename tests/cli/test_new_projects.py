@@ -105,8 +105,8 @@ def test_shop_works_by_the_commands_of_its_readme(tmp_path: Path) -> None:
         shop.run("stream", "--until-end")
         status = shop.json("status")
         found = shop.json("lookup", "--key", "customer_id=c001", "--key", "category=books")
-    program = "import streams.worker; assert streams.worker.app.conf.id"
-    subprocess.run([sys.executable, "-c", program], cwd=shop.root, check=True)
+        program = "import streams.worker; assert streams.worker.app.conf.id"
+        subprocess.run([sys.executable, "-c", program], cwd=shop.root, check=True)
     assert {row["lag"] for row in status["partitions"]} == {0}
     with own_modules(shop.root, fresh=True):
         orders: list[dict[str, Any]] = importlib.import_module("streams.orders").history()
