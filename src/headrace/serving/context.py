@@ -26,6 +26,7 @@ from headrace.config import Project
 from headrace.errors import HeadraceError, StoreUnavailableError
 from headrace.lookup import FeatureClient
 from headrace.plan import Plan, read_plan
+from headrace.rows import RowStore, open_rows
 from headrace.serving.errors import RefusedError
 from headrace.serving.limits import Limits
 from headrace.serving.opened import Opened, needs_store
@@ -72,6 +73,8 @@ class ServingContext:
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="headrace-lookup")
         self.jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="headrace-job")
         """Threads for work that may take minutes."""
+        self._rows: RowStore | None = None
+        self._opening_rows = threading.Lock()
         self._waiting = 0
         self._jobs_waiting = 0
         self._task: asyncio.Task[None] | None = None
@@ -157,6 +160,17 @@ class ServingContext:
         finally:
             self._jobs_waiting -= 1
 
+    def rows(self) -> RowStore:
+        """The rows of batch views, open to write; for threads. They are opened when something is first written.
+
+        Raises:
+            StoreError, StoreUnavailableError: They cannot be opened.
+        """
+        with self._opening_rows:
+            if self._rows is None:
+                self._rows = open_rows(self.project.store_url, writable=True)
+            return self._rows
+
     def refresh(self) -> None:
         """Open, or open again, what is needed; for threads."""
         with self._refreshing:
@@ -229,6 +243,8 @@ class ServingContext:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self.jobs.shutdown(wait=True, cancel_futures=True)
             self._close_retired()
+            if self._rows is not None:
+                self._rows.close()
 
     async def _follow(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from headrace.errors import (
     BatchSourceAwayError,
+    BatchSourceError,
     HeadraceError,
     LookupRequestError,
     NotAuthenticatedError,
@@ -30,6 +31,7 @@ _STATUS: tuple[tuple[type[HeadraceError], int], ...] = (
     (PermissionDeniedError, 403),
     (RowsError, 422),
     (BatchSourceAwayError, 503),
+    (BatchSourceError, 422),
     # These are for the operator: the same request may work later, and nothing in it is wrong.
     (RetryableError, 503),
     (PlanError, 503),

@@ -10,11 +10,12 @@ from __future__ import annotations
 import orjson
 from starlette.responses import Response
 
-from headrace.errors import HeadraceError, LookupRequestError
+from headrace.errors import HeadraceError, LookupRequestError, PermissionDeniedError
 from headrace.serving.errors import error_response
 
 __all__ = [
     "NAME_COLLISION",
+    "PUSH_SOURCE_NOT_FOUND",
     "SERVICE_NOT_FOUND",
     "VIEW_NOT_FOUND",
     "FeastRequestError",
@@ -24,6 +25,7 @@ __all__ = [
 
 # Classes of `feast.errors`.
 NAME_COLLISION = "FeatureNameCollisionError"
+PUSH_SOURCE_NOT_FOUND = "PushSourceNotFoundException"
 SERVICE_NOT_FOUND = "FeatureServiceNotFoundException"
 VIEW_NOT_FOUND = "FeatureViewNotFoundException"
 
@@ -55,6 +57,8 @@ def feast_error_response(error: HeadraceError) -> Response:
     status, feast_class = answer.status_code, "FeastError"
     if isinstance(error, FeastRequestError):
         status, feast_class = error.status, error.feast_class
+    elif isinstance(error, PermissionDeniedError):
+        feast_class = "FeastPermissionError"
     message = error.what if error.hint is None else f"{error.what} {error.hint}"
     return Response(feast_error_body(feast_class, message), status, headers, "application/json")
 

@@ -65,6 +65,7 @@ class FeastLookup:
 
         Raises:
             LookupRequestError: A name is unknown, a key is missing, or a value has another type.
+            PermissionDeniedError: The caller may not read one of the features.
         """
         body = asked.body
         names: _Names = body.feature_service or body.features
@@ -112,7 +113,7 @@ def _resolved(client: FeatureClient, names: _Names) -> tuple[Plan, list[FeatureR
     except LookupRequestError as error:
         plan, asked = client.plan, (names,) if isinstance(names, str) else names
         services = [name for name in asked if ":" not in name and name not in plan.services]
-        views = [name for name in asked if ":" in name and plain_name(name.partition(":")[0]) not in plan.views]
+        views = [name for name in asked if ":" in name and plan.find(plain_name(name.partition(":")[0])) is None]
         if not services and not views:
             raise
         kind = SERVICE_NOT_FOUND if services else VIEW_NOT_FOUND
@@ -130,7 +131,8 @@ def _form_of(plan: Plan, refs: Sequence[FeatureRef], full_names: bool, versions:
     keys: dict[str, tuple[Column, str]] = {}
     views = dict.fromkeys(ref.view for ref in refs)
     for name in views:
-        for entity in plan.views[name].entities:
+        view = plan.find(name)
+        for entity in view.entities if view is not None else ():
             keys.setdefault(entity.name, (entity.model_copy(update={"nullable": False}), name))
     return _Form(
         features,
@@ -143,7 +145,7 @@ def _answering(plan: Plan, name: str, versions: ViewVersions) -> AnsweringView:
     """Which version of a view answers. A name such as `rides@v2` says it; any other is the version that is served."""
     plain, _, version = name.partition("@")
     known = versions.of(plan, plain)
-    view = plan.views[name]
+    view = plan.find(name)
     if version:
         asked = [one for one in known if one.number_or_hash == version or one.view.hash.startswith(version)]
         return (
@@ -151,8 +153,9 @@ def _answering(plan: Plan, name: str, versions: ViewVersions) -> AnsweringView:
             if asked
             else AnsweringView(plain, 0, version)
         )
-    number = next((one.number for one in known if one.view.hash == view.hash), None)
-    return AnsweringView(plain, number or 0, view.hash)
+    content_hash = view.hash if view is not None else ""
+    number = next((one.number for one in known if one.view.hash == content_hash), None)
+    return AnsweringView(plain, number or 0, content_hash)
 
 
 def _columns(form: _Form, entities: Mapping[str, list[Any]]) -> tuple[int, dict[str, list[Any]]]:

@@ -117,7 +117,7 @@ def _writer(dtype: DType) -> Callable[[Any], Any] | None:
 
 
 def _each(one: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
-    return [one(value) for value in values]
+    return [None if value is None else one(value) for value in values]
 
 
 def _float(value: float) -> float | str:
@@ -150,9 +150,7 @@ def _reader(dtype: DType, seconds: bool) -> Callable[[Any], Any]:
 def _read_list(of_element: Callable[[Any], Any], values: Any) -> list[Any]:
     if not isinstance(values, list):
         _refuse()
-    if None in values:
-        _refuse("a list has no nulls")
-    return [of_element(value) for value in values]
+    return _each(of_element, values)
 
 
 def _read_int(value: Any) -> int:
