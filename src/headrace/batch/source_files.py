@@ -59,7 +59,8 @@ def remote_dataset(source: BatchSource) -> Any:
     uri = str(source.path)
     try:
         if source.endpoint is not None and uri.startswith("s3://"):
-            system: Any = fs.S3FileSystem(endpoint_override=source.endpoint)
+            scheme, _, host = source.endpoint.rpartition("://")
+            system: Any = fs.S3FileSystem(endpoint_override=host, scheme=scheme or "https")
             path = uri.removeprefix("s3://")
         else:
             system, path = fs.FileSystem.from_uri(uri)
@@ -81,7 +82,10 @@ def delta_table(source: BatchSource, repo: Path, version: int | None = None) -> 
     """
     path = str(source.path)
     uri = path if "://" in path else str(repo / path)
-    options = None if source.endpoint is None else {"AWS_ENDPOINT_URL": source.endpoint}
+    options = None
+    if source.endpoint is not None:
+        is_plain = str(source.endpoint.startswith("http://")).lower()
+        options = {"AWS_ENDPOINT_URL": source.endpoint, "AWS_ALLOW_HTTP": is_plain}
     try:
         return DeltaTable(uri, version=version, storage_options=options)
     except TableNotFoundError as error:
