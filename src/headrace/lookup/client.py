@@ -106,7 +106,7 @@ class FeatureClient:
         """
         served, asked = self._served, self._names(features)
         while True:
-            if served.catalogue.readiness is not Readiness.READY:
+            if served.catalogue.readiness is not Readiness.READY and self._declared.views:
                 served = self._read_served()  # it may be ready by now
                 if served.catalogue.readiness is not Readiness.READY:
                     plan = served.plan_for(asked)
@@ -212,11 +212,11 @@ class FeatureClient:
         self.close()
 
     def _now_us(self, positions: Mapping[SourcePartition, Position]) -> int:
+        if not self._declared.views:  # rows have no clock of their own
+            return time.time_ns() // 1000
         if self._served.catalogue.clock is None:
             self._read_served()  # the worker had not started when the client was made
         if self._served.catalogue.clock is not Clock.RECORD:
-            return time.time_ns() // 1000
-        if not positions and not self._declared.views:
             return time.time_ns() // 1000
         return max((position.record_ts_us for position in positions.values()), default=0)
 
