@@ -101,7 +101,7 @@ def test_a_bad_definition_changes_neither_registry_nor_plan(tmp_path: Path, writ
     write(tmp_path, VIEW.replace('"price"', '"prise"').replace("mean_price", "other"))
     with pytest.raises(DefinitionError, match="prise"):
         apply(project)
-    assert {file: file.read_bytes() for file in (tmp_path / ".headrace").iterdir()} == before
+    assert {file: file.read_bytes() for file in (tmp_path / ".headrace").rglob("*") if file.is_file()} == before
     assert windows_in_registry(repo) == [("spending", "mean_price", 3600.0)]
 
 
