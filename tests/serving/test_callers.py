@@ -60,6 +60,7 @@ def tokens(project: Path) -> dict[str, str]:
         "desk": made(project, "desk", READ, services=("desk",)),
         "windows": made(project, "windows", READ, HISTORY, views=("windows",)),
         "prometheus": made(project, "prometheus", ADMIN),
+        "writer": made(project, "writer", Permission.WRITE, views=("shops",)),
         "leaving": made(project, "leaving", READ, views=("*",)),
     }
 
@@ -97,6 +98,25 @@ def test_feasts_clients_read_what_a_service_contains(server: ServerProcess, toke
     assert refused.status == 403
     assert "lacks the permission read-online" in refused.content.decode()
     assert server.post("/get-online-features", asked).status == 401
+
+
+def test_writing_needs_write_on_the_view(server: ServerProcess, tokens: dict[str, str]) -> None:
+    row = {"shop": ["a"], "event_timestamp": ["2026-01-01T00:00:00Z"]}
+    wanted: dict[str, dict[str, Any]] = {
+        "/write-to-online-store": {"feature_view_name": "shops", "df": row},
+        "/push": {"push_source_name": "nobody", "df": row, "to": "online"},
+        "/materialize": {"feature_views": ["nowhere"], "start_ts": "2026-01-01", "end_ts": "2026-01-02"},
+        "/materialize-incremental": {"feature_views": ["nowhere"], "end_ts": "2026-01-02"},
+    }
+    statuses = {}
+    for name in ("desk", "windows", "prometheus", "writer"):
+        headers = {"Authorization": f"Bearer {tokens[name]}"}
+        statuses[name] = [server.post(path, body, headers).status for path, body in wanted.items()]
+    assert statuses["desk"] == statuses["windows"] == statuses["prometheus"] == [403] * 4
+    assert statuses["writer"] == [422, 422, 404, 404]  # what it may do, and cannot be done
+    headers = {"Authorization": f"Bearer {tokens['writer']}"}
+    body = {**wanted["/write-to-online-store"], "feature_view_name": "windows"}
+    assert server.post("/write-to-online-store", body, headers).status == 403
 
 
 def test_another_time_needs_read_history(server: ServerProcess, tokens: dict[str, str]) -> None:

@@ -66,6 +66,7 @@ class FeastMaterialize:
         return self._run(context, asked, end_us=_time("end_ts", asked.body.end_ts), incremental=True)
 
     def _run(self, context: ServingContext, asked: Asked[Any], **range_: Any) -> Answer:
+        asked.caller.require(Permission.WRITE)  # others do not learn which views there are
         with context.using() as opened:
             views = _views(opened.client.plan, asked.body.feature_views, asked.body.version)
         names = [view.name for view in views]
