@@ -97,12 +97,15 @@ class BatchLookup:
 
     def _block(self, kind: type[Any], places: tuple[int, ...], names: tuple[tuple[str, ...], ...]) -> Block:
         cells = [None if row is None else row[place] for row in self._rows for place in places]
-        valid = np.fromiter((cell is not None for cell in cells), np.bool_, len(cells))
+        has_nulls = None in cells
+        valid = np.ones(len(cells), np.bool_)
+        if has_nulls:
+            valid = np.fromiter((cell is not None for cell in cells), np.bool_, len(cells))
         if kind is np.object_:
             data = np.empty(len(cells), object)
             data[:] = cells
         else:
-            data = np.array([0 if cell is None else cell for cell in cells], kind)
+            data = np.array([0 if cell is None else cell for cell in cells] if has_nulls else cells, kind)
         problems = {
             row * len(places) + at: f"the newest row is of {iso_time(stored.event_us)}, after the lookup"
             for row, stored in enumerate(self._found)

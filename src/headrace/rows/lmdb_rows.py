@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def _opened(path: Path, *, writable: bool) -> _Shared:
 def _found(txn: Any, view: bytes, entities: Sequence[bytes]) -> list[StoredRow | None]:
     found: list[StoredRow | None] = []
     for entity in entities:
-        value = txn.get(view + entity_digest(entity))
+        value = txn.get(view + _digest(entity))
         if value is None:
             found.append(None)
             continue
@@ -236,6 +237,10 @@ def _found(txn: Any, view: bytes, entities: Sequence[bytes]) -> list[StoredRow |
         start = _HEADER.size + entity_bytes
         found.append(StoredRow(event_us, None if created == _NO_TIME else created, sequence, value[start:]))
     return found
+
+
+_digest = lru_cache(maxsize=1 << 15)(entity_digest)
+"""An entity's digest, cached: computing it takes longer than the lookup in the tree."""
 
 
 def _after(view: bytes) -> bytes | None:
