@@ -12,6 +12,7 @@
     ├── ConfigError                      headrace.toml, an environment variable or a path is wrong
     │   └── MissingExtraError            a package comes with an extra that is not installed (also an ImportError)
     ├── DefinitionError                  a Feast definition that cannot work (raised by apply)
+    ├── OnDemandError                    the function of an on-demand view fails, or returns what it does not declare
     ├── FeastStoreError                  Feast was asked for features that headrace serves
     ├── PlanError                        the compiled plan is missing, unreadable or of another version
     │   └── PlanMismatchError            the plan and the online store do not belong together
@@ -69,6 +70,7 @@ __all__ = [
     "MissingExtraError",
     "NotAuthenticatedError",
     "NotConfirmedError",
+    "OnDemandError",
     "PermissionDeniedError",
     "PlanError",
     "PlanMismatchError",
@@ -183,6 +185,10 @@ class EventChangesError(EventError):
 
 class TransformError(HeadraceError):
     """A udf or expression of a view that fails on most events, where its columns are null."""
+
+
+class OnDemandError(HeadraceError):
+    """The function of an on-demand view fails on a row, or returns something else than the view declares."""
 
 
 class IngestError(HeadraceError):

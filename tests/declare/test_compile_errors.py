@@ -244,7 +244,7 @@ def test_two_views_of_one_name(refused: Refuse) -> None:
 @pytest.mark.parametrize(
     ("features", "what", "hint"),
     [
-        ("[v, 'spendings']", "'spendings' is not a view of this repo",
+        ("[v, 'spendings']", "'spendings' is not a view of this repo that headrace serves",
          "Did you mean 'spending'? Views are: spending."),
         ("['spending:mean_prise']", "the view 'spending' has no feature 'mean_prise'",
          "Did you mean 'mean_price'? It has: mean_price."),

@@ -80,6 +80,7 @@ def test_every_block_says_what_it_is() -> None:
 @pytest.mark.parametrize(("language", "code"), [param for param in BLOCKS if param.values[0] == "python"])
 def test_python_runs(
     deployment: Deployment,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     language: str,
@@ -93,7 +94,9 @@ def test_python_runs(
         # A module of its own: what classes annotate their fields with is looked up there.
         module = types.ModuleType("a_code_block")
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(compile(code, "a code block", "exec"), module.__dict__)  # noqa: S102 our own docs
+        file = tmp_path / "a_code_block.py"
+        file.write_text(code, encoding="utf-8")  # Feast reads the source of on-demand functions
+        exec(compile(code, str(file), "exec"), module.__dict__)  # noqa: S102 our own docs
 
 
 PROGRAMS = {"bash": "curl", "typescript": "node"}

@@ -113,7 +113,7 @@ class _Clients:
 
 def _record(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
     parsed = {name: json.loads(row[name]) for name in ("keys", "features", "views", "evidence")}
-    views = [view for name in parsed["evidence"] if (view := plan.find(name)) is not None]
+    views = [view for view in plan.every_view if view.name in parsed["evidence"]]
     types = {one.name: one.dtype for view in views for one in view.entities}
     for name, dtype in types.items():
         if dtype in _READ:
@@ -163,7 +163,7 @@ def _audit(client: TrainingClient, causes: Causes, records: Sequence[dict[str, A
 def _comparable(record: dict[str, Any], verdicts: Mapping[str, Verdict], views: Mapping[str, str]) -> dict[str, Any]:
     """The part of a lookup that the log can judge; `views` gives each feature's view."""
     evidence = {view: applied for view, applied in record["evidence"].items() if verdicts[view].block is None}
-    features = {name: value for name, value in record["features"].items() if views[name] in evidence}
+    features = {name: value for name, value in record["features"].items() if verdicts[views[name]].block is None}
     return {**record, "evidence": evidence, "features": features}
 
 

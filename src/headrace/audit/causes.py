@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from headrace.audit.not_comparable import NotComparable
@@ -18,6 +19,7 @@ from headrace.erasure import Erasure, Ledger
 from headrace.errors import LogError, PlanError
 from headrace.log import EventLog, Gap, Made, made_log, topic_history
 from headrace.log.import_registry import undone_imports
+from headrace.ondemand import Computation
 from headrace.plan import Plan, Source, View
 from headrace.stores.catalogue import Origin
 from headrace.times import as_stored, us_of
@@ -89,13 +91,38 @@ class Causes:
             LogError: The log is damaged.
         """
         logs, rows = self._logs(records), self._row_verdicts(records)
-        return [
+        stored = [
             {
                 view: rows[view][number] if view in rows else self._verdict(record, view, logs)
                 for view in record["evidence"]
             }
             for number, record in enumerate(records)
         ]
+        return [known | self._computed(record, known) for record, known in zip(records, stored, strict=True)]
+
+    def _computed(self, record: Mapping[str, Any], stored: Mapping[str, Verdict]) -> dict[str, Verdict]:
+        """What is known about the on-demand views of a record: what is known about the views that they read."""
+        found: dict[str, Verdict] = {}
+        for view in self._plan.on_demand_views.values():
+            if any(f"{view.name}__{feature.name}" in record["features"] for feature in view.features):
+                read = [stored[name] for name in view.source_views]
+                blocks = {one.block for one in read if one.block is not None}
+                if view.name in self._changed_functions:
+                    blocks.add(NotComparable.CODE_CHANGED)
+                excuses = {one.excuse for one in read if one.excuse is not None}
+                found[view.name] = Verdict(_first(blocks), _first(excuses))
+        return found
+
+    @cached_property
+    def _changed_functions(self) -> frozenset[str]:
+        """The on-demand views whose function was changed or removed."""
+        changed = set()
+        for view in self._plan.on_demand_views.values():
+            try:
+                Computation.of(view, self._project.repo)
+            except PlanError:
+                changed.add(view.name)
+        return frozenset(changed)
 
     def _row_verdicts(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Verdict]]:
         """By batch view, what is known about each record: whether the source still has the row that was served."""

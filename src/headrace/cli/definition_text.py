@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.plan import BatchSource, BatchView, Column, Feature, Source, View
+from headrace.plan import BatchSource, BatchView, Column, Feature, OnDemandView, Source, View
 
-__all__ = ["batch_source_words", "feature_words", "keys_words", "source_words", "span"]
+__all__ = ["batch_source_words", "feature_words", "input_words", "keys_words", "source_words", "span"]
 
 _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("µs", 1))
 
@@ -68,6 +68,16 @@ def batch_source_words(source: BatchSource) -> str:
     where = {"parquet": f"Parquet at {source.path}", "delta": f"the Delta table {source.path}", "query": "a query"}
     created = f", created at {source.created_field}" if source.created_field else ""
     return f"{source.name}: {where[source.kind]}; event time is {source.timestamp_field}{created}"
+
+
+def input_words(view: OnDemandView) -> str:
+    """What an on-demand view is computed from, as text.
+
+    Args:
+        view: The view.
+    """
+    fields = f"the request's {', '.join(field.name for field in view.request)}" if view.request else ""
+    return " and ".join(part for part in (", ".join(view.source_views), fields) if part)
 
 
 def source_words(source: Source) -> str:

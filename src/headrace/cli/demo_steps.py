@@ -165,7 +165,7 @@ def _entities(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """For each service, the distinct entities in the history of a source that has all its join keys."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, refs in plan.services.items():
-        keys = list(dict.fromkeys(key for ref in refs for key in plan.views[ref.view].join_keys))
+        keys = list(dict.fromkeys(key for ref in plan.stored(refs) for key in plan.views[ref.view].join_keys))
         source = next((s for s in plan.sources.values() if {column.name for column in s.columns} >= set(keys)), None)
         if source is not None:
             table = _history_table(project, source.topic).select(keys)

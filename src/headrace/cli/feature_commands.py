@@ -38,7 +38,9 @@ Features = Annotated[
 
 @command
 def lookup(
-    key: Annotated[list[str], typer.Option("--key", help="A join key, name=value; repeat for more.")],
+    key: Annotated[
+        list[str], typer.Option("--key", help="A join key, or a field of the request, name=value; repeat for more.")
+    ],
     service: Service = None,
     feature: Features = None,
     at: Annotated[
@@ -231,9 +233,10 @@ def _look_up_here(
     with FeatureClient(project) as client:
         wanted = _features(client.plan.services, service, feature)
         plan = client.plan_for(wanted)
-        found = map(plan.find, dict.fromkeys(ref.view for ref in plan.resolve(wanted)))
-        views = [view for view in found if view is not None]
-        return client.get_online_features(wanted, [entity_row(key, key_types(views))], at).records()[0]
+        refs = plan.resolve(wanted)
+        fields = {name: field.dtype for name, field in plan.request_fields(refs).items()}
+        types = fields | key_types(plan.stored_views(refs))
+        return client.get_online_features(wanted, [entity_row(key, types)], at).records()[0]
 
 
 def _look_up_at(
@@ -321,6 +324,8 @@ def _typed(name: str, text: str, dtype: DType) -> Any:
         match dtype:
             case DType.INT64:
                 return int(text)
+            case DType.FLOAT64:
+                return float(text)
             case DType.BOOL:
                 return {"true": True, "false": False}[text.lower()]
             case DType.TIMESTAMP:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli.batch_facts import batch_view_facts
-from headrace.cli.definition_text import feature_words, keys_words, source_words, span
+from headrace.cli.definition_text import feature_words, input_words, keys_words, source_words, span
 from headrace.config import Project
 from headrace.errors import HeadraceError, LookupRequestError
 from headrace.events.source_partition import SourcePartition
-from headrace.plan import BatchView, DType, FeatureRef, Plan, Source, View
+from headrace.plan import BatchView, DType, FeatureRef, OnDemandView, Plan, Source, View
 from headrace.plan.feature_references import asked_names
 from headrace.plan.view_versions import ViewVersion, ViewVersions
 from headrace.stores import OnlineStore, Position, open_store
@@ -41,6 +41,10 @@ def everything(project: Project, plan: Plan) -> dict[str, Any]:
         + [
             {"view": name, "of": keys_words(view), "source": view.source.name, "features": len(view.columns)}
             for name, view in plan.batch_views.items()
+        ]
+        + [
+            {"view": name, "of": "a request", "source": input_words(one), "features": len(one.features)}
+            for name, one in plan.on_demand_views.items()
         ],
         "services": [
             {"service": name, "features": len(refs), "views": sorted({ref.view for ref in refs})}
@@ -72,7 +76,7 @@ def facts_of(project: Project, plan: Plan, name: str, kind: str | None) -> dict[
     """
     topics = {source.topic: source for source in plan.sources.values()}
     there: dict[str, Mapping[str, Any] | list[str]] = {
-        "view": {**plan.views, **plan.batch_views},
+        "view": {**plan.views, **plan.batch_views, **plan.on_demand_views},
         "source": {**topics, **plan.sources},
         "service": plan.services,
         "dataset": dataset_names(project),
@@ -94,6 +98,8 @@ def _facts(project: Project, plan: Plan, name: str, kind: str, sources: Mapping[
             if name in plan.batch_views:
                 view = plan.batch_views[name]
                 return batch_view_facts(project, plan, view, _key_arguments(view))
+            if name in plan.on_demand_views:
+                return _on_demand_view(project, plan, plan.on_demand_views[name])
             return _view(data, plan, plan.views[name])
         case "source":
             return _source(data, plan, sources[name])
@@ -158,7 +164,7 @@ def _view(data: _ProjectData, plan: Plan, view: View) -> dict[str, Any]:
         "version": view.hash,
         "versions": {one.number_or_hash: one.view.hash for one in _versions(data.project, plan, view)},
         **{name: online[name] for name in ("live", "building", "before")},
-        "services": sorted(name for name, refs in plan.services.items() if any(ref.view == view.name for ref in refs)),
+        "services": _services_with(plan, view.name),
         "entities": online["entities"],
         "log": data.log(source),
         "newest_event": online["newest_event"],
@@ -175,6 +181,43 @@ def _versions(project: Project, plan: Plan, view: View) -> Sequence[ViewVersion]
 
 def _key_arguments(view: View | BatchView) -> str:
     return " ".join(f"--key {entity.name}={_example(entity.dtype)}" for entity in view.entities)
+
+
+def _on_demand_view(project: Project, plan: Plan, view: OnDemandView) -> dict[str, Any]:
+    refs = [FeatureRef(view=view.name, feature=feature.name) for feature in view.features]
+    return {
+        "kind": "view",
+        "name": view.name,
+        "is": f"features that {view.function} computes of {input_words(view)}",
+        "keys": _keys(plan, refs),
+        "request": {field.name: str(field.dtype) for field in view.request},
+        "features": {
+            feature.name: {"is": f"computed by {view.function}", "type": str(feature.dtype)}
+            for feature in view.features
+        },
+        "reads": [f"{one.ref.view}:{one.ref.feature}" for one in view.inputs],
+        "mode": f"{view.mode}, one row at a time" if view.singleton else view.mode,
+        "where_it_fails": "the request fails" if view.on_error == "error" else "the row is null, with the reason",
+        "version": view.hash,
+        "services": _services_with(plan, view.name),
+        "clock": str(project.clock),
+        "example": f"headrace lookup --feature '{view.name}:*' {_request_arguments(plan, refs)}",
+        "notes": [],
+    }
+
+
+def _services_with(plan: Plan, view: str) -> list[str]:
+    return sorted(name for name, refs in plan.services.items() if any(ref.view == view for ref in refs))
+
+
+def _keys(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
+    return {entity.name: str(entity.dtype) for view in plan.stored_views(refs) for entity in view.entities}
+
+
+def _request_arguments(plan: Plan, refs: Sequence[FeatureRef]) -> str:
+    """The join keys and fields of the request as arguments of `headrace lookup`."""
+    named = _keys(plan, refs) | {name: str(field.dtype) for name, field in plan.request_fields(refs).items()}
+    return " ".join(f"--key {name}={_example(DType(dtype))}" for name, dtype in named.items())
 
 
 def _derived(view: View) -> dict[str, str]:
@@ -207,25 +250,25 @@ def _source(data: _ProjectData, plan: Plan, source: Source) -> dict[str, Any]:
 
 def _service(project: Project, plan: Plan, name: str) -> dict[str, Any]:
     refs: tuple[FeatureRef, ...] = plan.services[name]
-    found = [plan.find(view) for view in dict.fromkeys(ref.view for ref in refs)]
-    views = [view for view in found if view is not None]
-    keys = {entity.name: entity.dtype for view in views for entity in view.entities}
-    arguments = " ".join(f"--key {key}={_example(dtype)}" for key, dtype in keys.items())
+    views = dict.fromkeys(ref.view for ref in refs)
+    request = {name: str(field.dtype) for name, field in plan.request_fields(refs).items()}
     return {
         "kind": "service",
         "name": name,
         "is": f"{len(refs)} features of {len(views)} views",
-        "keys": {key: str(dtype) for key, dtype in keys.items()},
-        "features": {
-            ref.column: {"is": feature_words(view.feature(ref.feature)), "type": str(plan.dtype_of(ref))}
-            for ref in refs
-            for view in views
-            if view.name == ref.view
-        },
+        "keys": _keys(plan, refs),
+        **({"request": request} if request else {}),
+        "features": {ref.column: {"is": _is(plan, ref), "type": str(plan.dtype_of(ref))} for ref in refs},
         "clock": str(project.clock),
-        "example": f"headrace lookup --service {name} {arguments}",
+        "example": f"headrace lookup --service {name} {_request_arguments(plan, refs)}",
         "notes": [],
     }
+
+
+def _is(plan: Plan, ref: FeatureRef) -> str:
+    if ref.view in plan.on_demand_views:
+        return f"computed by {plan.on_demand_views[ref.view].function}"
+    return next(feature_words(view.feature(ref.feature)) for view in plan.stored_views([ref]))
 
 
 def _dataset(project: Project, name: str) -> dict[str, Any]:
@@ -277,6 +320,8 @@ def _example(dtype: DType) -> str:
     match dtype:
         case DType.INT64:
             return "1"
+        case DType.FLOAT64:
+            return "1.5"
         case DType.BOOL:
             return "true"
         case DType.TIMESTAMP:

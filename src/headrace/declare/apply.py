@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from headrace.declare.compile import compile_plan
 from headrace.declare.feature_repo import open_repo
 from headrace.declare.logged_events import check_logged
+from headrace.declare.on_demand_trial import try_on_demand_views
 from headrace.declare.plan_diff import PlanDiff, compare
 from headrace.declare.problems import Problems
 from headrace.declare.transform_trial import try_transforms
@@ -142,9 +143,9 @@ def compile_repo(repo: Path) -> Plan:
 
 
 def _tried_plan(repo: FeatureRepo) -> tuple[Plan, tuple[str, ...]]:
-    """The plan of a repo, and warnings. Its transforms are tried on events made from the models."""
+    """The plan of a repo, and warnings. Its transforms and on-demand views are tried on made events and rows."""
     plan, problems = compile_plan(repo), Problems()
-    warnings = try_transforms(repo, plan, problems)
+    warnings = [*try_transforms(repo, plan, problems), *try_on_demand_views(repo, plan, problems)]
     problems.raise_any(repo.name)
     return plan, tuple(warnings)
 

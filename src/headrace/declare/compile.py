@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.declare.batch_views import compile_batch_views
+from headrace.declare.on_demand_views import compile_on_demand_views
 from headrace.declare.problems import Problems
 from headrace.declare.services import compile_services
 from headrace.declare.sources import compile_sources
@@ -24,7 +25,7 @@ def compile_plan(repo: FeatureRepo) -> Plan:
         repo: The repo, still open: the models of events are imported.
 
     Returns:
-        The plan: sources, views and services by name.
+        The plan: sources, views, on-demand views and services by name.
 
     Raises:
         DefinitionError: Something cannot work. The message lists every problem with file and line, the view or source,
@@ -34,6 +35,7 @@ def compile_plan(repo: FeatureRepo) -> Plan:
     sources = compile_sources(repo, problems)
     views = compile_views(repo, sources, problems)
     batch_views = compile_batch_views(repo, problems)
+    on_demand_views = compile_on_demand_views(repo, {**views, **batch_views}, problems)
     others = {name: [one.name for one in view.features] for name, view in batch_views.items()}
     services = compile_services(repo, problems, others)
     problems.raise_any(repo.name)
@@ -43,4 +45,5 @@ def compile_plan(repo: FeatureRepo) -> Plan:
         views=views,
         services=services,
         batch_views=batch_views,
+        on_demand_views=on_demand_views,
     )

@@ -26,12 +26,13 @@ def require_feast() -> None:
 
 @contextmanager
 def quiet_feast() -> Iterator[None]:
-    """Silence Feast's warning that stream feature views are experimental: Feast only registers them.
+    """Silence Feast's warnings that stream and on-demand feature views are experimental: Feast only registers them.
 
     Yields:
         Nothing.
     """
     require_feast()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Stream feature views are experimental", category=RuntimeWarning)
+        for kind in ("Stream feature views are", "On demand feature view is an"):
+            warnings.filterwarnings("ignore", message=f"{kind} experimental", category=RuntimeWarning)
         yield

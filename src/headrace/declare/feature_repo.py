@@ -117,6 +117,10 @@ _FEAST_HINTS = {
     "aggregations must have a timestamp field": "Write timestamp_field=, the same as the source's.",
     "tiling_hop_size": "Write a tiling_hop_size shorter than every time_window, or a slide_interval per aggregation.",
     "does not exist in this feature view": "Name features that the view's aggregations make: view[[...]].",
+    'argument "sources" (list) did not match': (
+        "Sources are feature views, view[[...]] and RequestSource. Feast computes no on-demand view from another: call "
+        "that view's function from this one's."
+    ),
     "Stream feature views need a stream source": "Write source=, a KafkaSource (headrace.event_source).",
 }
 """By a part of Feast's message, what to write instead, for definitions that Feast refuses while a file is imported."""

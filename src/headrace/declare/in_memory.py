@@ -32,8 +32,8 @@ def compile_objects(objects: Iterable[Any], project: str = "objects") -> tuple[P
     """Compile Feast objects.
 
     Args:
-        objects: Stream feature views with their entities, and feature services. Sources may be left out: a view has its
-            own. Objects of other kinds are ignored.
+        objects: Stream feature views with their entities, on-demand feature views and feature services. Sources may be
+            left out: a view has its own. Objects of other kinds are ignored.
         project: The plan's project.
 
     Returns:
@@ -44,7 +44,7 @@ def compile_objects(objects: Iterable[Any], project: str = "objects") -> tuple[P
         DefinitionError: They cannot work; the message lists all problems.
     """
     with quiet_feast():
-        from feast import Entity, FeatureService, KafkaSource, RepoConfig, StreamFeatureView
+        from feast import Entity, FeatureService, KafkaSource, OnDemandFeatureView, RepoConfig, StreamFeatureView
         from feast.repo_contents import RepoContents
 
         found = list(objects)
@@ -62,7 +62,7 @@ def compile_objects(objects: Iterable[Any], project: str = "objects") -> tuple[P
             projects=[],
             data_sources=sources,
             feature_views=[],
-            on_demand_feature_views=[],
+            on_demand_feature_views=_distinct([one for one in found if isinstance(one, OnDemandFeatureView)]),
             stream_feature_views=_distinct(views),
             entities=_distinct([one for one in found if isinstance(one, Entity)]),
             feature_services=_distinct([one for one in found if isinstance(one, FeatureService)]),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from headrace.declare.durations import shown
-from headrace.plan import BatchView, Column, Feature, FeatureRef, Plan, Source, View
+from headrace.plan import BatchView, Column, Feature, FeatureRef, OnDemandView, Plan, Source, View
 
 __all__ = ["Change", "PlanDiff", "compare"]
 
-Kind = Literal["source", "view", "feature", "service"]
+Kind = Literal["source", "view", "feature", "on-demand view", "service"]
 Action = Literal["added", "changed", "removed"]
 
 
@@ -43,7 +43,7 @@ class PlanDiff:
     Attributes:
         old_hash: The content hash of the plan that was applied last; None where there is none that can be read.
         new_hash: The content hash of the new plan.
-        changes: What differs: sources, then views with their features, then services, each by name.
+        changes: What differs: sources, then views with their features, on-demand views and services, each by name.
         replaced_views: Views whose definition changed: for the online store they are new views, without events.
         note: Why there is no old plan; None where that needs no explanation.
         warnings: What may be wrong with the new definitions.
@@ -84,6 +84,7 @@ def compare(old: Plan | None, new: Plan, note: str | None = None) -> PlanDiff:
         *_pairs("source", before.sources, new.sources, _source_details),
         *_view_changes(before, new),
         *_batch_view_changes(before, new),
+        *_pairs("on-demand view", before.on_demand_views, new.on_demand_views, _on_demand_details),
         *_pairs("service", before.services, new.services, _service_details),
     ]
     replaced = [name for name, view in new.views.items() if name in before.views and before.views[name] != view]
@@ -198,6 +199,33 @@ def _definition(feature: Feature) -> str:
     length, slide = feature.window_us, feature.slide_us
     window = f"{shown(length)} by {shown(slide)}" if length and slide else "lifetime"
     return f"{feature.function}({feature.column}) {window}: {feature.dtype}"
+
+
+def _on_demand_details(old: OnDemandView | None, new: OnDemandView) -> Iterator[str]:
+    if old is None:
+        yield f"from {_read_by(new)}: {', '.join(feature.name for feature in new.features)}"
+        return
+    was, now = _read_by(old), _read_by(new)
+    if was != now:
+        yield f"reads: {was} → {now}"
+    was_features, now_features = _typed(old.features), _typed(new.features)
+    if was_features != now_features:
+        yield f"features: {was_features} → {now_features}"
+    for label in ("mode", "singleton", "function", "on_error"):
+        before, after = getattr(old, label), getattr(new, label)
+        if before != after:
+            yield f"{label}: {before} → {after}"
+    if old.code != new.code:
+        yield f"{new.function}, or something that it uses, has changed"
+
+
+def _read_by(view: OnDemandView) -> str:
+    features = [f"{one.ref.view}:{one.ref.feature} ({one.dtype})" for one in view.inputs]
+    return ", ".join([*features, *(f"request {field.name} ({field.dtype})" for field in view.request)])
+
+
+def _typed(columns: Iterable[Column]) -> str:
+    return ", ".join(f"{column.name} ({column.dtype})" for column in columns)
 
 
 def _service_details(old: tuple[FeatureRef, ...] | None, new: tuple[FeatureRef, ...]) -> Iterator[str]:

@@ -34,6 +34,7 @@ def compile_services(
     """
     views = {view.name: [feature_name(made) for made in view.aggregations] for view in _stream_views(repo)}
     views |= {name: list(features) for name, features in others.items()}
+    views |= {view.name: [field.name for field in view.features] for view in repo.contents.on_demand_feature_views}
     compiled: dict[str, tuple[FeatureRef, ...]] = {}
     seen: dict[str, Place] = {}
     for service in sorted(repo.contents.feature_services, key=lambda service: service.name):

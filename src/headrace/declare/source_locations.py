@@ -117,8 +117,10 @@ def _outside_functions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _assigned(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement assigns to."""
+    """The names that a statement binds to objects: an assignment, or a function whose decorator makes one of it."""
     targets: list[ast.expr] = []
+    if isinstance(statement, ast.FunctionDef) and statement.decorator_list:
+        yield statement.name
     if isinstance(statement, ast.Assign):
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.errors import SpineError
+from headrace.events.arrow_types import holds_values_of, plain_column
 from headrace.events.event_batch import ARROW_TYPES, as_dates
 from headrace.plan import Column, DType
 
@@ -68,7 +69,7 @@ def spine_times_us(column: pa.ChunkedArray, name: str) -> pa.Array:
     Raises:
         SpineError: They are not timestamps, have no time zone, contain a null, or do not fit int64 microseconds.
     """
-    column = _plain_values(column)
+    column = plain_column(column)
     if not len(column):
         return pa.array([], pa.int64())  # the columns of an empty frame often have no type
     if not pa.types.is_timestamp(column.type):
@@ -98,9 +99,9 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     wanted = ARROW_TYPES[key.dtype]
     if not len(column):
         return pa.chunked_array([], wanted)
-    column = _plain_values(column)
+    column = plain_column(column)
     try:
-        if _fits(column.type, key.dtype):
+        if holds_values_of(column.type, key.dtype):
             return as_dates(column) if key.dtype is DType.DATE else column.cast(wanted)
     except pa.ArrowInvalid as error:
         msg = f"The spine's {key.name!r} has a value that {key.dtype} cannot hold: {error}"
@@ -108,30 +109,6 @@ def _keys(column: pa.ChunkedArray, key: Column) -> pa.ChunkedArray:
     hint = f"Give it as {key.dtype}, as the events have it."
     msg = f"The spine's {key.name!r} is {column.type}, and the views asked for are keyed by {key.dtype}."
     raise SpineError(msg, hint=hint)
-
-
-def _plain_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of a column without dictionary (pandas' and polars' categories) or extension type."""
-    while pa.types.is_dictionary(column.type) or isinstance(column.type, pa.BaseExtensionType):
-        inner = column.type.value_type if pa.types.is_dictionary(column.type) else column.type.storage_type
-        column = column.cast(inner)
-    return column
-
-
-def _fits(found: pa.DataType, wanted: DType) -> bool:
-    """Whether values of a type mean the same as the join key's."""
-    if wanted is DType.INT64:
-        return bool(pa.types.is_integer(found))
-    if wanted is DType.FLOAT64:
-        return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
-    if wanted is DType.BOOL:
-        return bool(pa.types.is_boolean(found))
-    is_text = pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
-    if wanted is DType.STRING:
-        return bool(is_text)
-    if wanted is DType.DATE:  # pandas has no dates: it uses midnights
-        return bool(is_text or pa.types.is_date(found) or (pa.types.is_timestamp(found) and found.tz is None))
-    return bool(pa.types.is_timestamp(found) and found.tz is not None)
 
 
 def _refuse_nulls(column: pa.ChunkedArray, name: str) -> None:

@@ -3,7 +3,7 @@
 served_at_us   when it was served by the wall clock, in µs UTC
 at_us          the time it answered for, in µs UTC (the same, but under the record clock or where a time was asked for)
 plan           the plan's hash
-keys           JSON: the join keys
+keys           JSON: the join keys, and the fields of the request that on-demand views read
 features       JSON: the values by `view__feature`
 views          JSON: per view status and newest event
 evidence       JSON: per view and source partition, the offset that the record had applied

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.plan import Plan
+from headrace.plan import OnDemandView, Plan
 
 __all__ = ["catalog_of"]
 
@@ -17,7 +17,8 @@ def catalog_of(plan: Plan) -> dict[str, Any]:
 
     Returns:
         `project`; `plan`, its hash; `services`, by name their features as `view:feature`; `views`, by name their
-        `version`, `keys` (join key to type) and `features` (name to type).
+        `version`, `keys` (join key to type) and `features` (name to type); on-demand views also `request`, the types
+        of the fields of the request that they read.
     """
     return {
         "project": plan.project,
@@ -30,5 +31,16 @@ def catalog_of(plan: Plan) -> dict[str, Any]:
                 "features": {feature.name: feature.dtype.value for feature in view.features},
             }
             for view in plan.every_view
-        },
+        }
+        | {name: _on_demand(plan, view) for name, view in plan.on_demand_views.items()},
+    }
+
+
+def _on_demand(plan: Plan, view: OnDemandView) -> dict[str, Any]:
+    read = plan.stored_views(one.ref for one in view.inputs)
+    return {
+        "version": view.hash,
+        "keys": {entity.name: entity.dtype.value for one in read for entity in one.entities},
+        "request": {field.name: field.dtype.value for field in view.request},
+        "features": {feature.name: feature.dtype.value for feature in view.features},
     }

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -15,6 +16,7 @@ from headrace.errors import LookupRequestError, LookupTimeError, PlanMismatchErr
 from headrace.events.source_partition import SourcePartition
 from headrace.lookup.batch_lookup import BatchLookup
 from headrace.lookup.not_ready import not_ready_answer
+from headrace.lookup.on_demand import Computations
 from headrace.lookup.request import AskedRows, entity_columns, time_us
 from headrace.lookup.request_plan import RequestPlan
 from headrace.lookup.response import Block, FeatureValues, OnlineFeatures, ViewAnswer
@@ -48,6 +50,7 @@ class FeatureClient:
         store: An open store, if it is not the project's; the client does not close it.
         rows: An open row store, for batch views, if it is not the project's; the client does not close it.
         audit: The share of lookups to record for `headrace audit`, 0 to 1; None takes the project's setting.
+        repo: The feature repo's folder, where functions of on-demand views are, if it is not the project's.
         not_ready: What a lookup does while the store is empty or being filled: `error` raises, `status` answers nulls
             with the status `not_ready`.
 
@@ -65,6 +68,7 @@ class FeatureClient:
         store: OnlineStore | None = None,
         rows: RowStore | None = None,
         audit: float | None = None,
+        repo: Path | None = None,
         not_ready: Literal["error", "status"] = "error",
     ) -> None:
         if plan is None or store is None or audit:
@@ -73,6 +77,7 @@ class FeatureClient:
         self._declared = plan
         self._versions = ViewVersions(project.view_versions) if isinstance(project, Project) else None
         self._raises = not_ready == "error"
+        self._computations = Computations(repo or (project.repo if isinstance(project, Project) else None))
         self._recorder = _recorder(project, plan, audit)
         self._owns_store = store is None
         self._store = store if store is not None else _opened_store(project, plan)
@@ -92,15 +97,17 @@ class FeatureClient:
             features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
                 `view@v2:feature` and `view@HASH:feature` pin the version of the view that must be served.
             entity_rows: One mapping of join keys to values per row, one mapping of join keys to columns, or a frame of
-                pandas, polars or Arrow.
+                pandas, polars or Arrow; for on-demand views, the fields of the request stand beside the join keys.
             at: The time to answer for, with a time zone; None is now (on the record clock, the newest record's time).
 
         Returns:
             The values, with status, freshness and evidence per view and row.
 
         Raises:
-            LookupRequestError: A name is unknown, or a row leaves out a key or gives one of a wrong type.
+            LookupRequestError: A name is unknown, or a row leaves out a key or a field of the request, or gives one
+                of a wrong type.
             VersionNotServedError: The store serves another version of a view than the request names.
+            OnDemandError: The function of an on-demand view fails on a row.
             LookupTimeError: The store can no longer (or not exactly) answer for that time.
             StoreNotReadyError: The store is empty, or is being filled from the log.
         """
@@ -146,16 +153,19 @@ class FeatureClient:
                 row_lookup.refuse_unanswerable()
             blocks += row_lookup.values()
             answers[part.view.name] = row_lookup.answer()
+        values = FeatureValues(request.makers, blocks)
         answer = OnlineFeatures(
             at_us=at_us,
             plan_hash=served.plan.hash,
             topics=request.topics.copy(),
             entity_rows=rows,
             dtypes=request.dtypes.copy(),
-            values=FeatureValues(request.makers, blocks),
+            values=values,
             views=answers,
             origin=served.origin,
         )
+        if request.on_demand is not None:
+            answer = request.on_demand.answered(answer, values, rows)
         if self._recorder is not None:
             self._recorder.offer(answer)
         return answer
@@ -243,7 +253,7 @@ class FeatureClient:
                 raise LookupTimeError(msg, hint=hint)
 
     def _read_served(self) -> ServedViews:
-        served = self._served = ServedViews(self._declared, self._store, self._versions)
+        served = self._served = ServedViews(self._declared, self._store, self._computations, self._versions)
         for remark in unasked_views(self._declared, served.plan, served.catalogue):
             logger.warning(remark)
         if self._recorder is not None:

@@ -35,11 +35,12 @@ def not_ready_answer(plan: Plan, refs: Sequence[FeatureRef], entity_rows: AskedR
     Raises:
         LookupRequestError: A row leaves out a join key or gives one of a wrong type.
     """
-    views = {ref.view: view for ref in refs if (view := plan.find(ref.view)) is not None}
+    views = {view.name: view for view in plan.stored_views(refs)}
     rows, _ = entity_columns(entity_rows, views.values())
-    dtypes = {ref.column: views[ref.view].feature(ref.feature).dtype for ref in refs}
+    dtypes = {ref.column: plan.dtype_of(ref) for ref in refs}
+    computed = [view.name for view in plan.computed(refs)]
     topics = {name: plan.source_of(view).topic for name, view in views.items() if isinstance(view, View)}
-    return answer_without_values(rows, dtypes, list(views), at_us, plan.hash, topics)
+    return answer_without_values(rows, dtypes, [*views, *computed], at_us, plan.hash, topics)
 
 
 def answer_without_values(

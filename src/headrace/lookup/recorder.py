@@ -62,7 +62,7 @@ class LookupRecorder:
             msg = f"The share of lookups to record is {rate!r}; it must be from 0 to 1."
             raise ConfigError(msg, hint="Write audit=0.01 to record one lookup in a hundred, or 1 for all.")
         self._table = LookupTable(place)
-        self._join_keys: dict[str, tuple[str, ...]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._plans = plans
         self._rate = rate
         self._capacity = capacity
@@ -81,7 +81,8 @@ class LookupRecorder:
 
     def follow(self, plan: Plan) -> None:
         """From now on answers may also be made under this plan: another version of a view went live."""
-        self._join_keys = self._join_keys | {view.name: view.join_keys for view in plan.every_view}
+        fields = {view.name: tuple(one.name for one in view.request) for view in plan.on_demand_views.values()}
+        self._names = self._names | {view.name: view.join_keys for view in plan.every_view} | fields
         file = None if self._plans is None else self._plans.file(f"{plan.hash}.json")
         if file is not None and not file.exists():
             try:
@@ -153,8 +154,9 @@ class LookupRecorder:
         self.recorded += len(rows)
 
     def _rows(self, served_at_us: int, answer: OnlineFeatures) -> list[dict[str, Any]]:
-        # A request's row may have more values than join keys; only join keys are recorded.
-        names = {key for view in answer.views for key in self._join_keys[plain_name(view)]}
+        # A request's row may have more values than views read. Only what they read is recorded: join keys, and fields
+        # of the request.
+        names = {name for view in answer.views for name in self._names[plain_name(view)]}
         return [
             {
                 "served_at_us": served_at_us,

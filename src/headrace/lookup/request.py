@@ -61,6 +61,12 @@ class EntityRows(Sequence[dict[str, Any]]):
             self._columns = {name: [row.get(name) for row in rows] for name in names}
         return self._columns
 
+    def lacking(self, name: str) -> int | None:
+        """The first row that has no value of a name, not even None; None if every row has one."""
+        if self.has_same_names:
+            return None if name in self.columns or not self._length else 0
+        return next((number for number, row in enumerate(self._made()) if name not in row), None)
+
     def __len__(self) -> int:
         return self._length
 
@@ -154,13 +160,23 @@ def asked_rows(entity_rows: AskedRows) -> EntityRows:
 def _frame_columns(frame: Any) -> dict[str, Any] | None:
     """The columns of a frame of pandas, polars or Arrow; None if it is no frame."""
     if hasattr(frame, "iloc"):
-        return {str(name): frame[name].tolist() for name in frame.columns}
+        return {str(name): _pandas_values(frame[name]) for name in frame.columns}
     if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
         return None
     import pyarrow as pa
 
     table = pa.table(frame)
     return dict(zip(table.column_names, map(pa.ChunkedArray.to_pylist, table.columns), strict=True))
+
+
+def _pandas_values(column: Any) -> list[Any]:
+    """The values of a column of pandas; None where one is missing, as pandas' NaN and NaT mean it."""
+    values: list[Any] = column.tolist()
+    return (
+        [None if is_na else value for value, is_na in zip(values, column.isna(), strict=True)]
+        if column.hasnans
+        else values
+    )
 
 
 def _same_names(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from headrace.aggregates import Aggregate
 from headrace.lookup.batch_lookup import BatchPlan
+from headrace.lookup.on_demand import OnDemandPlan
 from headrace.lookup.response import Maker, maker
 from headrace.lookup.window_spans import WindowGroup, merges_by_column
 from headrace.plan import BatchView, DType, FeatureRef, View
@@ -109,6 +110,7 @@ class RequestPlan:
         makers: What makes Python values of each feature's; see `FeatureValues`.
         batch: The plan of each batch view.
         keyed: All views whose entity keys are needed, of both kinds.
+        on_demand: The on-demand views asked for; then `dtypes` and `makers` also have the features that these read.
     """
 
     of_views: dict[str, ViewPlan]
@@ -118,6 +120,7 @@ class RequestPlan:
     makers: dict[str, Maker | None]
     batch: tuple[BatchPlan, ...] = ()
     keyed: tuple[View | BatchView, ...] = ()
+    on_demand: OnDemandPlan | None = None
 
     @classmethod
     def of(
@@ -125,13 +128,15 @@ class RequestPlan:
         refs: Sequence[FeatureRef],
         layouts: Mapping[str, ViewLayout],
         batch_views: Mapping[str, BatchView] = {},
+        on_demand: OnDemandPlan | None = None,
     ) -> RequestPlan:
-        """Plan a request for some features.
+        """Plan a request for some stored features.
 
         Args:
             refs: The features.
             layouts: The layouts of their stream views, by name.
             batch_views: Their batch views, by name.
+            on_demand: What is computed of them.
         """
         dtypes = {ref.column: _dtype(ref, layouts, batch_views) for ref in refs}
         views = tuple(layout.view for layout in layouts.values())
@@ -143,6 +148,7 @@ class RequestPlan:
             {column: maker(dtype) for column, dtype in dtypes.items()},
             tuple(BatchPlan.of(view, [ref for ref in refs if ref.view == name]) for name, view in batch_views.items()),
             (*views, *batch_views.values()),
+            on_demand,
         )
 
 

@@ -221,11 +221,11 @@ class OnlineFeatures:
     Attributes:
         at_us: The time it answers for, in µs.
         plan_hash: The plan that was used.
-        topics: Per view, the topic that its evidence is about.
+        topics: Per view, the topic that its evidence is about; an on-demand view has none.
         entity_rows: The request's rows.
         dtypes: The type of each feature, by `view__feature`.
         values: The values of each feature, by `view__feature`, one per row.
-        views: Status, freshness and evidence, by view.
+        views: Status, freshness and evidence, by view: those asked for, and those that on-demand views read.
         origin: JSON: which logs the store's records were made from, and since when
             (`headrace.stores.catalogue.Origin`).
     """
@@ -315,6 +315,7 @@ class OnlineFeatures:
                 "evidence": {
                     name: {str(partition): offset for partition, offset in answer.applied[number].items()}
                     for name, answer in self.views.items()
+                    if name in self.topics or answer.applied[number]
                 },
                 "plan": self.plan_hash,
                 **({"problems": problems[number]} if number in problems else {}),

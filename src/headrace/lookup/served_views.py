@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import LookupRequestError, PlanMismatchError
+from headrace.lookup.on_demand import Computations, OnDemandPlan
 from headrace.lookup.request_plan import RequestPlan
 from headrace.lookup.served_versions import pinned_plan, plain_name
 from headrace.plan import FeatureRef, Plan
@@ -31,6 +32,7 @@ class ServedViews:
     Args:
         declared: The plan as it was applied.
         store: The store.
+        computations: The functions of on-demand views.
         versions: The versions of the project's views; None where there is no project: then hashes name versions.
 
     Attributes:
@@ -42,10 +44,13 @@ class ServedViews:
         PlanMismatchError: The store was filled under another plan.
     """
 
-    def __init__(self, declared: Plan, store: OnlineStore, versions: ViewVersions | None = None) -> None:
+    def __init__(
+        self, declared: Plan, store: OnlineStore, computations: Computations, versions: ViewVersions | None = None
+    ) -> None:
         self._declared = declared
         self._versions = versions
         self._store = store
+        self._computations = computations
         self.catalogue = store.catalogue()
         self.plan = live_plan(declared, self.catalogue)
         self.origin = self.catalogue.origin.to_json()
@@ -58,15 +63,17 @@ class ServedViews:
         Raises:
             LookupRequestError: A name is unknown.
             PlanMismatchError: The version that is served lacks a feature, or its records can no longer be read.
+            PlanError: The function of an on-demand view cannot be loaded, or has changed.
         """
         known = self._requests.get(asked)
         if known is None:
             refs = self._resolve(asked)
-            batch_views = self._declared.batch_views
+            stored, batch_views = self.plan_for(asked).stored(refs), self._declared.batch_views
             known = RequestPlan.of(
-                refs,
-                {ref.view: self._layout(plain_name(ref.view)) for ref in refs if ref.view not in batch_views},
-                {ref.view: batch_views[ref.view] for ref in refs if ref.view in batch_views},
+                stored,
+                {ref.view: self._layout(plain_name(ref.view)) for ref in stored if ref.view not in batch_views},
+                {ref.view: batch_views[ref.view] for ref in stored if ref.view in batch_views},
+                OnDemandPlan.of(self.plan_for(asked), refs, self._computations),
             )
             if len(self._requests) >= _REQUESTS:
                 self._requests.clear()

@@ -1,9 +1,10 @@
 """Compiled feature definitions: pydantic models with a content hash, kept as JSON."""
 
 from headrace.plan.batch_view import BatchSource, BatchView
-from headrace.plan.feature import Feature, Transform
+from headrace.plan.feature import Feature, FeatureRef, Transform
 from headrace.plan.feature_references import AskedFeatures
-from headrace.plan.plan import FeatureRef, Plan
+from headrace.plan.on_demand_view import OnDemandInput, OnDemandView
+from headrace.plan.plan import Plan
 from headrace.plan.plan_files import read_plan, write_plan
 from headrace.plan.source import Source
 from headrace.plan.types import Column, DType
@@ -17,6 +18,8 @@ __all__ = [
     "DType",
     "Feature",
     "FeatureRef",
+    "OnDemandInput",
+    "OnDemandView",
     "Plan",
     "Source",
     "Transform",

@@ -1,4 +1,4 @@
-"""Features, and the transforms that make further columns for them."""
+"""Features, references to them, and the transforms that make further columns for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from pydantic import Field
 from headrace.plan.content_hash import Hashed
 from headrace.plan.types import Column, DType
 
-__all__ = ["Feature", "Transform"]
+__all__ = ["Feature", "FeatureRef", "Transform"]
+
+
+class FeatureRef(Hashed):
+    """A feature of a view, written ``view:feature`` in requests and ``view__feature`` in results."""
+
+    view: str
+    feature: str
+
+    @property
+    def column(self) -> str:
+        """The name of the feature's column in results."""
+        return f"{self.view}__{self.feature}"
 
 
 class Feature(Hashed):

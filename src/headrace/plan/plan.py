@@ -7,34 +7,24 @@ microseconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from headrace.errors import LookupRequestError
 from headrace.plan.batch_view import BatchView
 from headrace.plan.content_hash import Hashed
+from headrace.plan.feature import FeatureRef
 from headrace.plan.feature_references import AskedFeatures, FeatureServiceLike, asked_names, check_applied
+from headrace.plan.on_demand_view import OnDemandView
 from headrace.plan.source import Source
-from headrace.plan.types import DType
+from headrace.plan.types import Column, DType
 from headrace.plan.view import View
 
-__all__ = ["FORMAT", "FeatureRef", "Plan"]
+__all__ = ["FORMAT", "Plan"]
 
 FORMAT: Literal[1] = 1
 """The version of the plan's JSON. A reader refuses another."""
-
-
-class FeatureRef(Hashed):
-    """A feature of a view, written ``view:feature`` in requests and ``view__feature`` in results."""
-
-    view: str
-    feature: str
-
-    @property
-    def column(self) -> str:
-        """The name of the feature's column in results."""
-        return f"{self.view}__{self.feature}"
 
 
 class Plan(Hashed):
@@ -44,9 +34,10 @@ class Plan(Hashed):
         format: The version of this JSON.
         project: The Feast project.
         sources: By name.
-        views: By name.
+        views: Stream views, by name.
         services: Feature services: name to feature references.
         batch_views: Feature views over files, tables, queries and pushed rows, by name.
+        on_demand_views: By name.
     """
 
     format: Literal[1] = FORMAT
@@ -55,8 +46,9 @@ class Plan(Hashed):
     views: dict[str, View]
     services: dict[str, tuple[FeatureRef, ...]] = {}
     batch_views: dict[str, BatchView] = {}
+    on_demand_views: dict[str, OnDemandView] = {}
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"batch_views"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"batch_views", "on_demand_views"})
 
     @cached_property
     def hash(self) -> str:
@@ -71,29 +63,18 @@ class Plan(Hashed):
         """The views that ``source`` feeds."""
         return [view for view in self.views.values() if view.source == source]
 
-    def find(self, name: str) -> View | BatchView | None:
-        """The view called ``name``, of whatever kind; None where there is none."""
-        return self.views.get(name) or self.batch_views.get(name)
-
     @property
     def every_view(self) -> list[View | BatchView]:
-        """The views of all kinds."""
+        """The views whose features are stored: stream views and batch views."""
         return [*self.views.values(), *self.batch_views.values()]
 
-    def dtype_of(self, ref: FeatureRef) -> DType:
-        """The type of a feature's values; KeyError where the plan has no such feature."""
-        view = self.find(ref.view)
-        if view is None:
-            raise KeyError(ref.view)
-        return view.feature(ref.feature).dtype
-
     def stream_refs(self, refs: Iterable[FeatureRef]) -> list[FeatureRef]:
-        """The features of stream views among some."""
-        return [ref for ref in refs if ref.view in self.views]
+        """The features of stream views among some, and among those that on-demand views read."""
+        return [ref for ref in self.stored(refs) if ref.view in self.views]
 
     def batch_refs(self, refs: Iterable[FeatureRef]) -> list[FeatureRef]:
-        """The features of batch views among some."""
-        return [ref for ref in refs if ref.view in self.batch_views]
+        """The features of batch views among some, and among those that on-demand views read."""
+        return [ref for ref in self.stored(refs) if ref.view in self.batch_views]
 
     def source_for_topic(self, topic: str) -> Source:
         """The source that reads ``topic``; KeyError where there is none."""
@@ -101,6 +82,46 @@ class Plan(Hashed):
             if source.topic == topic:
                 return source
         raise KeyError(topic)
+
+    def find(self, name: str) -> View | BatchView | OnDemandView | None:
+        """The view called ``name``, of any kind; None where there is none."""
+        return self._by_name.get(name)
+
+    def dtype_of(self, ref: FeatureRef) -> DType:
+        """The type of a feature's values; KeyError where there is no such feature."""
+        return self._by_name[ref.view].feature(ref.feature).dtype
+
+    def stored(self, refs: Iterable[FeatureRef]) -> list[FeatureRef]:
+        """The features that are read from stores to answer for some features.
+
+        Args:
+            refs: Features of views of any kind.
+
+        Returns:
+            The same without those of on-demand views, then what these read; each once.
+        """
+        refs = list(refs)
+        found = dict.fromkeys(ref for ref in refs if ref.view not in self.on_demand_views)
+        for view in self.computed(refs):
+            found |= dict.fromkeys(one.ref for one in view.inputs)
+        return list(found)
+
+    def stored_views(self, refs: Iterable[FeatureRef]) -> list[View | BatchView]:
+        """The stream views and batch views that are read to answer for some features, each once."""
+        stored: dict[str, View | BatchView] = {**self.batch_views, **self.views}
+        return [stored[name] for name in dict.fromkeys(ref.view for ref in self.stored(refs))]
+
+    def computed(self, refs: Iterable[FeatureRef]) -> list[OnDemandView]:
+        """The on-demand views of some features, each once."""
+        names = dict.fromkeys(ref.view for ref in refs)
+        return [self.on_demand_views[name] for name in names if name in self.on_demand_views]
+
+    def request_fields(self, refs: Iterable[FeatureRef]) -> dict[str, Column]:
+        """The fields of the request that some features are computed from, by name.
+
+        They are columns of the request's rows, beside the join keys.
+        """
+        return {field.name: field for view in self.computed(refs) for field in view.request}
 
     def resolve(self, features: AskedFeatures) -> list[FeatureRef]:
         """The features that a request asks for.
@@ -160,9 +181,13 @@ class Plan(Hashed):
             if service.name in self.services:
                 check_applied(service, [(ref.view, ref.feature) for ref in self.services[service.name]])
 
+    @cached_property
+    def _by_name(self) -> Mapping[str, View | BatchView | OnDemandView]:
+        return {**self.on_demand_views, **self.batch_views, **self.views}
+
     def _what_there_is(self) -> str:
         services = ", ".join(self.services) or "none"
-        views = ", ".join([*self.views, *self.batch_views]) or "none"
+        views = ", ".join(self._by_name) or "none"
         return f"Feature services: {services}. Views: {views} (ask for view:feature, or view:*)."
 
     def model_dump_pretty(self) -> str:

@@ -41,12 +41,14 @@ class _Form:
 
     Attributes:
         features: The features, in the order asked for.
-        keys: The join keys, by name, with the first view that is keyed by each.
+        keys: The join keys and the fields of the request, by name, with the first view that reads each.
+        fields: Those among them that are only fields of the request: they are not in the answer.
         versions: The views that are read, in the order asked for.
     """
 
     features: tuple[AnsweredFeature, ...]
     keys: Mapping[str, tuple[Column, str]]
+    fields: frozenset[str]
     versions: tuple[AnsweringView, ...]
 
 
@@ -76,7 +78,7 @@ class FeastLookup:
             rows, columns = _columns(form, body.entities)
             context.limits.check(rows, len(form.features))
             found = opened.client.get_online_features(names, columns)
-        keys = {name: (columns[name], form.keys[name][0].dtype) for name in columns if name in form.keys}
+        keys = {name: (columns[name], form.keys[name][0].dtype) for name in columns if name not in form.fields}
         versions = form.versions if body.include_feature_view_version_metadata else None
         content = answer_to_feast(found, form.features, keys, versions)
         asked.access.update(rows=rows, asked=[names] if isinstance(names, str) else list(names))
@@ -130,13 +132,14 @@ def _form_of(plan: Plan, refs: Sequence[FeatureRef], full_names: bool, versions:
         raise FeastRequestError(NAME_COLLISION, 422, msg, hint=hint)
     keys: dict[str, tuple[Column, str]] = {}
     views = dict.fromkeys(ref.view for ref in refs)
-    for name in views:
-        view = plan.find(name)
-        for entity in view.entities if view is not None else ():
-            keys.setdefault(entity.name, (entity.model_copy(update={"nullable": False}), name))
+    for view in plan.stored_views(refs):
+        for entity in view.entities:
+            keys.setdefault(entity.name, (entity.model_copy(update={"nullable": False}), view.name))
+    fields = {field.name: (field, view.name) for view in plan.computed(refs) for field in view.request}
     return _Form(
         features,
-        keys,
+        fields | keys,
+        frozenset(fields.keys() - keys.keys()),
         tuple(_answering(plan, name, versions) for name in views),
     )
 
@@ -162,7 +165,8 @@ def _columns(form: _Form, entities: Mapping[str, list[Any]]) -> tuple[int, dict[
     """The columns of the request that the lookup needs, in the request's order; others are ignored, as in Feast."""
     missing = [name for name in form.keys if name not in entities]
     if missing:
-        keyed = ", ".join(f"{name!r} (the key of {form.keys[name][1]!r})" for name in missing)
+        read = {name: "read by" if name in form.fields else "the key of" for name in missing}
+        keyed = ", ".join(f"{name!r} ({how} {form.keys[name][1]!r})" for name, how in read.items())
         msg = f"`entities` lacks {keyed}."
         raise LookupRequestError(msg, hint=f"Give each of {', '.join(form.keys)} a list with one value per row.")
     used = {name: values for name, values in entities.items() if name in form.keys}
@@ -181,4 +185,4 @@ def _values(form: _Form, name: str, values: list[Any]) -> list[Any]:
         return read_values(values, column)
     except NotOfTypeError as error:
         msg = f"Row {error.row} of `entities` cannot be used: {name!r}: {error.reason}."
-        raise LookupRequestError(msg, hint=f"The view {view!r} is keyed by {name} ({column.dtype}).") from None
+        raise LookupRequestError(msg, hint=f"The view {view!r} reads {name} as {column.dtype}.") from None

@@ -76,27 +76,35 @@ def _look_up(context: ServingContext, asked: Asked[LookupBody]) -> Answer:
             require_features(asked.caller, Permission.READ_HISTORY, opened.plan, names)
         facts = opened.asked(names)
         context.limits.check(rows, facts.features)
-        given = rows_from_json(facts.types, entities=body.entities, entity_rows=body.entity_rows)
-        answer = opened.client.get_online_features(
-            names, _with_request_data(given, body.request, rows), at_from_json(body.at)
-        )
+        entities, entity_rows = body.entities, body.entity_rows
+        if entities is not None:
+            entities = _columns_with_request(entities, body.request, rows)
+        elif entity_rows is not None:
+            entity_rows = _rows_with_request(entity_rows, body.request, rows)
+        given = rows_from_json(facts.types, entities=entities, entity_rows=entity_rows)
+        answer = opened.client.get_online_features(names, given, at_from_json(body.at))
     asked.access.update(rows=rows, asked=[names] if isinstance(names, str) else list(names))
     if ARROW_TYPE in asked.accept:
         return Answer(answer_to_arrow(answer), ARROW_TYPE, rows, facts.service)
     return Answer(orjson.dumps(answer_to_json(answer)), JSON_TYPE, rows, facts.service)
 
 
-def _with_request_data(
-    rows: dict[str, Any] | list[dict[str, Any]], data: dict[str, Any] | None, count: int
-) -> dict[str, Any] | list[dict[str, Any]]:
-    """Rows with the request's data as further columns; a single value is that of every row."""
-    if not data:
+def _columns_with_request(columns: dict[str, Any], data: dict[str, Any] | None, count: int) -> dict[str, Any]:
+    return columns | _request_columns(data, count)
+
+
+def _rows_with_request(rows: list[Any], data: dict[str, Any] | None, count: int) -> list[Any]:
+    columns = _request_columns(data, count)
+    if not columns:
         return rows
-    columns = {name: values if isinstance(values, list) else [values] * count for name, values in data.items()}
+    return [row | {name: values[number] for name, values in columns.items()} for number, row in enumerate(rows)]
+
+
+def _request_columns(data: dict[str, Any] | None, count: int) -> dict[str, list[Any]]:
+    """The request's data as columns; a single value is that of every row."""
+    columns = {name: values if isinstance(values, list) else [values] * count for name, values in (data or {}).items()}
     for name, values in columns.items():
         if len(values) != count:
             msg = f"The request has {len(values):,} values of request.{name} and {count:,} rows."
             raise LookupRequestError(msg, hint="Give one value for all rows, or one per row.")
-    if isinstance(rows, dict):
-        return rows | columns
-    return [row | {name: values[number] for name, values in columns.items()} for number, row in enumerate(rows)]
+    return columns

@@ -79,7 +79,7 @@ class Opened:
     def _facts(self, names: str | tuple[str, ...]) -> AskedFacts:
         plan = self.client.plan_for(names) if asked_versions(names) else self.plan
         refs = plan.resolve(names)
-        found = map(plan.find, dict.fromkeys(ref.view for ref in refs))
-        views = [view for view in found if view is not None]
+        views = plan.stored_views(refs)
+        fields = {name: field.dtype for name, field in plan.request_fields(refs).items()}
         alone = names if isinstance(names, str) else names[0] if len(names) == 1 else ""
-        return AskedFacts(len(refs), key_types(views), alone if alone in self.plan.services else None)
+        return AskedFacts(len(refs), fields | key_types(views), alone if alone in self.plan.services else None)

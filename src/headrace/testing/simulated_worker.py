@@ -69,7 +69,7 @@ class SimulatedWorker:
         self.store = store
         self._pipeline = Pipeline(plan, self._decoders, store, logs, Clock.RECORD, letters, repo=definitions.repo)
         self._worker = Worker(plan, store, lambda source: logs[source.topic], PartitionNumbers(), self._pipeline)
-        self.client = FeatureClient(plan=plan, store=store)
+        self.client = FeatureClient(plan=plan, store=store, repo=definitions.repo)
         self._held: set[tuple[SourcePartition, int]] = set()
         self._ends: dict[SourcePartition, int] = {}
         self._newest_known_us: dict[str, int] = {}

@@ -25,6 +25,7 @@ from headrace.stores.memory import MemoryStore
 from headrace.testing.definitions import definitions_of
 from headrace.testing.sent_events import Event, Sent, SourceSends
 from headrace.testing.simulated_worker import KeptLetters, SimulatedWorker
+from headrace.training.computed_features import with_computed
 from headrace.training.log_spine import LogRows, asked_rows, log_spine
 from headrace.training.spine_input import Spine, spine_for
 
@@ -134,7 +135,7 @@ class Testbed:
         Raises:
             LookupRequestError: A name is unknown, a row leaves out a key, or `at` has no time zone.
         """
-        views = {ref.view for ref in self._refs(features)}
+        views = {ref.view for ref in self.plan.stored(self._refs(features))}
         topics = {self.plan.source_of(self.plan.views[view]).topic for view in views}
         worker = self._worker_at(time_us(at), topics)
         answer = worker.client.get_online_features(features, entity_rows, at=at)
@@ -179,7 +180,8 @@ class Testbed:
             rows = log_spine(self.plan, refs, snapshots, rows, as_of_named(as_of), time_column)
         table = spine_for(self.plan, refs, rows, time_column)
         join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)
-        found, self._problems = join.join(table, refs, as_of=as_of, time_column=time_column)
+        joined = join.join(table, self.plan.stored(refs), as_of=as_of, time_column=time_column)
+        found, self._problems = with_computed(self.plan, refs, joined, table, self._definitions.repo)
         for name, column in zip(found.column_names, found.columns, strict=True):
             table = table.append_column(name, column)
         return table

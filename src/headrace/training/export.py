@@ -31,7 +31,7 @@ from headrace.times import us_of
 from headrace.training.column_statistics import column_statistics
 from headrace.training.dataset import Dataset
 from headrace.training.historical_features import FeatureJoins
-from headrace.training.spine_input import join_keys, spine_table
+from headrace.training.spine_input import needed_columns, spine_table
 
 __all__ = [
     "MANIFEST",
@@ -188,7 +188,7 @@ def spine_of(joins: FeatureJoins, dataset: Dataset) -> pa.Table:
         spine = joins.project.root / spine
     table = spine_table(
         spine(joins.project) if callable(spine) else spine,
-        join_keys(plan, plan.resolve(dataset.features)),
+        needed_columns(plan, plan.resolve(dataset.features)),
         dataset.time_column,
     )
     for column in (dataset.label, dataset.time_column):
@@ -215,6 +215,7 @@ def definitions_of(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, str]:
     sources = {view.source: plan.source_of(view) for view in views.values()}
     named = {f"view {name}": view.hash for name, view in views.items()}
     named |= {f"view {name}": view.hash for name, view in batch_views.items()}
+    named |= {f"on-demand view {view.name}": view.hash for view in plan.computed(refs)}
     return named | {f"source {name}": source.content_hash() for name, source in sources.items()}
 
 
@@ -222,14 +223,15 @@ def archived_plan(plan: Plan, refs: Sequence[FeatureRef]) -> dict[str, Any]:
     """The part of the plan that features need: a dataset is built again with it, even if the plan has changed."""
     views, batch_views = _views_of(plan, refs)
     sources = {view.source: plan.source_of(view) for view in views.values()}
-    kept = Plan(project=plan.project, sources=sources, views=views, batch_views=batch_views)
+    computed = {view.name: view for view in plan.computed(refs)}
+    kept = Plan(project=plan.project, sources=sources, views=views, batch_views=batch_views, on_demand_views=computed)
     return kept.model_dump(mode="json")
 
 
 def _views_of(plan: Plan, refs: Sequence[FeatureRef]) -> tuple[dict[str, View], dict[str, BatchView]]:
-    """The views of features by name: stream views, and batch views."""
+    """The views of features by name, and those that on-demand views read: stream views, and batch views."""
     batch_views = {ref.view: plan.batch_views[ref.view] for ref in plan.batch_refs(refs)}
-    return {ref.view: plan.views[ref.view] for ref in refs if ref.view not in batch_views}, batch_views
+    return {ref.view: plan.views[ref.view] for ref in plan.stream_refs(refs)}, batch_views
 
 
 def table_checksum(table: pa.Table) -> str:

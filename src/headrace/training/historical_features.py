@@ -123,7 +123,8 @@ class FeatureJoins:
 
         Args:
             spine: An Arrow table, a data frame (pandas, polars), a DuckDB relation, a list of rows, or the path of a
-                Parquet, CSV or JSON lines file: join keys, a time, and other columns to keep.
+                Parquet, CSV or JSON lines file: join keys, a time, the fields of the request that on-demand views
+                read, and other columns to keep.
             features: A feature service or its name, or a list of `view:feature`, `view:*` and services.
                 `view@v2:feature` and `view@HASH:feature` take another version of a view than the plan's.
             as_of: `known`, what a lookup at that time would have been served; `event`, what an ideal, instant pipeline
@@ -148,6 +149,7 @@ class FeatureJoins:
             PlanMismatchError: A version can no longer be computed from its source.
             SpineError: The spine lacks a column, or has one that cannot be joined; or the arguments do not say which
                 rows are wanted.
+            OnDemandError: The function of an on-demand view fails on a row.
             LogError: The log cannot be read.
             BatchSourceError: The source of a batch view is away, or lacks what the view declares.
         """

@@ -11,6 +11,7 @@ from headrace.batch.join import BatchJoin
 from headrace.history import AsOf, Joined, PointInTimeJoin
 from headrace.log import LogSnapshot
 from headrace.plan import FeatureRef, Plan
+from headrace.training.computed_features import with_computed
 
 __all__ = ["join_features"]
 
@@ -50,7 +51,39 @@ def join_features(
 
     Raises:
         SpineError, LogError, BatchSourceError: As the joins raise.
+        OnDemandError: The function of an on-demand view fails on a row.
     """
+    joined = _join_stored(
+        plan,
+        logs,
+        repo,
+        spine,
+        refs,
+        as_of=as_of,
+        time_column=time_column,
+        known_until_us=known_until_us,
+        memory_limit=memory_limit,
+        threads=threads,
+        source_versions=source_versions,
+    )
+    return with_computed(plan, refs, joined, spine, repo)
+
+
+def _join_stored(
+    plan: Plan,
+    logs: Mapping[str, LogSnapshot],
+    repo: Path,
+    spine: pa.Table,
+    refs: Sequence[FeatureRef],
+    *,
+    as_of: AsOf | str,
+    time_column: str,
+    known_until_us: int | None,
+    memory_limit: str | None,
+    threads: int | None,
+    source_versions: Mapping[str, int | None] | None,
+) -> Joined:
+    """The features of stream views and of batch views."""
     streams, rows = plan.stream_refs(refs), plan.batch_refs(refs)
     stream = PointInTimeJoin(plan, logs, memory_limit=memory_limit, threads=threads, repo=repo)
     # Without any batch feature, also without any feature at all, this join checks the spine.
@@ -63,5 +96,6 @@ def join_features(
     columns = batch.join(spine, rows, as_of=as_of, time_column=time_column, known_until_us=known_until_us)
     if found is None:
         return Joined(columns, [])
-    of_both = {ref.column: (columns if ref in rows else found.table).column(ref.column) for ref in refs}
+    stored = plan.stored(refs)
+    of_both = {ref.column: (columns if ref in rows else found.table).column(ref.column) for ref in stored}
     return Joined(pa.table(of_both), found.problems)

@@ -141,7 +141,7 @@ def log_spine(
 
 def _entities(plan: Plan, refs: Sequence[FeatureRef]) -> tuple[list[Column], list[View]]:
     """All keys of the features, and the views that have all of them."""
-    views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in refs)]
+    views = [plan.views[name] for name in dict.fromkeys(ref.view for ref in plan.stored(refs))]
     keys = {key.name: key for view in views for key in view.entities}
     whole = [view for view in views if len(view.entities) == len(keys)]
     if not whole or any(key.dtype is not keys[key.name].dtype for view in views for key in view.entities):

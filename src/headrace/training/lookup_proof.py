@@ -16,8 +16,10 @@ from headrace.errors import LookupRequestError
 from headrace.events.event_batch import ARROW_TYPES
 from headrace.history import AsOf, Joined, PointInTimeJoin
 from headrace.log import LogSnapshot
-from headrace.plan import DType, FeatureRef, Plan
+from headrace.ondemand import field_of_record
+from headrace.plan import BatchView, DType, FeatureRef, OnDemandView, Plan, View
 from headrace.times import iso_time
+from headrace.training.computed_features import with_computed
 from headrace.training.row_proof import judge_rows
 
 __all__ = ["LookupReport", "Mismatch", "compare_lookups", "feature_refs", "same_value", "verify_lookups"]
@@ -127,15 +129,16 @@ def compare_lookups(
     by_features: dict[tuple[str, ...], list[int]] = {}
     known = feature_refs(plan)
     for number, record in enumerate(records):
-        of_streams = tuple(column for column in record["features"] if known[column].view in plan.views)
+        # A batch view has no log: what is computed of its features is not recomputed.
+        of_streams = tuple(column for column in record["features"] if not plan.batch_refs([known[column]]))
         if of_streams:
             by_features.setdefault(of_streams, []).append(number)
     values, mismatches = _compared_rows(plan, records, repo)
     for features, numbers in by_features.items():
         refs = [known[feature] for feature in features]
         chosen = [records[number] for number in numbers]
-        join = PointInTimeJoin(plan, snapshots(refs), repo=repo)
-        joined = _recomputed(plan, join, refs, chosen)
+        join = PointInTimeJoin(plan, snapshots(plan.stored(refs)), repo=repo)
+        joined = _recomputed(plan, join, refs, chosen, repo)
         reasons = {(row, feature): reason for row, feature, reason in joined.problems}
         for column in features:
             recomputed = joined.table.column(column).to_pylist()
@@ -176,10 +179,19 @@ def _compared_rows(plan: Plan, records: Sequence[Mapping[str, Any]], repo: Path 
 
 
 def _recomputed(
-    plan: Plan, join: PointInTimeJoin, refs: list[FeatureRef], records: Sequence[Mapping[str, Any]]
+    plan: Plan,
+    join: PointInTimeJoin,
+    refs: list[FeatureRef],
+    records: Sequence[Mapping[str, Any]],
+    repo: Path | None,
 ) -> Joined:
-    entities = {entity.name: entity for ref in refs for entity in plan.views[ref.view].entities}
+    stored = plan.stored(refs)
+    entities = {entity.name: entity for ref in stored for entity in plan.views[ref.view].entities}
     columns = {
+        name: pa.array([field_of_record(record["keys"][name], one.dtype) for record in records], ARROW_TYPES[one.dtype])
+        for name, one in plan.request_fields(refs).items()
+    }
+    columns |= {
         name: pa.array(
             [record["keys"][name] for record in records],
             None if entity.dtype is DType.DATE else ARROW_TYPES[entity.dtype],
@@ -190,13 +202,15 @@ def _recomputed(
     while time_column in columns:
         time_column += "_"
     columns[time_column] = pa.array([record["at_us"] for record in records]).cast(pa.timestamp("us", "UTC"))
-    return join.join(
-        pa.table(columns),
-        refs,
+    spine = pa.table(columns)
+    joined = join.join(
+        spine,
+        stored,
         as_of=AsOf.EVIDENCE,
         time_column=time_column,
         evidence=[record["evidence"] for record in records],
     )
+    return with_computed(plan, refs, joined, spine, repo, fails=False)
 
 
 def _null(reason: str | None) -> str | None:
@@ -205,7 +219,8 @@ def _null(reason: str | None) -> str | None:
 
 def feature_refs(plan: Plan) -> dict[str, FeatureRef]:
     """The features of a plan, by `view__feature`."""
-    every = (FeatureRef(view=view.name, feature=one.name) for view in plan.every_view for one in view.features)
+    views: list[View | BatchView | OnDemandView] = [*plan.every_view, *plan.on_demand_views.values()]
+    every = (FeatureRef(view=view.name, feature=one.name) for view in views for one in view.features)
     return {ref.column: ref for ref in every}
 
 
@@ -221,10 +236,12 @@ def _refuse_incomplete(plan: Plan, number: int, record: Mapping[str, Any]) -> No
         if column not in known:
             msg = f"Lookup {number} has the feature {column!r}, which the plan does not have."
             raise LookupRequestError(msg, hint="Verify lookups under the plan that served them.")
-        view = plan.find(known[column].view)
-        for key in () if view is None else view.join_keys:
-            if key not in record["keys"]:
-                msg = f"Lookup {number} has {column!r}, but no key {key!r}."
+        refs = [known[column]]
+        needed = dict.fromkeys(plan.request_fields(refs), "field of the request")
+        needed |= {key: "key" for view in plan.stored_views(refs) for key in view.join_keys}
+        for name, what in needed.items():
+            if name not in record["keys"]:
+                msg = f"Lookup {number} has {column!r}, but no {what} {name!r}."
                 raise LookupRequestError(msg, hint="Record lookups with `OnlineFeatures.records()`.")
 
 

@@ -18,7 +18,7 @@ from headrace.training.spine_files import read_spine_file
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Spine", "join_keys", "spine_for", "spine_table"]
+__all__ = ["Spine", "needed_columns", "spine_for", "spine_table"]
 
 Spine: TypeAlias = Union[
     pa.Table,
@@ -35,24 +35,23 @@ rows or columns of Python's own values, or the path of a Parquet, CSV or JSON li
 _MOMENT = Column(name="", dtype=DType.TIMESTAMP)
 
 
-def join_keys(plan: Plan, refs: Iterable[FeatureRef]) -> list[Column]:
-    """The join keys of the views of some features, each once.
+def needed_columns(plan: Plan, refs: Sequence[FeatureRef]) -> list[Column]:
+    """The columns of a spine that some features need, beside its times: join keys, and fields of the request.
 
     Args:
         plan: The plan.
         refs: The features.
     """
-    found = [plan.find(name) for name in dict.fromkeys(ref.view for ref in refs)]
-    views = [view for view in found if view is not None]
-    return list({entity.name: entity for view in views for entity in view.entities}.values())
+    keys = {entity.name: entity for view in plan.stored_views(refs) for entity in view.entities}
+    return list((plan.request_fields(refs) | keys).values())
 
 
-def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "event_timestamp") -> pa.Table:
+def spine_table(spine: Spine, needed: Sequence[Column] = (), time_column: str = "event_timestamp") -> pa.Table:
     """A spine as an Arrow table whose columns can be filtered and written.
 
     Args:
         spine: The spine.
-        keys: The join keys that are needed: text keys in a CSV file are read as text.
+        needed: The other columns that are needed: texts in a CSV file are then read as texts.
         time_column: Its column of times.
 
     Returns:
@@ -61,7 +60,7 @@ def spine_table(spine: Spine, keys: Sequence[Column] = (), time_column: str = "e
     Raises:
         SpineError: It is none of these, a column cannot be converted, or the file cannot be read.
     """
-    wanted = {time_column: _MOMENT} | {key.name: key for key in keys}
+    wanted = {time_column: _MOMENT} | {column.name: column for column in needed}
     table = _table(spine, wanted)
     if not table.num_rows and not table.num_columns:
         return pa.table({name: pa.array([], ARROW_TYPES[column.dtype]) for name, column in wanted.items()})
@@ -88,7 +87,7 @@ def spine_for(
     Raises:
         SpineError: As `spine_table`, or a column has the name of a feature.
     """
-    table = spine_table(spine, join_keys(plan, refs), time_column)
+    table = spine_table(spine, needed_columns(plan, refs), time_column)
     columns = [(names or {}).get(ref.column, ref.column) for ref in refs]
     clash = [name for name in columns if name in table.column_names]
     if clash:

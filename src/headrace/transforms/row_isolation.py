@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +11,12 @@ import pyarrow.compute as pc
 
 from headrace.events.columns import BoolArray
 from headrace.events.event_batch import ARROW_TYPES, as_dates
+from headrace.events.row_salvage import salvaged
 from headrace.plan import Column, DType
 from headrace.times import CALENDAR_DAYS, CALENDAR_US, OFF_CALENDAR
 
-__all__ = ["Made", "array_of", "each", "fitted", "joined", "nothing", "salvaged"]
+__all__ = ["Made", "array_of", "each", "fitted", "joined", "nothing"]
 
-_T = TypeVar("_T")
-_FEW = 16
-"""At most this many rows are tried one by one after they have failed together."""
 
 _CALENDAR = {DType.TIMESTAMP: CALENDAR_US, DType.DATE: CALENDAR_DAYS}
 """The first and the last value, as numbers, of types whose range is larger than Python's calendar."""
@@ -43,31 +41,6 @@ class Made(NamedTuple):
             return self
         failed = before.failed if self.failed is None else before.failed | self.failed
         return Made(self.array, failed, before.error or self.error)
-
-
-def salvaged(attempt: Callable[[int, int], _T], start: int, stop: int) -> Iterator[tuple[int, int, _T | Exception]]:
-    """Try all rows together, then in halves if that fails, and few rows one by one.
-
-    Args:
-        attempt: Computes the rows from a start up to, but without, a stop.
-        start: The first row.
-        stop: The row after the last.
-
-    Yields:
-        Ranges of rows, ascending, with the result of the attempt; for a single row that fails, the exception.
-    """
-    try:
-        made = attempt(start, stop)
-    except Exception as error:  # noqa: BLE001 a user's code and SQL may raise anything
-        if stop - start <= 1:
-            yield start, stop, error
-            return
-        # Even if all rows fail, there is little more than one attempt per row.
-        step = 1 if stop - start <= _FEW else (stop - start + 1) // 2
-        for first in range(start, stop, step):
-            yield from salvaged(attempt, first, min(first + step, stop))
-        return
-    yield start, stop, made
 
 
 def nothing(column: Column, rows: int, error: Exception) -> Made:

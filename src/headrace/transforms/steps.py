@@ -16,9 +16,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from headrace.events.row_salvage import salvaged
 from headrace.plan import Column, Transform
 from headrace.transforms.duckdb_session import select
-from headrace.transforms.row_isolation import Made, array_of, each, fitted, joined, nothing, salvaged
+from headrace.transforms.row_isolation import Made, array_of, each, fitted, joined, nothing
 
 __all__ = ["FunctionStep", "SqlStep", "Step", "sql_steps"]
 
