@@ -56,6 +56,9 @@ class ViewEntry(BaseModel):
     version: Annotated[str, Field(description="The hash of the view's definition, as it was applied.")]
     keys: Annotated[dict[str, str], Field(description="By join key, its type.")]
     features: Annotated[dict[str, str], Field(description="By feature, its type.")]
+    request: Annotated[
+        dict[str, str], Field(description="Of an on-demand view: by field of the request that it reads, its type.")
+    ] = {}
 
 
 class Catalog(BaseModel):
