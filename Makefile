@@ -15,8 +15,8 @@ SITE        ?= $(CURDIR)/site
 DOCS_READY  := $(DOCS_VENV)/.ready
 BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line."' benchmarks/*.py))
 
-# Tests run in two processes. `make test WORKERS=0` runs them in one, for a debugger.
-WORKERS ?= 2
+# Tests run in three processes, because many wait for servers. `make test WORKERS=0` runs them in one, for a debugger.
+WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Tests and commands start hundreds of Python processes. Without bytecode caches each would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=

@@ -174,7 +174,7 @@ def _rebalance_until_dead(bed: CrashBed, part: Part, dice: random.Random, victim
 def _zombie(bed: CrashBed, part: Part, dice: random.Random, failpoint: str) -> Worker:
     """Stop a worker until others have its partitions and have written, and let it go on where it was."""
     zombie = bed.workers.start(f"{failpoint}:{dice.randint(2, 5)}:stop")
-    wait_for(lambda: zombie.stopped, f"The worker did not come to {failpoint}", 60, zombie)
+    wait_for(lambda: zombie.stopped, f"The worker did not come to {failpoint}", 240, zombie)
     bed.all_move()
     zombie.process.send_signal(signal.SIGCONT)
     part.zombies += 1

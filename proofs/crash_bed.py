@@ -69,7 +69,7 @@ class CrashBed:
     ) -> None:
         self._stack.close()
 
-    def all_move(self, timeout_s: float = 60.0) -> None:
+    def all_move(self, timeout_s: float = 240.0) -> None:
         """Wait until every partition has applied something from now on: each has a worker, and the group is stable."""
         before = self.workers.applied()
 
@@ -92,7 +92,7 @@ class CrashBed:
         for view in plan.views.values():
             ask(project.requests, Request(view=view, source=plan.source_of(view)))
 
-    def wait_live(self, timeout_s: float = 90.0) -> None:
+    def wait_live(self, timeout_s: float = 240.0) -> None:
         """Wait until what was asked for last is served."""
         wanted = {view.name: view.hash for view in plan_of(self.longer).views.values()}
         wait_for(lambda: wanted.items() <= self.workers.live().items(), "The views did not go live", timeout_s)
@@ -100,7 +100,7 @@ class CrashBed:
     def settle(self) -> Findings:
         """Stop producing, let a last worker drain the topic alone, and check everything."""
         self.producers.stop()
-        self.workers.start(None, "--until-end").finish(120)
+        self.workers.start(None, "--until-end").finish(240)
         truth = truth_of(self.bootstrap)
         return check_all(self.root, truth, self.producers.ledger, self._letters(), self._seed, self.longer)
 

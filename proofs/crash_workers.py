@@ -76,12 +76,12 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
-    def end(self, timeout_s: float = 30.0) -> None:
+    def end(self, timeout_s: float = 120.0) -> None:
         """SIGTERM, and wait until it has left in good order."""
         self.process.terminate()
         self.finish(timeout_s, (0, -signal.SIGTERM))  # the latter where it was still starting
 
-    def finish(self, timeout_s: float = 60.0, codes: tuple[int, ...] = (0,)) -> None:
+    def finish(self, timeout_s: float = 240.0, codes: tuple[int, ...] = (0,)) -> None:
         """Wait for its end, which must be a good one."""
         try:
             code = self.process.wait(timeout_s)
@@ -93,7 +93,7 @@ class Worker:
             msg = f"The worker {self.log.name} ended with {code}:\n{self.said()}"
             raise CrashError(msg)
 
-    def wait_killed(self, timeout_s: float = 60.0) -> None:
+    def wait_killed(self, timeout_s: float = 240.0) -> None:
         """Wait until its failpoint has killed it."""
         try:
             code = self.process.wait(timeout_s)
@@ -142,7 +142,7 @@ class Workers:
                 self._store = open_store(self._store_url, writable=False)
         return self._store
 
-    def wait_progress(self, worker: Worker, timeout_s: float = 60.0) -> None:
+    def wait_progress(self, worker: Worker, timeout_s: float = 240.0) -> None:
         """Wait until something has been applied since now."""
         before = self.applied()
         wait_for(lambda: self.applied() != before or not worker.alive, "no progress", timeout_s, worker)
