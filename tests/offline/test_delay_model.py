@@ -150,6 +150,7 @@ def every_fourth_flight(project: Project) -> pa.Table:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)
 def test_years_training_set_is_what_brute_force_finds_and_can_be_built_again(project: Project, tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text("[headrace]\n")
     year = Project.load(tmp_path)
