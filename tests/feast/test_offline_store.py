@@ -14,6 +14,7 @@ import pytest
 from feast import Entity, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float64, Int64, String
 
+from headrace import query_source
 from headrace.errors import BatchSourceError, FeastStoreError, SpineError
 from headrace.feast import HeadraceOfflineStore
 from headrace.training import TrainingClient
@@ -48,7 +49,9 @@ def config_of(folder: Path) -> RepoConfig:
     return config
 
 
-def view_of(ttl: timedelta | None, created: bool = True, path: str = "rows.parquet", **more: Any) -> FeatureView:
+def view_of(
+    ttl: timedelta | None, created: bool = True, path: str = "rows.parquet", query: str = "", **more: Any
+) -> FeatureView:
     return FeatureView(
         name="rows",
         entities=[Entity(name="key", join_keys=["key"], value_type=ValueType.STRING)],
@@ -58,7 +61,9 @@ def view_of(ttl: timedelta | None, created: bool = True, path: str = "rows.parqu
             Field(name="other", dtype=Float64),
             Field(name="key", dtype=String),
         ],
-        source=FileSource(
+        source=query_source(name="row_query", sql=query, timestamp_field="at", created_field="created")
+        if query
+        else FileSource(
             name="row_file",
             path=path,
             timestamp_field="at",
@@ -306,3 +311,9 @@ def test_the_log_of_a_stream_view_is_not_written_through_feast(shop_store: Any) 
 def test_views_of_different_keys_need_a_frame(shop_store: Any) -> None:
     with pytest.raises(SpineError, match="all views must have the same join keys"):
         shop_store.get_historical_features(features=["spending:orders_1h", "pairs:dearest"], end_date=NOON)
+
+
+def test_a_query_is_a_source(few: Path) -> None:
+    view = view_of(None, query="SELECT * REPLACE (value * 10 AS value) FROM 'rows.parquet'")
+    frame = pd.DataFrame({"key": ["a", "b"], "event_timestamp": [minutes(4), minutes(4)]})
+    assert joined(few, view, frame)["value"].tolist() == [10, 30]
