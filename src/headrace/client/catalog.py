@@ -64,12 +64,13 @@ class Catalog:
             return {f"{view}__{name}": DType(self._views[_name(view)]["features"][name]) for view, name in features}
 
     def key_types(self, features: Iterable[tuple[str, str]]) -> dict[str, DType]:
-        """The types of the join keys of features, by name."""
+        """The types of the columns of a request for features, by name: join keys, and fields of on-demand views."""
         with reading():
             return {
                 name: DType(text)
                 for view in dict.fromkeys(view for view, _ in features)
-                for name, text in self._views[_name(view)]["keys"].items()
+                for part in ("request", "keys")
+                for name, text in self._views[_name(view)].get(part, {}).items()
             }
 
     def check_applied(self, services: Iterable[FeatureServiceLike]) -> None:
