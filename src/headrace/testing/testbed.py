@@ -177,7 +177,7 @@ class Testbed:
         self._worker.flush()
         snapshots = {topic: log.snapshot() for topic, log in self._logs.items()}
         if isinstance(rows, LogRows):
-            rows = log_spine(self.plan, refs, snapshots, rows, as_of_named(as_of), time_column)
+            rows = log_spine(self.plan, self.plan.stream_refs(refs), snapshots, rows, as_of_named(as_of), time_column)
         table = spine_for(self.plan, refs, rows, time_column)
         join = PointInTimeJoin(self.plan, snapshots, repo=self._definitions.repo)
         joined = join.join(table, self.plan.stored(refs), as_of=as_of, time_column=time_column)
