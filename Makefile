@@ -13,6 +13,11 @@ PEERS       := pathway quix
 DOCS_VENV   ?= .venv-docs
 SITE        ?= $(CURDIR)/site
 DOCS_READY  := $(DOCS_VENV)/.ready
+# And the oldest versions that the bare package may be installed with.
+OLDEST_VENV  ?= .venv-oldest
+OLDEST_READY := $(OLDEST_VENV)/.ready
+# (test_cells declares its features with Feast.)
+SDK_TESTS    := tests/client tests/lookup tests/plan --ignore tests/lookup/test_cells.py
 BENCHMARKS  ?= $(patsubst benchmarks/%.py,%,$(shell grep -l 'command_line."' benchmarks/*.py))
 
 # Tests run in three processes, because many wait for servers. `make test WORKERS=0` runs them in one, for a debugger.
@@ -23,12 +28,13 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long check lint format fast-tests prove crash bench against plots docs docs-site coverage lock clean
+.PHONY: help install demo test test-long test-oldest check lint format fast-tests prove crash bench against plots docs docs-site coverage lock clean
 
 help:
 	@echo "make demo     replay a year of flights through the whole store, and prove that online and offline agree"
 	@echo "make test     lint, then the tests"
 	@echo "make test-long  the tests that take longest: benchmarks in small, everything at once for longer"
+	@echo "make test-oldest  the SDK's tests with the oldest versions that pyproject.toml allows"
 	@echo "make check    lint, then the fast tests"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make format   let ruff fix what it can"
@@ -79,6 +85,13 @@ test: lint
 
 test-long: $(READY)
 	$(PYTEST) $(PARALLEL) -m long
+
+$(OLDEST_READY): requirements-oldest.lock pyproject.toml
+	$(call environment,$(OLDEST_VENV),requirements-oldest.lock)
+	@touch $@
+
+test-oldest: $(OLDEST_READY)
+	$(OLDEST_VENV)/bin/pytest $(PARALLEL) $(SDK_TESTS)
 
 check: lint fast-tests
 
@@ -144,11 +157,15 @@ lock: $(READY)
 	@echo "# What builds the documentation site, any platform. Written by \`make lock\` from pyproject.toml." > requirements-docs.lock.new
 	@$(COMPILE) --group docs --constraint requirements.lock >> requirements-docs.lock.new
 	@mv requirements-docs.lock.new requirements-docs.lock
+	@echo "# The oldest versions that the bare package may be installed with, and what its tests need. Written by \`make lock\`." \
+	  > requirements-oldest.lock.new
+	@$(COMPILE) --resolution lowest-direct --group oldest pyproject.toml >> requirements-oldest.lock.new
+	@mv requirements-oldest.lock.new requirements-oldest.lock
 	@for peer in $(PEERS); do \
 	  echo "# Written by \`make lock\` from $$peer.in." > benchmarks/peers/$$peer.lock.new; \
 	  $(COMPILE) benchmarks/peers/$$peer.in >> benchmarks/peers/$$peer.lock.new; \
 	  mv benchmarks/peers/$$peer.lock.new benchmarks/peers/$$peer.lock; done
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) .headrace .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks build dist htmlcov site .coverage .coverage.*
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(OLDEST_VENV) .headrace .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks build dist htmlcov site .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
