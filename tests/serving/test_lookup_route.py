@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,14 @@ def test_other_paths_and_methods_get_errors_of_the_same_form(server: ServerProce
     wrong = server.get("/v1/lookup")
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
     assert "GET /v1/lookup" in wrong.error["message"]
+
+
+def test_a_client_that_offers_another_protocol_gets_its_answer_in_this_one(server: ServerProcess) -> None:
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAA"}  # as Java's does
+    body = json.dumps({"features": ["shops:*"], "entities": {"shop": ["a"]}})
+    with closing(server.connect()) as connection:
+        for _ in range(3):
+            connection.request("POST", "/v1/lookup", body, {"Content-Type": "application/json", **offer})
+            reply = connection.getresponse()
+            assert reply.status == 200
+            assert json.load(reply)["features"]["shops__pieces_ever"] == [2]

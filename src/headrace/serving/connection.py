@@ -5,6 +5,9 @@
 - Headers end at 64 KB.
 - A process has a greatest number of connections.
 
+Some clients offer with each request to go on in another protocol; Java's offers HTTP/2. A server may ignore the offer,
+but uvicorn's parser then loses the request's body. So the header is removed before the parser sees it.
+
 When a process ends, uvicorn closes connections that have no request, at once. A request that is on its way then meets a
 closed connection. So such a connection stays open a little: its next request is still answered, with
 `Connection: close`, and only if none comes it is closed.
@@ -13,6 +16,7 @@ closed connection. So such a connection stays open a little: its next request is
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,6 +30,7 @@ _HEADER_BYTES = 64 << 10
 _LAST_CHANCE_S = 5.0
 """How long a connection without a request stays open when its process ends, in seconds."""
 
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -76,6 +81,7 @@ class Connection(HttpToolsProtocol):
             self._begin_receiving()
         if self._in_headers:
             self._header_bytes += len(data)
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._in_headers and self._header_bytes > _HEADER_BYTES and not self.transport.is_closing():
             what = f"The request's headers are larger than {_HEADER_BYTES:,} bytes."
@@ -164,3 +170,12 @@ class Connection(HttpToolsProtocol):
         ]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The beginning of a request without its offer of another protocol."""
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[:end]
+    if _UPGRADE.search(head) is None:
+        return data
+    return _UPGRADE.sub(b"", head) + data[len(head) :]
