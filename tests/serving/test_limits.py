@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 import time
@@ -137,18 +138,27 @@ def test_more_connections_than_the_limit_get_503(tight: ServerProcess) -> None:
     assert tight.post("/v1/lookup", ASK).status == 200
 
 
-def send_for_ever(connection: socket.socket, request: bytes) -> None:
-    while True:
-        connection.sendall(request)
-
-
-def test_a_client_that_reads_nothing_is_cut_off(tight: ServerProcess) -> None:
-    body = json.dumps({"features": ["shops:*"], "entities": {"shop": ["a"] * 12}}).encode()
+def test_a_client_that_reads_nothing_is_cut_off(shop: Path) -> None:
+    body = json.dumps({"features": ["shops:*"], "entities": {"shop": ["a"] * 10_000}}).encode()
     request = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
-    with open_socket(tight) as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with pytest.raises(OSError, match=r".*"):  # the server resets the connection at last
-            send_for_ever(deaf, request)
+    with ServerProcess(shop, "--limit", "send_seconds=1") as server, socket.socket() as deaf:
+        server.wait_ready()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before it connects: a window must not shrink
+        host, _, port = server.address.rpartition(":")
+        deaf.connect((host, int(port)))
+        deaf.sendall(request * 8)  # answers of about 12 MB, which no buffer of the system takes
+        reset = select.poll()
+        reset.register(deaf, 0)
+        server.wait_for(lambda: reset.poll(0), "the server resets the connection")
+        assert server.get("/health").status == 200
+
+
+def test_a_client_that_sends_requests_without_end_and_waits_for_no_answer_is_cut_off(server: ServerProcess) -> None:
+    body = json.dumps(ASK).encode()
+    request = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with open_socket(server) as hasty, pytest.raises((BrokenPipeError, ConnectionResetError), match=r".*"):
+        hasty.sendall(request * 200_000)
+    assert server.get("/health").status == 200
 
 
 def test_limits_are_changed_by_name() -> None:

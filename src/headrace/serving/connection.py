@@ -2,7 +2,7 @@
 
 - A client that sends slowly gets 408 when its request is not complete in time, in the headers or in the body.
 - A client that does not read its answer is cut off.
-- Headers end at 64 KB.
+- Headers end at 64 KB, and a client sends at most 100 requests before it waits for an answer.
 - A process has a greatest number of connections.
 
 Some clients offer with each request to go on in another protocol; Java's offers HTTP/2. A server may ignore the offer,
@@ -27,6 +27,8 @@ from headrace.serving.limits import Limits
 __all__ = ["Connection"]
 
 _HEADER_BYTES = 64 << 10
+_PIPELINED = 100
+"""How many requests a client may send before the first one is answered. uvicorn would queue any number of them."""
 _LAST_CHANCE_S = 5.0
 """How long a connection without a request stays open when its process ends, in seconds."""
 
@@ -91,6 +93,8 @@ class Connection(HttpToolsProtocol):
         """The headers of a request are complete."""
         self._in_headers, self._header_bytes = False, 0
         super().on_headers_complete()
+        if len(self.pipeline) > _PIPELINED:
+            self.transport.close()
         if self._is_ending:
             self.cycle.keep_alive = False
 
