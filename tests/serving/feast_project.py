@@ -1,4 +1,4 @@
-"""A Feast repo with a stream views, batch and push views, applied and filled, and Feast beside it.
+"""A Feast repo with stream, batch, push and on-demand views, applied and filled, and Feast beside it.
 
 Its clock is that of the records: a lookup answers for the newest record, so that two lookups agree to the bit.
 """
@@ -47,7 +47,8 @@ from datetime import timedelta
 
 import pandas as pd
 from events import Order
-from feast import Aggregation, Entity, FeatureService, FeatureView, Field, FileSource, PushSource
+from feast import Aggregation, Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Bool, Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
@@ -116,6 +117,16 @@ driver_areas = FeatureView(
     ],
     source=driver_push,
 )
+
+
+@on_demand_feature_view(
+    sources=[driver_stats, RequestSource(name="trip", schema=[Field(name="km", dtype=Float64)])],
+    schema=[Field(name="score", dtype=Float64)],
+    mode="python",
+)
+def trip_score(inputs):
+    pairs = zip(inputs["conv_rate"], inputs["km"])
+    return {"score": [None if rate is None else rate * km for rate, km in pairs]}
 
 
 desk = FeatureService(name="desk", features=[shop_orders, driver_stats[["conv_rate", "trips"]]])
@@ -245,7 +256,7 @@ class FeastProject:
             finally:
                 sys.path.remove(str(self.repo))
                 sys.modules.pop("events", None)
-        names = ("shop", "driver", "city", "shop_orders", "shop_windows", "driver_stats", "driver_areas")
+        names = ("shop", "driver", "city", "shop_orders", "shop_windows", "driver_stats", "driver_areas", "trip_score")
         return [found[name] for name in (*names, "desk")]
 
     def client_of(self, url: str, folder: Path) -> FeatureStore:

@@ -95,6 +95,16 @@ def test_remote_store_takes_a_service_rows_and_short_names(remote: FeatureStore,
     }
 
 
+def test_remote_store_gives_on_demand_features(remote: FeatureStore, ours: FeatureClient) -> None:
+    names = ["trip_score:score", "driver_stats:trips"]
+    rows = [{"driver_id": driver, "km": km} for driver, km in zip(DRIVERS, (2.0, 3.0, 0.5, 1.0), strict=True)]
+    found = remote.get_online_features(names, rows).to_dict()
+    expected = ours.get_online_features(names, rows).to_dict()
+    assert plain(found["score"]) == plain(expected["trip_score__score"])
+    assert found["trips"] == expected["driver_stats__trips"]
+    assert set(found) == {"driver_id", "score", "trips"}  # request data is not in Feast's answers
+
+
 def test_remote_store_names_versions(remote: FeatureStore, ours: FeatureClient) -> None:
     answer = remote.get_online_features(DRIVER[:1], [{"driver_id": 1}], include_feature_view_version_metadata=True)
     assert [one.name for one in answer.proto.metadata.feature_view_metadata] == ["driver_stats"]
@@ -208,6 +218,17 @@ def test_differs_a_null_has_a_status_of_its_own(server: ServerProcess, feast: Te
     assert (theirs["statuses"], mine["statuses"]) == (["PRESENT"], ["NULL_VALUE"])
 
 
+def test_differs_an_on_demand_feature_has_the_event_time_of_what_it_was_computed_from(
+    server: ServerProcess, feast: TestClient
+) -> None:
+    request = {"features": ["trip_score:score"], "entities": {"driver_id": [1001, 2**62], "km": [2.5, 1.0]}}
+    theirs, mine = both(server, feast, request)
+    assert json.dumps(mine["values"]) == json.dumps(theirs["values"])
+    assert mine["statuses"] == theirs["statuses"] == ["PRESENT"] * 2
+    assert theirs["event_timestamps"] == ["1970-01-01T00:00:00Z"] * 2
+    assert mine["event_timestamps"] == ["2024-05-01T11:00:00Z", "2024-05-01T09:00:00Z"]
+
+
 WRONG: dict[str, tuple[dict[str, Any], int, int, str]] = {
     "unknown service": (
         {"feature_service": "nothing", "entities": {"driver_id": [1]}},
@@ -251,6 +272,12 @@ WRONG: dict[str, tuple[dict[str, Any], int, int, str]] = {
         500,
         422,
         "FeastError",
+    ),
+    "no request data": (
+        {"features": ["trip_score:score"], "entities": {"driver_id": [1001]}},
+        404,
+        404,
+        "RequestDataNotFoundInEntityRowsException",
     ),
     "no entities": ({"features": ["driver_stats:trips"], "entities": {}}, 500, 422, "FeastError"),
 }

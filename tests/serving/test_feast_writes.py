@@ -213,6 +213,13 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
         "FeastError",
         "is a stream view",
     ),
+    "an on-demand view": (
+        "/write-to-online-store",
+        {"feature_view_name": "trip_score", "df": {"km": [1.0]}},
+        422,
+        "FeastError",
+        "is an on-demand view",
+    ),
     "materialize a stream view": (
         "/materialize-incremental",
         {"end_ts": "2024-05-01", "feature_views": ["shop_orders"]},

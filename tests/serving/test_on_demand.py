@@ -84,7 +84,7 @@ def test_what_is_wrong_is_told(server: ServerProcess, project: Project) -> None:
     assert (missing.status, missing.json["error"]["kind"]) == (422, "LookupRequestError")
     assert "has no 'moment', which the on-demand view 'price' reads" in missing.json["error"]["message"]
     feasts = server.post("/get-online-features", {"features": ASKED, "entities": {"shop": ["a"], "asked": [1]}})
-    assert feasts.status == 422
+    assert feasts.status == 404  # as in Feast, whose client raises RequestDataNotFoundInEntityRowsException
     assert "lacks 'moment' (read by 'price')" in json.loads(feasts.json)["message"]
     failed = server.post("/v1/lookup", {"features": ASKED, "entity_rows": [{**ROW, "shop": "nobody"}]})
     assert (failed.status, failed.json["error"]["kind"]) == (500, "OnDemandError")

@@ -16,6 +16,7 @@ from headrace.serving.errors import error_response
 __all__ = [
     "NAME_COLLISION",
     "PUSH_SOURCE_NOT_FOUND",
+    "REQUEST_DATA_NOT_FOUND",
     "SERVICE_NOT_FOUND",
     "VIEW_NOT_FOUND",
     "FeastRequestError",
@@ -26,6 +27,7 @@ __all__ = [
 # Classes of `feast.errors`.
 NAME_COLLISION = "FeatureNameCollisionError"
 PUSH_SOURCE_NOT_FOUND = "PushSourceNotFoundException"
+REQUEST_DATA_NOT_FOUND = "RequestDataNotFoundInEntityRowsException"
 SERVICE_NOT_FOUND = "FeatureServiceNotFoundException"
 VIEW_NOT_FOUND = "FeatureViewNotFoundException"
 

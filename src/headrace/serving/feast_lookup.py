@@ -16,6 +16,7 @@ from headrace.serving.context import ServingContext
 from headrace.serving.feast_answer import AnsweredFeature, AnsweringView, answer_to_feast
 from headrace.serving.feast_errors import (
     NAME_COLLISION,
+    REQUEST_DATA_NOT_FOUND,
     SERVICE_NOT_FOUND,
     VIEW_NOT_FOUND,
     FeastRequestError,
@@ -167,8 +168,10 @@ def _columns(form: _Form, entities: Mapping[str, list[Any]]) -> tuple[int, dict[
     if missing:
         read = {name: "read by" if name in form.fields else "the key of" for name in missing}
         keyed = ", ".join(f"{name!r} ({how} {form.keys[name][1]!r})" for name, how in read.items())
-        msg = f"`entities` lacks {keyed}."
-        raise LookupRequestError(msg, hint=f"Give each of {', '.join(form.keys)} a list with one value per row.")
+        msg, hint = f"`entities` lacks {keyed}.", f"Give each of {', '.join(form.keys)} a list with one value per row."
+        if form.fields.issuperset(missing):
+            raise FeastRequestError(REQUEST_DATA_NOT_FOUND, 404, msg, hint=hint)
+        raise LookupRequestError(msg, hint=hint)
     used = {name: values for name, values in entities.items() if name in form.keys}
     lengths = {name: len(values) for name, values in used.items()}
     if len(set(lengths.values())) > 1:

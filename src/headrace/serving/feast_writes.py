@@ -117,6 +117,9 @@ def _writable(plan: Plan, name: str) -> BatchView:
         topic = plan.source_of(plan.views[name]).topic
         msg = f"{name!r} is a stream view: its features are computed from the events of the topic {topic!r}."
         raise LookupRequestError(msg, hint="Send events to the topic, for example with headrace.EventProducer.")
+    if name in plan.on_demand_views:
+        msg = f"{name!r} is an on-demand view: its features are computed when they are asked for."
+        raise LookupRequestError(msg, hint="Write the views that it reads.")
     msg = f"There is no view named {name!r}."
     hint = f"Views that take rows: {', '.join(plan.batch_views) or 'none'}."
     raise FeastRequestError(VIEW_NOT_FOUND, 404, msg, hint=hint)
