@@ -82,7 +82,10 @@ def test_tour_works_as_written(copy: Path) -> None:
 @pytest.mark.xdist_group("tour after the demo")
 def test_tour_works_after_the_demo_too(copy: Path) -> None:
     """What the demo left is gone once the tour has begun anew. What comes after its first lookup is as from nothing."""
-    assert "50/50 lookups match" in run(copy, "headrace demo --limit 3000 --lookups 50")
+    demo = run(copy, "headrace demo --limit 3000 --lookups 50")
+    assert "50/50 lookups match" in demo
+    for door in ("the SDK in this process", "the SDK over HTTP", "Feast's FeatureStore", "curl"):
+        assert re.search(rf"{door}\W+[\d.,]+\W+0\W", demo), demo
     lines = tour()
     asked = next(n for n, line in enumerate(lines) if line.startswith("headrace lookup") and "--json" in line)
     assert_answers(take(copy, lines[: asked + 1])[lines[asked]])

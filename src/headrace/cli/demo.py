@@ -57,10 +57,18 @@ def _require_all() -> None:
 
 
 def _run(project: Project, late: float, lookups: int, limit: int | None) -> tuple[dict[str, Any], list[Path], bool]:
-    """The keys of a good example lookup, the training sets' folders, and whether all lookups were made and matched."""
+    """The keys of a good example lookup, the training sets' folders, and whether the proof held."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from headrace.cli.demo_steps import export_datasets, produce_histories, prove, show_live, stream_and_look_up
+    from headrace.cli.demo_doors import ask_every_door
+    from headrace.cli.demo_steps import (
+        entities_of,
+        export_datasets,
+        produce_histories,
+        prove,
+        show_live,
+        stream_and_look_up,
+    )
     from headrace.declare import apply
     from headrace.kafka import EmbeddedBroker
 
@@ -81,10 +89,11 @@ def _run(project: Project, late: float, lookups: int, limit: int | None) -> tupl
         highlight=False,
     )
     show_live(project, plan)
+    agree = ask_every_door(project, entities_of(project, plan))
     datasets = export_datasets(project)
     matches = prove(project, recorded)
     console.print(f"\n[bold]{matches}/{len(recorded)} lookups match[/]", highlight=False)
-    return _example_keys(recorded), datasets, matches == len(recorded) >= lookups
+    return _example_keys(recorded), datasets, agree and matches == len(recorded) >= lookups
 
 
 def _say_what_next(example: dict[str, Any], services: list[str], datasets: list[Path], elsewhere: Path | None) -> None:

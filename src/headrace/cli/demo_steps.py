@@ -23,7 +23,7 @@ from headrace.plan import Plan
 from headrace.produce import ReplayOptions, ReplayProgress, load_history, produce
 from headrace.times import iso_time
 
-__all__ = ["export_datasets", "produce_histories", "prove", "show_live", "stream_and_look_up"]
+__all__ = ["entities_of", "export_datasets", "produce_histories", "prove", "show_live", "stream_and_look_up"]
 
 _SEED = 2013
 _EVERY_S = 0.05
@@ -70,7 +70,7 @@ def stream_and_look_up(
     Returns:
         The worker's summary, and the recorded lookups, which are also in `lookups.jsonl`.
     """
-    entities = _entities(project, plan)
+    entities = entities_of(project, plan)
     command = [sys.executable, "-m", "headrace.cli", "stream", "--until-end", "--json", "--project", str(project.root)]
     task = progress.add_task("stream and look up", total=_produced(progress), more="starting the worker")
     log = project.state / "worker.log"
@@ -161,7 +161,7 @@ def _summary(worker: subprocess.Popen[str], log: Path) -> dict[str, Any]:
     return dict(json.loads(printed))
 
 
-def _entities(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+def entities_of(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """For each service, the distinct entities in the history of a source that has all its join keys."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, refs in plan.services.items():
@@ -179,7 +179,7 @@ def _entities(project: Project, plan: Plan) -> dict[str, list[dict[str, Any]]]:
 
 def show_live(project: Project, plan: Plan) -> None:
     """Print the current features of a few entities per service."""
-    for name, entities in _entities(project, plan).items():
+    for name, entities in entities_of(project, plan).items():
         with FeatureClient(project, plan=plan) as client:
             answer = client.get_online_features(name, entities)
         present = [record for record in answer.records() if _is_known(record)]
