@@ -121,7 +121,7 @@ def test_packages_and_their_extras_are_those_of_pyproject() -> None:
         for extra, lines in declared().items()
         if extra not in ("bench", "dev")
     }
-    direct = {package: homes[package][0].lower() for package in EXTRAS} | {
+    direct = {package: homes[package][0].lower().replace("_", "-") for package in EXTRAS} | {
         "hiredis": "redis",
         "mode": "faust-streaming",
     }
