@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,54 @@ def test_incremental_run_reads_on_from_the_last_one(tmp_path: Path) -> None:
     run = Run(tmp_path, driver_view(has_created=False))
     assert run(at(5), incremental=True).start_us is None
     write_rows(tmp_path, [common | {"event_timestamp": at(7), "trips": 2}, common | {"driver": 2}])
-    done = run(at(9), incremental=True)
+    done = run(at(9), incremental=True, overlap_us=0)
     assert (done.start_us, done.end_us, done.entities, done.changed) == (us_of(at(5)), us_of(at(9)), 1, 1)
     assert run.times.until(run.view) == us_of(at(9))
     assert run(at(9)).entities == 2  # all of it: the row of driver 2 is older than the last run, and was added since
+
+
+def test_incremental_run_finds_a_row_that_was_created_before_the_last_run_and_seen_after_it(tmp_path: Path) -> None:
+    (first,) = driver_rows(random.Random(1), 1)
+    common: Row = first | {"driver": 1, "city": "a"}
+    write_rows(tmp_path, [common | {"event_timestamp": at(1), "created": at(1)}])
+    run = Run(tmp_path, driver_view())
+    run(at(5), incremental=True)
+    write_rows(tmp_path, [common | {"event_timestamp": at(2), "created": at(3), "trips": 77}])
+    assert run(at(9), incremental=True).changed == 1
+    assert run.lookup(at(9)).to_dict()["drivers__trips"][KEYS.index((1, "a"))] == 77
+
+
+def test_an_end_in_the_future_does_not_hide_what_comes_until_then(tmp_path: Path) -> None:
+    (first,) = driver_rows(random.Random(1), 1)
+    now = datetime.now(UTC)
+    common: Row = first | {"driver": 1, "city": "a", "created": None}
+    write_rows(tmp_path, [common | {"event_timestamp": now - timedelta(hours=2)}])
+    run = Run(tmp_path, driver_view(has_created=False))
+    run(now + timedelta(days=30), incremental=True)
+    write_rows(tmp_path, [common | {"event_timestamp": now - timedelta(hours=1), "trips": 77}])
+    assert run(now, incremental=True).changed == 1
+
+
+def test_incremental_run_reads_all_of_it_where_the_rows_are_gone(tmp_path: Path) -> None:
+    (first,) = driver_rows(random.Random(1), 1)
+    write_rows(tmp_path, [first | {"driver": 1, "city": "a", "event_timestamp": at(1), "created": at(1)}])
+    run = Run(tmp_path, driver_view())
+    run(at(300_000), incremental=True)
+    run.rows.clear(run.view.rows_hash)
+    done = run(at(300_000), incremental=True)
+    assert (done.start_us, done.changed) == (None, 1)
+
+
+def test_a_correction_stays_whichever_write_is_last(tmp_path: Path) -> None:
+    from headrace.batch.write import push_rows
+
+    (first,) = driver_rows(random.Random(1), 1)
+    before = first | {"driver": 1, "city": "a", "event_timestamp": at(1), "created": at(1), "trips": 1}
+    write_rows(tmp_path, [before, before | {"created": at(2), "trips": 2}])
+    run = Run(tmp_path, driver_view())
+    run(at(9))
+    push_rows(run.rows, run.view, table_of([before]))
+    assert run.lookup(at(9)).to_dict()["drivers__trips"] == joined_at(tmp_path, run.view, at(9))["drivers__trips"]
 
 
 def test_failed_run_is_not_noted(tmp_path: Path) -> None:

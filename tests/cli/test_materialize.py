@@ -75,11 +75,12 @@ def test_incremental_run_reads_on(project: Project) -> None:
     run(project, "materialize", "drivers", "--end", (NOW - timedelta(minutes=90)).isoformat())
     assert looked_up(project, 1)["views"]["drivers"]["status"] == "unknown_key"
     (done,) = run(project, "materialize", "--incremental")["views"]
-    assert (done["entities"], done["written"]) == (1, 1)
-    assert datetime.fromisoformat(done["start"]) == NOW - timedelta(minutes=90)
+    # It begins a day before the end of the last run. What is there already is read and written again.
+    assert (done["entities"], done["written"]) == (2, 2)
+    assert datetime.fromisoformat(done["start"]) == NOW - timedelta(minutes=90, days=1)
     add_rows(project, 8, {1: 0.5})
     (done,) = run(project, "materialize", "--incremental")["views"]
-    assert done["entities"] == 0  # its event time is before the end of the last run, and the source has no created time
+    assert (done["entities"], looked_up(project, 1)["features"]) == (2, {"drivers__trips": 8})
     run(project, "materialize")
     assert looked_up(project, 1)["features"] == {"drivers__trips": 8}
 

@@ -9,6 +9,7 @@ event time, where the source has created times; without them such rows are only 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,9 @@ from headrace.times import iso_time
 __all__ = ["Materialized", "materialize", "materialize_views"]
 
 _BATCH_ROWS = 20_000
+_OVERLAP_US = 24 * 60 * 60 * 1_000_000
+"""How far an incremental run goes back behind the end of the last one. A job stamps `created` when it computes a row,
+and the file with the row may be there much later. Reading a row twice changes nothing."""
 
 
 class Materialized(NamedTuple):
@@ -66,6 +70,7 @@ def materialize(
     end_us: int,
     start_us: int | None = None,
     incremental: bool = False,
+    overlap_us: int = _OVERLAP_US,
     progress: Callable[[int], None] = lambda entities: None,
 ) -> Materialized:
     """Write the newest row of each entity of a view to the row store.
@@ -78,6 +83,7 @@ def materialize(
         end_us: The last event time to read, in µs.
         start_us: The first one; None is from the beginning.
         incremental: Go on from the end of the last run.
+        overlap_us: How far before that end an incremental run begins, in µs.
         progress: Called with the number of entities written so far.
 
     Returns:
@@ -88,7 +94,10 @@ def materialize(
         BatchSourceError: The source is away, or lacks what the view declares. What was written before stays.
         StoreUnavailableError: The row store is away.
     """
-    since = times.until(view) if incremental else None
+    started_us = time.time_ns() // 1000
+    # A view without rows is read from the beginning: they were removed, or the store is another one.
+    until = times.until(view) if incremental and view.rows_hash in rows.views() else None
+    since = None if until is None else until - overlap_us
     if start_us is not None and start_us > end_us:
         msg = f"The range of event times begins at {iso_time(start_us)} and ends at {iso_time(end_us)}."
         raise ConfigError(msg, hint="Give a start before the end.")
@@ -102,7 +111,8 @@ def materialize(
     finally:
         con.close()
     if start_us is None:
-        times.note(view, end_us)
+        # Rows that are dated after this run began may still come.
+        times.note(view, min(end_us, started_us))
     first = since if start_us is None else start_us
     return Materialized(view.name, first, end_us, written.rows, written.changed, left_out)
 
@@ -123,7 +133,7 @@ def materialize_views(
         views: The views.
         end_us: The last event time to read, in µs.
         start_us: The first one; None is from the beginning.
-        incremental: Go on from the end of each view's last run.
+        incremental: Go on from a day before the end of each view's last run.
         progress: Called with the view and the number of its entities written so far.
 
     Returns:

@@ -34,7 +34,7 @@ def materialize(
         str | None, typer.Option(help="The last event time to read; now if left out.", show_default=False)
     ] = None,
     incremental: Annotated[
-        bool, typer.Option("--incremental", help="Go on from the end of the last run, for each view.")
+        bool, typer.Option("--incremental", help="Go on from a day before the end of the last run, for each view.")
     ] = False,
     as_json: AsJson = False,
     folder: Folder = None,

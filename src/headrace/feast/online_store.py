@@ -20,6 +20,7 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace.batch.materialized import MaterializedTimes
 from headrace.errors import FeastStoreError
 from headrace.feast.apply_plan import apply_plan
 from headrace.feast.online_answer import read_features, response
@@ -265,7 +266,9 @@ class HeadraceOnlineStore(OnlineStore):
             names = [rows_name(table.name, number, versioned=True) for number in range(newest + 1)]
             ids |= {feast_rows_id(config.project, name) for name in names}
             if plan is not None and table.name in plan.batch_views:
-                ids.add(plan.batch_views[table.name].rows_hash)
+                view = plan.batch_views[table.name]
+                ids.add(view.rows_hash)
+                MaterializedTimes.of(repo.project).forget(view)
         for rows_id in sorted(ids):
             repo.writable_rows().clear(rows_id)
 

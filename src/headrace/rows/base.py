@@ -1,7 +1,9 @@
 """The port of the row store: a small interface, and a public contract suite for adapters (`headrace.testing.rows`).
 
-**Which row wins.** A row with a newer event time replaces the one that is there. At an equal event time the later write
-wins. An older row never overwrites. The comparison and the write are one step, so any number of processes may write.
+**Which row wins.** A row with a newer event time replaces the one that is there. At an equal event time the one that
+was created last wins, as in the join for training. A row that does not say when it was created is older than any that
+does. If these are equal too, the later write wins. An older row never overwrites. The comparison and the write are one
+step, so any number of processes may write.
 
 **Chunks.** A write of many rows is made in chunks. A crash between two chunks leaves the first ones; writing the same
 rows again completes them, and changes nothing in those that were there.
@@ -15,7 +17,10 @@ from itertools import islice
 from types import TracebackType
 from typing import NamedTuple, Self
 
-__all__ = ["Row", "RowStore", "StoredRow", "Written", "newest_rows"]
+__all__ = ["NO_TIME", "Row", "RowStore", "StoredRow", "Written", "age", "newest_rows"]
+
+NO_TIME = -(2**63)
+"""The time of creation, where a row does not say it."""
 
 
 class Row(NamedTuple):
@@ -147,11 +152,16 @@ class RowStore(ABC):
         self.close()
 
 
+def age(row: Row | StoredRow) -> tuple[int, int]:
+    """What decides between two rows of an entity: the event time, then the time of creation."""
+    return row.event_us, NO_TIME if row.created_us is None else row.created_us
+
+
 def newest_rows(rows: Sequence[Row]) -> list[Row]:
-    """Of each entity's rows the one that wins: the newest event time, and at an equal one the last given."""
+    """Of each entity's rows the one that wins; of equals the last given."""
     newest: dict[bytes, Row] = {}
     for row in rows:
         held = newest.get(row.entity)
-        if held is None or held.event_us <= row.event_us:
+        if held is None or age(held) <= age(row):
             newest[row.entity] = row
     return list(newest.values())

@@ -24,7 +24,7 @@ from typing import Any
 import lmdb
 
 from headrace.errors import StoreDamagedError, StoreError, StoreLockedError, StoreUnavailableError
-from headrace.rows.base import Row, RowStore, StoredRow
+from headrace.rows.base import NO_TIME, Row, RowStore, StoredRow, age
 from headrace.stores.base import entity_digest
 
 __all__ = ["LmdbRows"]
@@ -34,7 +34,6 @@ _MAP_SIZE = 1 << 40
 
 _HEADER = struct.Struct("<qqqI")
 _VIEW_BYTES = 8
-_NO_TIME = -(2**63)
 _WRITABLE = "Check that the disk has room and the folder is writable, or set `state` in headrace.toml to another one."
 _FILL = (
     "Delete the folder and run `headrace materialize`: it fills the rows again. What was pushed must be pushed again."
@@ -97,10 +96,10 @@ class LmdbRows(RowStore):
             cursor = txn.cursor()
             for key, row in keyed:
                 held = cursor.get(key)
-                if held is not None and _HEADER.unpack_from(held)[0] > row.event_us:
+                event_us, created = age(row)
+                if held is not None and _HEADER.unpack_from(held)[0:3:2] > (event_us, created):
                     continue
-                created = _NO_TIME if row.created_us is None else row.created_us
-                header = _HEADER.pack(row.event_us, sequence, created, len(row.entity))
+                header = _HEADER.pack(event_us, sequence, created, len(row.entity))
                 cursor.put(key, b"".join((header, row.entity, row.values)))
                 changed += 1
         return changed
@@ -235,7 +234,7 @@ def _found(txn: Any, view: bytes, entities: Sequence[bytes]) -> list[StoredRow |
             continue
         event_us, sequence, created, entity_bytes = _HEADER.unpack_from(value)
         start = _HEADER.size + entity_bytes
-        found.append(StoredRow(event_us, None if created == _NO_TIME else created, sequence, value[start:]))
+        found.append(StoredRow(event_us, None if created == NO_TIME else created, sequence, value[start:]))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from headrace.rows.base import Row, RowStore, StoredRow
+from headrace.rows.base import Row, RowStore, StoredRow, age
 
 __all__ = ["MemoryRows"]
 
@@ -30,7 +30,7 @@ class MemoryRows(RowStore):
             held = self._rows.setdefault(view, {})
             for row in rows:
                 there = held.get(row.entity)
-                if there is None or there.event_us <= row.event_us:
+                if there is None or age(there) <= age(row):
                     held[row.entity] = StoredRow(row.event_us, row.created_us, self._sequence, row.values)
                     changed += 1
         return changed

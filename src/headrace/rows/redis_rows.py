@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
-from headrace.rows.base import Row, RowStore, StoredRow, Written, newest_rows
+from headrace.rows.base import NO_TIME, Row, RowStore, StoredRow, Written, age, newest_rows
 from headrace.stores.redis.client import open_client, server_errors, without_password
 
 __all__ = ["RedisRows"]
@@ -27,21 +27,25 @@ _VIEWS = b"headrace:rows-views"
 _TIMES = struct.Struct(">QQ")
 _HEADER = struct.Struct(">QQQ")
 _BIAS = 1 << 63  # so that times before 1970 are positive
-_NO_TIME = -(2**63)
 _SENT_TOGETHER = 20
 """How many chunks are sent before the first is answered."""
 
 # KEYS: the rows, then the sequence and the views. ARGV: the view, then per row its event time, created and values.
-# Times are compared by halves: Lua's numbers are exact to 2^53 only, and its texts are compared by the server's locale.
+# Both times are compared by halves: Lua's numbers are exact to 2^53 only, and it compares texts by the server's locale.
 _WRITE = """
 local rows, changed, sequence = #KEYS - 2, 0, nil
 for i = 1, rows do
-  local held = redis.call('GETRANGE', KEYS[i], 8, 15)
-  local wins = #held < 8
-  if not wins then
-    local held_high, held_low = struct.unpack('>I4I4', held)
-    local high, low = struct.unpack('>I4I4', ARGV[i + 1])
-    wins = high > held_high or (high == held_high and low >= held_low)
+  local held = redis.call('GETRANGE', KEYS[i], 8, 23)
+  local wins = true
+  if #held == 16 then
+    local old = {struct.unpack('>I4I4I4I4', held)}
+    local new = {struct.unpack('>I4I4I4I4', ARGV[i + 1])}
+    for half = 1, 4 do
+      if new[half] ~= old[half] then
+        wins = new[half] > old[half]
+        break
+      end
+    end
   end
   if wins then
     if not sequence then
@@ -149,11 +153,11 @@ def _prefix(view: str) -> bytes:
 
 
 def _packed(row: Row) -> bytes:
-    created = _NO_TIME if row.created_us is None else row.created_us
-    return _TIMES.pack(row.event_us + _BIAS, created + _BIAS) + row.values
+    event_us, created = age(row)
+    return _TIMES.pack(event_us + _BIAS, created + _BIAS) + row.values
 
 
 def _row(value: bytes) -> StoredRow:
     sequence, event, created = _HEADER.unpack_from(value)
     created_us = created - _BIAS
-    return StoredRow(event - _BIAS, None if created_us == _NO_TIME else created_us, sequence, value[_HEADER.size :])
+    return StoredRow(event - _BIAS, None if created_us == NO_TIME else created_us, sequence, value[_HEADER.size :])

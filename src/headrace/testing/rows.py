@@ -112,6 +112,13 @@ class RowStoreContract:
         assert store.write(VIEW, [row("a", 5, "second")]).changed == 1
         assert held(store, "a") == (5, "second")
 
+    def test_at_an_equal_time_the_row_created_last_wins(self, store: RowStore) -> None:
+        store.write(VIEW, [row("a", 5, "corrected", created_us=2), row("b", 5, "said", created_us=-3)])
+        changed = store.write(VIEW, [row("a", 5, "as it was", created_us=1), row("b", 5, "not said")]).changed
+        assert (changed, held(store, "a"), held(store, "b")) == (0, (5, "corrected"), (5, "said"))
+        store.write(VIEW, [row("a", 5, "again", created_us=2), row("b", 6, "newer")])
+        assert (held(store, "a"), held(store, "b")) == ((5, "again"), (6, "newer"))
+
     def test_duplicates_of_one_write_obey_the_same_rule(self, store: RowStore) -> None:
         written = store.write(VIEW, [row("a", 5, "one"), row("a", 7, "two"), row("a", 7, "three"), row("a", 6, "four")])
         assert held(store, "a") == (7, "three")
@@ -181,22 +188,24 @@ class RowStoreContract:
     @pytest.mark.parametrize("seed", range(5))
     def test_random_writes_agree_with_a_brute_force(self, store: RowStore, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311 a test's
-        expected: dict[tuple[str, str], tuple[int, str]] = {}
+        expected: dict[tuple[str, str], tuple[int, int, str]] = {}
         for number in range(20):
             view = rng.choice([VIEW, OTHER])
             rows = []
             for place in range(rng.randrange(30)):
                 entity, event_us = rng.choice("abcdefgh"), rng.randrange(-3, 4)
-                rows.append(row(entity, event_us, f"{number}.{place}"))
+                created_us = rng.choice([None, -1, 2**33, 2**33 + 1])
+                rows.append(row(entity, event_us, f"{number}.{place}", created_us))
+                created = -(2**63) if created_us is None else created_us
                 there = expected.get((view, entity))
-                if there is None or there[0] <= event_us:
-                    expected[view, entity] = event_us, f"{number}.{place}"
+                if there is None or there[:2] <= (event_us, created):
+                    expected[view, entity] = event_us, created, f"{number}.{place}"
             store.write(view, rows)
         assert {
             (view, entity.decode()): held(store, entity.decode(), view)
             for view in (VIEW, OTHER)
             for entity in store.entities(view)
-        } == expected
+        } == {place: (event_us, values) for place, (event_us, _, values) in expected.items()}
 
     def test_several_writers_leave_the_newest_row(self, open_rows: OpenRows) -> None:
         failed: list[BaseException] = []
