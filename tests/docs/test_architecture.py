@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-WALKS = ["One event", "One lookup", "One training row", "One change of a view", "One erasure"]
+WALKS = [
+    *("One event", "One lookup", "One training row", "One row of a batch view"),
+    *("One request of Feast's", "One change of a view", "One erasure"),
+]
 TEN_MINUTES = 10 * 200
 """Words that a person reads in that time."""
 
