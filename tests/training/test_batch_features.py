@@ -16,14 +16,14 @@ from pyarrow import parquet
 from headrace import Dataset, TrainingClient
 from headrace.batch.materialize import materialize_views
 from headrace.config import Project
-from headrace.errors import BatchSourceAwayError, BatchSourceError, SpineError
+from headrace.errors import BatchSourceAwayError, BatchSourceError, DatasetError, SpineError
 from headrace.lookup import FeatureClient
 from headrace.plan import BatchSource, BatchView, Column, DType, FeatureRef, Plan, write_plan
 from headrace.records.entity_keys import entity_key
 from headrace.rows import Row, RowCodec, open_rows
 from headrace.stores.memory import MemoryStore
 from headrace.times import datetime_of
-from headrace.training import verify_dataset
+from headrace.training import HistoricalFeatures, verify_dataset
 from tests.training.conftest import MINUTE, PLAN, SPINE, START_US, spine_of
 
 Kind = Literal["parquet", "delta"]
@@ -148,6 +148,29 @@ def test_dataset_names_its_sources_and_says_when_they_change(project: Project, t
     # A Delta table is read at the version that the manifest names.
     assert report.ok is (kind == "delta")
     assert any("'city_rows' of the batch view 'cities' has changed" in note for note in report.notes)
+
+
+class _WrittenMeanwhile(TrainingClient):
+    """A source gets other rows after they were read and before the dataset is written."""
+
+    def get_historical_features(self, *args: Any, **options: Any) -> HistoricalFeatures:
+        found = super().get_historical_features(*args, **options)
+        kind: Kind = "parquet" if self.plan.batch_views["cities"].source.kind == "parquet" else "delta"
+        write_cities(self.project, [("a", 1, 1, 99)], kind)
+        return found
+
+
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
+def test_dataset_of_a_source_that_changes_meanwhile_is_refused(project: Project, tmp_path: Path, kind: Kind) -> None:
+    write_plan(with_cities(cities(kind)), project.plan_file)
+    write_cities(project, ROWS, kind)
+    client = _WrittenMeanwhile(project)
+    if kind == "delta":  # all of it is read at one version
+        assert verify_dataset(TrainingClient(project), DATASET, client.export(DATASET, tmp_path / "out").folder).ok
+        return
+    with pytest.raises(DatasetError, match="'cities' changed while the dataset was built"):
+        client.export(DATASET, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def served(project: Project, minute: float, *names: str) -> list[dict[str, Any]]:

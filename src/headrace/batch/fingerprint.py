@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ def fingerprint(view: BatchView, repo: Path, version: int | None = None) -> dict
 
 def _of_files(files: list[Path]) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
+    folder = os.path.commonpath([path.parent for path in files]) if files else ""
     for path in files:
         with path.open("rb") as file:
             of_file = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.name} {of_file}\n".encode())
+        digest.update(f"{path.relative_to(folder)} {of_file}\n".encode())
         size += path.stat().st_size
     return {"files": len(files), "bytes": size, "sha256": digest.hexdigest()}
 

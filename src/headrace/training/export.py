@@ -125,6 +125,14 @@ def _noted(
         raise
 
 
+def _refuse_changed_sources(plan: Plan, repo: Path, sources: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a dataset whose sources changed while they were read; a Delta table is read at one version."""
+    for name, facts in sources.items():
+        if "version" not in facts and fingerprint(plan.batch_views[name], repo) != facts:
+            msg = f"The source of the batch view {name!r} changed while the dataset was built."
+            raise DatasetError(msg, hint="Build it again while nothing writes the source.")
+
+
 def _export(
     joins: FeatureJoins,
     dataset: Dataset,
@@ -145,6 +153,7 @@ def _export(
         source_versions={name: facts.get("version") for name, facts in sources.items()},
     )
     table = joined.to_arrow()
+    _refuse_changed_sources(plan, joins.project.repo, sources)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
