@@ -6,8 +6,10 @@ import pytest
 
 from headrace.config import Project
 from headrace.errors import ConfigError
+from headrace.serving.app import create_app
 from headrace.serving.exposure import check_exposure, has_authentication
 from headrace.serving.identity import Grant, Permission
+from headrace.serving.settings import ServerSettings
 from headrace.serving.tokens import Tokens
 
 
@@ -41,3 +43,13 @@ def test_a_token_or_an_issuer_is_authentication(tmp_path: Path) -> None:
         '[[serve.oidc.grants]]\nclaim = "groups"\nvalue = "ml"\nmay = ["read-online"]\nviews = ["*"]\n'
     )
     assert has_authentication(Project.load(tmp_path / "other"))
+
+
+def test_a_worker_does_not_start_for_everybody_where_the_tokens_are_gone(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[headrace]\n")
+    with pytest.raises(ConfigError, match="nobody has to sign in"):
+        create_app(ServerSettings(tmp_path, host="0.0.0.0"))  # noqa: S104
+    with pytest.raises(ConfigError, match="had to sign in when the server started"):
+        create_app(ServerSettings(tmp_path, signs_in=True))
+    Tokens(Project.load(tmp_path).serve_state).create("job", Grant(frozenset({Permission.ADMIN})), 1)
+    create_app(ServerSettings(tmp_path, host="0.0.0.0", signs_in=True))  # noqa: S104

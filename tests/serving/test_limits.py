@@ -211,3 +211,37 @@ def test_lookups_that_wait_are_limited_in_number_and_time(shop: Path) -> None:
     asyncio.run(context.stop())
     assert all(isinstance(one, RefusedError) and one.status == 503 for one in found)
     assert sorted("longer than 0.2 seconds" in str(one) for one in found) == [False, True, True]
+
+
+def test_a_write_that_has_begun_is_waited_for_and_one_that_has_not_never_begins(shop: Path) -> None:
+    import asyncio
+
+    from headrace.config import Project
+    from headrace.serving.context import ServingContext
+    from headrace.serving.metrics import Metrics
+
+    context = ServingContext(Project.load(shop), Limits(threads=1, seconds=0.2), Metrics())
+    written: list[str] = []
+    release = threading.Event()
+
+    def write(name: str) -> str:
+        release.wait()
+        written.append(name)
+        return name
+
+    async def ask() -> str:
+        begun = asyncio.create_task(context.in_thread(lambda: write("begun"), writes=True))
+        await asyncio.sleep(0)
+        with pytest.raises(RefusedError, match=r"longer than 0\.2 seconds"):
+            await context.in_thread(lambda: write("waiting"), writes=True)
+        release.set()
+        return await begun
+
+    assert asyncio.run(ask()) == "begun"
+    asyncio.run(context.stop())
+    assert written == ["begun"]
+
+
+def test_the_names_of_a_lookup_are_limited_before_anyone_looks_for_them(tight: ServerProcess) -> None:
+    reply = tight.lookup([f"nowhere:x{number}" for number in range(10)], {"shop": ["a"]})
+    assert (reply.status, "10 features" in reply.error["message"]) == (422, True)

@@ -148,3 +148,12 @@ def test_a_catalogue_shows_what_a_caller_may_read() -> None:
     }
     assert visible_catalog(Caller.anyone(), PLAN_2, catalog) == catalog
     assert visible_catalog(Caller("nobody"), PLAN_2, catalog)["views"] == {}
+
+
+@pytest.mark.parametrize("asked", [[f"city_rides:f{number}" for number in range(65)], ["city_rides:" + "x" * 5_000]])
+def test_only_small_requests_are_remembered(asked: list[str]) -> None:
+    one = caller(views=("city_rides",))
+    assert allows(one, asked)
+    assert not one.remembered
+    assert allows(one, ["city_rides:n_10m"])
+    assert len(one.remembered) == 1

@@ -24,6 +24,7 @@ from headrace.serving.access_log import access_log_of
 from headrace.serving.auth import AuthMiddleware, authenticator_of
 from headrace.serving.context import ServingContext
 from headrace.serving.errors import RefusedError, error_response, unexpected_error
+from headrace.serving.exposure import check_exposure, check_still_signs_in, has_authentication
 from headrace.serving.feast_routes import feast_routes
 from headrace.serving.hot_route import HotRoute
 from headrace.serving.lookup_route import lookup_route
@@ -52,10 +53,14 @@ def create_app(settings: ServerSettings, *, supervisor: int | None = None) -> Fa
         The application; `app.state.context` is its `ServingContext`.
 
     Raises:
-        ConfigError: The project's settings are wrong, its tokens are damaged, or the access log cannot be written.
+        ConfigError: The project's settings are wrong, its tokens are damaged, the access log cannot be written, or
+            everybody who reaches the address could ask.
         AuthUnavailableError: The tokens cannot be read now.
     """
     project = Project.load(settings.project)
+    signs_in = not settings.insecure and has_authentication(project)
+    check_exposure(settings.host, has_authentication=signs_in, insecure=settings.insecure)
+    check_still_signs_in(did=settings.signs_in, does=signs_in)
     context = ServingContext(project, settings.limits, Metrics())
 
     @asynccontextmanager

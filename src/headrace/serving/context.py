@@ -119,25 +119,32 @@ class ServingContext:
         opened = self._opened
         return opened is not None and not opened.store.is_shared
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T], *, writes: bool = False) -> T:
         """Run work in one of the threads for lookups.
 
         Args:
             work: What to run.
+            writes: Whether it writes. A write that runs is waited for, however long it takes: its caller would send it
+                again.
 
         Raises:
-            RefusedError: Too many requests wait already, or it took too long. It is not interrupted then: its thread is
-                free again when it ends.
+            RefusedError: Too many requests wait already, or it took too long. What runs is not interrupted then: its
+                thread is free again when it ends. What did not run yet never will.
         """
         if self._waiting >= self.limits.waiting:
             what = f"This server process has {self._waiting} requests to answer already."
             raise _busy(what, "Try again soon, or give the server more workers.")
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        running = self._pool.submit(work)
+        future = asyncio.wrap_future(running)
         future.add_done_callback(self._done)
         try:
             return await asyncio.wait_for(asyncio.shield(future), self.limits.seconds)
         except TimeoutError:
+            if future.done():
+                return future.result()  # the work itself ended so, or just ended
+            if not running.cancel() and writes:
+                return await asyncio.shield(future)
             what = f"The request took longer than {self.limits.seconds:g} seconds."
             hint = "Ask for fewer rows at once, or try again: the store may be slow just now."
             raise _busy(what, hint) from None

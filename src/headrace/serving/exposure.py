@@ -7,7 +7,7 @@ from headrace.config.serve_settings import is_loopback
 from headrace.errors import ConfigError
 from headrace.serving.tokens import Tokens
 
-__all__ = ["check_exposure", "has_authentication"]
+__all__ = ["check_exposure", "check_still_signs_in", "has_authentication"]
 
 
 def has_authentication(project: Project) -> bool:
@@ -41,4 +41,21 @@ def check_exposure(host: str, *, has_authentication: bool, insecure: bool) -> No
         "headrace.toml; or listen on 127.0.0.1; or give --insecure, if something before the server lets only the "
         "right callers through."
     )
+    raise ConfigError(msg, hint=hint)
+
+
+def check_still_signs_in(*, did: bool, does: bool) -> None:
+    """Refuse a worker that would serve everybody where the server began with callers that sign in.
+
+    Args:
+        did: Whether callers had to sign in when the server started.
+        does: Whether they have to now.
+
+    Raises:
+        ConfigError: The worker must not start.
+    """
+    if does or not did:
+        return
+    msg = "Callers had to sign in when the server started, and now there is no token and no [serve.oidc]."
+    hint = "Restore serve/tokens.json or make a token; or stop the server, and start it again to serve everybody."
     raise ConfigError(msg, hint=hint)

@@ -93,7 +93,7 @@ def feast_routes() -> list[HotRoute[Any]]:
             push,
             Tells("Rows for the views of a push source", answers={200: ("Written.", {})}, errors=_ERROR),
             error=feast_error_response,
-            always_in_thread=True,
+            writes=True,
         ),
         HotRoute(
             "/write-to-online-store",
@@ -101,7 +101,7 @@ def feast_routes() -> list[HotRoute[Any]]:
             write_to_online_store,
             Tells("Rows of one view", answers=_DONE, errors=_ERROR),
             error=feast_error_response,
-            always_in_thread=True,
+            writes=True,
         ),
         HotRoute(
             "/materialize",

@@ -104,7 +104,8 @@ class HotRoute(Generic[Body]):
         error: Makes the answer to an error.
         rows: About how many rows a request is about. Few rows of a local store are looked up in the event loop, which
             is faster than handing them to a thread.
-        always_in_thread: Whether the work always goes to a thread, such as work that writes.
+        writes: Whether the work writes: it always goes to a thread, and is waited for once it runs. Whoever is told to
+            try again would write a second time.
         is_job: Whether the work may take minutes: it goes to the threads for jobs, and has no limit of time.
     """
 
@@ -114,7 +115,7 @@ class HotRoute(Generic[Body]):
     tells: Tells
     error: Callable[[HeadraceError], Response] = error_response
     rows: Callable[[Body], int] = _one_row
-    always_in_thread: bool = False
+    writes: bool = False
     is_job: bool = False
 
     def route(self, context: ServingContext) -> Route:
@@ -173,9 +174,9 @@ class _Endpoint(Generic[Body]):
         if route.is_job:
             return await context.as_job(partial(route.answer, context, asked))
         is_small = context.is_local and route.rows(body) <= self._limits.inline_rows
-        if is_small and not route.always_in_thread:
+        if is_small and not route.writes:
             return route.answer(context, asked)
-        return await context.in_thread(partial(route.answer, context, asked))
+        return await context.in_thread(partial(route.answer, context, asked), writes=route.writes)
 
     def _failed(self, error: Exception) -> Response:
         """The answer to an error; one that nobody foresaw is logged, and the caller is not told what it was."""

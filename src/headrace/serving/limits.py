@@ -18,10 +18,11 @@ class Limits:
     Attributes:
         body_bytes: The size of a request's body. A larger one is answered with 413.
         rows: The rows of one lookup. More are answered with 422.
-        features: The features of one lookup. More are answered with 422.
+        features: The features of one lookup, and the names that it asks for. More are answered with 422.
         cells: Rows times features of one lookup. More are answered with 422.
         inline_rows: Up to this many rows of a local store are looked up in the event loop; more go to a thread.
-        seconds: How long a request may take, from its last byte on. After that the answer is 503.
+        seconds: How long a request may take, from its last byte on. After that the answer is 503. A write that runs is
+            waited for.
         waiting: How many requests work or wait in one process. Further ones are answered with 503.
         threads: How many lookups in a store on a server, or large ones, run at the same time in one process.
         connections: How many connections one process keeps open. Further ones are answered with 503.

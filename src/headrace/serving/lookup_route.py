@@ -70,6 +70,7 @@ def _look_up(context: ServingContext, asked: Asked[LookupBody]) -> Answer:
     body = asked.body
     names = body.features if isinstance(body.features, str) else tuple(body.features)
     rows = _count_rows(body)
+    context.limits.check(rows, 1 if isinstance(names, str) else len(names))  # each name is a feature at least
     with context.using() as opened:
         require_features(asked.caller, Permission.READ_ONLINE, opened.plan, names)
         if body.at is not None:

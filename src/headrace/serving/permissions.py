@@ -14,6 +14,9 @@ __all__ = ["require_features", "visible_catalog"]
 _REMEMBERED = 1_000
 """How many answers are remembered of each caller."""
 
+_MOST_NAMES, _MOST_CHARACTERS = 64, 4_096
+"""How large a request may be whose answer is remembered. Its names are the caller's: nobody knows yet if they exist."""
+
 
 def require_features(caller: Caller, permission: Permission, plan: Plan, features: AskedFeatures) -> None:
     """Refuse features that a caller may not read. Call it before the names are looked up in the plan.
@@ -31,14 +34,17 @@ def require_features(caller: Caller, permission: Permission, plan: Plan, feature
         PermissionDeniedError: They may not.
     """
     names = (features,) if isinstance(features, str) else asked_names(features)[0]
+    is_small = len(names) <= _MOST_NAMES and sum(map(len, names)) <= _MOST_CHARACTERS
     key = (permission, plan.hash, names)
-    if key in caller.remembered:
+    if is_small and key in caller.remembered:
         return
     if not names:
         caller.require(permission)
     for name in names:
         if not _is_granted(caller, permission, plan, name):
             raise caller.denied(permission, repr(name))
+    if not is_small:
+        return
     if len(caller.remembered) >= _REMEMBERED:
         caller.remembered.clear()
     caller.remembered[key] = True

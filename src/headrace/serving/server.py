@@ -63,7 +63,7 @@ def run_server(settings: ServerSettings, set_up_worker: Callable[[], None], list
     _check_certificate(settings)
     with _listen(settings) as listener, _metrics_folder():
         port = listener.getsockname()[1]
-        config = _uvicorn(replace(settings, port=port), set_up_worker)
+        config = _uvicorn(replace(settings, port=port, signs_in=has_callers), set_up_worker)
         scheme = "https" if settings.certificate_file is not None else "http"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         listening(f"{scheme}://{host}:{port}")

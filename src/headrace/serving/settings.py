@@ -21,6 +21,7 @@ class ServerSettings:
         workers: How many processes answer requests.
         certificate_file: The certificate (PEM) for TLS, with those that signed it; None serves without TLS.
         key_file: Its private key (PEM); None is where the certificate is.
+        signs_in: Whether callers had to sign in when the server started. A worker then does not start without that.
         insecure: Serve everybody without signing in, also on addresses that other machines reach.
         limits: What requests may ask for.
     """
@@ -31,5 +32,6 @@ class ServerSettings:
     workers: int = 1
     certificate_file: Path | None = None
     key_file: Path | None = None
+    signs_in: bool = False
     insecure: bool = False
     limits: Limits = field(default_factory=Limits)
