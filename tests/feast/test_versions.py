@@ -54,3 +54,29 @@ def test_the_version_that_is_served_may_be_named_and_another_is_refused(store: A
     assert found["orders_1h"] == [3]
     with pytest.raises(LookupRequestError, match="spending@"):
         store.get_online_features(features=["spending@v0:orders_1h"], entity_rows=rows)
+
+
+def test_history_without_a_frame_has_the_entities_of_the_version_asked_for(tmp_path: Path) -> None:
+    repo = write_shop(tmp_path, {"feature_store.yaml": VERSIONED})
+    feast_apply(repo)
+    start = VIEWS.index("spending = ")
+    end = VIEWS.index("pairs = ")
+    by_shop = VIEWS[start:end].replace("[customer]", "[customer, shop]")
+    by_shop = by_shop.replace('"last_n(3)", "items", name="items_3"', '"last_n(2)", "items", name="items_2"')
+    write_shop(tmp_path, {"feature_store.yaml": VERSIONED, "views.py": VIEWS[:start] + by_shop + VIEWS[end:]})
+    store = feast_apply(repo)
+    shop = Shop(repo)
+    at = NOON - timedelta(minutes=5)
+    shop.order(*({"customer": "ann", "shop": one, "placed_at": at, "price": 1.0, "items": one} for one in (7, 8)))
+    shop.close()
+
+    def ask(feature: str) -> dict[str, list[Any]]:
+        start = NOON - timedelta(hours=1)
+        job = store.get_historical_features(features=[feature], start_date=start, end_date=NOON)
+        return dict(job.to_arrow().drop_columns("event_timestamp").to_pydict())
+
+    # The first version has one entity, and a feature that the live one lacks.
+    assert ask("spending@v0:items_3") == {"customer": ["ann"], "items_3": [[7, 8]]}
+    assert ask("spending@v0:orders_1h") == {"customer": ["ann"], "orders_1h": [2]}
+    live = {"customer": ["ann", "ann"], "shop": [7, 8], "items_2": [[7], [8]]}
+    assert ask("spending:items_2") == ask("spending@v1:items_2") == live

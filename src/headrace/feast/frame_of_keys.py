@@ -14,6 +14,7 @@ from headrace.feast.entity_frame import EVENT_TIME, EntityFrame
 from headrace.feast.online_request import ttl_us_of
 from headrace.feast.repo_project import computed_by_headrace
 from headrace.feast.source_rows import SourceRows, batch_source_of, moment_us
+from headrace.feast.stream_versions import stream_view_name
 from headrace.history import AsOf
 from headrace.training import FeatureJoins
 from headrace.training.log_spine import LogRows, log_spine
@@ -104,8 +105,11 @@ def _of_rows(asked: HistoricalView, folder: Path, start_us: int | None, end_us: 
 def _of_log(asked: HistoricalView, project: Project, start_us: int | None, end_us: int, as_of: str) -> pa.Table:
     """The keys of a stream view."""
     joins = FeatureJoins(project)
-    refs = joins.plan.resolve([f"{asked.view.name}:{feature}" for feature in asked.features])
+    name = stream_view_name(project, joins.plan, asked.view, asked.view.projection.version_tag)
+    names = [f"{name}:{feature}" for feature in asked.features]
+    plan = joins.plan_for(names)
+    refs = plan.resolve(names)
     rows = LogRows(at_us=end_us) if start_us is None else LogRows(start_us=start_us, end_us=end_us + 1)
-    found = log_spine(joins.plan, refs, joins.snapshots(refs), rows, AsOf(as_of), EVENT_TIME)
+    found = log_spine(plan, refs, joins.snapshots(refs), rows, AsOf(as_of), EVENT_TIME)
     columns = {name: found.column(join_key) for join_key, name in asked.keys.items()}
     return pa.table({**columns, EVENT_TIME: found.column(EVENT_TIME)})

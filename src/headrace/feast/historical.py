@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import from_feast_to_pyarrow_type
 
-from headrace.batch.join import joined_sql
-from headrace.batch.source_relation import key_name
-from headrace.errors import LookupRequestError, SpineError, TransformError
-from headrace.feast.on_demand import compute_on_demand, on_demand_inputs
+from headrace.batch.column_casts import cast_sql
+from headrace.batch.join import joined_sql, typed_column
+from headrace.batch.source_relation import batch_connection, key_name
+from headrace.errors import BatchSourceError, LookupRequestError, SpineError, TransformError
+from headrace.events.event_batch import ARROW_TYPES
+from headrace.feast.on_demand import compute_on_demand, on_demand_inputs, planned_view
 from headrace.feast.online_request import ref_parts, ttl_us_of
 from headrace.feast.repo_project import computed_by_headrace, label_of
 from headrace.feast.source_rows import SourceRows, batch_source_of
 from headrace.feast.stream_versions import stream_view_name
 from headrace.history import AsOf
+from headrace.ondemand import Computation, Inputs, field_of_spine
+from headrace.plan import DType, read_plan
 from headrace.training import FeatureJoins
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
     from headrace.config import Project
     from headrace.feast.entity_frame import EntityFrame
+    from headrace.plan import Column, OnDemandInput, OnDemandView
 
 __all__ = ["HistoricalRequest", "HistoricalView", "historical_request", "join_features"]
 
@@ -146,7 +153,7 @@ def join_features(
     for asked in request.views.values():
         if not computed_by_headrace(asked.view):
             _join_rows(asked, _keys(frame, asked.keys), times, folder, by_created, found)
-    _compute(request, frame, found)
+    _compute(request, frame, project, found)
     table = frame.table
     for label, feature in request.columns:
         table = table.append_column(request.name(label, feature), found[label, feature])
@@ -276,10 +283,21 @@ def _check_kind(asked: HistoricalView, join_key: str, column: pa.ChunkedArray, s
         raise SpineError(msg, hint="Give both the same type.")
 
 
-def _compute(request: HistoricalRequest, frame: EntityFrame, found: dict[tuple[str, str], Any]) -> None:
+def _compute(
+    request: HistoricalRequest, frame: EntityFrame, project: Project, found: dict[tuple[str, str], Any]
+) -> None:
     """Compute the on-demand views."""
+    if not request.on_demand:
+        return
+    plan = read_plan(project.plan_file) if project.plan_file.exists() else None
     keys = {column for asked in request.views.values() for column in asked.keys.values()}
     for label, view in request.on_demand.items():
+        planned = planned_view(plan, view, label)
+        if planned is not None:
+            arrays = _by_plan(planned, frame.table, project, found)
+            for one in view.features:
+                found[label, one.name] = arrays[one.name].cast(from_feast_to_pyarrow_type(one.dtype))
+            continue
         names = keys | set(view.get_request_data_schema())
         inputs = {name: frame.table.column(name).to_pylist() for name in frame.table.column_names if name in names}
         for source, feature, name in on_demand_inputs(view):
@@ -287,6 +305,50 @@ def _compute(request: HistoricalRequest, frame: EntityFrame, found: dict[tuple[s
         made = compute_on_demand(view, inputs, frame.table.num_rows)
         for one in view.features:
             found[label, one.name] = _typed(view, one, made[one.name])
+
+
+def _by_plan(
+    view: OnDemandView, frame: pa.Table, project: Project, found: Mapping[tuple[str, str], Any]
+) -> Mapping[str, pa.ChunkedArray]:
+    """The features of an on-demand view that the plan has, from the values that a training set gives its function."""
+    computation = Computation.of(view, project.repo)
+    read = {one.ref.column: _input(one, found[one.ref.view, one.ref.feature], project.repo) for one in view.inputs}
+    read |= {one.name: field_of_spine(view, one, _with_field(frame, one)) for one in view.request}
+    return computation.run(Inputs(computation.dtypes, frame.num_rows, arrays=read)).arrays
+
+
+def _input(one: OnDemandInput, column: pa.ChunkedArray, folder: Path) -> pa.ChunkedArray:
+    """A feature that the function reads, as the plan's type: a source of files may have another."""
+    wanted = ARROW_TYPES[one.dtype]
+    if column.type == wanted:
+        return column
+    if pa.types.is_null(column.type):
+        return pa.chunked_array([pa.nulls(len(column), wanted)])
+    with contextlib.closing(batch_connection(folder)) as con:
+        rows = con.from_arrow(pa.table({"f": column}))
+        sql = cast_sql("f", rows.types[0], one.dtype)
+        if sql is None:
+            msg = f"The source of {one.ref.view!r} has {one.ref.feature!r} as {rows.types[0]}, and not as {one.dtype}."
+            raise BatchSourceError(msg, hint="Correct the source, or the type that the view declares.")
+        try:
+            return typed_column(rows.project(f"{sql} AS f").to_arrow_table().column("f"), one.dtype)
+        except (duckdb.Error, pa.ArrowException) as error:
+            msg = f"The source of {one.ref.view!r} has a value of {one.ref.feature!r} that {one.dtype} cannot hold: "
+            said = str(error).strip().splitlines()[0]
+            raise BatchSourceError(
+                msg + said, hint="Correct the source, or the type that the view declares."
+            ) from error
+
+
+def _with_field(frame: pa.Table, one: Column) -> pa.Table:
+    """A frame whose field is as a spine has it: integers that pandas made floats are integers, naive times are UTC."""
+    column, place = frame.column(one.name), frame.column_names.index(one.name)
+    if one.dtype is DType.INT64 and pa.types.is_floating(column.type):
+        with contextlib.suppress(pa.ArrowInvalid):  # a field that is no whole number is refused with its type
+            return frame.set_column(place, one.name, column.cast(pa.int64()))
+    if one.dtype is DType.TIMESTAMP and pa.types.is_timestamp(column.type) and column.type.tz is None:
+        return frame.set_column(place, one.name, column.cast(pa.timestamp(column.type.unit, "UTC")))
+    return frame
 
 
 def _typed(view: OnDemandFeatureView, feature: Any, values: list[Any]) -> pa.Array:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.online_response import OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.feast.on_demand import compute_on_demand, on_demand_inputs
+from headrace.errors import LookupRequestError, PlanMismatchError
+from headrace.feast.on_demand import compute_on_demand, on_demand_inputs, planned_view
+from headrace.feast.row_formats import lookup_values
 from headrace.feast.value_protos import NO_VALUE, cell_status, key_protos, protos_of, python_value
-from headrace.plan import DType
+from headrace.ondemand import Inputs, field_of_rows
+from headrace.ondemand.inputs import python_values
+from headrace.plan import Column, DType
 from headrace.times import us_of
 
 if TYPE_CHECKING:
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from headrace.feast.open_repo import OpenRepo
     from headrace.feast.row_formats import RowFormat
     from headrace.lookup import OnlineFeatures
+    from headrace.plan import OnDemandInput, OnDemandView
     from headrace.rows import StoredRow
 
 __all__ = ["FeatureColumn", "read_features", "response"]
@@ -40,11 +46,15 @@ class FeatureColumn:
         values: Feast's messages.
         statuses: Feast's statuses.
         times: The event times of the values.
+        plain: The values as a lookup gives them; None where only the messages are known.
+        dtype: The type of these.
     """
 
     values: list[ValueProto]
     statuses: list[FieldStatus.ValueType]
     times: list[Timestamp] = field(default_factory=list)
+    plain: list[Any] | None = None
+    dtype: DType | None = None
 
 
 Features = dict[tuple[str, str], FeatureColumn]
@@ -77,8 +87,9 @@ def read_features(repo: OpenRepo, request: OnlineRequest, rows: RequestRows) -> 
         _take(repo, found, group, answer)
     stored = [view for view in request.views.values() if not view.is_stream]
     if stored:
-        _read_stored(repo, stored, rows, found, repo.now_us() if at is None else us_of(at))
-    _compute(request, rows, found)
+        now_us = repo.now_us() if at is None else us_of(at)
+        _read_stored(repo, stored, rows, found, now_us, with_plain=bool(request.on_demand))
+    _compute(repo, request, rows, found)
     return found
 
 
@@ -157,10 +168,18 @@ def _take(repo: OpenRepo, found: Features, group: _Group, answer: OnlineFeatures
             statuses = [
                 cell_status(status, is_null=cell is NO_VALUE) for status, cell in zip(known.status, cells, strict=True)
             ]
-            found[asked.label, feature] = FeatureColumn(cells, statuses, times)
+            found[asked.label, feature] = FeatureColumn(cells, statuses, times, values[column], answer.dtypes[column])
 
 
-def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, found: Features, now_us: int) -> None:
+def _read_stored(
+    repo: OpenRepo,
+    views: Sequence[AskedView],
+    rows: RequestRows,
+    found: Features,
+    now_us: int,
+    *,
+    with_plain: bool,
+) -> None:
     """Read the rows of all views at one moment."""
     formats = [repo.formats(asked.view, asked.version)[0] for asked in views]
     keys = [_row_keys(asked, rows, one) for asked, one in zip(views, formats, strict=True)]
@@ -171,10 +190,13 @@ def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, 
     for asked, one, entities in zip(views, formats, keys, strict=True):
         columns = {feature: FeatureColumn([], []) for feature in asked.features}
         times: list[Timestamp] = []
+        plain: list[Mapping[str, Any] | None] = []
         for row in itertools.islice(stored[one.rows_id], len(entities)):
             times.append(_NO_TIME if row is None else _timestamp(row.event_us))
             missing = _why_null(row, asked, one, now_us)
             values = {} if missing is not None or row is None else one.decode(row.values)
+            if with_plain:
+                plain.append(one.plain(row.values) if values and row is not None else {})
             for feature, column in columns.items():
                 value = values.get(feature)
                 if value is None:
@@ -185,6 +207,8 @@ def _read_stored(repo: OpenRepo, views: Sequence[AskedView], rows: RequestRows, 
                     column.statuses.append(_status(value))
         for feature, column in columns.items():
             column.times = times
+            if with_plain and None not in plain:
+                column.plain = [None if held is None else held.get(feature) for held in plain]
             found[asked.label, feature] = column
 
 
@@ -203,19 +227,60 @@ def _row_keys(asked: AskedView, rows: RequestRows, of: RowFormat) -> list[bytes]
     return [of.entity(join_keys, values) for values in zip(*columns, strict=True)]
 
 
-def _compute(request: OnlineRequest, rows: RequestRows, found: Features) -> None:
+def _compute(repo: OpenRepo, request: OnlineRequest, rows: RequestRows, found: Features) -> None:
     """Compute the on-demand views."""
-    if not request.on_demand:
-        return
-    given = rows.python()
     for label, view in request.on_demand.items():
-        inputs = dict(given)
-        for source, feature, name in on_demand_inputs(view):
-            inputs[name] = [python_value(value) for value in found[source, feature].values]
-        made = compute_on_demand(view, inputs, rows.count)
-        for one in view.features:
-            cells = key_protos(made[one.name], one.dtype.to_value_type())
-            found[label, one.name] = FeatureColumn(cells, [_status(cell) for cell in cells])
+        planned = planned_view(repo.plan(), view, label)
+        if planned is None:
+            inputs = rows.python()
+            for source, feature, name in on_demand_inputs(view):
+                inputs[name] = [python_value(value) for value in found[source, feature].values]
+            made = compute_on_demand(view, inputs, rows.count)
+            messages = {one.name: key_protos(made[one.name], one.dtype.to_value_type()) for one in view.features}
+        else:
+            messages = _by_plan(repo, planned, rows, found)
+        for name, cells in messages.items():
+            found[label, name] = FeatureColumn(cells, [_status(cell) for cell in cells])
+
+
+def _by_plan(repo: OpenRepo, view: OnDemandView, rows: RequestRows, found: Features) -> dict[str, list[ValueProto]]:
+    """The features of an on-demand view that the plan has, from the values that a lookup gives its function."""
+    computation = repo.computations.of(view)
+    read = {one.ref.column: _input(view, one, found[one.ref.view, one.ref.feature]) for one in view.inputs}
+    if rows.count:
+        read |= {one.name: _field(view, one, rows) for one in view.request}
+    arrays = computation.run(Inputs(computation.dtypes, rows.count, lists=read)).arrays
+    return {one.name: protos_of(python_values(arrays[one.name], one.dtype), one.dtype) for one in view.features}
+
+
+def _input(view: OnDemandView, one: OnDemandInput, cells: FeatureColumn) -> list[Any]:
+    """A feature that the function reads."""
+    if cells.dtype is not None and cells.dtype is not one.dtype:
+        what = f"The on-demand view {view.name!r} reads {one.ref.view}:{one.ref.feature} as {one.dtype}"
+        msg = f"{what}, and the online store serves a version of the view that has it as {cells.dtype}."
+        raise PlanMismatchError(msg, hint=f"`headrace backfill {one.ref.view}` makes the declared version live.")
+    if cells.plain is not None:
+        return cells.plain
+    return lookup_values(cells.values, Column(name=one.ref.feature, dtype=one.dtype))
+
+
+def _field(view: OnDemandView, one: Column, rows: RequestRows) -> list[Any]:
+    """A field of the request, as it was given. What only Feast takes is as Feast converts it: texts of times."""
+    given = [value.item() if isinstance(value, np.generic) else value for value in rows.given[one.name]]
+    try:
+        return field_of_rows(view, one, given, None)
+    except LookupRequestError:
+        pairs = zip(given, rows.data[one.name], strict=True)
+        taken = [value if _fits(view, one, value) else python_value(message) for value, message in pairs]
+        return field_of_rows(view, one, taken, None)
+
+
+def _fits(view: OnDemandView, one: Column, value: Any) -> bool:
+    try:
+        field_of_rows(view, one, [value], None)
+    except LookupRequestError:
+        return False
+    return True
 
 
 def _status(value: ValueProto) -> FieldStatus.ValueType:

@@ -31,7 +31,7 @@ class RequestRows:
         count: How many rows there are.
         keys: By join key's column, Feast's messages.
         data: By field of request data, Feast's messages.
-        given: By join key's column, the values as the request gave them.
+        given: By join key's column and by field of request data, the values as the request gave them.
     """
 
     count: int
@@ -73,7 +73,7 @@ def request_rows(entity_rows: AskedRows, request: OnlineRequest) -> RequestRows:
         if name not in keys:
             keys[name] = _converted(name, columns[name], request.key_kinds[name])
             _refuse_nulls(name, keys[name])
-    given = {name: columns[name] for name in keys}
+    given = {name: columns[name] for name in (*keys, *request.request_kinds)}
     keys[DUMMY_ENTITY_ID] = [ValueProto(string_val=DUMMY_ENTITY_VAL)] * count
     data = {name: _converted(name, columns[name], kind) for name, kind in request.request_kinds.items()}
     return RequestRows(count, keys, data, given)

@@ -14,6 +14,7 @@ from headrace.feast.repo_project import project_of
 from headrace.feast.row_formats import FeastFormat, PlanFormat, RowFormat, rows_name
 from headrace.feast.stream_versions import stream_view_name
 from headrace.lookup import FeatureClient
+from headrace.lookup.on_demand import Computations
 from headrace.plan import BatchView, DType, read_plan
 from headrace.rows import open_rows
 from headrace.stores import open_store
@@ -39,6 +40,7 @@ class OpenRepo:
     def __init__(self, config: RepoConfig) -> None:
         self.project = project_of(config)
         self.requests = RequestCache()
+        self.computations = Computations(self.project.repo)
         self._feast_project = config.project
         self._versioned = bool(config.registry.enable_online_feature_view_versioning)
         self._guard = threading.RLock()
@@ -85,6 +87,7 @@ class OpenRepo:
             if plan == before:
                 return
             self._formats = {}
+            self.computations = Computations(self.project.repo)
             client, self._client = self._client, None
             if client is not None:
                 client.close()  # writes recorded lookups; the store stays open, so lookups that run go on

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -22,12 +22,13 @@ from google.protobuf.message import DecodeError
 
 from headrace.errors import FeastStoreError
 from headrace.feast.value_protos import NO_VALUE, key_protos, python_value
+from headrace.lookup.response import maker
 from headrace.plan import BatchView, Column, DType
 from headrace.records.entity_keys import entity_key
 from headrace.rows import RowCodec
 from headrace.times import as_stored, datetime_of
 
-__all__ = ["FeastFormat", "PlanFormat", "RowFormat", "feast_rows_id", "rows_name"]
+__all__ = ["FeastFormat", "PlanFormat", "RowFormat", "feast_rows_id", "lookup_values", "rows_name"]
 
 _KEY_VERSION = 3
 
@@ -55,6 +56,10 @@ class RowFormat(Protocol):
 
     def decode(self, data: bytes) -> Mapping[str, ValueProto]:
         """The values of a row."""
+        ...
+
+    def plain(self, data: bytes) -> Mapping[str, Any] | None:
+        """The values of a row as a lookup gives them; None where only Feast's messages are kept."""
         ...
 
 
@@ -97,6 +102,9 @@ class FeastFormat:
             raise FeastStoreError(msg, hint=f"Materialize the view {self._name!r} again.") from error
         return found
 
+    def plain(self, data: bytes) -> None:
+        """Nothing: the messages are all that there is."""
+
 
 class PlanFormat:
     """Rows as the plan's view has them.
@@ -131,6 +139,13 @@ class PlanFormat:
             for column, value in zip(self._view.columns, stored, strict=True)
         }
 
+    def plain(self, data: bytes) -> Mapping[str, Any]:
+        """The values as a lookup gives them: times have their microseconds, which Feast's messages cut off."""
+        stored = self._codec.decode(data)
+        return {
+            column.name: _made(value, column.dtype) for column, value in zip(self._view.columns, stored, strict=True)
+        }
+
 
 def rows_name(name: str, version: int | None, *, versioned: bool) -> str:
     """The name that the rows of a view's version go by, as Feast names its tables.
@@ -146,6 +161,22 @@ def rows_name(name: str, version: int | None, *, versioned: bool) -> str:
 def feast_rows_id(project: str, name: str) -> str:
     """What the row store names rows in Feast's format: 16 hex digits."""
     return hashlib.sha256(f"feast\0{project}\0{name}".encode()).hexdigest()[:16]
+
+
+def lookup_values(values: Iterable[ValueProto], column: Column) -> list[Any]:
+    """Messages as values of the plan's type, as a lookup gives them.
+
+    Args:
+        values: Feast's messages.
+        column: The plan's name and type of them.
+    """
+    return [_made(_stored(value, column), column.dtype) for value in values]
+
+
+def _made(value: Any, dtype: DType) -> Any:
+    """A value as rows keep it, as a lookup gives it."""
+    made = maker(dtype)
+    return value if made is None or value is None else made(value)
 
 
 def _stored(value: ValueProto, column: Column) -> Any:
