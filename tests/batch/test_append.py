@@ -136,3 +136,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
         append_rows(source("drivers"), tmp_path, rows(2))
     assert held(folder) == [1]
     assert [one.name for one in folder.iterdir()] == ["a.parquet"]
+
+
+def test_a_link_stays_a_link_and_folders_add_no_columns(tmp_path: Path) -> None:
+    there = tmp_path / "year=2024" / "drivers.parquet"
+    there.parent.mkdir()
+    pq.write_table(rows(1).select(SCHEMA.names).cast(SCHEMA), there)
+    (tmp_path / "drivers.parquet").symlink_to(there)
+    append_rows(source("drivers.parquet"), tmp_path, rows(2))
+    assert (tmp_path / "drivers.parquet").is_symlink()
+    assert pq.ParquetFile(there).read()["driver"].to_pylist() == [1, 2]
+    assert pq.read_schema(there).names == SCHEMA.names

@@ -200,3 +200,15 @@ def test_where_the_access_log_goes(tmp_path: Path) -> None:
     assert access_log_of(Path("none"), has_authentication=True) is None
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         access_log_of(tmp_path / "nowhere" / "access.jsonl", has_authentication=True)
+
+
+def test_the_first_token_closes_a_server_that_runs(tmp_path: Path) -> None:
+    tokens = Tokens(LocalState(tmp_path))
+    known = KnownTokens(tokens, time.monotonic, every_s=0)
+    with served(Authenticator(known, None, now_us, until_first_token=True)) as port:
+        assert ask(port).body == {"caller": "anyone"}
+        secret = made(tokens, "first")
+        assert ask(port).status == 401
+        assert ask(port, token=secret).body == {"caller": "first"}
+        (tmp_path / "tokens.json").unlink()
+        assert ask(port).status == 401

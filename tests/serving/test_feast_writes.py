@@ -333,6 +333,8 @@ def test_writes_need_the_permission_for_their_view(tmp_path: Path) -> None:
         ("/write-to-online-store", {"feature_view_name": "driver_stats", "df": {}}, 403),
         ("/materialize-incremental", {**end, "feature_views": ["driver_stats"]}, 403),
         ("/materialize-incremental", end, 403),
+        ("/materialize-incremental", {**end, "feature_views": ["nowhere"]}, 403),
+        ("/push", {"push_source_name": "nothing", "df": area(23)}, 403),
     ]
     with ServerProcess(project.root) as started:
         server = started.wait_ready()
@@ -341,3 +343,5 @@ def test_writes_need_the_permission_for_their_view(tmp_path: Path) -> None:
             refused = said(server.post(path, request, {"Authorization": f"Bearer {reader}"}))
             assert refused[:2] == (403, "FeastPermissionError")
             assert server.post(path, request, {"Authorization": f"Bearer {writer}"}).status == status
+        asked = server.post("/materialize-incremental", end, {"Authorization": f"Bearer {writer}"})
+        assert "driver_stats" not in asked.content.decode()

@@ -245,3 +245,25 @@ def test_a_write_that_has_begun_is_waited_for_and_one_that_has_not_never_begins(
 def test_the_names_of_a_lookup_are_limited_before_anyone_looks_for_them(tight: ServerProcess) -> None:
     reply = tight.lookup([f"nowhere:x{number}" for number in range(10)], {"shop": ["a"]})
     assert (reply.status, "10 features" in reply.error["message"]) == (422, True)
+
+
+def test_jobs_are_limited_and_where_rows_are_in_redis_nothing_runs_in_the_event_loop(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+    from unittest.mock import patch
+
+    from headrace.config import Project
+    from headrace.serving.context import ServingContext
+    from headrace.serving.metrics import Metrics
+    from headrace.stores.memory import MemoryStore
+
+    (tmp_path / "headrace.toml").write_text('[headrace]\nstore = "redis://127.0.0.1:1/0"\n')
+    context = ServingContext(Project.load(tmp_path), Limits(), Metrics())
+    with patch.object(context, "_opened", SimpleNamespace(store=MemoryStore())):
+        assert not context.is_local
+    release = threading.Event()
+    jobs = [context.start_job(release.wait) for _ in range(20)]
+    with pytest.raises(RefusedError, match="20 jobs"):
+        context.start_job(release.wait)
+    release.set()
+    assert all(job.result() for job in jobs)
+    assert context.start_job(lambda: 1).result() == 1

@@ -193,3 +193,15 @@ def test_two_processes_that_make_tokens_at_once_lose_none() -> None:
     self_state: State = Interrupted()
     Tokens(self_state).create("mine", READ, NOW)
     assert sorted(one.name for one in Tokens(self_state).read().values()) == ["mine", "other"]
+
+
+def test_damaged_tokens_refuse_everybody_without_saying_where_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    state = MemoryState()
+    _, secret = Tokens(state).create("job", READ, NOW)
+    state.write("tokens.json", b"{")
+    known = KnownTokens(Tokens(state), Clock())
+    for _ in range(2):
+        with pytest.raises(AuthUnavailableError) as refused:
+            known.find(secret, NOW)
+        assert refused.value.what == "The server cannot read its tokens now."
+    assert [record.message.count("tokens.json") > 0 for record in caplog.records] == [True]

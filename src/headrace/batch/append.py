@@ -78,9 +78,10 @@ def append_rows(source: BatchSource, repo: Path, table: pa.Table) -> None:
         if path.is_dir():
             _write(path / f"pushed-{uuid.uuid4().hex}.parquet", table)
             return
+        path = path.resolve()  # a link stays one: what is replaced is the file that it names
         with _alone(path):
             # The schema of the file may have changed while this append waited.
-            before = pq.read_table(path)
+            before = pq.read_table(path, partitioning=None)  # folders named key=value add no column
             table = _fitted(source, _plain(before.schema), table).cast(before.schema)
             _write(path, pa.concat_tables([before, table]))
     except (pa.ArrowException, DeltaError, OSError) as error:

@@ -87,7 +87,7 @@ def create_app(settings: ServerSettings, *, supervisor: int | None = None) -> Fa
         AuthMiddleware,
         authenticator=authenticator,
         answer=error_response,
-        access_log=access_log_of(project.serve.access_log, has_authentication=authenticator is not None),
+        access_log=access_log_of(project.serve.access_log, has_authentication=signs_in),
     )
     hot = _hot_routes(context)
     app.router.routes[:0] = [one.route(context) if isinstance(one, HotRoute) else one for one in hot]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from headrace.config import Project
-from headrace.errors import HeadraceError, NotAuthenticatedError
+from headrace.errors import AuthUnavailableError, HeadraceError, NotAuthenticatedError
 from headrace.serving.access_log import AccessLog
 from headrace.serving.identity import Caller
 from headrace.serving.oidc import OidcCallers
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 __all__ = ["AuthMiddleware", "Authenticator", "authenticator_of"]
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,12 +42,33 @@ class Authenticator:
         tokens: The project's tokens.
         oidc: Callers of an issuer of OpenID Connect; None where there is none.
         now_us: The time, in µs.
+        until_first_token: Whether everybody may ask until the first token is made. From then on callers must sign in.
     """
 
-    def __init__(self, tokens: KnownTokens, oidc: OidcCallers | None, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        tokens: KnownTokens,
+        oidc: OidcCallers | None,
+        now_us: Callable[[], int],
+        *,
+        until_first_token: bool = False,
+    ) -> None:
+        self._serves_anyone = until_first_token
+        self._anyone = Caller.anyone()
         self._tokens = tokens
         self._oidc = oidc
         self._now_us = now_us
+
+    def serves_anyone(self) -> bool:
+        """Whether nobody has to sign in yet.
+
+        Raises:
+            AuthUnavailableError: The tokens cannot be read now.
+        """
+        if self._serves_anyone and self._tokens.are_any():
+            logger.warning("A token was made: from now on callers must sign in.")
+            self._serves_anyone = False
+        return self._serves_anyone
 
     async def caller(self, scope: Scope) -> Caller:
         """Who sends a request.
@@ -55,6 +80,8 @@ class Authenticator:
             NotAuthenticatedError: There is no token, or one that is not valid.
             AuthUnavailableError: The tokens, or the issuer's keys, cannot be read now.
         """
+        if self.serves_anyone():
+            return self._anyone
         secret = _bearer(scope)
         if self._oidc is not None and not secret.startswith(PREFIX):
             return await self._oidc.find(secret)
@@ -73,10 +100,10 @@ class Authenticator:
         return caller
 
 
-def authenticator_of(project: Project) -> Authenticator | None:
-    """What knows a project's callers; None where nobody has to sign in.
+def authenticator_of(project: Project) -> Authenticator:
+    """What knows a project's callers.
 
-    Callers must sign in where a token was made or `[serve.oidc]` names an issuer. That holds on loopback too: what
+    Callers must sign in as soon as a token was made or `[serve.oidc]` names an issuer. That holds on loopback too: what
     comes from there may come from a proxy.
 
     Args:
@@ -87,10 +114,10 @@ def authenticator_of(project: Project) -> Authenticator | None:
         AuthUnavailableError: They cannot be read now.
     """
     tokens, oidc = Tokens(project.serve_state), project.serve.oidc
-    if oidc is None and not tokens.read():
-        return None
+    is_open = oidc is None and not tokens.read()
     known = KnownTokens(tokens, time.monotonic)
-    return Authenticator(known, None if oidc is None else OidcCallers(oidc), lambda: time.time_ns() // 1000)
+    callers = None if oidc is None else OidcCallers(oidc)
+    return Authenticator(known, callers, lambda: time.time_ns() // 1000, until_first_token=is_open)
 
 
 class AuthMiddleware:
@@ -131,12 +158,19 @@ class AuthMiddleware:
         state = scope.setdefault("state", {})
         state["access"] = {}
         if scope["path"] in self._open_paths:
-            state["caller"] = self._anyone if self._authenticator is None else Caller("nobody")
+            state["caller"] = self._not_signed_in()
             await self._app(scope, receive, send)
         elif self._access_log is None:
             await self._signed_in(scope, receive, send)
         else:
             await self._logged(self._access_log, scope, receive, send)
+
+    def _not_signed_in(self) -> Caller:
+        """The caller of an open path."""
+        with suppress(AuthUnavailableError):
+            if self._authenticator is None or self._authenticator.serves_anyone():
+                return self._anyone
+        return Caller("nobody")
 
     async def _signed_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -71,8 +71,7 @@ class ServingContext:
         self._guard = threading.Lock()
         self._refreshing = threading.Lock()
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="headrace-lookup")
-        self.jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="headrace-job")
-        """Threads for work that may take minutes."""
+        self._jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="headrace-job")
         self._rows: RowStore | None = None
         self._opening_rows = threading.Lock()
         self._waiting = 0
@@ -117,7 +116,7 @@ class ServingContext:
     def is_local(self) -> bool:
         """Whether a lookup needs no server: it may then run in the event loop."""
         opened = self._opened
-        return opened is not None and not opened.store.is_shared
+        return opened is not None and self.project.store_url.partition(":")[0] in ("lmdb", "memory")
 
     async def in_thread(self, work: Callable[[], T], *, writes: bool = False) -> T:
         """Run work in one of the threads for lookups.
@@ -158,14 +157,29 @@ class ServingContext:
         Raises:
             RefusedError: Too many jobs wait already.
         """
-        if self._jobs_waiting >= _MOST_JOBS:
-            what = f"This server process has {self._jobs_waiting} jobs to do already."
-            raise _busy(what, "Try again when they are done.")
-        self._jobs_waiting += 1
+        return await asyncio.shield(asyncio.wrap_future(self.start_job(work)))
+
+    def start_job(self, work: Callable[[], T]) -> Future[T]:
+        """Begin work that may take minutes, in one of the threads for jobs. Any thread may call this.
+
+        Args:
+            work: What to run.
+
+        Raises:
+            RefusedError: Too many jobs wait already.
+        """
+        with self._guard:
+            if self._jobs_waiting >= _MOST_JOBS:
+                what = f"This server process has {self._jobs_waiting} jobs to do already."
+                raise _busy(what, "Try again when they are done.")
+            self._jobs_waiting += 1
         try:
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self.jobs, work))
-        finally:
-            self._jobs_waiting -= 1
+            job = self._jobs.submit(work)
+        except RuntimeError:  # the process is ending
+            self._job_done()
+            raise
+        job.add_done_callback(self._job_done)
+        return job
 
     def rows(self) -> RowStore:
         """The rows of batch views, open to write; for threads. They are opened when something is first written.
@@ -248,7 +262,7 @@ class ServingContext:
         with self._refreshing:
             self._replace(None, StoreUnavailableError("The server is ending."))
             self._pool.shutdown(wait=True, cancel_futures=True)
-            self.jobs.shutdown(wait=True, cancel_futures=True)
+            self._jobs.shutdown(wait=True, cancel_futures=True)
             self._close_retired()
             if self._rows is not None:
                 self._rows.close()
@@ -269,6 +283,10 @@ class ServingContext:
         if self.trouble is not None:
             return self.trouble.with_traceback(None)
         return StoreUnavailableError("The server is starting: its store is not open yet.", hint="Try again soon.")
+
+    def _job_done(self, _: object = None) -> None:
+        with self._guard:
+            self._jobs_waiting -= 1
 
     def _done(self, future: asyncio.Future[T]) -> None:
         self._waiting -= 1

@@ -66,11 +66,13 @@ class FeastMaterialize:
         return self._run(context, asked, end_us=_time("end_ts", asked.body.end_ts), incremental=True)
 
     def _run(self, context: ServingContext, asked: Asked[Any], **range_: Any) -> Answer:
-        asked.caller.require(Permission.WRITE)  # others do not learn which views there are
+        caller = asked.caller
+        caller.require(Permission.WRITE, views=asked.body.feature_views or ())  # others do not learn what there is
         with context.using() as opened:
-            views = _views(opened.client.plan, asked.body.feature_views, asked.body.version)
+            views = _views(opened.client.plan, asked.body.feature_views, asked.body.version, caller)
         names = [view.name for view in views]
-        asked.caller.require(Permission.WRITE, views=names)
+        if not all(caller.has(Permission.WRITE, view=name) for name in names):
+            raise caller.denied(Permission.WRITE, "all batch views")
         asked.access.update(rows=0, asked=names)
         with needing("offline"):
             from headrace.batch.materialize import materialize_views
@@ -86,7 +88,13 @@ class FeastMaterialize:
                 }
                 return Answer(orjson.dumps(content), status=409)
             self._running += names
-        context.jobs.submit(self._in_background, lambda: materialize_views(context.project, views, **range_), names)
+        try:
+            context.start_job(
+                lambda: self._in_background(lambda: materialize_views(context.project, views, **range_), names)
+            )
+        except BaseException:
+            self._end(names)
+            raise
         return Answer(orjson.dumps({"status": "accepted", "feature_views": names}), status=202)
 
     def _in_background(self, work: Callable[[], object], names: Sequence[str]) -> None:
@@ -97,9 +105,12 @@ class FeastMaterialize:
         except Exception:
             logger.exception("Materializing %s failed.", ", ".join(names))  # nobody waits for the answer
         finally:
-            with self._guard:
-                for name in names:
-                    self._running.remove(name)
+            self._end(names)
+
+    def _end(self, names: Sequence[str]) -> None:
+        with self._guard:
+            for name in names:
+                self._running.remove(name)
 
 
 def _time(name: str, text: str | None) -> int:
@@ -114,7 +125,7 @@ def _time(name: str, text: str | None) -> int:
         raise LookupRequestError(msg, hint=f"{str(error).capitalize()}.") from None
 
 
-def _views(plan: Plan, names: Sequence[str] | None, version: str | None) -> list[BatchView]:
+def _views(plan: Plan, names: Sequence[str] | None, version: str | None, caller: Any) -> list[BatchView]:
     if version is not None:
         msg = f"The request asks for the version {version!r} of a view."
         raise LookupRequestError(msg, hint="Leave `version` out: headrace materializes the version that is applied.")
@@ -130,6 +141,7 @@ def _views(plan: Plan, names: Sequence[str] | None, version: str | None) -> list
             )
             raise LookupRequestError(msg, hint=hint)
         msg = f"There is no view named {name!r}."
-        hint = f"Batch views: {', '.join(plan.batch_views) or 'none'}."
+        mine = [one for one in plan.batch_views if caller.has(Permission.WRITE, view=one)]
+        hint = f"Batch views: {', '.join(mine) or 'none'}."
         raise FeastRequestError(VIEW_NOT_FOUND, 404, msg, hint=hint)
     return [plan.batch_views[name] for name in dict.fromkeys(names)]

@@ -18,7 +18,7 @@ from headrace.serving.feast_errors import PUSH_SOURCE_NOT_FOUND, VIEW_NOT_FOUND,
 from headrace.serving.feast_request import Push, WriteToOnlineStore
 from headrace.serving.feast_table import pushed_table, source_table
 from headrace.serving.hot_route import Answer, Asked
-from headrace.serving.identity import Permission
+from headrace.serving.identity import ALL, Permission
 
 __all__ = ["push", "write_to_online_store"]
 
@@ -50,7 +50,9 @@ def push(context: ServingContext, asked: Asked[Push]) -> Answer:
     with context.using() as opened:
         plan = opened.client.plan
         views = [view for view in plan.batch_views.values() if view.push == body.push_source_name]
-        asked.caller.require(Permission.WRITE, views=[view.name for view in views])
+        # What is refused is told in the same words whether there is such a push source or not.
+        if not all(asked.caller.has(Permission.WRITE, view=name) for name in [view.name for view in views] or [ALL]):
+            raise asked.caller.denied(Permission.WRITE, f"all views of the push source {body.push_source_name!r}")
         if not views:
             raise _no_push_source(plan, body.push_source_name)
         rows = _row_count(context, body.df)
@@ -83,7 +85,7 @@ def write_to_online_store(context: ServingContext, asked: Asked[WriteToOnlineSto
     name = asked.body.feature_view_name
     asked.caller.require(Permission.WRITE, views=[name])
     with context.using() as opened:
-        view = _writable(opened.client.plan, name)
+        view = _writable(opened.client.plan, name, asked.caller)
         rows = _row_count(context, asked.body.df)
         if rows:
             push_rows(context.rows(), view, pushed_table(view, asked.body.df))
@@ -110,7 +112,7 @@ def _row_count(context: ServingContext, df: Mapping[str, list[Any]]) -> int:
     return rows
 
 
-def _writable(plan: Plan, name: str) -> BatchView:
+def _writable(plan: Plan, name: str, caller: Any) -> BatchView:
     if name in plan.batch_views:
         return plan.batch_views[name]
     if name in plan.views:
@@ -121,7 +123,8 @@ def _writable(plan: Plan, name: str) -> BatchView:
         msg = f"{name!r} is an on-demand view: its features are computed when they are asked for."
         raise LookupRequestError(msg, hint="Write the views that it reads.")
     msg = f"There is no view named {name!r}."
-    hint = f"Views that take rows: {', '.join(plan.batch_views) or 'none'}."
+    mine = [one for one in plan.batch_views if caller.has(Permission.WRITE, view=one)]
+    hint = f"Views that take rows: {', '.join(mine) or 'none'}."
     raise FeastRequestError(VIEW_NOT_FOUND, 404, msg, hint=hint)
 
 

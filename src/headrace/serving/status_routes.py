@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import __version__
+from headrace.errors import HeadraceError
 from headrace.lookup.catalog import catalog_of
 from headrace.lookup.wire import positions_to_json
 from headrace.serving.context import ServingContext
+from headrace.serving.errors import RefusedError, status_of
 from headrace.serving.identity import Permission
 from headrace.serving.opened import needs_store
 from headrace.serving.permissions import visible_catalog
@@ -112,13 +114,20 @@ def status_routes(context: ServingContext) -> APIRouter:
         return Response(status_code=200)
 
     @router.get("/ready", responses=away)
-    def ready() -> Ready:
-        """The store is open and filled: lookups are answered."""
-        with context.using() as opened:
-            readiness = opened.store.catalogue().readiness
-            if readiness is not Readiness.READY and needs_store(opened.plan):
-                raise not_ready(readiness)
-            return Ready(plan=opened.plan.hash)
+    def ready(request: Request) -> Ready:
+        """The store is open and filled: lookups are answered. Where callers sign in, an error does not say why not."""
+        try:
+            with context.using() as opened:
+                readiness = opened.store.catalogue().readiness
+                if readiness is not Readiness.READY and needs_store(opened.plan):
+                    raise not_ready(readiness)
+                return Ready(plan=opened.plan.hash)
+        except HeadraceError as error:
+            if request.state.caller.has(Permission.ADMIN):
+                raise
+            hint = "The server's log has the reason, and /v1/status tells it to callers with `admin`."
+            what = "The server cannot answer lookups now."
+            raise RefusedError(status_of(error), type(error).__name__, what, hint=hint) from None
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics(request: Request) -> Response:

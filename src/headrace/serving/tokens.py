@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from headrace.serving.identity import ALL, Caller, Grant, Permission
 from headrace.state import Note, State
 
 __all__ = ["PREFIX", "KnownTokens", "Token", "Tokens"]
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "hr_"
 _FILE = "tokens.json"
@@ -171,6 +174,7 @@ class KnownTokens:
         self._every_s, self._grace_s = every_s, grace_s
         self._read_at = self._seen_at = float("-inf")
         self._version: str | None = ""
+        self._logged: str | None = None
         self._known: dict[str, tuple[Token, Caller]] = {}
 
     def find(self, secret: str, now_us: int) -> tuple[Token, Caller] | None:
@@ -181,13 +185,23 @@ class KnownTokens:
             now_us: The time, in µs.
 
         Raises:
-            AuthUnavailableError: The state could not be read for so long that a revocation may be missed.
+            AuthUnavailableError: The tokens could not be read for so long that a revocation may be missed. It does not
+                say why, because anybody may see it; the log does.
         """
         self._refresh()
         found = self._known.get(secret.removeprefix(PREFIX).partition("_")[0])
         stored = _NOBODY if found is None else found[0].hashed
         is_equal = hmac.compare_digest(_hashed(secret), stored)
         return found if is_equal else None
+
+    def are_any(self) -> bool:
+        """Whether a token was ever made, whatever its status.
+
+        Raises:
+            AuthUnavailableError: The tokens could not be read for too long.
+        """
+        self._refresh()
+        return bool(self._known)
 
     def _refresh(self) -> None:
         now_s = self._monotonic_s()
@@ -199,13 +213,22 @@ class KnownTokens:
                 known = self._tokens.read()
                 self._known = {one.id: (one, one.caller()) for one in known.values()}
                 self._version = version
-        except (OSError, AuthUnavailableError) as error:
+        except (OSError, ConfigError, AuthUnavailableError) as error:
+            self._log(error)
             if now_s - self._seen_at > self._grace_s:
-                msg = f"The server cannot read its tokens now: {error}"
-                raise AuthUnavailableError(msg) from error
+                msg = "The server cannot read its tokens now."
+                raise AuthUnavailableError(msg, hint="Try again; the server's log has the reason.") from None
             self._read_at = now_s
             return
         self._read_at = self._seen_at = now_s
+        self._logged = None
+
+    def _log(self, error: Exception) -> None:
+        """Log a reason once, however many requests meet it."""
+        reason = " ".join(str(error).split())
+        if reason != self._logged:
+            logger.error("The server cannot read its tokens: %s", reason)
+            self._logged = reason
 
 
 def _hashed(secret: str) -> str:
