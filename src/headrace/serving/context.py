@@ -6,6 +6,7 @@ and looks once a second whether something changed:
 - The plan's file has another version: `headrace apply` ran. A client of the new plan replaces the old one; lookups that
   run meanwhile end with the old one. If the new plan cannot be served, the old one stays, and `/v1/status` says why.
 - The store's files are others than those that are open: it was moved aside or made again. They are opened instead.
+- The file of batch rows is another than the one that is open, or is gone. Until it is opened, writes answer 503.
 - The store was away: it is opened as soon as it is there. Until then requests are answered with 503.
 
 Which version of a view is live is not looked for here: the client reads it with every lookup.
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from headrace.config import Project
@@ -73,6 +75,8 @@ class ServingContext:
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="headrace-lookup")
         self._jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="headrace-job")
         self._rows: RowStore | None = None
+        self._rows_file: tuple[int, int] | None = None
+        """What tells the file of rows that this process has open; None where there was none."""
         self._opening_rows = threading.Lock()
         self._waiting = 0
         self._jobs_waiting = 0
@@ -185,12 +189,20 @@ class ServingContext:
         """The rows of batch views, open to write; for threads. They are opened when something is first written.
 
         Raises:
-            StoreError, StoreUnavailableError: They cannot be opened.
+            StoreError, StoreUnavailableError: They cannot be opened; or they were made again, or are gone, and what is
+                written to the open file would be lost.
         """
         with self._opening_rows:
+            if self._rows_are_others():
+                msg = "The rows are being opened again."
+                raise StoreUnavailableError(msg, hint="Try again soon.")
             if self._rows is None:
                 self._rows = open_rows(self.project.store_url, writable=True)
+            self._rows_file = _rows_file(self.project.store_url)
             return self._rows
+
+    def _rows_are_others(self) -> bool:
+        return self._rows_file is not None and self._rows_file != _rows_file(self.project.store_url)
 
     def refresh(self) -> None:
         """Open, or open again, what is needed; for threads."""
@@ -204,8 +216,19 @@ class ServingContext:
                 self._replace(None, StoreUnavailableError("The online store is being opened again."))
                 self._wait_unused(opened)
                 opened = None
+            if self._rows_are_others():
+                if opened is not None:
+                    logger.warning("The rows of batch views were made again, or are gone. They are opened again.")
+                    self._replace(None, StoreUnavailableError("The rows of batch views are being opened again."))
+                    self._wait_unused(opened)
+                    opened = None
+                if self._retired or self._jobs_waiting:
+                    return  # all of a process share one open file, and a request or a job still uses the old one
+                self._close_rows()
             if opened is None and self._retired:
                 return  # LMDB would open the old files again; a request still uses them
+            if self._rows_file is None:
+                self._rows_file = _rows_file(self.project.store_url)  # before they are opened
             if opened is not None and opened.version == version:
                 return
             try:
@@ -264,8 +287,13 @@ class ServingContext:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._jobs.shutdown(wait=True, cancel_futures=True)
             self._close_retired()
-            if self._rows is not None:
-                self._rows.close()
+            self._close_rows()
+
+    def _close_rows(self) -> None:
+        with self._opening_rows:
+            rows, self._rows, self._rows_file = self._rows, None, None
+            if rows is not None:
+                rows.close()
 
     async def _follow(self) -> None:
         while True:
@@ -292,6 +320,13 @@ class ServingContext:
         self._waiting -= 1
         if not future.cancelled():
             future.exception()  # it may have ended after its request gave up
+
+
+def _rows_file(url: str) -> tuple[int, int] | None:
+    """What `store_files` says of the rows beside a store."""
+    scheme, _, rest = url.partition(":")
+    path = Path(rest)
+    return store_files(f"lmdb:{path.with_name(f'{path.name}-rows')}") if scheme == "lmdb" else None
 
 
 def _busy(what: str, hint: str) -> RefusedError:
