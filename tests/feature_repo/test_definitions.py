@@ -106,11 +106,12 @@ def test_the_service_holds_all_features_in_their_order(plan: Plan) -> None:
 def test_plain_feast_takes_the_folder_on_a_fresh_clone(root: Path, tmp_path: Path) -> None:
     repo = tmp_path / "feature_repo"
     shutil.copytree(root / "feature_repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "headrace.toml", tmp_path)
     env = {**os.environ, "PYTHONPATH": str(root / "src"), "NO_COLOR": "1"}
     feast = Path(sys.executable).with_name("feast")
     done = subprocess.run([feast, "apply"], cwd=repo, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {"feature_repo", ".headrace"}
+    assert {file.name for file in tmp_path.iterdir()} == {"feature_repo", "headrace.toml", ".headrace"}
     with quiet_feast():
         store = FeatureStore(repo_path=str(repo))
         assert {view.name for view in store.list_stream_feature_views()} == set(PROMISED)

@@ -49,6 +49,9 @@ NEEDS = {
     "init made": (),
     "reset --yes": ("offline", "stream"),
     "health": (),
+    "materialize": ("offline", "feast", "stream"),
+    "serve --help": (),
+    "token list": (),
 }
 """By command, the extras of which each is enough for it."""
 

@@ -251,6 +251,7 @@ class FeastProject:
             import runpy
 
             sys.path.insert(0, str(self.repo))
+            sys.modules.pop("events", None)  # another test's repo may have left its own
             try:
                 found = runpy.run_path(str(self.repo / "views.py"))
             finally:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow import fs
 
 from headrace.errors import BatchSourceAwayError
 from headrace.plan import BatchSource
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 __all__ = ["delta_dataset", "delta_table", "parquet_files", "remote_dataset"]
 
@@ -80,6 +81,9 @@ def delta_table(source: BatchSource, repo: Path, version: int | None = None) -> 
     Raises:
         BatchSourceAwayError: There is no table, no such version, or it cannot be read.
     """
+    from deltalake import DeltaTable  # only those who have Delta tables need it
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
     path = str(source.path)
     uri = path if "://" in path else str(repo / path)
     options = None
@@ -97,6 +101,8 @@ def delta_table(source: BatchSource, repo: Path, version: int | None = None) -> 
 
 def delta_dataset(source: BatchSource, repo: Path, version: int | None = None) -> tuple[Any, int]:
     """The rows of a Delta table, and the version that they are of; see `delta_table`."""
+    from deltalake.exceptions import DeltaError
+
     table = delta_table(source, repo, version)
     try:
         return table.to_pyarrow_dataset(), table.version()

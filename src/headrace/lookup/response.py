@@ -299,6 +299,8 @@ class OnlineFeatures:
         problems: dict[int, dict[str, str]] = {}
         for row, feature, reason in self.problems:
             problems.setdefault(row, {})[feature] = reason
+        # An on-demand view has no evidence of its own.
+        having = {name for name, answer in self.views.items() if name in self.topics or any(answer.applied)}
         return [
             {
                 "at": iso_time(self.at_us),
@@ -315,7 +317,7 @@ class OnlineFeatures:
                 "evidence": {
                     name: {str(partition): offset for partition, offset in answer.applied[number].items()}
                     for name, answer in self.views.items()
-                    if name in self.topics or answer.applied[number]
+                    if name in having
                 },
                 "plan": self.plan_hash,
                 **({"problems": problems[number]} if number in problems else {}),
