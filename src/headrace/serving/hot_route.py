@@ -104,8 +104,8 @@ class HotRoute(Generic[Body]):
         error: Makes the answer to an error.
         rows: About how many rows a request is about. Few rows of a local store are looked up in the event loop, which
             is faster than handing them to a thread.
-        writes: Whether the work writes: it always goes to a thread, and is waited for once it runs. Whoever is told to
-            try again would write a second time.
+        writes: Whether the work writes: it always goes to a thread, and is waited for once it runs. A client that is
+            told to try again would write a second time.
         is_job: Whether the work may take minutes: it goes to the threads for jobs, and has no limit of time.
     """
 
