@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from feast.data_format import DeltaFormat
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.file_source import FileSource
 
 from headrace.batch.column_casts import time_sql
-from headrace.batch.source_relation import batch_connection, feature_name, key_name, open_raw
+from headrace.batch.source_relation import batch_connection, feature_name, key_name, open_raw, source_errors
 from headrace.declare.batch_columns import batch_source_of as plan_source_of
 from headrace.errors import BatchSourceError, FeastStoreError
 from headrace.plan import BatchSource
@@ -154,21 +153,9 @@ class SourceRows:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Around reading: DuckDB's errors become headrace's.
-
-        Yields:
-            Nothing.
-        """
-        try:
-            yield
-        except duckdb.InterruptException as error:
-            raise KeyboardInterrupt from error
-        except (duckdb.Error, OSError) as error:
-            said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            msg = f"The source {self.source.name!r} cannot be read: {said}"
-            raise BatchSourceError(msg, hint="Correct the source, or what the view declares of it.") from error
+    def errors(self) -> AbstractContextManager[None]:
+        """Around reading: DuckDB's errors become headrace's."""
+        return source_errors(f"The source {self.source.name!r}")
 
     def _named(self, name: str) -> str:
         """The source's own name of a column."""

@@ -344,7 +344,6 @@ class LmdbStore(OnlineStore):
 _digest = lru_cache(maxsize=1 << 15)(entity_digest)
 """An entity's digest, cached: computing it takes longer than the lookup in the tree."""
 
-
 _SOURCES: dict[bytes, SourcePartition] = {}
 """Source partitions by the last bytes of records' keys, as far as lookups have met them."""
 
@@ -352,8 +351,7 @@ _SOURCES: dict[bytes, SourcePartition] = {}
 def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> FoundRecords:
     """Each entity's records, which are neighbours, in the order of their source partitions."""
     found = rows, sources, records = FoundRecords([], [], [])
-    seek, key_of, value_of, advance = cursor.set_range, cursor.key, cursor.value, cursor.next
-    known = _SOURCES.get
+    seek, key_of, value_of, advance, known = cursor.set_range, cursor.key, cursor.value, cursor.next, _SOURCES.get
     for row, entity in enumerate(entities):
         prefix = view + _digest(entity)
         if not seek(prefix):
@@ -374,8 +372,7 @@ def _found(cursor: Any, view: bytes, entities: Sequence[bytes]) -> FoundRecords:
 
 
 def _source_of(key: bytes) -> SourcePartition:
-    source = _SOURCES.get(key)
-    return _SOURCES.setdefault(key, _source_partition(key)) if source is None else source
+    return _SOURCES.get(key) or _SOURCES.setdefault(key, _source_partition(key))
 
 
 def _trailer(value: bytes) -> tuple[int, int]:
